@@ -1,0 +1,37 @@
+"""The seam between the loop and a target model."""
+
+from typing import Protocol
+
+import torch
+
+from core.tree import DraftTree
+
+
+class Backend(Protocol):
+    """A target with a cache of committed tokens. One run at a time."""
+
+    vocab_size: int
+    context_limit: int
+    """Most tokens, prompt and output together, that the model can attend to."""
+
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> int:
+        """Fills the cache with the prompt less its last token; returns how many were reused.
+
+        `max_length` is the most tokens that cache and tree will hold together.
+        """
+        ...
+
+    def tree_forward(self, tree: DraftTree) -> torch.Tensor:
+        """Logits after every node of the tree, which stands behind the committed tokens.
+
+        Returns  # [num_nodes, vocab]
+        """
+        ...
+
+    def commit(self, path: list[int]) -> None:
+        """Keeps the root and the nodes of `path` in the cache and forgets the rest of the tree."""
+        ...
+
+    def finish(self) -> None:
+        """Ends the run; the cache may be kept for a next prompt with the same beginning."""
+        ...

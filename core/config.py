@@ -1,0 +1,194 @@
+"""Settings of a run: frozen dataclasses that check themselves.
+
+Defaults, limits and help texts exist only here; the command line and the page are built from them.
+"""
+
+import dataclasses
+import math
+import types
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from core.errors import InvalidSettingError
+
+DEFAULT_TARGET = "smollm2-135m"
+MAX_TREE_NODES = 256
+DTYPES = ("float32", "bfloat16", "float16")
+
+DtypeName = Literal["float32", "bfloat16", "float16"]
+AcceptRule = Literal["match"]
+
+
+SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
+def setting(
+    default: Any, help: str, *, low: float | None = None, high: float | None = None, flag: str = ""
+) -> Any:
+    """A dataclass field with its help text and inclusive limits; `flag` renames its option."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "flag": flag})
+
+
+class Settings:
+    """Mixin of all settings classes: type and range checks, and the way to and from JSON."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, item.name)
+            _check_type(item.name, value, hints[item.name])
+            _check_range(item.name, value, item.metadata)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `from_dict` inverts it."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    for option in options:
+        if get_origin(option) is Literal:
+            if value in get_args(option) and not isinstance(value, bool):
+                return
+        elif option is float:
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                if not math.isfinite(value):
+                    break
+                return
+        elif option is int:
+            if isinstance(value, int) and not isinstance(value, bool):
+                return
+        elif get_origin(option) is tuple:
+            inner = get_args(option)[0]
+            if isinstance(value, tuple) and all(isinstance(part, inner) for part in value):
+                return
+        elif isinstance(value, option):
+            return
+    raise InvalidSettingError(f"{name} is {value!r}; give {_describe(options)}.")
+
+
+def _describe(options: tuple[Any, ...]) -> str:
+    words = []
+    for option in options:
+        if get_origin(option) is Literal:
+            words.append("one of " + ", ".join(str(value) for value in get_args(option)))
+        elif option is type(None):
+            words.append("nothing")
+        elif get_origin(option) is tuple:
+            words.append("a list of " + get_args(option)[0].__name__)
+        else:
+            words.append({int: "a whole number", float: "a finite number"}.get(option, str(option)))
+    return " or ".join(words)
+
+
+def _check_range(name: str, value: Any, metadata: Any) -> None:
+    low, high = metadata.get("low"), metadata.get("high")
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        raise InvalidSettingError(f"{name} is {value}; give a value {bounds}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(Settings):
+    """How the target's next token is chosen."""
+
+    do_sample: bool = setting(False, "draw from the target's distribution instead of its maximum")
+    temperature: float = setting(
+        1.0, "divides the logits; 0 means the most probable token", low=0.0, high=100.0, flag="temp"
+    )
+    top_k: int = setting(0, "keep only the k most probable tokens; 0 keeps all", low=0, high=10**6)
+    top_p: float = setting(
+        1.0, "keep the smallest set of tokens with this probability mass", low=1e-6, high=1.0
+    )
+    seed: int = setting(
+        0, "the same seed gives the same text in every mode", low=0, high=2**63 - 1
+    )
+
+    @property
+    def is_greedy(self) -> bool:
+        return not self.do_sample or self.temperature == 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrafterSettings(Settings):
+    """Base of each drafter's own settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NgramSettings(DrafterSettings):
+    """Suffix lookup in prompt and output (prompt lookup, Saxena 2023; SuffixDecoding, 2024)."""
+
+    num_nodes: int = setting(
+        32, "largest number of draft tokens a step", low=1, high=MAX_TREE_NODES
+    )
+    depth: int = setting(24, "longest draft path in tokens", low=1, high=MAX_TREE_NODES)
+    branching: int = setting(3, "most continuations tried after one context", low=1, high=16)
+    min_match: int = setting(1, "shortest repeated context in tokens that may draft", low=1, high=64)
+    fixed_size: bool = setting(
+        False, "always fill the tree, instead of sizing it by the measured cost of verification"
+    )
+
+
+DRAFTER_SETTINGS: dict[str, type[DrafterSettings] | None] = {
+    "naive": None,
+    "ngram": NgramSettings,
+}
+MODES = tuple(DRAFTER_SETTINGS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Settings):
+    """Everything that decides a run's output and its time, apart from prompt and machine."""
+
+    mode: str = setting("naive", "which drafter proposes tokens; naive drafts nothing")
+    target: str = setting(DEFAULT_TARGET, "catalogue name, local folder, .gguf file or hub id")
+    draft: str | None = setting(None, "draft model for the modes that need one")
+    dtype: DtypeName | None = setting(
+        None, "number format of the weights; unset picks the fastest exact one for the device"
+    )
+    device: Literal["cpu", "cuda"] = setting("cpu", "where the model runs")
+    max_new_tokens: int = setting(
+        256, "stop after this many new tokens", low=1, high=10**6
+    )
+    accept: AcceptRule = setting("match", "rule by which draft tokens are accepted")
+    trace_top_k: int = setting(
+        5, "alternatives recorded at every node; 0 turns the recording off", low=0, high=20
+    )
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    drafter: DrafterSettings | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode not in DRAFTER_SETTINGS:
+            raise InvalidSettingError(f"mode is {self.mode!r}; give one of {', '.join(MODES)}.")
+        wanted = DRAFTER_SETTINGS[self.mode]
+        if wanted is None and self.drafter is not None:
+            raise InvalidSettingError(f"mode {self.mode} takes no drafter settings; leave them out.")
+        if wanted is not None and self.drafter is None:
+            object.__setattr__(self, "drafter", wanted())
+        elif wanted is not None and not isinstance(self.drafter, wanted):
+            got = type(self.drafter).__name__
+            raise InvalidSettingError(f"mode {self.mode} takes {wanted.__name__}, not {got}.")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+        """Inverse of `to_dict`; raises InvalidSettingError on unknown names and bad values."""
+        rest = dict(values)
+        sampling = build(SamplingConfig, rest.pop("sampling", None) or {})
+        drafter_values = rest.pop("drafter", None)
+        drafter_class = DRAFTER_SETTINGS.get(rest.get("mode", "naive"))
+        drafter = build(drafter_class, drafter_values or {}) if drafter_class else None
+        return build(cls, {**rest, "sampling": sampling, "drafter": drafter})
+
+
+def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:
+    """Makes settings from a dict; lists become tuples, and unknown names are refused."""
+    known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InvalidSettingError(
+            f"unknown setting {unknown[0]!r} for {cls.__name__}; known are {', '.join(sorted(known))}."
+        )
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,179 @@
+"""Traces on disk: JSON lines, a header first, then one event a line.
+
+Opens without torch. A line that is not what it should be raises TraceFormatError with its number.
+"""
+
+import dataclasses
+import json
+import types
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TextIO, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from core.errors import TraceFormatError
+from core.events import EVENT_CLASSES, Committed, Event, RunFinished, RunStarted, TokenTexts
+from core.stats import RunStats, collect_stats
+
+FORMAT = "specdecodes-trace"
+VERSION = 1
+MAX_LINE_CHARACTERS = 4_000_000
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+@dataclass(slots=True)
+class Trace:
+    """The events of one run in order, with what readers ask of them."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def of_kind(self, cls: type[EventT]) -> Iterator[EventT]:
+        return (event for event in self.events if isinstance(event, cls))
+
+    def first(self, cls: type[EventT]) -> EventT | None:
+        return next(self.of_kind(cls), None)
+
+    @property
+    def run_id(self) -> str:
+        started = self.first(RunStarted)
+        return started.run_id if started else ""
+
+    @property
+    def token_texts(self) -> dict[int, str]:
+        """Text of every token id that the events name."""
+        table: dict[int, str] = {}
+        for event in self.of_kind(TokenTexts):
+            table.update(zip(event.token_ids, event.texts, strict=True))
+        return table
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [token_id for event in self.of_kind(Committed) for token_id in event.token_ids]
+
+    @property
+    def text(self) -> str:
+        """The generated text."""
+        pieces = [piece for event in self.of_kind(Committed) for piece in event.texts]
+        finished = self.first(RunFinished)
+        return "".join(pieces) + (finished.tail_text if finished else "")
+
+    @property
+    def stats(self) -> RunStats:
+        return collect_stats(self.events)
+
+
+def header_line() -> str:
+    return json.dumps({"kind": "header", "format": FORMAT, "version": VERSION})
+
+
+def event_line(event: Event) -> str:
+    """One event as a line without its line end; ValueError on a number that JSON cannot hold."""
+    return json.dumps(event.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def write_trace(trace: Trace, file: TextIO) -> None:
+    file.write(header_line() + "\n")
+    for event in trace.events:
+        file.write(event_line(event) + "\n")
+
+
+def save_trace(trace: Trace, path: Path) -> None:
+    """Writes a trace under a temporary name and renames it, so that no half file is ever seen."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as file:
+        write_trace(trace, file)
+    temporary.replace(path)
+
+
+def load_trace(path: Path) -> Trace:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return read_trace(file)
+
+
+def read_trace(lines: Iterable[str]) -> Trace:
+    """Reads a trace; a file cut off in its last line loses only that line if it has no line end."""
+    trace = Trace()
+    number = 0
+    for number, line in enumerate(lines, start=1):
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise TraceFormatError(
+                f"it has {len(line)} characters; at most {MAX_LINE_CHARACTERS} are allowed.", number
+            )
+        try:
+            values = json.loads(line, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            if not line.endswith("\n") and number > 1:
+                return trace
+            raise TraceFormatError(f"it is not JSON ({error}); give a trace file.", number) from None
+        if not isinstance(values, dict):
+            raise TraceFormatError("it is not a JSON object; give a trace file.", number)
+        if number == 1:
+            _check_header(values)
+        else:
+            trace.events.append(event_from_dict(values, number))
+    if number == 0:
+        raise TraceFormatError("the file is empty; give a trace file.", 1)
+    return trace
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_header(values: dict[str, Any]) -> None:
+    if values.get("kind") != "header" or values.get("format") != FORMAT:
+        raise TraceFormatError(f"there is no {FORMAT} header; give a trace file.", 1)
+    version = values.get("version")
+    if version != VERSION:
+        raise TraceFormatError(
+            f"the trace has version {version!r} and this program reads {VERSION}; "
+            "open it with the program that wrote it.",
+            1,
+        )
+
+
+def event_from_dict(values: dict[str, Any], line_number: int) -> Event:
+    """Inverse of `Event.to_dict`, with every field's type checked."""
+    kind = values.get("kind")
+    cls = EVENT_CLASSES.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise TraceFormatError(f"unknown event kind {kind!r}.", line_number)
+    checks = _field_checks(cls)
+    given = {name: value for name, value in values.items() if name != "kind"}
+    for name in checks.keys() - given.keys():
+        raise TraceFormatError(f"{kind} lacks {name!r}.", line_number)
+    for name, value in given.items():
+        check = checks.get(name)
+        if check is None:
+            raise TraceFormatError(f"{kind} has an unknown field {name!r}.", line_number)
+        if not check(value):
+            raise TraceFormatError(f"{kind} has a wrong value in {name!r}.", line_number)
+    return cls(**given)
+
+
+@cache
+def _field_checks(cls: type[Event]) -> dict[str, Callable[[Any], bool]]:
+    hints = get_type_hints(cls)
+    return {item.name: _checker(hints[item.name]) for item in dataclasses.fields(cls)}
+
+
+def _checker(hint: Any) -> Callable[[Any], bool]:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        checks = [_checker(arg) for arg in args]
+        return lambda value: any(check(value) for check in checks)
+    if origin is Literal:
+        return lambda value: isinstance(value, str) and value in args
+    if origin is list:
+        inner = _checker(args[0])
+        return lambda value: isinstance(value, list) and all(map(inner, value))
+    if origin is dict:
+        return lambda value: isinstance(value, dict)
+    if hint is float:
+        return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return lambda value: isinstance(value, int) and not isinstance(value, bool)
+    plain: type = hint
+    return lambda value: isinstance(value, plain)
