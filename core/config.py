@@ -102,9 +102,7 @@ class SamplingConfig(Settings):
     top_p: float = setting(
         1.0, "keep the smallest set of tokens with this probability mass", low=1e-6, high=1.0
     )
-    seed: int = setting(
-        0, "the same seed gives the same text in every mode", low=0, high=2**63 - 1
-    )
+    seed: int = setting(0, "the same seed gives the same text in every mode", low=0, high=2**63 - 1)
 
     @property
     def is_greedy(self) -> bool:
@@ -125,7 +123,9 @@ class NgramSettings(DrafterSettings):
     )
     depth: int = setting(24, "longest draft path in tokens", low=1, high=MAX_TREE_NODES)
     branching: int = setting(3, "most continuations tried after one context", low=1, high=16)
-    min_match: int = setting(1, "shortest repeated context in tokens that may draft", low=1, high=64)
+    min_match: int = setting(
+        1, "shortest repeated context in tokens that may draft", low=1, high=64
+    )
     fixed_size: bool = setting(
         False, "always fill the tree, instead of sizing it by the measured cost of verification"
     )
@@ -149,9 +149,7 @@ class RunConfig(Settings):
         None, "number format of the weights; unset picks the fastest exact one for the device"
     )
     device: Literal["cpu", "cuda"] = setting("cpu", "where the model runs")
-    max_new_tokens: int = setting(
-        256, "stop after this many new tokens", low=1, high=10**6
-    )
+    max_new_tokens: int = setting(256, "stop after this many new tokens", low=1, high=10**6)
     accept: AcceptRule = setting("match", "rule by which draft tokens are accepted")
     trace_top_k: int = setting(
         5, "alternatives recorded at every node; 0 turns the recording off", low=0, high=20
@@ -165,7 +163,9 @@ class RunConfig(Settings):
             raise InvalidSettingError(f"mode is {self.mode!r}; give one of {', '.join(MODES)}.")
         wanted = DRAFTER_SETTINGS[self.mode]
         if wanted is None and self.drafter is not None:
-            raise InvalidSettingError(f"mode {self.mode} takes no drafter settings; leave them out.")
+            raise InvalidSettingError(
+                f"mode {self.mode} takes no drafter settings; leave them out."
+            )
         if wanted is not None and self.drafter is None:
             object.__setattr__(self, "drafter", wanted())
         elif wanted is not None and not isinstance(self.drafter, wanted):

@@ -106,7 +106,9 @@ def read_trace(lines: Iterable[str]) -> Trace:
         except (ValueError, RecursionError) as error:
             if not line.endswith("\n") and number > 1:
                 return trace
-            raise TraceFormatError(f"it is not JSON ({error}); give a trace file.", number) from None
+            raise TraceFormatError(
+                f"it is not JSON ({error}); give a trace file.", number
+            ) from None
         if not isinstance(values, dict):
             raise TraceFormatError("it is not a JSON object; give a trace file.", number)
         if number == 1:

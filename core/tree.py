@@ -56,6 +56,24 @@ class DraftTree:
         self.top_k_token_ids[node] = token_ids
         self.top_k_probs[node] = probs
 
+    def reach(self) -> list[float]:
+        """For every drafted node, the product of draft probabilities on the way to it."""
+        chances = [1.0]
+        for node in range(1, len(self)):
+            chances.append(chances[self.parents[node]] * self.draft_probs[node])
+        return chances[1:]
+
+    def first_nodes(self, num_drafted: int) -> "DraftTree":
+        """The tree of the first so many drafted nodes, in the order in which they were added."""
+        if num_drafted >= self.num_drafted:
+            return self
+        smaller = DraftTree(self.root_token_id)
+        for node in range(1, num_drafted + 1):
+            smaller.add(self.parents[node], self.token_ids[node], self.draft_probs[node])
+        for node in range(num_drafted + 1):
+            smaller.set_top_k(node, self.top_k_token_ids[node], self.top_k_probs[node])
+        return smaller
+
     def path_to(self, node: int) -> list[int]:
         """Nodes from the root's child down to `node`; empty for the root."""
         path = []

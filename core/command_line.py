@@ -1,0 +1,101 @@
+"""Command-line options made from the settings classes, and the way errors are told there."""
+
+import argparse
+import dataclasses
+import sys
+from typing import Any, NoReturn, get_type_hints
+
+from core.config import (
+    DRAFTER_SETTINGS,
+    DTYPES,
+    MODES,
+    RunConfig,
+    SamplingConfig,
+    Settings,
+    build,
+)
+from core.errors import InvalidSettingError
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    """Tells bad input in one sentence on stderr and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) -> None:
+    """Adds an option for every setting of a run; unset options keep the settings' defaults."""
+    if with_mode:
+        parser.add_argument("--mode", choices=MODES, help=_help(RunConfig, "mode"))
+    parser.add_argument("--target", help=_help(RunConfig, "target"))
+    parser.add_argument("--draft", help=_help(RunConfig, "draft"))
+    parser.add_argument("--dtype", choices=DTYPES, help=_help(RunConfig, "dtype"))
+    parser.add_argument("--device", choices=("cpu", "cuda"), help=_help(RunConfig, "device"))
+    for name in ("max_new_tokens", "accept", "trace_top_k"):
+        _add_option(parser, RunConfig, name)
+    for item in dataclasses.fields(SamplingConfig):
+        _add_option(parser, SamplingConfig, item.name)
+    group = parser.add_argument_group("drafter settings, each for the modes that know it")
+    known: set[str] = set()
+    for settings_class in DRAFTER_SETTINGS.values():
+        for item in dataclasses.fields(settings_class) if settings_class else ():
+            if item.name not in known:
+                known.add(item.name)
+                _add_option(group, settings_class, item.name)
+
+
+def _field(settings_class: Any, name: str) -> dataclasses.Field[Any]:
+    return next(item for item in dataclasses.fields(settings_class) if item.name == name)
+
+
+def _help(settings_class: type[Settings], name: str) -> str:
+    return str(_field(settings_class, name).metadata["help"])
+
+
+def _add_option(group: Any, settings_class: Any, name: str) -> None:
+    item = _field(settings_class, name)
+    flag = "--" + (item.metadata["flag"] or name).replace("_", "-")
+    help_text = f"{item.metadata['help']} (default: {item.default})"
+    hint = get_type_hints(settings_class)[name]
+    if hint is bool:
+        group.add_argument(
+            flag, dest=name, action="store_true", default=None, help=item.metadata["help"]
+        )
+    else:
+        kind = hint if hint in (int, float) else str
+        group.add_argument(flag, dest=name, type=kind, help=help_text)
+
+
+def config_from_options(options: argparse.Namespace, mode: str | None = None) -> RunConfig:
+    """The checked configuration; raises InvalidSettingError, also for a setting of other modes."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    mode = mode or given.get("mode", "naive")
+    settings_class = DRAFTER_SETTINGS.get(mode)
+    sampling = {
+        item.name: given[item.name]
+        for item in dataclasses.fields(SamplingConfig)
+        if item.name in given
+    }
+    own = {item.name for item in dataclasses.fields(settings_class)} if settings_class else set()
+    drafter = {name: given[name] for name in own if name in given}
+    for other_class in DRAFTER_SETTINGS.values():
+        for item in dataclasses.fields(other_class) if other_class else ():
+            if item.name in given and item.name not in own:
+                flag = "--" + item.name.replace("_", "-")
+                allowed = ", ".join(sorted(own)).replace("_", "-") or "none"
+                raise InvalidSettingError(
+                    f"{flag} is no setting of mode {mode}; it knows {allowed}."
+                )
+    run_names = {item.name for item in dataclasses.fields(RunConfig)} - {"sampling", "drafter"}
+    run = {name: given[name] for name in run_names if name in given}
+    return build(
+        RunConfig,
+        {
+            **run,
+            "mode": mode,
+            "sampling": build(SamplingConfig, sampling),
+            "drafter": build(settings_class, drafter) if settings_class else None,
+        },
+    )

@@ -1,0 +1,51 @@
+"""The seam between the loop and a drafter."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from core.tree import DraftTree
+
+
+class DraftLimits(NamedTuple):
+    """What a draft may not exceed in this step; the loop sets it from budget and context."""
+
+    num_nodes: int
+    depth: int
+
+
+# Seconds of one target forward over so many rows, for the present context length.
+CostOfRows = Callable[[int], float]
+
+
+class Outcome(NamedTuple):
+    """What became of a draft; indices are nodes of the tree."""
+
+    tree: DraftTree
+    path: list[int]
+    tested: list[int]
+    emitted_token_ids: list[int]
+
+
+class Drafter(Protocol):
+    """Proposes trees. One run at a time, calls in the order begin, (draft, commit)*, finish."""
+
+    name: str
+
+    def begin(self, prompt_token_ids: list[int]) -> None:
+        """Starts a run; the last prompt token is the first root."""
+        ...
+
+    def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
+        """A tree that continues the committed tokens; the root alone where drafting does not pay.
+
+        `cost` is None where sizes are fixed by the settings.
+        """
+        ...
+
+    def commit(self, outcome: Outcome) -> None:
+        """Learns from a judged tree and takes over the emitted tokens."""
+        ...
+
+    def finish(self) -> None:
+        """Ends the run and frees what belongs to it."""
+        ...

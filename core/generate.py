@@ -1,0 +1,119 @@
+"""One prompt on the command line: `python -m core.generate --prompt TEXT`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from core.command_line import OneSentenceParser, add_run_options, config_from_options
+from core.engine import Engine, Prompt
+from core.errors import InvalidSettingError, SpecDecodesError
+from core.events import Committed, RunFailed, RunFinished, RunStarted
+from core.models.loading import load_model
+from core.trace import Trace, save_trace
+from visualize.exports import export_csv
+
+_STATS = (
+    "num_tokens", "num_steps", "num_drafted", "num_tested", "num_accepted", "acceptance_rate",
+    "acceptance_length", "tokens_per_s", "prefill_s", "draft_s", "verify_s", "accept_s",
+    "commit_s", "other_s", "total_s",
+)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 for bad input and 1 for a failed run."""
+    parser = OneSentenceParser(prog="core.generate", description=__doc__)
+    parser.add_argument("--prompt", required=True, help="the text to answer or to continue")
+    parser.add_argument("--system", help="system prompt; unset takes the chat template's own")
+    parser.add_argument("--raw", action="store_true", help="continue the text, without a template")
+    add_run_options(parser)
+    parser.add_argument("--trace", type=Path, help="write the trace to this JSONL file")
+    parser.add_argument("--csv", type=Path, help="write a table of the run to this CSV file")
+    parser.add_argument("--csv-table", choices=("steps", "tokens", "nodes"), default="steps")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    options = parser.parse_args(arguments)
+    try:
+        for path in (options.trace, options.csv):
+            _check_writable(path)
+        config = config_from_options(options)
+        if not options.prompt.strip():
+            raise InvalidSettingError("the prompt is empty; give --prompt some text.")
+        engine = Engine(load_model(config.target, dtype=config.dtype, device=config.device))
+        trace = _run(engine, _prompt(engine, options), config, echo=not options.json)
+    except SpecDecodesError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.trace:
+        save_trace(trace, options.trace)
+    if options.csv:
+        export_csv(trace, options.csv, options.csv_table)
+    if options.json:
+        print(json.dumps(_result(trace), ensure_ascii=False))
+    failed = trace.first(RunFailed)
+    if failed is not None:
+        print(f"the run failed after {failed.step} steps: {failed.message}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _check_writable(path: Path | None) -> None:
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise InvalidSettingError(f"{path} cannot be written; give a file in an existing folder.")
+
+
+def _prompt(engine: Engine, options: Any) -> Prompt:
+    if options.raw:
+        return engine.raw_prompt(options.prompt)
+    messages = [{"role": "user", "content": options.prompt}]
+    if options.system is not None:
+        messages.insert(0, {"role": "system", "content": options.system})
+    return engine.chat_prompt(messages)
+
+
+def _run(engine: Engine, prompt: Prompt, config: Any, *, echo: bool) -> Trace:
+    """Runs to the end and keeps the events; an interrupt stops it and keeps what is there."""
+    trace = Trace()
+    try:
+        for event in engine.run(prompt, config):
+            trace.events.append(event)
+            if echo and isinstance(event, Committed):
+                print("".join(event.texts), end="", flush=True)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+    if echo:
+        print()
+        _print_summary(trace)
+    return trace
+
+
+def _print_summary(trace: Trace) -> None:
+    stats = trace.stats
+    parts = [f"{stats.num_tokens} tokens", f"{stats.num_steps} steps"]
+    if stats.tokens_per_s:
+        parts.append(f"{stats.tokens_per_s:.1f} tokens/s")
+    if stats.acceptance_length:
+        parts.append(f"tau {stats.acceptance_length:.2f}")
+    if stats.acceptance_rate is not None:
+        parts.append(f"{stats.acceptance_rate:.0%} of {stats.num_tested} tested accepted")
+    print(", ".join(parts), file=sys.stderr)
+
+
+def _result(trace: Trace) -> dict[str, Any]:
+    started = trace.first(RunStarted)
+    finished = trace.first(RunFinished)
+    stats = trace.stats.to_dict()
+    assert started is not None, "a run begins with its start"
+    return {
+        "mode": started.config["mode"],
+        "target": started.config["target"],
+        "draft": started.config["draft"],
+        "dtype": started.config["dtype"],
+        "device": started.config["device"],
+        "token_ids": trace.token_ids,
+        "text": trace.text,
+        "finish_reason": finished.reason if finished else "failed",
+        "stats": {name: stats[name] for name in _STATS},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""A preallocated KV cache under transformers' Cache interface.
+
+Tree tokens are written behind the committed ones; the accepted path is then moved into place by
+index, in one operation over all layers. Nothing is stacked anew or cropped by copying.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class TreeCache(Cache):
+    """Keys and values of all layers in one tensor, with a committed length."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_kv_heads: int,
+        head_dim: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
+        # [num_layers, 2, 1, num_kv_heads, capacity, head_dim]
+        self.storage = torch.empty(
+            (num_layers, 2, 1, num_kv_heads, capacity, head_dim), dtype=dtype, device=device
+        )
+        self.capacity = capacity
+        self.length = 0
+        self.write_start = 0
+        """Where the next forward writes; behind `length` while a drafter is at work."""
+        super().__init__(layers=[_TreeLayer(self, index) for index in range(num_layers)])
+
+    def keep_path(self, path: Sequence[int]) -> None:
+        """Commits the root and the nodes `path` (increasing) of the tree just written."""
+        start = self.length
+        num_kept = len(path)
+        if num_kept and path[-1] != num_kept:
+            index = torch.tensor(path, device=self.storage.device) + start
+            moved = self.storage.index_select(4, index)
+            self.storage[:, :, :, :, start + 1 : start + 1 + num_kept] = moved
+        self.truncate(start + 1 + num_kept)
+
+    def truncate(self, length: int) -> None:
+        """Sets the committed length; entries behind it are free to be written over."""
+        self.length = length
+        self.write_start = length
+
+
+class _TreeLayer(CacheLayerMixin):
+    """One layer's view of a TreeCache."""
+
+    is_sliding = False
+
+    def __init__(self, cache: TreeCache, index: int):
+        super().__init__()
+        self._cache = cache
+        self.keys = cache.storage[index, 0]  # [1, num_kv_heads, capacity, head_dim]
+        self.values = cache.storage[index, 1]
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to do: the storage is there from the start."""
+
+    def update(
+        self,
+        key_states: torch.Tensor,  # [1, num_kv_heads, rows, head_dim]
+        value_states: torch.Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes rows at the cache's write position; returns all that can be attended to."""
+        start = self._cache.write_start
+        end = start + key_states.shape[2]
+        self.keys[:, :, start:end] = key_states
+        self.values[:, :, start:end] = value_states
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._cache.write_start + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self._cache.write_start
+
+    def get_max_length(self) -> int:
+        return self._cache.capacity

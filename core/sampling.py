@@ -1,0 +1,109 @@
+"""The target's law and the keyed noise by which its tokens are drawn.
+
+A token is drawn by the exponential race (the Gumbel-max trick, Maddison et al. 2014): it is
+argmax(probs / noise) with noise ~ Exp(1), independent for each token id. The noise is a hash of
+(seed, position, token id) and of nothing else, so that every mode draws the same token at a
+position when it has the same distribution there.
+"""
+
+import torch
+
+from core.config import SamplingConfig
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX_1 = 0xBF58476D1CE4E5B9
+_MIX_2 = 0x94D049BB133111EB
+_WORD = (1 << 64) - 1
+
+# Probability mass is looked for in so many best tokens before the whole vocabulary is sorted.
+_NUCLEUS_CANDIDATES = 512
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _mix(word: int) -> int:
+    """SplitMix64's finalizer (Steele, Lea and Flood 2014)."""
+    word = ((word ^ (word >> 30)) * _MIX_1) & _WORD
+    word = ((word ^ (word >> 27)) * _MIX_2) & _WORD
+    return word ^ (word >> 31)
+
+
+class KeyedNoise:
+    """Exp(1) noise of a vocabulary for a position, the same on every device."""
+
+    def __init__(self, seed: int, vocab_size: int, device: torch.device):
+        self._seed_key = _mix((seed + _GOLDEN) & _WORD)
+        # [vocab]
+        self._counters = torch.arange(vocab_size, dtype=torch.int64, device=device)
+        self._counters.mul_(_signed(_GOLDEN))
+
+    def at(self, position: int) -> torch.Tensor:
+        """Noise for the token at `position`, counted from the start of the prompt  # [vocab]."""
+        key = _mix(self._seed_key ^ _mix((position + 1) * _GOLDEN & _WORD))
+        words = self._counters + _signed(key)
+        # Shifts of int64 keep the sign, so the bits that come in are masked away.
+        words = (words ^ ((words >> 30) & ((1 << 34) - 1))).mul_(_signed(_MIX_1))
+        words = (words ^ ((words >> 27) & ((1 << 37) - 1))).mul_(_signed(_MIX_2))
+        words = (words ^ ((words >> 31) & ((1 << 33) - 1))) >> 11
+        uniform = (words & ((1 << 53) - 1)).to(torch.float32).mul_(2.0**-53)
+        # -log(1 - u) keeps full precision for the small values that win the race; u = 1 would be
+        # infinite noise, u = 0 none at all.
+        uniform.clamp_(min=2.0**-60, max=1.0 - 2.0**-24)
+        return uniform.neg_().log1p_().neg_()
+
+
+def law_log_probs(
+    logits: torch.Tensor,  # [rows, vocab]
+    sampling: SamplingConfig,
+) -> torch.Tensor:
+    """Log-probabilities that the sampling settings give these logits  # [rows, vocab].
+
+    Temperature, then top-k, then top-p, then renormalised; excluded tokens have -inf. Not for
+    greedy settings, whose law is the argmax.
+    """
+    scaled = logits.float() / max(sampling.temperature, 1e-6)
+    if 0 < sampling.top_k < scaled.shape[-1]:
+        threshold = scaled.topk(sampling.top_k, dim=-1).values[:, -1:]
+        scaled = scaled.masked_fill(scaled < threshold, -torch.inf)
+    log_probs = scaled.log_softmax(dim=-1)
+    if sampling.top_p < 1.0:
+        threshold = _nucleus_threshold(log_probs, sampling.top_p)
+        log_probs = log_probs.masked_fill(log_probs < threshold, -torch.inf).log_softmax(dim=-1)
+    return log_probs
+
+
+def _nucleus_threshold(
+    log_probs: torch.Tensor,  # [rows, vocab]
+    top_p: float,
+) -> torch.Tensor:
+    """Smallest log-probability inside the nucleus of each row (Holtzman et al. 2020)  # [rows, 1]."""
+    vocab_size = log_probs.shape[-1]
+    count = min(_NUCLEUS_CANDIDATES, vocab_size)
+    best = log_probs.topk(count, dim=-1).values
+    if count < vocab_size and bool((best.exp().sum(dim=-1) < top_p).any()):
+        best = log_probs.sort(dim=-1, descending=True).values
+    mass_before = best.exp().cumsum(dim=-1) - best.exp()
+    # The token that crosses top_p belongs to the nucleus, and the first one always does.
+    last = (mass_before < top_p).sum(dim=-1, keepdim=True).clamp(min=1) - 1
+    return best.gather(-1, last)
+
+
+class TokenDrawer:
+    """Draws the target's own token from a row of logits."""
+
+    def __init__(self, sampling: SamplingConfig, vocab_size: int, device: torch.device):
+        self._sampling = sampling
+        self._noise = None if sampling.is_greedy else KeyedNoise(sampling.seed, vocab_size, device)
+
+    def draw(
+        self,
+        logits: torch.Tensor,  # [vocab]
+        position: int,
+    ) -> int:
+        """The token at `position`; depends on seed, position and logits alone."""
+        if self._noise is None:
+            return int(logits.argmax())
+        log_probs = law_log_probs(logits[None], self._sampling)[0]
+        return int((log_probs - self._noise.at(position).log_()).argmax())
