@@ -14,7 +14,16 @@ from core.backend import Backend
 from core.config import MAX_TREE_NODES, RunConfig
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.errors import InvalidSettingError
-from core.events import Accepted, Committed, Drafted, Event, FinishReason, Prefilled, Verified
+from core.events import (
+    Accepted,
+    Committed,
+    Drafted,
+    Event,
+    FinishReason,
+    Prefilled,
+    TokenSource,
+    Verified,
+)
 from core.inspection import Inspection, Inspector
 from core.sampling import TokenDrawer
 from core.tree import DraftTree
@@ -191,6 +200,7 @@ class Decoder:
         inspection: Inspection,
         times: _Times,
     ) -> tuple[Drafted, Verified, Accepted, Committed]:
+        next_source: TokenSource | None
         if judgement.next_token_id is None:
             next_source = None
         elif tree.num_drafted == 0:
@@ -198,7 +208,8 @@ class Decoder:
         else:
             last_node = judgement.path[-1] if judgement.path else 0
             next_source = "recovered" if tree.children[last_node] else "bonus"
-        own = [] if next_source is None else [next_source]
+        own: list[TokenSource] = [] if next_source is None else [next_source]
+        accepted_sources: list[TokenSource] = ["accepted"] * len(judgement.path)
         drafted = Drafted(
             step=step,
             t_start_s=times.start_s,
@@ -238,7 +249,7 @@ class Decoder:
             t_end_s=times.committed_s,
             token_ids=emitted,
             texts=texts,
-            sources=["accepted"] * len(judgement.path) + own,
+            sources=accepted_sources + own,
             nodes=judgement.path + [-1] * len(own),
             cache_length=self._length - len(own),
             step_s=self._clock() - times.start_s,

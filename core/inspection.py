@@ -89,7 +89,7 @@ def _top_k(
     rows, vocab_size = logits.shape
     k = min(k, vocab_size)
     if vocab_size % _BLOCK or vocab_size // _BLOCK <= k:
-        return logits.topk(k, dim=-1)  # type: ignore[return-value]
+        return logits.topk(k, dim=-1)
     blocks = logits.view(rows, -1, _BLOCK)
     best_blocks = blocks.amax(dim=-1).topk(k, dim=-1).indices  # [rows, k]
     inside = blocks.gather(1, best_blocks[:, :, None].expand(-1, -1, _BLOCK)).view(rows, -1)

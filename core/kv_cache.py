@@ -49,16 +49,17 @@ class TreeCache(Cache):
         self.write_start = length
 
 
-class _TreeLayer(CacheLayerMixin):
+class _TreeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's view of a TreeCache."""
 
     is_sliding = False
 
     def __init__(self, cache: TreeCache, index: int):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._cache = cache
-        self.keys = cache.storage[index, 0]  # [1, num_kv_heads, capacity, head_dim]
-        self.values = cache.storage[index, 1]
+        # [1, num_kv_heads, capacity, head_dim]
+        self.keys: torch.Tensor = cache.storage[index, 0]
+        self.values: torch.Tensor = cache.storage[index, 1]
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:

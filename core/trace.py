@@ -142,7 +142,7 @@ def event_from_dict(values: dict[str, Any], line_number: int) -> Event:
     cls = EVENT_CLASSES.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise TraceFormatError(f"unknown event kind {kind!r}.", line_number)
-    checks = _field_checks(cls)
+    checks = _field_checks(cls.kind)
     given = {name: value for name, value in values.items() if name != "kind"}
     for name in checks.keys() - given.keys():
         raise TraceFormatError(f"{kind} lacks {name!r}.", line_number)
@@ -156,7 +156,8 @@ def event_from_dict(values: dict[str, Any], line_number: int) -> Event:
 
 
 @cache
-def _field_checks(cls: type[Event]) -> dict[str, Callable[[Any], bool]]:
+def _field_checks(kind: str) -> dict[str, Callable[[Any], bool]]:
+    cls = EVENT_CLASSES[kind]
     hints = get_type_hints(cls)
     return {item.name: _checker(hints[item.name]) for item in dataclasses.fields(cls)}
 
