@@ -14,6 +14,7 @@ from core.drafters.registry import make_drafter
 from core.errors import InvalidSettingError
 from core.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
 from core.models.detokenizer import StreamDecoder, TokenTable
+from core.models.forward import make_verifier
 from core.models.loading import LoadedModel
 from core.models.prompts import chat_token_ids, raw_token_ids
 from core.models.storage import cache_home
@@ -21,7 +22,6 @@ from core.naming import with_token_texts
 from core.runtime.cost_curve import CostCurve, context_bucket, load_or_measure
 from core.runtime.environment import describe_device, package_versions, peak_memory_bytes
 from core.stats import RunStats
-from core.verifier import TransformersBackend
 
 
 def never() -> bool:
@@ -42,7 +42,7 @@ class Engine:
     def __init__(self, target: LoadedModel, clock: Callable[[], float] = time.perf_counter):
         self.target = target
         self._clock = clock
-        self._backend = TransformersBackend(target.module, target.context_limit)
+        self._backend = make_verifier(target.module, target.context_limit)
         self._token_table = TokenTable(target.tokenizer)
         self._curves: dict[int, CostCurve] = {}
 
@@ -78,7 +78,7 @@ class Engine:
             self._curves[bucket] = load_or_measure(
                 cache_home() / "cost-curves",
                 key,
-                lambda: TransformersBackend(self.target.module, self.target.context_limit),
+                self._backend.sibling,
                 bucket,
             )
         return self._curves[bucket]
@@ -157,7 +157,7 @@ class Engine:
         )
 
     def _started(self, prompt: Prompt, config: RunConfig, cost: CostOfRows | None) -> RunStarted:
-        target = self.target.identity.to_dict()
+        target = {**self.target.identity.to_dict(), "forward": self._backend.forward.name}
         if isinstance(cost, CostCurve):
             target["forward_ms"] = cost.to_ms()
         return RunStarted(

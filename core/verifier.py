@@ -1,7 +1,7 @@
-"""The backend over a transformers model: prefill, tree forward and commit on one TreeCache."""
+"""The backend of the loop over a real model: prefill, tree forward and commit on one TreeCache."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -9,43 +9,97 @@ from core.config import MAX_TREE_NODES
 from core.kv_cache import TreeCache
 from core.tree import DraftTree, ancestor_mask
 
-# Long prompts are computed in pieces, so that attention's memory stays bounded.
-PREFILL_CHUNK = 1024
+# Long prompts are computed in pieces, so that attention's memory stays bounded and a stop is heard.
+PREFILL_CHUNK = 512
 
 
-class TransformersBackend:
-    """Implements `core.backend.Backend` for any causal model with rotary positions."""
+class TargetForward(Protocol):
+    """Computes rows of tokens over a cache. `core.models.forward` chooses which class does it."""
 
-    def __init__(self, module: Any, context_limit: int):
-        self.module = module
+    name: str
+
+    def reserve(self, num_positions: int) -> None:
+        """Prepares for positions below `num_positions`."""
+        ...
+
+    def __call__(
+        self,
+        token_ids: torch.Tensor,  # [rows]
+        positions: torch.Tensor,  # [rows]
+        cache: TreeCache,
+        mask: torch.Tensor | None,  # [rows, columns] additive
+        *,
+        want_logits: bool,
+    ) -> torch.Tensor | None:
+        """Writes keys and values from `cache.write_start` on; logits or None  # [rows, vocab].
+
+        Without a mask there is one row, which attends to everything.
+        """
+        ...
+
+
+class CacheShape(Protocol):
+    """The sizes that decide a cache."""
+
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def num_kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+
+
+class Verifier:
+    """Implements `core.backend.Backend`; drafters that share its cache use `forward_rows`."""
+
+    def __init__(
+        self,
+        forward: TargetForward,
+        shape: CacheShape,
+        context_limit: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
+        self.forward = forward
+        self.shape = shape
         self.context_limit = context_limit
-        config = module.config.get_text_config()
-        self.vocab_size: int = config.vocab_size
-        self._config = config
-        self._dtype: torch.dtype = module.dtype
-        self._device: torch.device = module.device
+        self.vocab_size = shape.vocab_size
+        self.dtype = dtype
+        self.device = device
         self._committed: list[int] = []
         self._tree: DraftTree | None = None
         self._cache: TreeCache | None = None
-        # Additive mask: rows are queries; columns of committed tokens are zero.
-        self._mask = torch.empty(0)  # [1, 1, MAX_TREE_NODES + 1, capacity]
+        # Additive mask; all zero but for the window that a forward fills and clears again.
+        self._mask = torch.empty(0)  # [max(MAX_TREE_NODES + 1, PREFILL_CHUNK), capacity]
         # A fresh float copy of vocabulary-wide rows costs more than the copying itself.
         self._logits = torch.empty((0, 0))  # [rows, vocab] float32
+
+    def sibling(self) -> "Verifier":
+        """Another verifier of the same model, with a cache of its own."""
+        return Verifier(self.forward, self.shape, self.context_limit, self.dtype, self.device)
 
     @property
     def cache(self) -> TreeCache:
         assert self._cache is not None, "begin() comes first"
         return self._cache
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._dtype
+    def reserve(self, max_length: int) -> None:
+        """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
+        capacity = max_length + MAX_TREE_NODES + 1
+        if self._cache is not None and self._cache.capacity >= capacity:
+            return
+        self._committed = []
+        self._cache = None  # the old storage goes before the new one comes
+        shape = self.shape
+        self._cache = TreeCache(
+            shape.num_layers, shape.num_kv_heads, shape.head_dim, capacity, self.dtype, self.device
+        )
+        rows = max(MAX_TREE_NODES + 1, PREFILL_CHUNK)
+        self._mask = torch.zeros((rows, capacity), dtype=self.dtype, device=self.device)
+        self.forward.reserve(capacity)
 
-    @property
-    def device(self) -> torch.device:
-        return self._device
-
-    @torch.inference_mode()
     def begin(
         self, prompt_token_ids: list[int], max_length: int, should_stop: Callable[[], bool]
     ) -> int:
@@ -58,32 +112,10 @@ class TransformersBackend:
             if should_stop():
                 break
             chunk = body[start : start + PREFILL_CHUNK]
-            input_ids = torch.tensor([chunk], device=self._device)
-            self.module.base_model(input_ids=input_ids, past_key_values=self.cache, use_cache=True)
+            causal = torch.ones(len(chunk), len(chunk), dtype=torch.bool).tril()
+            self.forward_rows(chunk, range(start, start + len(chunk)), causal, want_logits=False)
             self._keep_committed(body[: start + len(chunk)])
         return reused
-
-    def _keep_committed(self, token_ids: list[int]) -> None:
-        self.cache.truncate(len(token_ids))
-        self._committed = token_ids
-
-    def reserve(self, max_length: int) -> None:
-        """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
-        capacity = max_length + MAX_TREE_NODES + 1
-        if self._cache is None or self._cache.capacity < capacity:
-            config = self._config
-            head_dim = getattr(config, "head_dim", None) or (
-                config.hidden_size // config.num_attention_heads
-            )
-            kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-            self._committed = []
-            self._cache = None  # the old storage goes before the new one comes
-            self._cache = TreeCache(
-                config.num_hidden_layers, kv_heads, head_dim, capacity, self._dtype, self._device
-            )
-            self._mask = torch.zeros(
-                (1, 1, MAX_TREE_NODES + 1, capacity), dtype=self._dtype, device=self._device
-            )
 
     def _num_shared(self, body: list[int]) -> int:
         """How many tokens at the beginning of `body` are committed already."""
@@ -94,48 +126,65 @@ class TransformersBackend:
             shared += 1
         return shared
 
-    @torch.inference_mode()
+    def _keep_committed(self, token_ids: list[int]) -> None:
+        self.cache.truncate(len(token_ids))
+        self._committed = token_ids
+
     def tree_forward(self, tree: DraftTree) -> torch.Tensor:
         """See `Backend.tree_forward`."""
-        start = self.cache.length
+        cache = self.cache
         self._tree = tree
-        logits = self.forward_rows(tree.token_ids, tree.depths, tree.parents, start)
+        cache.write_start = cache.length
+        positions = [cache.length + depth for depth in tree.depths]
+        logits = self.forward_rows(tree.token_ids, positions, ancestor_mask(tree.parents))
+        assert logits is not None
+        return self.in_float32(logits)
+
+    def in_float32(
+        self,
+        logits: torch.Tensor,  # [rows, vocab]
+    ) -> torch.Tensor:
+        """The logits in float32, in a buffer that the next call overwrites  # [rows, vocab]."""
         if logits.dtype == torch.float32:
             return logits
-        if self._logits.shape[0] < len(tree):
-            self._logits = torch.empty(
-                (len(tree), self.vocab_size), dtype=torch.float32, device=self._device
-            )
-        return self._logits[: len(tree)].copy_(logits)
+        if self._logits.shape[0] < len(logits):
+            self._logits = torch.empty(logits.shape, dtype=torch.float32, device=self.device)
+        return self._logits[: len(logits)].copy_(logits)
 
     @torch.inference_mode()
     def forward_rows(
-        self, token_ids: list[int], depths: list[int], parents: list[int], write_start: int
-    ) -> torch.Tensor:
-        """One forward over tree rows written from `write_start` on  # [rows, vocab]."""
-        cache = self.cache
-        cache.write_start = write_start
-        rows = len(token_ids)
-        device = self._device
-        positions = torch.tensor([depths], device=device) + cache.length
-        mask = None
-        if rows > 1:
-            mask = self._mask[:, :, :rows, : write_start + rows]
-            window = mask[0, 0, :, write_start:]
-            allowed = ancestor_mask(parents).to(device)
-            window.fill_(torch.finfo(self._dtype).min).masked_fill_(allowed, 0.0)
-        output = self.module(
-            input_ids=torch.tensor([token_ids], device=device),
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        if mask is not None:
-            mask[0, 0, :, write_start:].zero_()
-        return output.logits[0]  # type: ignore[no-any-return]
+        self,
+        token_ids: Sequence[int],
+        positions: Sequence[int],
+        allowed: torch.Tensor | None,  # [rows, window] bool
+        *,
+        forward: TargetForward | None = None,
+        want_logits: bool = True,
+    ) -> torch.Tensor | None:
+        """One forward over rows written at the cache's write position.
 
-    @torch.inference_mode()
+        `allowed` says which of the last `window` columns (uncommitted entries and the rows
+        themselves) each row attends to; the columns before them are open to all. `forward`
+        replaces the target's own, over the same cache. Returns logits or None  # [rows, vocab].
+        """
+        device = self.device
+        mask = window = None
+        rows, end = len(token_ids), self.cache.write_start + len(token_ids)
+        if allowed is not None and not (rows == 1 and bool(allowed.all())):
+            mask = self._mask[:rows, :end]
+            window = mask[:, end - allowed.shape[1] :]
+            window.masked_fill_(~allowed.to(device), torch.finfo(self.dtype).min)
+        logits = (forward or self.forward)(
+            torch.tensor(token_ids, device=device),
+            torch.tensor(positions, device=device),
+            self.cache,
+            mask,
+            want_logits=want_logits,
+        )
+        if window is not None:
+            window.zero_()
+        return logits
+
     def commit(self, path: list[int]) -> None:
         """See `Backend.commit`."""
         assert self._tree is not None, "tree_forward() comes first"
@@ -149,8 +198,8 @@ class TransformersBackend:
 
     def synchronize(self) -> None:
         """Waits until the device has done all work given to it."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def finish(self) -> None:
         """See `Backend.finish`."""

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import torch
+
 from core.config import MAX_TREE_NODES
-from core.verifier import TransformersBackend
+from core.verifier import Verifier
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXT_BUCKETS = (256, 1024, 4096)
@@ -52,7 +54,7 @@ def context_bucket(length: int, context_limit: int) -> int:
 
 
 def measure(
-    backend: TransformersBackend,
+    backend: Verifier,
     context_length: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> CostCurve:
@@ -63,14 +65,15 @@ def measure(
     backend.reserve(context_length + MAX_TREE_NODES)
     backend.cache.storage.zero_()
     backend.cache.truncate(context_length)
+    causal = torch.ones(ROWS[-1], ROWS[-1], dtype=torch.bool).tril()
     times: dict[int, list[float]] = {rows: [] for rows in ROWS}
     started = clock()
     num_rounds = 0
     while num_rounds < _MIN_ROUNDS or clock() - started < _MEASURING_BUDGET_S:
         for rows in ROWS:
-            chain = list(range(rows))
+            positions = range(context_length, context_length + rows)
             before = clock()
-            backend.forward_rows([0] * rows, chain, [row - 1 for row in chain], context_length)
+            backend.forward_rows([0] * rows, positions, causal[:rows, :rows])
             backend.synchronize()
             times[rows].append(clock() - before)
         num_rounds += 1
@@ -79,7 +82,7 @@ def measure(
 
 
 def load_or_measure(
-    folder: Path, key: tuple[str, ...], backend_of: Callable[[], TransformersBackend], length: int
+    folder: Path, key: tuple[str, ...], backend_of: Callable[[], Verifier], length: int
 ) -> CostCurve:
     """The curve for a key (model, dtype, device, threads, ...) from disk, or measured now.
 

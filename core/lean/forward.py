@@ -1,0 +1,141 @@
+"""The lean forward of Llama-shaped models: straight over rows and the preallocated cache.
+
+Computes what transformers' modules compute (Touvron et al. 2023; grouped heads of Ainslie et al.
+2023), without batch dimension, module calls or repeated key and value heads.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from core.kv_cache import TreeCache
+from core.lean.weights import LayerStack, LayerWeights, Shape
+
+# Up to so many rows, the heads of a group are laid beside each other as more rows: attention then
+# reads each key once. For wide prompts the repeated mask would cost more than that saves.
+_MAX_GROUPED_ROWS = 256
+
+
+class RotaryTable:
+    """Cosines and signed sines of all positions, as the model's own rotary module gives them."""
+
+    def __init__(self, module: Any):
+        self._rotary = module.base_model.rotary_emb
+        self._like = module.base_model.norm.weight.data
+        self._cos = torch.empty(0)  # [positions, 1, head_dim]
+        self._sin = torch.empty(0)
+
+    def reserve(self, num_positions: int) -> None:
+        """Makes the table reach at least so far."""
+        if self._cos.shape[0] >= num_positions:
+            return
+        positions = torch.arange(num_positions, device=self._like.device)[None]
+        cos, sin = self._rotary(self._like, positions)
+        half = sin.shape[-1] // 2
+        # Rotating a half is rolling it; the sign of the first half is kept in the sines.
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+        self._cos, self._sin = cos[0, :, None].contiguous(), sin[0, :, None].contiguous()
+
+    def at(
+        self,
+        positions: torch.Tensor,  # [rows]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and signed sines of the rows  # [rows, 1, head_dim] both."""
+        return self._cos.index_select(0, positions), self._sin.index_select(0, positions)
+
+
+class LeanForward:
+    """Implements `core.verifier.TargetForward` over a LayerStack."""
+
+    name = "lean"
+
+    def __init__(self, shape: Shape, stack: LayerStack, rotary: RotaryTable):
+        self.shape = shape
+        self.stack = stack
+        self._rotary = rotary
+        self._scale = shape.head_dim**-0.5
+        self._groups = shape.num_heads // shape.num_kv_heads
+
+    def with_stack(self, stack: LayerStack) -> "LeanForward":
+        """The same shape and positions over other weights."""
+        return LeanForward(self.shape, stack, self._rotary)
+
+    def reserve(self, num_positions: int) -> None:
+        """Prepares for positions below `num_positions`."""
+        self._rotary.reserve(num_positions)
+
+    def __call__(
+        self,
+        token_ids: torch.Tensor,  # [rows]
+        positions: torch.Tensor,  # [rows]
+        cache: TreeCache,
+        mask: torch.Tensor | None,  # [rows, columns] additive
+        *,
+        want_logits: bool,
+    ) -> torch.Tensor | None:
+        """See `TargetForward`."""
+        rows = token_ids.shape[0]
+        is_grouped = rows <= _MAX_GROUPED_ROWS
+        if mask is not None:
+            mask = mask.repeat(self._groups, 1)[None, None] if is_grouped else mask[None, None]
+        rotation = self._rotary.at(positions)
+        x = F.embedding(token_ids, self.stack.embedding)  # [rows, hidden]
+        for layer in self.stack.layers:
+            attended = self._attend(layer, x, rotation, cache, mask, is_grouped)
+            x = x + layer.o(attended)
+            normed = F.rms_norm(x, x.shape[1:], layer.post_norm, self.shape.norm_eps)
+            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
+            x = x + layer.down(F.silu(gate).mul_(up))
+        if not want_logits:
+            return None
+        x = F.rms_norm(x, x.shape[1:], self.stack.final_norm, self.shape.norm_eps)
+        return self.stack.head(x)  # [rows, vocab]
+
+    def _attend(
+        self,
+        layer: LayerWeights,
+        x: torch.Tensor,  # [rows, hidden]
+        rotation: tuple[torch.Tensor, torch.Tensor],
+        cache: TreeCache,
+        mask: torch.Tensor | None,
+        is_grouped: bool,
+    ) -> torch.Tensor:
+        """Attention of the rows over the cache, in which they are written  # [rows, heads * dim]."""
+        shape = self.shape
+        rows, num_heads, num_kv_heads = x.shape[0], shape.num_heads, shape.num_kv_heads
+        normed = F.rms_norm(x, x.shape[1:], layer.input_norm, shape.norm_eps)
+        qkv = layer.qkv(normed).view(rows, num_heads + 2 * num_kv_heads, shape.head_dim)
+        qk = qkv[:, : num_heads + num_kv_heads]
+        if layer.q_norm is not None and layer.k_norm is not None:
+            q_normed = F.rms_norm(
+                qk[:, :num_heads], (shape.head_dim,), layer.q_norm, shape.norm_eps
+            )
+            k_normed = F.rms_norm(
+                qk[:, num_heads:], (shape.head_dim,), layer.k_norm, shape.norm_eps
+            )
+            qk = torch.cat([q_normed, k_normed], dim=1)
+        cos, sin = rotation
+        qk = torch.addcmul(qk * cos, qk.roll(shape.head_dim // 2, dims=-1), sin)
+        start, end = cache.write_start, cache.write_start + rows
+        keys, values = cache.storage[layer.cache_index, :, 0].unbind(0)  # [kv_heads, capacity, dim]
+        keys[:, start:end] = qk[:, num_heads:].transpose(0, 1)
+        values[:, start:end] = qkv[:, num_heads + num_kv_heads :].transpose(0, 1)
+        keys, values = keys[None, :, :end], values[None, :, :end]
+        queries = qk[:, :num_heads]
+        if not is_grouped:
+            attended = F.scaled_dot_product_attention(
+                queries.transpose(0, 1)[None],
+                keys,
+                values,
+                mask,
+                scale=self._scale,
+                enable_gqa=True,
+            )
+            return attended[0].transpose(0, 1).reshape(rows, -1)
+        # [1, kv_heads, groups * rows, dim]: head h reads the keys of kv head h // groups.
+        grouped = queries.view(rows, num_kv_heads, self._groups, shape.head_dim)
+        grouped = grouped.permute(1, 2, 0, 3).reshape(1, num_kv_heads, -1, shape.head_dim)
+        attended = F.scaled_dot_product_attention(grouped, keys, values, mask, scale=self._scale)
+        attended = attended.view(num_kv_heads, self._groups, rows, shape.head_dim)
+        return attended.permute(2, 0, 1, 3).reshape(rows, -1)

@@ -1,0 +1,140 @@
+"""The weights of a Llama-shaped model, taken from its transformers module and fused.
+
+Query, key and value become one matrix, and so do gate and up: fewer, larger products a layer.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.lean.linear import DenseLinear, Linear
+
+# Classes whose layers are: norm, attention with rotary positions, norm, gated SiLU feed-forward.
+SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+# Rotations that depend on the position alone, not on the length of the whole text.
+_FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes that all layers share."""
+
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    norm_eps: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One decoder layer; `cache_index` is its place in the KV cache."""
+
+    cache_index: int
+    input_norm: torch.Tensor  # [hidden]
+    qkv: Linear
+    q_norm: torch.Tensor | None  # [head_dim]
+    k_norm: torch.Tensor | None
+    o: Linear
+    post_norm: torch.Tensor  # [hidden]
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, slots=True)
+class LayerStack:
+    """A whole network over one embedding: the target's own, or a cheaper one that drafts."""
+
+    layers: tuple[LayerWeights, ...]
+    embedding: torch.Tensor  # [vocab, hidden]
+    final_norm: torch.Tensor  # [hidden]
+    head: Linear
+
+    def linears(self) -> list[Linear]:
+        """Every linear layer, the head last."""
+        per_layer = [[layer.qkv, layer.o, layer.gate_up, layer.down] for layer in self.layers]
+        return [linear for group in per_layer for linear in group] + [self.head]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all linear layers; the embedding is counted where it is also the head."""
+        return sum(linear.num_bytes for linear in self.linears())
+
+
+def unsupported_reason(module: Any) -> str | None:
+    """Why the lean forward cannot compute a transformers module; None where it can."""
+    config = module.config
+    name = type(module).__name__
+    if name not in SUPPORTED:
+        return f"{name} is not one of {', '.join(SUPPORTED)}"
+    if config.hidden_act != "silu":
+        return f"its activation is {config.hidden_act}, not silu"
+    rotation = module.base_model.rotary_emb.rope_type
+    if rotation not in _FIXED_ROTATIONS:
+        return f"its rotary positions are of the type {rotation}"
+    if module.base_model.rotary_emb.inv_freq.shape[0] * 2 != _head_dim(config):
+        return "it rotates only a part of each head"
+    return None
+
+
+def _head_dim(config: Any) -> int:
+    return int(getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads)
+
+
+def shape_of(module: Any) -> Shape:
+    config = module.config
+    return Shape(
+        num_layers=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=_head_dim(config),
+        vocab_size=config.vocab_size,
+        norm_eps=config.rms_norm_eps,
+    )
+
+
+def stack_of(module: Any) -> LayerStack:
+    """Fuses a supported module's weights. Its own projections then share the fused memory."""
+    base = module.base_model
+    return LayerStack(
+        layers=tuple(_layer(layer, index) for index, layer in enumerate(base.layers)),
+        embedding=base.embed_tokens.weight.data,
+        final_norm=base.norm.weight.data,
+        head=DenseLinear(module.lm_head.weight.data, _data(module.lm_head.bias)),
+    )
+
+
+def _layer(layer: Any, index: int) -> LayerWeights:
+    attention, mlp = layer.self_attn, layer.mlp
+    return LayerWeights(
+        cache_index=index,
+        input_norm=layer.input_layernorm.weight.data,
+        qkv=_fuse(attention.q_proj, attention.k_proj, attention.v_proj),
+        q_norm=attention.q_norm.weight.data if hasattr(attention, "q_norm") else None,
+        k_norm=attention.k_norm.weight.data if hasattr(attention, "k_norm") else None,
+        o=DenseLinear(attention.o_proj.weight.data, _data(attention.o_proj.bias)),
+        post_norm=layer.post_attention_layernorm.weight.data,
+        gate_up=_fuse(mlp.gate_proj, mlp.up_proj),
+        down=DenseLinear(mlp.down_proj.weight.data, _data(mlp.down_proj.bias)),
+    )
+
+
+def _fuse(*projections: Any) -> DenseLinear:
+    """One linear for several; the parts become views of it, so that no weight is held twice."""
+    weight = torch.cat([part.weight.data for part in projections])
+    has_bias = projections[0].bias is not None
+    bias = torch.cat([part.bias.data for part in projections]) if has_bias else None
+    start = 0
+    for part in projections:
+        end = start + part.out_features
+        part.weight.data = weight[start:end]
+        if bias is not None:
+            part.bias.data = bias[start:end]
+        start = end
+    return DenseLinear(weight, bias)
+
+
+def _data(parameter: Any) -> torch.Tensor | None:
+    return None if parameter is None else parameter.data

@@ -1,0 +1,67 @@
+"""Chooses what computes a model: the lean forward where it can, else transformers' module."""
+
+from typing import Any
+
+import torch
+
+from core.kv_cache import TreeCache
+from core.lean.forward import LeanForward, RotaryTable
+from core.lean.weights import Shape, shape_of, stack_of, unsupported_reason
+from core.verifier import TargetForward, Verifier
+
+
+class TransformersForward:
+    """Implements `core.verifier.TargetForward` by calling the module."""
+
+    name = "transformers"
+
+    def __init__(self, module: Any):
+        self._module = module
+
+    def reserve(self, num_positions: int) -> None:
+        """See `TargetForward.reserve`; nothing is needed."""
+
+    def __call__(
+        self,
+        token_ids: torch.Tensor,  # [rows]
+        positions: torch.Tensor,  # [rows]
+        cache: TreeCache,
+        mask: torch.Tensor | None,  # [rows, columns]
+        *,
+        want_logits: bool,
+    ) -> torch.Tensor | None:
+        """See `TargetForward`."""
+        run = self._module if want_logits else self._module.base_model
+        output = run(
+            input_ids=token_ids[None],
+            attention_mask=None if mask is None else mask[None, None],
+            position_ids=positions[None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return output.logits[0] if want_logits else None
+
+
+def _transformers_shape(module: Any) -> Shape:
+    config = module.config.get_text_config()
+    num_heads = config.num_attention_heads
+    return Shape(
+        num_layers=config.num_hidden_layers,
+        num_heads=num_heads,
+        num_kv_heads=getattr(config, "num_key_value_heads", None) or num_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // num_heads,
+        vocab_size=config.vocab_size,
+        norm_eps=0.0,
+    )
+
+
+def make_verifier(module: Any, context_limit: int) -> Verifier:
+    """The backend of a loaded module, with a cache of its own."""
+    forward: TargetForward
+    if unsupported_reason(module) is None:
+        shape = shape_of(module)
+        forward = LeanForward(shape, stack_of(module), RotaryTable(module))
+    else:
+        shape = _transformers_shape(module)
+        forward = TransformersForward(module)
+    return Verifier(forward, shape, context_limit, module.dtype, module.device)
