@@ -16,7 +16,8 @@ MAX_TREE_NODES = 256
 DTYPES = ("float32", "bfloat16", "float16")
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
-AcceptRule = Literal["match"]
+AcceptRule = Literal["match", "rejection", "typical"]
+LOSSY_RULES = frozenset({"typical"})
 
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
@@ -150,7 +151,9 @@ class RunConfig(Settings):
     )
     device: Literal["cpu", "cuda"] = setting("cpu", "where the model runs")
     max_new_tokens: int = setting(256, "stop after this many new tokens", low=1, high=10**6)
-    accept: AcceptRule = setting("match", "rule by which draft tokens are accepted")
+    accept: AcceptRule = setting(
+        "match", "rule by which draft tokens are kept; typical changes the output distribution"
+    )
     trace_top_k: int = setting(
         5, "alternatives recorded at every node; 0 turns the recording off", low=0, high=20
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from core.acceptance import Judgement, accept_matching
+from core.acceptance import Judgement, judge, make_rule
 from core.backend import Backend
 from core.config import MAX_TREE_NODES, RunConfig
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
@@ -85,7 +85,9 @@ class Decoder:
         self._clock = clock
         self._should_stop = should_stop
         self._cost = cost
-        self._drawer = TokenDrawer(config.sampling, backend.vocab_size, device)
+        drawer = TokenDrawer(config.sampling, backend.vocab_size, device)
+        generator = torch.Generator().manual_seed(config.sampling.seed)
+        self._rule = make_rule(config.accept, config.sampling, drawer, generator)
         self._inspector = Inspector(config.trace_top_k)
         self._num_prompt_tokens = 0
         self._num_emitted = 0
@@ -151,7 +153,7 @@ class Decoder:
         drafted_s = self._clock()
         logits = self._backend.tree_forward(tree)
         verified_s = self._clock()
-        judgement = self._accept(tree, logits)
+        judgement = judge(self._rule, tree, logits, self._length, self._end_token_ids)
         accepted_s = self._clock()
         emitted = self._commit(tree, judgement)
         committed_s = self._clock()
@@ -169,12 +171,6 @@ class Decoder:
         if self._drafter is None or limits.depth == 0:
             return DraftTree(root_token_id)
         return self._drafter.draft(root_token_id, limits, self._cost)
-
-    def _accept(self, tree: DraftTree, logits: torch.Tensor) -> Judgement:
-        def draw_after(node: int, depth: int) -> int:
-            return self._drawer.draw(logits[node], self._length + depth)
-
-        return accept_matching(tree, draw_after, self._end_token_ids)
 
     def _commit(self, tree: DraftTree, judgement: Judgement) -> list[int]:
         """Moves the accepted path into the cache; returns the tokens that the step emits."""

@@ -18,6 +18,8 @@ class DraftTree:
     children: list[list[int]] = field(init=False)
     top_k_token_ids: list[list[int]] = field(init=False)
     top_k_probs: list[list[float]] = field(init=False)
+    sampled_laws: dict[int, torch.Tensor] = field(init=False)
+    """For nodes whose children were sampled without replacement, the law they came from."""
 
     def __post_init__(self) -> None:
         self.token_ids = [self.root_token_id]
@@ -27,6 +29,7 @@ class DraftTree:
         self.children = [[]]
         self.top_k_token_ids = [[]]
         self.top_k_probs = [[]]
+        self.sampled_laws = {}
 
     def __len__(self) -> int:
         """Nodes with the root: the rows of the target's forward."""
