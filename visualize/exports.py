@@ -1,0 +1,64 @@
+"""Tables of runs as CSV files, and back.
+
+A spreadsheet takes a cell that begins with one of `GUARDED` for a formula and would run it. Such
+texts get an apostrophe in front; so do texts that begin with one, so that `read_csv` can undo it.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from core.errors import InvalidSettingError
+from core.trace import Trace
+from visualize.columns import COLUMNS
+from visualize.frames import table_frame
+
+GUARD = "'"
+# The wide forms count as operators in spreadsheets of East Asian locales.
+GUARDED = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", GUARD)
+
+
+def export_csv(traces: Trace | Sequence[Trace], path: Path, table: str) -> None:
+    """Writes the table `runs`, `steps`, `tokens` or `nodes` of one run or of several as UTF-8."""
+    frame = table_frame([traces] if isinstance(traces, Trace) else traces, table)
+    for name in _text_columns(table):
+        frame[name] = frame[name].map(_guard).astype("string")
+    frame.to_csv(
+        path,
+        index=False,
+        encoding="utf-8",
+        errors="replace",
+        lineterminator="\n",
+        quoting=csv.QUOTE_NONNUMERIC,
+    )
+
+
+def read_csv(path: Path, table: str) -> pd.DataFrame:
+    """Reads what `export_csv` wrote: the same frame with the same dtypes and texts."""
+    if table not in COLUMNS:
+        raise InvalidSettingError(f"table is {table!r}; give one of {', '.join(COLUMNS)}.")
+    texts = _text_columns(table)
+    frame = pd.read_csv(
+        path,
+        encoding="utf-8",
+        dtype={name: column.dtype for name, column in COLUMNS[table].items()},
+        keep_default_na=False,
+        na_values={name: [""] for name in COLUMNS[table] if name not in texts},
+    )
+    for name in texts:
+        frame[name] = frame[name].map(_unguard).astype("string")
+    return frame
+
+
+def _text_columns(table: str) -> list[str]:
+    return [name for name, column in COLUMNS[table].items() if column.dtype == "string"]
+
+
+def _guard(text: str) -> str:
+    return GUARD + text if text.startswith(GUARDED) else text
+
+
+def _unguard(text: str) -> str:
+    return text.removeprefix(GUARD)

@@ -1,0 +1,164 @@
+"""Traces as pandas frames; `visualize.columns` names and types their columns."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from core.errors import InvalidSettingError
+from core.trace import Trace
+from visualize.columns import COLUMNS
+from visualize.run_facts import run_facts
+from visualize.status import node_statuses
+from visualize.steps import Step, complete_steps, entry, logit_gap
+
+Row = dict[str, Any]
+
+
+def run_frame(trace: Trace) -> pd.DataFrame:
+    """The run in one row."""
+    return _frame("runs", _run_rows(trace))
+
+
+def steps_frame(trace: Trace) -> pd.DataFrame:
+    """A row a step."""
+    return _frame("steps", _step_rows(trace))
+
+
+def tokens_frame(trace: Trace) -> pd.DataFrame:
+    """A row an emitted token."""
+    return _frame("tokens", _token_rows(trace))
+
+
+def nodes_frame(trace: Trace) -> pd.DataFrame:
+    """A row a drafted node; roots are not drafted."""
+    return _frame("nodes", _node_rows(trace))
+
+
+def table_frame(traces: Sequence[Trace], table: str) -> pd.DataFrame:
+    """One table over several runs, one run after the other."""
+    if table not in _ROWS:
+        raise InvalidSettingError(f"table is {table!r}; give one of {', '.join(_ROWS)}.")
+    return _frame(table, [row for trace in traces for row in _ROWS[table](trace)])
+
+
+def _frame(table: str, rows: Iterable[Row]) -> pd.DataFrame:
+    columns = COLUMNS[table]
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    return frame.astype({name: column.dtype for name, column in columns.items()})
+
+
+def _run_rows(trace: Trace) -> list[Row]:
+    facts = run_facts(trace)
+    stats = trace.stats.to_dict()
+    stats.pop("steps_s")  # total_s less prefill_s
+    values = facts._asdict()
+    config_json = json.dumps(values.pop("config"), ensure_ascii=False)
+    return [{**values, **stats, "config_json": config_json, "text": trace.text}]
+
+
+def _step_rows(trace: Trace) -> list[Row]:
+    keys = _run_keys(trace)
+    rows = []
+    for step in complete_steps(trace):
+        drafted, accepted, committed = step.drafted, step.accepted, step.committed
+        rows.append(
+            {
+                **keys,
+                "step": step.number,
+                "drafter": drafted.drafter,
+                "num_drafted": len(drafted.token_ids) - 1,
+                "num_tested": len(accepted.tested),
+                "num_accepted": len(accepted.path),
+                "num_emitted": len(committed.token_ids),
+                "acceptance_length": len(committed.token_ids),
+                "max_depth": max(drafted.depths),
+                "t_start_s": drafted.t_start_s,
+                **step.times._asdict(),
+                "step_ms": committed.step_s * 1e3,
+                "num_rows": step.verified.num_rows,
+                "cache_length": committed.cache_length,
+                "text": "".join(committed.texts),
+            }
+        )
+    return rows
+
+
+def _token_rows(trace: Trace) -> list[Row]:
+    keys, names = _run_keys(trace), trace.token_texts
+    rows: list[Row] = []
+    for step in complete_steps(trace):
+        committed = step.committed
+        for index, token_id in enumerate(committed.token_ids):
+            rows.append(
+                {
+                    **keys,
+                    "position": len(rows),
+                    "step": step.number,
+                    "token_id": token_id,
+                    "text": committed.texts[index],
+                    "token_text": names.get(token_id, ""),
+                    "source": committed.sources[index],
+                    "depth": index + 1,
+                    "node": committed.nodes[index],
+                    **_probabilities(step, index),
+                    "t_s": committed.t_end_s,
+                }
+            )
+    return rows
+
+
+def _probabilities(step: Step, index: int) -> Row:
+    """What the two models thought of the emitted token at `index`."""
+    node, parent = step.committed.nodes[index], step.parent_of(index)
+    verified = step.verified
+    is_drafted = node > 0
+    return {
+        "draft_prob": step.drafted.draft_probs[node] if is_drafted else None,
+        "target_prob": (
+            entry(verified.target_probs, node) if is_drafted else step.accepted.next_prob
+        ),
+        "entropy_nats": entry(verified.entropies_nats, parent),
+        "logit_gap": logit_gap(entry(verified.top_k_probs, parent) or []),
+    }
+
+
+def _node_rows(trace: Trace) -> list[Row]:
+    keys, names = _run_keys(trace), trace.token_texts
+    rows = []
+    for step in complete_steps(trace):
+        drafted, verified = step.drafted, step.verified
+        statuses = node_statuses(len(drafted.token_ids), step.accepted)
+        for node in range(1, len(drafted.token_ids)):
+            parent, token_id = drafted.parents[node], drafted.token_ids[node]
+            rows.append(
+                {
+                    **keys,
+                    "step": step.number,
+                    "drafter": drafted.drafter,
+                    "node": node,
+                    "parent": parent,
+                    "depth": drafted.depths[node],
+                    "token_id": token_id,
+                    "text": names.get(token_id, ""),
+                    "draft_prob": drafted.draft_probs[node],
+                    "target_prob": entry(verified.target_probs, node),
+                    "entropy_nats": entry(verified.entropies_nats, parent),
+                    "status": statuses[node],
+                }
+            )
+    return rows
+
+
+def _run_keys(trace: Trace) -> Row:
+    facts = run_facts(trace)
+    return {"run_id": facts.run_id, "mode": facts.mode}
+
+
+_ROWS: dict[str, Callable[[Trace], list[Row]]] = {
+    "runs": _run_rows,
+    "steps": _step_rows,
+    "tokens": _token_rows,
+    "nodes": _node_rows,
+}

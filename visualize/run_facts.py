@@ -1,0 +1,61 @@
+"""What is known of a whole run, also of one that failed, was cut off, or came from elsewhere."""
+
+from typing import Any, NamedTuple
+
+from core.events import Committed, Prefilled, RunFailed, RunFinished, RunStarted
+from core.trace import Trace
+
+
+class RunFacts(NamedTuple):
+    """Names and results of a run; empty texts stand for what the trace does not tell."""
+
+    run_id: str
+    mode: str
+    target: str
+    draft: str
+    dtype: str
+    device: str
+    started_at: str
+    seed: int | None
+    config: dict[str, Any]
+    prompt_text: str
+    num_prompt_tokens: int
+    num_reused: int
+    outcome: str
+    error: str
+    peak_memory_bytes: int | None
+    time_to_first_token_s: float | None
+
+
+def run_facts(trace: Trace) -> RunFacts:
+    """Reads start, prefill and end of a run."""
+    started = trace.first(RunStarted)
+    prefilled = trace.first(Prefilled)
+    finished = trace.first(RunFinished)
+    failed = trace.first(RunFailed)
+    first = trace.first(Committed)
+    config = started.config if started else {}
+    return RunFacts(
+        run_id=started.run_id if started else "",
+        mode=_word(config, "mode"),
+        target=_word(started.target, "name") if started else "",
+        draft=_word(started.draft, "name") if started and started.draft else "",
+        dtype=_word(config, "dtype"),
+        device=started.device if started else "",
+        started_at=started.started_at if started else "",
+        seed=started.seed if started else None,
+        config=config,
+        prompt_text=started.prompt_text if started else "",
+        num_prompt_tokens=len(started.prompt_token_ids) if started else 0,
+        num_reused=prefilled.num_reused if prefilled else 0,
+        outcome="failed" if failed else finished.reason if finished else "",
+        error=f"{failed.error}: {failed.message}" if failed else "",
+        peak_memory_bytes=finished.peak_memory_bytes if finished else None,
+        time_to_first_token_s=first.t_end_s if first else None,
+    )
+
+
+def _word(values: dict[str, Any], name: str) -> str:
+    # A trace from elsewhere may hold anything in its dicts.
+    value = values.get(name)
+    return value if isinstance(value, str) else ""
