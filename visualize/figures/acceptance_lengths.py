@@ -1,0 +1,49 @@
+"""How many tokens the steps of a run emitted."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from core.trace import Trace
+from visualize.figures.style import finish_figure
+from visualize.palette import SKY, Theme
+from visualize.steps import complete_steps
+
+
+class AcceptanceLengthsInfo(NamedTuple):
+    """A row an acceptance length, from 1 to the longest; its mean over the steps is tau."""
+
+    acceptance_length: list[int]
+    num_steps: list[int]
+    mean_length: float | None
+
+
+def acceptance_lengths_info(trace: Trace) -> AcceptanceLengthsInfo:
+    """Steps of a run by the number of tokens they emitted."""
+    lengths = [len(step.committed.token_ids) for step in complete_steps(trace)]
+    counts = Counter(lengths)
+    values = list(range(1, max(lengths, default=0) + 1))
+    return AcceptanceLengthsInfo(
+        acceptance_length=values,
+        num_steps=[counts[value] for value in values],
+        mean_length=sum(lengths) / len(lengths) if lengths else None,
+    )
+
+
+def acceptance_lengths_figure(info: AcceptanceLengthsInfo, theme: Theme = "light") -> go.Figure:
+    """A histogram with its mean."""
+    figure = go.Figure(go.Bar(x=info.acceptance_length, y=info.num_steps, marker={"color": SKY}))
+    title = "Steps by acceptance length"
+    if info.mean_length is not None:
+        figure.add_vline(x=info.mean_length, line={"dash": "dash", "color": "#8c8c8c"})
+        title += f": tau = {info.mean_length:.2f} over {sum(info.num_steps):,} steps"
+    figure.update_xaxes(dtick=max(1, len(info.acceptance_length) // 20))
+    return finish_figure(
+        figure,
+        title=title,
+        x_title="acceptance length (tokens, the target's own included)",
+        y_title="steps",
+        theme=theme,
+        is_empty=not info.acceptance_length,
+    )

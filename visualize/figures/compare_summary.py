@@ -1,0 +1,70 @@
+"""What each mode gained over plain decoding."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from core.trace import Trace
+from visualize.compare import summary_frame
+from visualize.figures.style import finish_figure
+from visualize.labels import figure_text
+from visualize.palette import RUN_COLOURS, Theme
+
+
+class CompareSummaryInfo(NamedTuple):
+    """A row a run with its repeats: median speed, its spread, and the gain over plain decoding."""
+
+    run: list[str]
+    tokens_per_s: list[float]
+    tokens_per_s_min: list[float]
+    tokens_per_s_max: list[float]
+    speed_up: list[float | None]
+    num_runs: list[int]
+
+
+def compare_summary_info(traces: Sequence[Trace]) -> CompareSummaryInfo:
+    """Speeds of the runs that emitted anything."""
+    frame = summary_frame(traces)
+    frame = frame[frame["tokens_per_s"].notna()]
+    speed_up = frame["speed_up"].astype(object)
+    return CompareSummaryInfo(
+        run=frame["run"].tolist(),
+        tokens_per_s=frame["tokens_per_s"].tolist(),
+        tokens_per_s_min=frame["tokens_per_s_min"].tolist(),
+        tokens_per_s_max=frame["tokens_per_s_max"].tolist(),
+        speed_up=speed_up.where(speed_up.notna(), None).tolist(),
+        num_runs=frame["num_runs"].tolist(),
+    )
+
+
+def compare_summary_figure(info: CompareSummaryInfo, theme: Theme = "light") -> go.Figure:
+    """A bar a run with the spread of its repeats; the speed-up is written above it."""
+    bar = go.Bar(
+        x=[figure_text(label) for label in info.run],
+        y=info.tokens_per_s,
+        text=["" if ratio is None else f"{ratio:.2f}x" for ratio in info.speed_up],
+        textposition="outside",
+        cliponaxis=False,
+        marker={"color": [RUN_COLOURS[i % len(RUN_COLOURS)] for i in range(len(info.run))]},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": _distances(info.tokens_per_s_max, info.tokens_per_s),
+            "arrayminus": _distances(info.tokens_per_s, info.tokens_per_s_min),
+        },
+    )
+    figure = go.Figure(bar)
+    figure.update_xaxes(type="category")
+    return finish_figure(
+        figure,
+        title="Speed of each run, and how many times plain decoding it is",
+        x_title="run",
+        y_title="tokens per second (median; bars from least to most)",
+        theme=theme,
+        is_empty=not info.run,
+    )
+
+
+def _distances(high: list[float], low: list[float]) -> list[float]:
+    return [top - bottom for top, bottom in zip(high, low, strict=True)]

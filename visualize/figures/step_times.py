@@ -1,0 +1,83 @@
+"""Where the time of each step goes, and how many tokens it bought."""
+
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from core.events import Prefilled
+from core.trace import Trace
+from visualize.figures.style import finish_figure
+from visualize.palette import PHASE_COLOURS, VERMILION, Theme
+from visualize.steps import complete_steps, duration_ms
+
+
+class StepTimesInfo(NamedTuple):
+    """A row a step; the prefill stands apart."""
+
+    step: list[int]
+    draft_ms: list[float]
+    verify_ms: list[float]
+    accept_ms: list[float]
+    commit_ms: list[float]
+    other_ms: list[float]
+    num_tokens: list[int]
+    prefill_ms: float | None
+
+
+def step_times_info(trace: Trace) -> StepTimesInfo:
+    """Times of all steps of a run."""
+    steps = complete_steps(trace)
+    times = [step.times for step in steps]
+    prefilled = trace.first(Prefilled)
+    return StepTimesInfo(
+        step=[step.number for step in steps],
+        draft_ms=[item.draft_ms for item in times],
+        verify_ms=[item.verify_ms for item in times],
+        accept_ms=[item.accept_ms for item in times],
+        commit_ms=[item.commit_ms for item in times],
+        other_ms=[item.other_ms for item in times],
+        num_tokens=[len(step.committed.token_ids) for step in steps],
+        prefill_ms=duration_ms(prefilled) if prefilled else None,
+    )
+
+
+def step_times_figure(info: StepTimesInfo, theme: Theme = "light") -> go.Figure:
+    """Stacked bars a step, tokens on a second axis, the prefill on a scale of its own."""
+    figure = make_subplots(
+        rows=1,
+        cols=2,
+        column_widths=[0.06, 0.94],
+        specs=[[{}, {"secondary_y": True}]],
+        horizontal_spacing=0.1,
+    )
+    if info.prefill_ms is not None:
+        bar = go.Bar(x=["prefill"], y=[info.prefill_ms], name="prefill", showlegend=False)
+        figure.add_trace(bar.update(marker={"color": PHASE_COLOURS["verify"]}), row=1, col=1)
+    for phase, colour in PHASE_COLOURS.items():
+        values = getattr(info, f"{phase}_ms")
+        bar = go.Bar(x=info.step, y=values, name=phase, marker={"color": colour})
+        figure.add_trace(bar, row=1, col=2)
+    tokens = go.Scatter(
+        x=info.step,
+        y=info.num_tokens,
+        name="tokens",
+        mode="lines+markers",
+        line={"color": VERMILION, "width": 1, "shape": "hvh"},
+        marker={"size": 5, "symbol": "diamond"},
+    )
+    figure.add_trace(tokens, row=1, col=2, secondary_y=True)
+    figure.update_layout(barmode="stack", bargap=0.1, hovermode="x unified")
+    figure.update_yaxes(title={"text": "time (ms)"}, row=1, col=1)
+    figure.update_yaxes(title={"text": "time (ms)"}, row=1, col=2, secondary_y=False)
+    figure.update_yaxes(
+        title={"text": "tokens per step"},
+        row=1,
+        col=2,
+        secondary_y=True,
+        rangemode="tozero",
+        showgrid=False,
+    )
+    figure.update_xaxes(title={"text": "step"}, row=1, col=2)
+    title = "Time of each step by phase, and the tokens it emitted"
+    return finish_figure(figure, title=title, theme=theme, is_empty=not info.step)

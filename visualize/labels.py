@@ -1,0 +1,66 @@
+"""Short names for runs that stand side by side."""
+
+import html
+import json
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+from core.events import RunStarted
+from core.trace import Trace
+from visualize.run_facts import RunFacts, run_facts
+
+
+class Setup(NamedTuple):
+    """Runs with the same prompt on the same model and machine can be compared."""
+
+    prompt_token_ids: tuple[int, ...]
+    target: str
+    dtype: str
+    device: str
+
+
+def setup_of(trace: Trace) -> Setup:
+    facts, started = run_facts(trace), trace.first(RunStarted)
+    prompt = tuple(started.prompt_token_ids) if started else ()
+    return Setup(prompt, facts.target, facts.dtype, facts.device)
+
+
+def repeat_key(trace: Trace) -> Hashable:
+    """Equal for repeats of one run: same setup, draft model and settings."""
+    facts = run_facts(trace)
+    return setup_of(trace), facts.draft, json.dumps(facts.config, sort_keys=True)
+
+
+def run_labels(traces: Sequence[Trace]) -> list[str]:
+    """A different name for each trace: its mode, and what else it takes to tell it apart."""
+    facts = [run_facts(trace) for trace in traces]
+    parts = [[item.mode or "run"] for item in facts]
+    for read in (_target, _device):
+        if len({read(item) for item in facts}) > 1:
+            for part, item in zip(parts, facts, strict=True):
+                part.append(read(item))
+    return _numbered([", ".join(filter(None, part)) for part in parts])
+
+
+def figure_text(text: str) -> str:
+    """A text that plotly shows as it is; it would read tags and entities otherwise."""
+    return html.escape(text, quote=False)
+
+
+def _target(facts: RunFacts) -> str:
+    return facts.target
+
+
+def _device(facts: RunFacts) -> str:
+    return facts.device
+
+
+def _numbered(names: list[str]) -> list[str]:
+    labels: list[str] = []
+    for name in names:
+        number, label = 1, name
+        while label in labels:
+            number += 1
+            label = f"{name} #{number}"
+        labels.append(label)
+    return labels

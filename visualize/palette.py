@@ -1,0 +1,33 @@
+"""The colours of everything, chosen once: the set of Okabe and Ito, safe for colour-blind eyes.
+
+Colour never stands alone: bars have names, tokens have a form as well.
+"""
+
+from typing import Final, Literal
+
+Theme = Literal["light", "dark"]
+
+BLUE: Final = "#0072b2"
+SKY: Final = "#56b4e9"
+ORANGE: Final = "#e69f00"
+VERMILION: Final = "#d55e00"
+GREEN: Final = "#009e73"
+PURPLE: Final = "#cc79a7"
+GREY: Final = "#8c8c8c"
+
+SOURCE_COLOURS: Final = {
+    "accepted": SKY,
+    "recovered": VERMILION,
+    "bonus": GREEN,
+    "plain": GREY,
+}
+STATUS_COLOURS: Final = {"accepted": SKY, "rejected": VERMILION, "untested": GREY}
+PHASE_COLOURS: Final = {
+    "draft": ORANGE,
+    "verify": BLUE,
+    "accept": GREEN,
+    "commit": PURPLE,
+    "other": GREY,
+}
+RUN_COLOURS: Final = (GREY, BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY)
+"""For several runs side by side; the first one is usually plain decoding."""
