@@ -5,6 +5,7 @@ Opens without torch. A line that is not what it should be raises TraceFormatErro
 
 import dataclasses
 import json
+import math
 import types
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ from typing import Any, Literal, TextIO, TypeVar, Union, get_args, get_origin, g
 from core.errors import TraceFormatError
 from core.events import EVENT_CLASSES, Committed, Event, RunFinished, RunStarted, TokenTexts
 from core.stats import RunStats, collect_stats
+from core.trace_check import TraceChecker
 
 FORMAT = "specdecodes-trace"
 VERSION = 1
 MAX_LINE_CHARACTERS = 4_000_000
+_MAX_INT = 2**63 - 1
 
 EventT = TypeVar("EventT", bound=Event)
 
@@ -82,7 +85,8 @@ def write_trace(trace: Trace, file: TextIO) -> None:
 def save_trace(trace: Trace, path: Path) -> None:
     """Writes a trace under a temporary name and renames it, so that no half file is ever seen."""
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", encoding="utf-8") as file:
+    # A message of the system may hold bytes that are no text, and must not stop the saving.
+    with temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         write_trace(trace, file)
     temporary.replace(path)
 
@@ -95,16 +99,18 @@ def load_trace(path: Path) -> Trace:
 def read_trace(lines: Iterable[str]) -> Trace:
     """Reads a trace; a file cut off in its last line loses only that line if it has no line end."""
     trace = Trace()
+    checker = TraceChecker()
+    rest = iter(lines)
     number = 0
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(rest, start=1):
         if len(line) > MAX_LINE_CHARACTERS:
             raise TraceFormatError(
                 f"it has {len(line)} characters; at most {MAX_LINE_CHARACTERS} are allowed.", number
             )
         try:
-            values = json.loads(line, parse_constant=_refuse_constant)
+            values = _parse(line)
         except (ValueError, RecursionError) as error:
-            if not line.endswith("\n") and number > 1:
+            if number > 1 and not line.endswith("\n") and next(rest, None) is None:
                 return trace
             raise TraceFormatError(
                 f"it is not JSON ({error}); give a trace file.", number
@@ -113,11 +119,29 @@ def read_trace(lines: Iterable[str]) -> Trace:
             raise TraceFormatError("it is not a JSON object; give a trace file.", number)
         if number == 1:
             _check_header(values)
-        else:
-            trace.events.append(event_from_dict(values, number))
+            continue
+        event = event_from_dict(values, number)
+        problem = checker.problem(event)
+        if problem is not None:
+            raise TraceFormatError(f"{event.kind}: {problem}.", number)
+        trace.events.append(event)
     if number == 0:
         raise TraceFormatError("the file is empty; give a trace file.", 1)
     return trace
+
+
+def _parse(line: str) -> Any:
+    values = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
+    if "\\u" in line:  # JSON can name halves of characters, which no file or page can hold
+        json.dumps(values, ensure_ascii=False).encode("utf-8")
+    return values
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is too large")
+    return value
 
 
 def _refuse_constant(name: str) -> float:
@@ -128,7 +152,7 @@ def _check_header(values: dict[str, Any]) -> None:
     if values.get("kind") != "header" or values.get("format") != FORMAT:
         raise TraceFormatError(f"there is no {FORMAT} header; give a trace file.", 1)
     version = values.get("version")
-    if version != VERSION:
+    if version != VERSION or isinstance(version, bool):
         raise TraceFormatError(
             f"the trace has version {version!r} and this program reads {VERSION}; "
             "open it with the program that wrote it.",
@@ -175,8 +199,13 @@ def _checker(hint: Any) -> Callable[[Any], bool]:
     if origin is dict:
         return lambda value: isinstance(value, dict)
     if hint is float:
-        return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)
+        return lambda value: isinstance(value, float) or _is_int(value)
     if hint is int:
-        return lambda value: isinstance(value, int) and not isinstance(value, bool)
+        return _is_int
     plain: type = hint
     return lambda value: isinstance(value, plain)
+
+
+def _is_int(value: Any) -> bool:
+    # Frames hold 64 bits.
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INT

@@ -1,6 +1,5 @@
 """Runs side by side: where their outputs part, and what each mode gained."""
 
-import math
 from collections.abc import Hashable, Sequence
 from statistics import median
 from typing import Final, NamedTuple
@@ -13,7 +12,7 @@ from core.stats import RunStats
 from core.trace import Trace
 from visualize.labels import Setup, repeat_key, run_labels, setup_of
 from visualize.run_facts import run_facts
-from visualize.steps import Step, complete_steps, entry
+from visualize.steps import Step, complete_steps, entry, log_ratio
 
 PLAIN_MODE = "naive"
 
@@ -82,9 +81,8 @@ def _gap_in_step(step: Step, index: int, other_id: int) -> _Gap:
     own = entry(step.verified.target_probs, node) if node > 0 else step.accepted.next_prob
     is_recorded = other_id in ids
     least = probs[ids.index(other_id)] if is_recorded else min(probs, default=0.0)
-    if not own or not least:
-        return _Gap(None, False)
-    return _Gap(math.log(own / least), not is_recorded)
+    gap = log_ratio(own, least) if own is not None else None
+    return _Gap(gap, gap is not None and not is_recorded)
 
 
 SUMMARY_DTYPES: Final = {

@@ -71,13 +71,15 @@ def complete_steps(trace: Trace) -> list[Step]:
 
 
 def logit_gap(top_k_probs: list[float]) -> float | None:
-    """Distance of the two best logits, which is the log ratio of their probabilities.
+    """Distance of the two best logits; None where fewer than two are recorded."""
+    return log_ratio(top_k_probs[0], top_k_probs[1]) if len(top_k_probs) > 1 else None
 
-    None where fewer than two are recorded, or where the second one vanished in rounding.
-    """
-    if len(top_k_probs) < 2 or top_k_probs[1] <= 0.0:
+
+def log_ratio(prob: float, other_prob: float) -> float | None:
+    """Distance of two tokens' logits; None where a probability vanished in rounding."""
+    if min(prob, other_prob) <= 0.0:
         return None
-    return math.log(top_k_probs[0] / top_k_probs[1])
+    return math.log(prob) - math.log(other_prob)
 
 
 def entry(values: list[ValueT], index: int) -> ValueT | None:

@@ -38,7 +38,7 @@ def test_the_gap_is_the_references_own_at_that_position() -> None:
         reference_text="w31 ",
         other_token_id=32,
         other_text="w32 ",
-        logit_gap=math.log(0.4 / 0.1),
+        logit_gap=math.log(0.4) - math.log(0.1),
         is_lower_bound=False,
     )
 
