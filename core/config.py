@@ -49,11 +49,12 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     for option in options:
         if get_origin(option) is Literal:
-            if value in get_args(option) and not isinstance(value, bool):
+            # True is 1 and 4.0 is 4 for `in`.
+            if any(value == word and type(value) is type(word) for word in get_args(option)):
                 return
         elif option is float:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                if not math.isfinite(value):
+                if not _is_finite(value):
                     break
                 return
         elif option is int:
@@ -68,6 +69,13 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     raise InvalidSettingError(f"{name} is {value!r}; give {_describe(options)}.")
 
 
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
 def _describe(options: tuple[Any, ...]) -> str:
     words = []
     for option in options:
@@ -78,8 +86,11 @@ def _describe(options: tuple[Any, ...]) -> str:
         elif get_origin(option) is tuple:
             words.append("a list of " + get_args(option)[0].__name__)
         else:
-            words.append({int: "a whole number", float: "a finite number"}.get(option, str(option)))
+            words.append(_TYPE_WORDS.get(option, option.__name__))
     return " or ".join(words)
+
+
+_TYPE_WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
 
 
 def _check_range(name: str, value: Any, metadata: Any) -> None:
@@ -179,17 +190,30 @@ class RunConfig(Settings):
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
         """Inverse of `to_dict`; raises InvalidSettingError on unknown names and bad values."""
         rest = dict(values)
-        sampling = build(SamplingConfig, rest.pop("sampling", None) or {})
-        drafter_values = rest.pop("drafter", None)
-        drafter_class = DRAFTER_SETTINGS.get(rest.get("mode", "naive"))
-        drafter = build(drafter_class, drafter_values or {}) if drafter_class else None
+        sampling = build(SamplingConfig, _part(rest, "sampling"))
+        drafter_values = _part(rest, "drafter")
+        mode = rest.get("mode", "naive")
+        drafter_class = DRAFTER_SETTINGS.get(mode) if isinstance(mode, str) else None
+        if drafter_values and drafter_class is None and mode in MODES:
+            raise InvalidSettingError(f"mode {mode} takes no drafter settings; leave them out.")
+        drafter = build(drafter_class, drafter_values) if drafter_class else None
         return build(cls, {**rest, "sampling": sampling, "drafter": drafter})
+
+
+def _part(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Takes a group of settings out of a dict; None and absence mean the defaults."""
+    part = values.pop(name, None)
+    if part is None:
+        return {}
+    if not isinstance(part, dict):
+        raise InvalidSettingError(f"{name} is {part!r}; give an object of settings.")
+    return part
 
 
 def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:
     """Makes settings from a dict; lists become tuples, and unknown names are refused."""
     known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known)
+    unknown = sorted(set(values) - known, key=str)
     if unknown:
         raise InvalidSettingError(
             f"unknown setting {unknown[0]!r} for {cls.__name__}; known are {', '.join(sorted(known))}."

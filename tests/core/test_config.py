@@ -1,0 +1,130 @@
+"""Settings check themselves and survive the way through JSON."""
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.config import (
+    DRAFTER_SETTINGS,
+    MODES,
+    DrafterSettings,
+    NgramSettings,
+    RunConfig,
+    SamplingConfig,
+)
+from core.errors import InvalidSettingError
+
+samplings = st.builds(
+    SamplingConfig,
+    do_sample=st.booleans(),
+    temperature=st.floats(0.0, 100.0),
+    top_k=st.integers(0, 10**6),
+    top_p=st.floats(1e-6, 1.0),
+    seed=st.integers(0, 2**63 - 1),
+)
+ngrams = st.builds(
+    NgramSettings,
+    num_nodes=st.integers(1, 256),
+    depth=st.integers(1, 256),
+    fixed_size=st.booleans(),
+)
+numbers = {
+    "max_new_tokens": st.integers(1, 10**6),
+    "trace_top_k": st.integers(0, 20),
+    "dtype": st.sampled_from([None, "float32", "bfloat16", "float16"]),
+    "device": st.sampled_from(["cpu", "cuda"]),
+    "draft": st.none() | st.text(),
+    "target": st.text(),
+}
+configs = st.builds(RunConfig, mode=st.just("naive"), sampling=samplings, **numbers) | st.builds(
+    RunConfig, mode=st.just("ngram"), sampling=samplings, drafter=st.none() | ngrams, **numbers
+)
+
+
+@given(config=configs)
+def test_the_way_through_json_is_the_identity(config: RunConfig) -> None:
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_has_settings_that_survive_json(mode: str) -> None:
+    config = RunConfig.from_dict({"mode": mode})
+    wanted = DRAFTER_SETTINGS[mode]
+    assert (config.drafter is None) if wanted is None else isinstance(config.drafter, wanted)
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_tokens": 3}, "unknown setting 'max_tokens' for RunConfig; known are"),
+        ({"sampling": {"temp": 1.0}}, "unknown setting 'temp' for SamplingConfig"),
+        ({"mode": "ngram", "drafter": {"width": 1}}, "unknown setting 'width' for NgramSettings"),
+        ({"mode": "magic"}, "mode is 'magic'; give one of naive"),
+        ({"mode": []}, "mode is"),
+        ({"mode": None}, "mode is None"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0; give a value from 1"),
+        ({"max_new_tokens": 1.0}, "give a whole number"),
+        ({"max_new_tokens": True}, "give a whole number"),
+        ({"max_new_tokens": "many"}, "give a whole number"),
+        ({"max_new_tokens": None}, "give a whole number"),
+        ({"sampling": {"temperature": math.nan}}, "give a finite number"),
+        ({"sampling": {"temperature": math.inf}}, "give a finite number"),
+        ({"sampling": {"temperature": 10**400}}, "temperature is"),
+        ({"sampling": {"temperature": -1}}, "give a value from 0.0 to 100.0"),
+        ({"sampling": {"top_p": 0}}, "give a value from 1e-06 to 1.0"),
+        ({"sampling": {"seed": -1}}, "seed is -1"),
+        ({"sampling": []}, "sampling"),
+        ({"sampling": "greedy"}, "sampling"),
+        ({"sampling": 5}, "sampling"),
+        ({"mode": "ngram", "drafter": 5}, "drafter"),
+        ({"mode": "naive", "drafter": {"depth": 3}}, "takes no drafter settings"),
+        ({"dtype": "float64"}, "give one of float32, bfloat16, float16"),
+        ({"dtype": ["float32"]}, "dtype is"),
+        ({"accept": "always"}, "give one of match, rejection, typical"),
+        ({"device": "tpu"}, "give one of cpu, cuda"),
+        ({"target": 5}, "target is 5; give text"),
+        ({1: 2}, "unknown setting 1"),
+    ],
+)
+def test_bad_values_are_refused_in_words(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSettingError, match=message):
+        RunConfig.from_dict(values)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+names = [item.name for item in dataclasses.fields(RunConfig)]
+
+
+@given(values=st.dictionaries(st.sampled_from(names) | st.text(max_size=5), json_values))
+def test_no_json_gives_anything_but_a_configuration_or_its_error(values: dict[str, Any]) -> None:
+    try:
+        config = RunConfig.from_dict(values)
+    except InvalidSettingError:
+        return
+    assert RunConfig.from_dict(config.to_dict()) == config
+
+
+def test_settings_of_another_mode_are_refused() -> None:
+    class OtherSettings(DrafterSettings):
+        pass
+
+    with pytest.raises(InvalidSettingError, match="mode ngram takes NgramSettings"):
+        RunConfig(mode="ngram", drafter=OtherSettings())
+
+
+def test_temperature_zero_is_greedy() -> None:
+    assert SamplingConfig(do_sample=True, temperature=0.0).is_greedy
+    assert SamplingConfig(do_sample=False).is_greedy
+    assert not SamplingConfig(do_sample=True).is_greedy
