@@ -16,17 +16,17 @@ PURPLE: Final = "#cc79a7"
 GREY: Final = "#8c8c8c"
 
 SOURCE_COLOURS: Final = {
-    "accepted": SKY,
+    "accepted": BLUE,
     "recovered": VERMILION,
     "bonus": GREEN,
     "plain": GREY,
 }
-STATUS_COLOURS: Final = {"accepted": SKY, "rejected": VERMILION, "untested": GREY}
+STATUS_COLOURS: Final = {"accepted": BLUE, "rejected": PURPLE, "untested": GREY}
 PHASE_COLOURS: Final = {
-    "draft": ORANGE,
+    "draft": SKY,
     "verify": BLUE,
     "accept": GREEN,
-    "commit": PURPLE,
+    "commit": ORANGE,
     "other": GREY,
 }
 RUN_COLOURS: Final = (GREY, BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY)

@@ -27,7 +27,7 @@ from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
 def lines_of(trace: Trace) -> list[str]:
     file = io.StringIO()
     write_trace(trace, file)
-    return file.getvalue().splitlines(keepends=True)
+    return list(io.StringIO(file.getvalue()))
 
 
 def changed(line: str, **values: Any) -> str:

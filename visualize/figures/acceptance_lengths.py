@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from core.trace import Trace
 from visualize.figures.style import finish_figure
-from visualize.palette import SKY, Theme
+from visualize.palette import BLUE, GREY, Theme
 from visualize.steps import complete_steps
 
 
@@ -33,10 +33,10 @@ def acceptance_lengths_info(trace: Trace) -> AcceptanceLengthsInfo:
 
 def acceptance_lengths_figure(info: AcceptanceLengthsInfo, theme: Theme = "light") -> go.Figure:
     """A histogram with its mean."""
-    figure = go.Figure(go.Bar(x=info.acceptance_length, y=info.num_steps, marker={"color": SKY}))
+    figure = go.Figure(go.Bar(x=info.acceptance_length, y=info.num_steps, marker={"color": BLUE}))
     title = "Steps by acceptance length"
     if info.mean_length is not None:
-        figure.add_vline(x=info.mean_length, line={"dash": "dash", "color": "#8c8c8c"})
+        figure.add_vline(x=info.mean_length, line={"dash": "dash", "color": GREY})
         title += f": tau = {info.mean_length:.2f} over {sum(info.num_steps):,} steps"
     figure.update_xaxes(dtick=max(1, len(info.acceptance_length) // 20))
     return finish_figure(

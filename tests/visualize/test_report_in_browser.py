@@ -1,0 +1,83 @@
+"""The report in a real browser, without network."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.visualize.test_report import evil_trace
+from tests.visualize.trace_builder import CHAIN, FORK, make_trace
+from visualize.report.page import export_report
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        executable = shutil.which("chromium") or shutil.which("google-chrome")
+        if executable is None and not Path(driver.chromium.executable_path).exists():
+            pytest.skip("no Chromium is installed")
+        chromium = driver.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"],
+        )
+        yield chromium
+        chromium.close()
+
+
+def opened(browser: Any, path: Path, scheme: str) -> tuple[Any, list[str]]:
+    """The page, and everything that went wrong or asked for something on the way."""
+    page = browser.new_page(color_scheme=scheme, viewport={"width": 390, "height": 800})
+    trouble: list[str] = []
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("console", lambda line: trouble.append(line.text) if line.type == "error" else None)
+    page.on("dialog", lambda dialog: (trouble.append("dialog"), dialog.dismiss()))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((path.as_uri(), "data:", "blob:"))
+            else trouble.append(request.url)
+        ),
+    )
+    page.goto(path.as_uri())
+    page.wait_for_selector("#figure-tokens_over_time .main-svg")
+    return page, trouble
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_draws_strip_numbers_figures_and_steps(
+    browser: Any, tmp_path: Path, scheme: str
+) -> None:
+    path = tmp_path / "report.html"
+    export_report(make_trace(CHAIN, FORK), path)
+    page, trouble = opened(browser, path, scheme)
+    assert page.locator("#strip .token:not(.lost)").all_text_contents() == [
+        "w10 ",
+        "w11 ",
+        "w12 ",
+        "w21 ",
+        "w22 ",
+    ]
+    assert page.locator("#strip .lost").first.is_hidden()
+    page.get_by_label("show rejected").check()
+    assert page.locator("#strip .lost").all_text_contents() == ["w13 ", "w20 ", "w23 "]
+    assert page.locator("#numbers dd").nth(1).text_content() == "2.502 steps"
+    assert page.locator("#figures .main-svg").count() >= 6
+    assert page.locator("#steps tr").count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert trouble == []
+    page.close()
+
+
+def test_markup_of_a_model_stays_text(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    export_report(evil_trace(), path)
+    page, trouble = opened(browser, path, "light")
+    assert "<img src=x onerror=alert(1)>" in page.locator("#strip").text_content()
+    assert page.locator("img, #strip script, #prompt *, #settings *").count() == 0
+    assert trouble == []
+    page.close()

@@ -1,0 +1,123 @@
+// Draws a report from its data. Texts go in as text nodes only.
+"use strict";
+{
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const place = (id) => document.getElementById(id);
+  const GLYPHS = { "\n": "↵\n", "\t": "⇥\t", "\r": "␍" };
+  const visible = (text) => text.replace(/[\n\t\r]/g, (sign) => GLYPHS[sign]);
+
+  function make(name, className, text) {
+    const node = document.createElement(name);
+    if (className) node.className = className;
+    if (text !== undefined) node.textContent = text;
+    return node;
+  }
+
+  const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
+  const percent = (value) => (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
+
+  function drawHeader() {
+    const { mode, target, draft, dtype, device, started_at: start, outcome, error } = data.run;
+    const ended = error ? `failed: ${error}` : outcome ? `ended: ${outcome}` : "cut off";
+    const parts = [mode, target, draft && `draft ${draft}`, dtype, device, start, ended];
+    place("subtitle").textContent = parts.filter(Boolean).join(" · ");
+    document.title = `SpecDecodes run: ${mode} ${target}`;
+    place("prompt").textContent = data.run.prompt_text;
+    place("settings").textContent = JSON.stringify(data.run.config, null, 2);
+  }
+
+  function drawNumbers() {
+    const { stats, run } = data;
+    const first = run.time_to_first_token_s;
+    const numbers = [
+      ["Tokens per second", number(stats.tokens_per_s, 1), `${stats.num_tokens} tokens`],
+      ["Tokens per step, τ", number(stats.acceptance_length, 2), `${stats.num_steps} steps`],
+      ["Acceptance", percent(stats.acceptance_rate), `of ${stats.num_tested} tested`],
+      ["First token", first === null ? "–" : `${(first * 1e3).toFixed(0)} ms`, "prompt included"],
+      ["Draft", `${(stats.draft_s * 1e3).toFixed(0)} ms`, `${stats.num_drafted} drafted`],
+      ["Verify", `${(stats.verify_s * 1e3).toFixed(0)} ms`, "forward passes of the target"],
+    ];
+    for (const [label, value, note] of numbers) {
+      const cell = make("dd", "", value);
+      cell.append(make("small", "", note));
+      const group = make("div");
+      group.append(make("dt", "", label), cell);
+      place("numbers").append(group);
+    }
+  }
+
+  function token(item, step, isLost) {
+    const shown = visible(item.text) || (isLost ? `#${item.token_id}` : "");
+    const node = make("span", `token ${item.source}${isLost ? " lost" : ""}`, shown);
+    node.title =
+      `${item.source}, step ${step}, id ${item.token_id}\n` +
+      `target ${percent(item.target_prob)}, draft ${percent(item.draft_prob)}`;
+    return node;
+  }
+
+  function drawStrip() {
+    const counts = new Map();
+    const strip = document.createDocumentFragment();
+    for (const { step, tokens, lost } of data.steps) {
+      for (const item of [...tokens, ...lost]) {
+        counts.set(item.source, (counts.get(item.source) ?? 0) + 1);
+      }
+      // Refused drafts stand before the target's own token, which took their place.
+      const own = tokens.length && tokens[tokens.length - 1].source !== "accepted" ? 1 : 0;
+      const kept = tokens.slice(0, tokens.length - own);
+      strip.append(...kept.map((item) => token(item, step, false)));
+      strip.append(...lost.map((item) => token(item, step, true)));
+      strip.append(...tokens.slice(kept.length).map((item) => token(item, step, false)));
+    }
+    place("strip").append(strip);
+    for (const [source, count] of counts) {
+      place("legend").append(make("span", `token ${source}`, `${source} ${count}`));
+    }
+    place("show-lost").addEventListener("change", ({ target }) => {
+      place("strip").classList.toggle("with-lost", target.checked);
+    });
+  }
+
+  function drawSteps() {
+    const head = make("tr");
+    for (const [name, column] of Object.entries(data.columns)) {
+      const cell = make("th", "", column.unit ? `${name} (${column.unit})` : name);
+      cell.title = column.meaning;
+      head.append(cell);
+    }
+    place("steps").append(head);
+    for (const values of data.rows) {
+      const row = make("tr");
+      for (const value of values) {
+        const isText = typeof value === "string";
+        row.append(make("td", "", isText ? visible(value) : String(value ?? "")));
+      }
+      place("steps").append(row);
+    }
+  }
+
+  function drawFigures() {
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const draw = () => {
+      const template = data.templates[dark.matches ? "dark" : "light"];
+      for (const [name, figure] of Object.entries(data.figures)) {
+        const layout = { ...structuredClone(figure.layout), template, autosize: true };
+        const options = { responsive: true, displaylogo: false };
+        Plotly.react(place(`figure-${name}`), structuredClone(figure.data), layout, options);
+      }
+    };
+    for (const name of Object.keys(data.figures)) {
+      const node = make("div", name === "step_times" ? "figure wide" : "figure");
+      node.id = `figure-${name}`;
+      place("figures").append(node);
+    }
+    dark.addEventListener("change", draw);
+    draw();
+  }
+
+  drawHeader();
+  drawNumbers();
+  drawStrip();
+  drawSteps();
+  drawFigures();
+}
