@@ -22,10 +22,18 @@ GUARDED = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 
 def export_csv(traces: Trace | Sequence[Trace], path: Path, table: str) -> None:
     """Writes the table `runs`, `steps`, `tokens` or `nodes` of one run or of several as UTF-8."""
-    frame = table_frame([traces] if isinstance(traces, Trace) else traces, table)
-    for name in _text_columns(table):
-        frame[name] = frame[name].map(_guard).astype("string")
-    frame.to_csv(
+    write_frame(table_frame([traces] if isinstance(traces, Trace) else traces, table), path)
+
+
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Writes any frame, such as a figure's data or a summary, with its texts guarded."""
+    # Exact numbers and missing cells keep their types: only texts are touched.
+    guarded = {
+        name: frame[name].map(_guard).astype(frame[name].dtype)
+        for name in frame.columns
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    frame.assign(**guarded).to_csv(
         path,
         index=False,
         encoding="utf-8",
@@ -56,8 +64,8 @@ def _text_columns(table: str) -> list[str]:
     return [name for name, column in COLUMNS[table].items() if column.dtype == "string"]
 
 
-def _guard(text: str) -> str:
-    return GUARD + text if text.startswith(GUARDED) else text
+def _guard(cell: object) -> object:
+    return GUARD + cell if isinstance(cell, str) and cell.startswith(GUARDED) else cell
 
 
 def _unguard(text: str) -> str:

@@ -29,5 +29,5 @@ PHASE_COLOURS: Final = {
     "commit": ORANGE,
     "other": GREY,
 }
-RUN_COLOURS: Final = (GREY, BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY)
-"""For several runs side by side; the first one is usually plain decoding."""
+RUN_COLOURS: Final = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY)
+"""For several runs side by side."""

@@ -9,7 +9,10 @@ from core.errors import InvalidSettingError
 from core.trace import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, Node, make_trace
 from visualize.columns import COLUMNS
-from visualize.exports import GUARDED, export_csv, read_csv
+from visualize.exports import GUARDED, export_csv, read_csv, write_frame
+from visualize.figures.compare_summary import compare_summary_info
+from visualize.figures.style import info_frame
+from visualize.figures.tokens_over_time import tokens_over_time_info
 from visualize.frames import table_frame
 
 TABLES = list(COLUMNS)
@@ -101,3 +104,19 @@ def test_an_unknown_table_is_refused(tmp_path: Path) -> None:
         export_csv(Trace(), tmp_path / "x.csv", "words")
     with pytest.raises(InvalidSettingError, match="'words'; give one of runs, steps"):
         read_csv(tmp_path / "x.csv", "words")
+
+
+def test_data_of_a_figure_is_written_with_guarded_names(tmp_path: Path) -> None:
+    info = tokens_over_time_info([make_trace(PLAIN, mode="=1+1")])
+    path = tmp_path / "figure.csv"
+    write_frame(info_frame(info), path)
+    assert path.read_text("utf-8").splitlines()[:2] == [
+        '"run","t_s","num_tokens"',
+        '"\'=1+1",0.0,0',
+    ]
+
+
+def test_missing_numbers_of_a_figure_are_empty_cells(tmp_path: Path) -> None:
+    path = tmp_path / "figure.csv"
+    write_frame(info_frame(compare_summary_info([make_trace(PLAIN)])), path)
+    assert path.read_text("utf-8").splitlines()[1].split(",")[4] == '""'

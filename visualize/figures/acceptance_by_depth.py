@@ -6,7 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.trace import Trace
-from visualize.figures.style import finish_figure, share
+from visualize.figures.style import finish_figure, share, whole_steps
 from visualize.figures.tested_nodes import tested_nodes
 from visualize.palette import STATUS_COLOURS, Theme
 from visualize.steps import complete_steps
@@ -56,10 +56,12 @@ def acceptance_by_depth_figure(info: AcceptanceByDepthInfo, theme: Theme = "ligh
             "%{customdata[1]} drafted<extra></extra>",
         )
     )
+    figure.update_xaxes(dtick=whole_steps(len(info.depth)))
     figure.update_yaxes(range=[0, 1.1], tickformat=".0%")
     return finish_figure(
         figure,
-        title="Share of tested draft tokens that were accepted, by depth in the tree",
+        title="Acceptance by depth in the tree",
+        subtitle="share of tested draft tokens that were accepted",
         x_title="depth (tokens after the root)",
         y_title="accepted / tested",
         theme=theme,

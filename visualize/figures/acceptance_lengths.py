@@ -6,7 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.trace import Trace
-from visualize.figures.style import finish_figure
+from visualize.figures.style import finish_figure, whole_steps
 from visualize.palette import BLUE, GREY, Theme
 from visualize.steps import complete_steps
 
@@ -34,14 +34,15 @@ def acceptance_lengths_info(trace: Trace) -> AcceptanceLengthsInfo:
 def acceptance_lengths_figure(info: AcceptanceLengthsInfo, theme: Theme = "light") -> go.Figure:
     """A histogram with its mean."""
     figure = go.Figure(go.Bar(x=info.acceptance_length, y=info.num_steps, marker={"color": BLUE}))
-    title = "Steps by acceptance length"
+    subtitle = "no steps"
     if info.mean_length is not None:
         figure.add_vline(x=info.mean_length, line={"dash": "dash", "color": GREY})
-        title += f": tau = {info.mean_length:.2f} over {sum(info.num_steps):,} steps"
-    figure.update_xaxes(dtick=max(1, len(info.acceptance_length) // 20))
+        subtitle = f"tau = {info.mean_length:.2f} over {sum(info.num_steps):,} steps"
+    figure.update_xaxes(dtick=whole_steps(len(info.acceptance_length)))
     return finish_figure(
         figure,
-        title=title,
+        title="Steps by acceptance length",
+        subtitle=subtitle,
         x_title="acceptance length (tokens, the target's own included)",
         y_title="steps",
         theme=theme,

@@ -71,7 +71,8 @@ def calibration_figure(info: CalibrationInfo, theme: Theme = "light") -> go.Figu
     figure.update_yaxes(range=[-0.05, 1.1], tickformat=".0%")
     return finish_figure(
         figure,
-        title="Calibration: the drafter's probability against what was accepted",
+        title="Calibration of the drafter",
+        subtitle="its probability against the share that was accepted",
         x_title="draft probability (mean of a bin of 0.1)",
         y_title="accepted / tested",
         theme=theme,

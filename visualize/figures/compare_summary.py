@@ -39,13 +39,13 @@ def compare_summary_info(traces: Sequence[Trace]) -> CompareSummaryInfo:
 
 
 def compare_summary_figure(info: CompareSummaryInfo, theme: Theme = "light") -> go.Figure:
-    """A bar a run with the spread of its repeats; the speed-up is written above it."""
+    """A bar a run with the spread of its repeats; the speed-up is written in it."""
     bar = go.Bar(
         x=[figure_text(label) for label in info.run],
         y=info.tokens_per_s,
         text=["" if ratio is None else f"{ratio:.2f}x" for ratio in info.speed_up],
-        textposition="outside",
-        cliponaxis=False,
+        textposition="inside",
+        insidetextanchor="middle",
         marker={"color": [RUN_COLOURS[i % len(RUN_COLOURS)] for i in range(len(info.run))]},
         error_y={
             "type": "data",
@@ -58,9 +58,10 @@ def compare_summary_figure(info: CompareSummaryInfo, theme: Theme = "light") -> 
     figure.update_xaxes(type="category")
     return finish_figure(
         figure,
-        title="Speed of each run, and how many times plain decoding it is",
+        title="Speed of each run",
+        subtitle="and how many times plain decoding it is; whiskers from least to most",
         x_title="run",
-        y_title="tokens per second (median; bars from least to most)",
+        y_title="tokens per second (median)",
         theme=theme,
         is_empty=not info.run,
     )

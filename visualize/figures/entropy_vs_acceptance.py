@@ -59,7 +59,8 @@ def entropy_vs_acceptance_figure(
     figure.update_yaxes(range=[0, 1.1], tickformat=".0%")
     return finish_figure(
         figure,
-        title="Share of tested draft tokens that were accepted, by the target's entropy",
+        title="Acceptance by the target's own uncertainty",
+        subtitle="share of tested draft tokens that were accepted",
         x_title="entropy of the target's next-token distribution (nats)",
         y_title="accepted / tested",
         theme=theme,

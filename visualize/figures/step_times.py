@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from core.events import Prefilled
 from core.trace import Trace
-from visualize.figures.style import finish_figure
+from visualize.figures.style import finish_figure, whole_steps
 from visualize.palette import PHASE_COLOURS, VERMILION, Theme
 from visualize.steps import complete_steps, duration_ms
 
@@ -62,12 +62,16 @@ def step_times_figure(info: StepTimesInfo, theme: Theme = "light") -> go.Figure:
         x=info.step,
         y=info.num_tokens,
         name="tokens",
-        mode="lines+markers",
-        line={"color": VERMILION, "width": 1, "shape": "hvh"},
-        marker={"size": 5, "symbol": "diamond"},
+        mode="markers",
+        marker={
+            "size": 7,
+            "symbol": "diamond",
+            "color": VERMILION,
+            "line": {"width": 1, "color": "white"},
+        },
     )
     figure.add_trace(tokens, row=1, col=2, secondary_y=True)
-    figure.update_layout(barmode="stack", bargap=0.1, hovermode="x unified")
+    figure.update_layout(barmode="stack", bargap=0, hovermode="x unified")
     figure.update_yaxes(title={"text": "time (ms)"}, row=1, col=1)
     figure.update_yaxes(title={"text": "time (ms)"}, row=1, col=2, secondary_y=False)
     figure.update_yaxes(
@@ -76,8 +80,15 @@ def step_times_figure(info: StepTimesInfo, theme: Theme = "light") -> go.Figure:
         col=2,
         secondary_y=True,
         rangemode="tozero",
+        tickmode="linear",
+        dtick=whole_steps(max(info.num_tokens, default=1)),
         showgrid=False,
     )
     figure.update_xaxes(title={"text": "step"}, row=1, col=2)
-    title = "Time of each step by phase, and the tokens it emitted"
-    return finish_figure(figure, title=title, theme=theme, is_empty=not info.step)
+    return finish_figure(
+        figure,
+        title="Time of each step by phase, and the tokens it emitted",
+        subtitle="prefill apart, on a scale of its own",
+        theme=theme,
+        is_empty=not info.step,
+    )

@@ -22,9 +22,14 @@ def _template(ink: str, grid: str) -> go.layout.Template:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "xaxis": axis,
             "yaxis": axis,
-            "title": {"x": 0, "xref": "paper", "font": {"size": 15}},
-            "legend": {"orientation": "h", "y": -0.25},
-            "margin": {"l": 60, "r": 60, "t": 60, "b": 60},
+            "title": {
+                "x": 0,
+                "xref": "paper",
+                "font": {"size": 15},
+                "subtitle": {"font": {"size": 12}},
+            },
+            "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"},
+            "margin": {"l": 60, "r": 60, "t": 70, "b": 90},
         }
     )
 
@@ -39,13 +44,16 @@ def finish_figure(
     figure: go.Figure,
     *,
     title: str,
+    subtitle: str,
     theme: Theme,
     is_empty: bool,
     x_title: str | None = None,
     y_title: str | None = None,
 ) -> go.Figure:
     """Gives a figure its title, axes and template; an empty one says that it has no data."""
-    figure.update_layout(title={"text": title}, template=TEMPLATES[theme])
+    figure.update_layout(
+        title={"text": title, "subtitle": {"text": subtitle}}, template=TEMPLATES[theme]
+    )
     if x_title is not None:
         figure.update_xaxes(title={"text": x_title})
     if y_title is not None:
@@ -66,6 +74,11 @@ def info_frame(info: NamedTuple) -> pd.DataFrame:
     """The data of a figure as a frame, a column for every list of its info."""
     values: dict[str, Any] = info._asdict()
     return pd.DataFrame({name: value for name, value in values.items() if isinstance(value, list)})
+
+
+def whole_steps(largest: int) -> int:
+    """Distance of ticks on an axis that counts: whole numbers, about eight of them."""
+    return max(1, -(-largest // 8))
 
 
 def share(part: int, whole: int) -> float | None:

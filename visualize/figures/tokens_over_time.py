@@ -55,7 +55,8 @@ def tokens_over_time_figure(info: TokensOverTimeInfo, theme: Theme = "light") ->
     figure.update_layout(showlegend=True)
     return finish_figure(
         figure,
-        title="Tokens emitted since the start of the run, the prompt's time included",
+        title="Tokens over time",
+        subtitle="since the start of the run, the prompt's time included",
         x_title="time (s)",
         y_title="tokens",
         theme=theme,
