@@ -45,7 +45,7 @@ def report_html(trace: Trace) -> str:
 
 def report_data(trace: Trace) -> dict[str, Any]:
     """What the page shows, as JSON-ready values."""
-    facts, stats = run_facts(trace), trace.stats
+    facts, stats, names = run_facts(trace), trace.stats, trace.token_texts
     figures = {
         **{name: kind.draw(trace, "light") for name, kind in RUN_FIGURES.items()},
         "tokens_over_time": COMPARE_FIGURES["tokens_over_time"].draw([trace], "light"),
@@ -53,7 +53,7 @@ def report_data(trace: Trace) -> dict[str, Any]:
     return {
         "run": {**facts._asdict(), "text": trace.text},
         "stats": stats.to_dict(),
-        "steps": [_step(step, trace.token_texts) for step in complete_steps(trace)],
+        "steps": [_step(step, names) for step in complete_steps(trace)],
         "columns": {name: column._asdict() for name, column in COLUMNS["steps"].items()},
         "rows": json.loads(steps_frame(trace).to_json(orient="values", double_precision=6)),
         "figures": {name: _plain(figure.to_json()) for name, figure in figures.items()},

@@ -13,6 +13,7 @@
     return node;
   }
 
+  // Cells of numbers that the run does not have show a dash.
   const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
   const percent = (value) => (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
 
@@ -55,27 +56,31 @@
     return node;
   }
 
-  function drawStrip() {
-    const counts = new Map();
+  function drawStrip(withLost) {
     const strip = document.createDocumentFragment();
     for (const { step, tokens, lost } of data.steps) {
-      for (const item of [...tokens, ...lost]) {
-        counts.set(item.source, (counts.get(item.source) ?? 0) + 1);
-      }
       // Refused drafts stand before the target's own token, which took their place.
       const own = tokens.length && tokens[tokens.length - 1].source !== "accepted" ? 1 : 0;
       const kept = tokens.slice(0, tokens.length - own);
       strip.append(...kept.map((item) => token(item, step, false)));
-      strip.append(...lost.map((item) => token(item, step, true)));
+      if (withLost) strip.append(...lost.map((item) => token(item, step, true)));
       strip.append(...tokens.slice(kept.length).map((item) => token(item, step, false)));
     }
-    place("strip").append(strip);
+    place("strip").replaceChildren(strip);
+  }
+
+  function drawLegend() {
+    const counts = new Map();
+    for (const { tokens, lost } of data.steps) {
+      for (const { source } of [...tokens, ...lost]) {
+        counts.set(source, (counts.get(source) ?? 0) + 1);
+      }
+    }
     for (const [source, count] of counts) {
       place("legend").append(make("span", `token ${source}`, `${source} ${count}`));
     }
-    place("show-lost").addEventListener("change", ({ target }) => {
-      place("strip").classList.toggle("with-lost", target.checked);
-    });
+    // Lost drafts can be many times the output: they are made when they are asked for.
+    place("show-lost").addEventListener("change", ({ target }) => drawStrip(target.checked));
   }
 
   function drawSteps() {
@@ -117,7 +122,8 @@
 
   drawHeader();
   drawNumbers();
-  drawStrip();
+  drawLegend();
+  drawStrip(false);
   drawSteps();
   drawFigures();
 }
