@@ -143,9 +143,64 @@ class NgramSettings(DrafterSettings):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TreeSettings(DrafterSettings):
+    """Dynamic draft trees of a model (EAGLE-2, Li et al. 2024); a chain has branching 1."""
+
+    num_nodes: int = setting(
+        24, "largest number of draft tokens a step", low=1, high=MAX_TREE_NODES
+    )
+    depth: int = setting(8, "longest draft path in tokens", low=1, high=64)
+    branching: int = setting(1, "children of a node, and nodes expanded a level", low=1, high=16)
+    fixed_size: bool = setting(
+        False, "always fill the tree, instead of sizing it by the measured cost of verification"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassicSettings(TreeSettings):
+    """A smaller model drafts (Leviathan et al. 2023)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareSdSettings(TreeSettings):
+    """The target's own hqq-quantized self drafts on the target's cache (Share-SD)."""
+
+    bits: Literal[2, 3, 4, 8, 16] = setting(
+        4, "bits of the drafting weights; 16 leaves them unquantized"
+    )
+    group_size: Literal[32, 64, 128] = setting(64, "weights that share a scale")
+    keep: tuple[str, ...] = setting(
+        (), "layers that stay unquantized: numbers, head, or names such as layers.0.down"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSkipSettings(TreeSettings):
+    """A part of the target's own layers drafts (LayerSkip, Elhoushi et al. 2024)."""
+
+    layers: tuple[str, ...] = setting(
+        (), "layers that draft, numbers or ranges such as 0-9; empty takes a searched set"
+    )
+    num_layers: int = setting(
+        0, "size of the searched set; 0 takes half of the target's layers", low=0, high=1000
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridSettings(ShareSdSettings):
+    """Suffix lookup where it has a match that pays, else the quantized self."""
+
+    min_match: int = setting(2, "shortest repeated context in tokens that drafts", low=1, high=64)
+
+
 DRAFTER_SETTINGS: dict[str, type[DrafterSettings] | None] = {
     "naive": None,
     "ngram": NgramSettings,
+    "sd-classic": ClassicSettings,
+    "share-sd": ShareSdSettings,
+    "layer-skip": LayerSkipSettings,
+    "hybrid": HybridSettings,
 }
 MODES = tuple(DRAFTER_SETTINGS)
 

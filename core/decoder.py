@@ -116,12 +116,12 @@ class Decoder:
     def _prefill(self, prompt_token_ids: list[int]) -> Prefilled:
         start_s = self._clock()
         self._num_prompt_tokens = len(prompt_token_ids)
-        longest = self._num_prompt_tokens + self._config.max_new_tokens
-        num_reused = self._backend.begin(
-            prompt_token_ids, min(longest, self._backend.context_limit), self._should_stop
+        longest = min(
+            self._num_prompt_tokens + self._config.max_new_tokens, self._backend.context_limit
         )
+        num_reused = self._backend.begin(prompt_token_ids, longest, self._should_stop)
         if self._drafter is not None:
-            self._drafter.begin(prompt_token_ids)
+            self._drafter.begin(prompt_token_ids, longest)
         return Prefilled(
             step=0,
             t_start_s=start_s,

@@ -33,15 +33,13 @@ class TreeCache(Cache):
         """Where the next forward writes; behind `length` while a drafter is at work."""
         super().__init__(layers=[_TreeLayer(self, index) for index in range(num_layers)])
 
-    def keep_path(self, path: Sequence[int]) -> None:
-        """Commits the root and the nodes `path` (increasing) of the tree just written."""
-        start = self.length
-        num_kept = len(path)
-        if num_kept and path[-1] != num_kept:
-            index = torch.tensor(path, device=self.storage.device) + start
-            moved = self.storage.index_select(4, index)
-            self.storage[:, :, :, :, start + 1 : start + 1 + num_kept] = moved
-        self.truncate(start + 1 + num_kept)
+    def keep(self, rows: Sequence[int]) -> None:
+        """Commits rows written behind the committed length, given by their increasing offsets."""
+        start, num_kept = self.length, len(rows)
+        if num_kept and rows[-1] != num_kept - 1:
+            index = torch.tensor(rows, device=self.storage.device) + start
+            self.storage[..., start : start + num_kept, :] = self.storage.index_select(4, index)
+        self.truncate(start + num_kept)
 
     def truncate(self, length: int) -> None:
         """Sets the committed length; entries behind it are free to be written over."""

@@ -70,11 +70,18 @@ class DraftTree:
         """The tree of the first so many drafted nodes, in the order in which they were added."""
         if num_drafted >= self.num_drafted:
             return self
+        return self.subtree(range(1, num_drafted + 1))
+
+    def subtree(self, nodes: Sequence[int]) -> "DraftTree":
+        """The tree of the root and these nodes, each after its parent; new indices, old order."""
         smaller = DraftTree(self.root_token_id)
-        for node in range(1, num_drafted + 1):
-            smaller.add(self.parents[node], self.token_ids[node], self.draft_probs[node])
-        for node in range(num_drafted + 1):
-            smaller.set_top_k(node, self.top_k_token_ids[node], self.top_k_probs[node])
+        smaller.set_top_k(0, self.top_k_token_ids[0], self.top_k_probs[0])
+        new_index = {0: 0}
+        for node in nodes:
+            parent = new_index[self.parents[node]]
+            new_index[node] = smaller.add(parent, self.token_ids[node], self.draft_probs[node])
+            top_ids, top_probs = self.top_k_token_ids[node], self.top_k_probs[node]
+            smaller.set_top_k(new_index[node], top_ids, top_probs)
         return smaller
 
     def path_to(self, node: int) -> list[int]:

@@ -76,9 +76,11 @@ class Verifier:
         # A fresh float copy of vocabulary-wide rows costs more than the copying itself.
         self._logits = torch.empty((0, 0))  # [rows, vocab] float32
 
-    def sibling(self) -> "Verifier":
-        """Another verifier of the same model, with a cache of its own."""
-        return Verifier(self.forward, self.shape, self.context_limit, self.dtype, self.device)
+    def sibling(self, forward: TargetForward | None = None) -> "Verifier":
+        """Another verifier with a cache of its own, of the same or another forward."""
+        return Verifier(
+            forward or self.forward, self.shape, self.context_limit, self.dtype, self.device
+        )
 
     @property
     def cache(self) -> TreeCache:
@@ -111,11 +113,16 @@ class Verifier:
         for start in range(reused, len(body), PREFILL_CHUNK):
             if should_stop():
                 break
-            chunk = body[start : start + PREFILL_CHUNK]
-            causal = torch.ones(len(chunk), len(chunk), dtype=torch.bool).tril()
-            self.forward_rows(chunk, range(start, start + len(chunk)), causal, want_logits=False)
-            self._keep_committed(body[: start + len(chunk)])
+            self.append(body[start : start + PREFILL_CHUNK])
         return reused
+
+    def append(self, token_ids: list[int]) -> None:
+        """Computes and commits tokens, at most PREFILL_CHUNK of them."""
+        start, count = self.cache.length, len(token_ids)
+        self.cache.write_start = start
+        causal = torch.ones(count, count, dtype=torch.bool).tril()
+        self.forward_rows(token_ids, range(start, start + count), causal, want_logits=False)
+        self._keep_committed([*self._committed, *token_ids])
 
     def _num_shared(self, body: list[int]) -> int:
         """How many tokens at the beginning of `body` are committed already."""
@@ -188,9 +195,13 @@ class Verifier:
     def commit(self, path: list[int]) -> None:
         """See `Backend.commit`."""
         assert self._tree is not None, "tree_forward() comes first"
-        self._committed.append(self._tree.root_token_id)
-        self._committed.extend(self._tree.token_ids[node] for node in path)
-        self.cache.keep_path(path)
+        rows = [0, *path]
+        self.keep_rows(rows, [self._tree.token_ids[row] for row in rows])
+
+    def keep_rows(self, rows: Sequence[int], token_ids: Sequence[int]) -> None:
+        """Commits rows of the last forwards, by their offsets from the committed length."""
+        self._committed.extend(token_ids)
+        self.cache.keep(rows)
 
     def forget(self) -> None:
         """Empties the cache, so that the next prompt is computed whole."""

@@ -74,13 +74,14 @@ class ScriptedDrafter:
     """Drafts the tree that `make_tree` gives for the committed tokens."""
 
     name = "scripted"
+    identity = None
 
     def __init__(self, make_tree: Callable[[list[int], DraftLimits], DraftTree]):
         self.outcomes: list[Outcome] = []
         self._make_tree = make_tree
         self._token_ids: list[int] = []
 
-    def begin(self, prompt_token_ids: list[int]) -> None:
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         self._token_ids = prompt_token_ids.copy()
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:

@@ -1,7 +1,7 @@
 """The seam between the loop and a drafter."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from core.tree import DraftTree
 
@@ -29,10 +29,18 @@ class Outcome(NamedTuple):
 class Drafter(Protocol):
     """Proposes trees. One run at a time, calls in the order begin, (draft, commit)*, finish."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Who made the last draft, for the trace."""
+        ...
 
-    def begin(self, prompt_token_ids: list[int]) -> None:
-        """Starts a run; the last prompt token is the first root."""
+    @property
+    def identity(self) -> dict[str, Any] | None:
+        """What drafts, with its memory in bytes; None for a drafter without weights."""
+        ...
+
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
+        """Starts a run of at most `max_length` tokens; the last prompt token is the first root."""
         ...
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:

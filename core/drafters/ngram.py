@@ -56,13 +56,14 @@ class NgramDrafter:
     """Implements `core.drafters.base.Drafter`; needs no model."""
 
     name = "ngram"
+    identity = None
 
     def __init__(self, settings: NgramSettings):
         self._settings = settings
         self._automaton = SuffixAutomaton()
         self._hit_rates = _HitRates()
 
-    def begin(self, prompt_token_ids: list[int]) -> None:
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
         self._automaton = SuffixAutomaton()
         self._hit_rates = _HitRates()

@@ -22,3 +22,25 @@ def best_size(reach: Sequence[float], cost: CostOfRows, extra_s: float = 0.0) ->
         if rate > best_rate:
             best, best_rate = size, rate
     return best
+
+
+def pays_to_continue(
+    reach: Sequence[float],
+    next_gain: float,
+    cost: CostOfRows,
+    spent_s: float,
+    next_s: float,
+) -> bool:
+    """Whether one more level of drafting raises the expected tokens per second.
+
+    `reach` are the chances of the nodes so far, best first; `next_gain` is the number of accepted
+    tokens that the next level promises, `next_s` what it costs.
+    """
+    best_rate = 1.0 / cost(1)
+    expected_tokens = 1.0
+    size = 0
+    for size, chance in enumerate(reach, start=1):
+        expected_tokens += chance
+        best_rate = max(best_rate, expected_tokens / (cost(size + 1) + spent_s))
+    longer_s = cost(size + 2) + spent_s + next_s
+    return (expected_tokens + next_gain) / longer_s > best_rate

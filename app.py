@@ -1,0 +1,71 @@
+"""Launches the page: `python app.py --help` lists the options."""
+
+import argparse
+import os
+import sys
+
+from core.command_line import OneSentenceParser
+from core.config import DEFAULT_TARGET
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the options, builds the page, and serves it until interrupted."""
+    options = _parse(arguments)
+    # Before Gradio is imported: no usage statistics and no look for newer versions.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from app.engines import load_engine
+    from app.handlers import Handlers
+    from app.model_pool import EngineKey, ModelPool
+    from app.run_store import RunStore
+    from app.ui import create_page, launch_options
+
+    pool = ModelPool(load_engine)
+    handlers = Handlers(pool, RunStore())
+    page = create_page(handlers, options.target)
+    pool.preload(EngineKey(options.target, None))
+    try:
+        _, local_url, share_url = page.launch(
+            server_name=options.host,
+            server_port=options.port,
+            share=options.share,
+            quiet=True,
+            prevent_thread_lock=True,
+            **launch_options(handlers),
+        )
+    except OSError:
+        told = f"{options.host}:{options.port} cannot be used; give another --host or --port."
+        print(f"app.py: {told}", file=sys.stderr)
+        return 2
+    print(f"SpecDecodes is at {share_url or local_url}", flush=True)
+    page.block_thread()
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = OneSentenceParser(prog="app.py", description="Speculative decoding in the browser.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve at")
+    parser.add_argument("--port", type=_port, default=7860, help="port to serve at")
+    parser.add_argument(
+        "--target",
+        type=_name,
+        default=DEFAULT_TARGET,
+        help="model to start with: catalogue name, local folder, .gguf file or hub id",
+    )
+    parser.add_argument("--share", action="store_true", help="also give a public Gradio link")
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty; give a model's name")
+    return text.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""A part of the page that a static JS module draws."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from app.routes import PREFIX
+
+# `new Function` code has no address of its own, so the module's address is made from the page's.
+# Values that arrive before the module has loaded are read from `props` by its `mount`.
+_LOADER = """
+const address = new URL("{prefix}/static/{module}.js", document.baseURI);
+import(address.href).then(
+  (module) => module.mount({{ element: element.querySelector(".view"), props, watch, trigger, server }}),
+);
+"""
+
+
+def view(module: str, *, label: str, server_functions: list[Callable[..., Any]] | None = None) -> gr.HTML:
+    """An HTML component that `static/<module>.js` fills; its value is read by script only."""
+    return gr.HTML(
+        value="",
+        html_template='<div class="view"></div>',
+        js_on_load=_LOADER.format(prefix=PREFIX, module=module),
+        server_functions=server_functions,
+        apply_default_css=False,
+        elem_id=module.replace("_", "-"),
+        label=label,
+    )

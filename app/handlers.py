@@ -1,0 +1,126 @@
+"""What the page's controls do: plain functions and generators that know no component."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from app.model_pool import EngineKey, ModelPool
+from app.run_form import config_from_values, mode_help
+from app.run_record import RunRecord
+from app.run_store import RunStore
+from app.runner import RunRequest, start_run
+from app.session import ChatSession
+from core.errors import SpecDecodesError
+
+FRAME_S = 1 / 60
+# A listener whose page has gone is only noticed between two messages.
+HEARTBEAT_S = 0.5
+
+_notice_numbers = itertools.count(1)
+
+
+class Handlers:
+    """Binds the page to its pool and its runs; sessions come from the visitors."""
+
+    def __init__(self, pool: ModelPool, store: RunStore):
+        self.pool = pool
+        self.store = store
+
+    def end_session(self, session: ChatSession) -> None:
+        """Stops and forgets what a visitor left behind."""
+        self.store.drop(session.clear())
+
+    def ask(
+        self, session: ChatSession, text: str, system: str, values: dict[str, Any]
+    ) -> Iterator[str]:
+        """Answers a message; yields the page's messages until the answer is complete.
+
+        Raises SpecDecodesError before the first one where the message or a setting is wrong.
+        """
+        if not text.strip():
+            raise SpecDecodesError("The message is empty; type one.")
+        yield from self._answer(session, text, system, values)
+
+    def retry(self, session: ChatSession, system: str, values: dict[str, Any]) -> Iterator[str]:
+        """Answers the last message anew, with the present settings."""
+        last = session.last
+        if last is None:
+            raise SpecDecodesError("There is nothing to retry; ask something first.")
+        yield from self._answer(session, last.user_text, system, values, replaced=last)
+
+    def _answer(
+        self,
+        session: ChatSession,
+        text: str,
+        system: str,
+        values: dict[str, Any],
+        replaced: RunRecord | None = None,
+    ) -> Iterator[str]:
+        if session.is_busy:
+            raise SpecDecodesError("An answer is still coming; stop it or wait for its end.")
+        config = config_from_values(values)
+        if replaced is not None:
+            session.pop_last()
+        messages = session.messages(system, text)
+        record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
+        session.append(record)
+        key = EngineKey(config.target, config.dtype)
+        start_run(self.pool, record, RunRequest(key, messages, config))
+        yield from follow(record)
+
+    def stop(self, session: ChatSession) -> None:
+        """Ends the run in progress within one step."""
+        session.stop()
+
+    def clear(self, session: ChatSession) -> str:
+        """Empties the chat, stopping what runs."""
+        self.store.drop(session.clear())
+        return json.dumps({"clear": next(_notice_numbers)})
+
+    def since(self, request: str) -> str:
+        """A message with all events of a run from a given one on; asked for by the page on a gap.
+
+        `request` is "run_id:first"; an unknown run gives an empty string.
+        """
+        run_id, _, first = str(request).rpartition(":")
+        record = self.store.get(run_id)
+        if record is None or not first.isdecimal():
+            return ""
+        return record.message(int(first))[0]
+
+    def watch_loading(self) -> Iterator[str]:
+        """The state of the models, until they are ready or failed."""
+        while True:
+            status = self.pool.status
+            yield json.dumps(status._asdict())
+            if status.phase != "loading":
+                return
+            time.sleep(0.25)
+
+    def describe_mode(self, mode: str) -> tuple[str, str]:
+        """What a mode does, and why it cannot run with the loaded target (else empty)."""
+        return mode_help(mode), self.pool.unavailable_reason(mode) or ""
+
+
+def notice(error: SpecDecodesError) -> str:
+    """The page's message for something that was refused before it began."""
+    return json.dumps({"notice": str(error), "number": next(_notice_numbers)})
+
+
+def follow(record: RunRecord) -> Iterator[str]:
+    """The messages of a run as it goes, at most one a frame; leaving it stops the run."""
+    first, version = 0, -1
+    try:
+        while True:
+            started_s = time.monotonic()
+            version = record.wait(version, HEARTBEAT_S)
+            is_last = record.is_ended
+            message, first = record.message(first)
+            yield message
+            if is_last:
+                return
+            time.sleep(max(0.0, FRAME_S - (time.monotonic() - started_s)))
+    finally:
+        record.stop.set()

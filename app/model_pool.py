@@ -1,0 +1,107 @@
+"""Loaded engines and the one queue for them. Models load on the thread that holds the turn."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple, Protocol
+
+from app.turnstile import Turnstile
+from core.config import RunConfig
+from core.errors import SpecDecodesError
+from core.events import Event
+
+
+class PromptLike(Protocol):
+    """What an engine makes of messages; only the engine looks inside."""
+
+    @property
+    def token_ids(self) -> list[int]: ...
+
+
+class EngineLike(Protocol):
+    """What the page needs of `core.engine.Engine`; tests bring a scripted one."""
+
+    def chat_prompt(self, messages: list[dict[str, str]]) -> PromptLike: ...
+
+    def unavailable_reason(self, mode: str) -> str | None: ...
+
+    def run(
+        self, prompt: PromptLike, config: RunConfig, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]: ...
+
+
+class EngineKey(NamedTuple):
+    """What decides whether a loaded engine can serve a run."""
+
+    target: str
+    dtype: str | None
+
+
+Progress = Callable[[str, int, int], None]
+LoadEngine = Callable[[EngineKey, Progress], EngineLike]
+
+
+class PoolStatus(NamedTuple):
+    """What the page says of the models: one sentence and, while loading, how far it is."""
+
+    phase: Literal["empty", "loading", "ready", "failed"]
+    text: str
+    done: int = 0
+    total: int = 0
+
+
+class ModelPool:
+    """Holds one engine at a time; loading another one frees it."""
+
+    def __init__(self, load: LoadEngine):
+        self._load = load
+        self._key: EngineKey | None = None
+        self._engine: EngineLike | None = None
+        self.turnstile = Turnstile()
+        self.status = PoolStatus("empty", "No model is loaded yet.")
+
+    def preload(self, key: EngineKey) -> threading.Thread:
+        """Starts loading in the background; a failure is kept as the status."""
+        ticket = self.turnstile.join()
+        self.status = PoolStatus("loading", f"{key.target}: starting")
+
+        def load_in_turn() -> None:
+            try:
+                ticket.wait(threading.TIMEOUT_MAX)
+                self.engine(key)
+            except Exception:  # the status has the sentence, and the next run tries again
+                return
+            finally:
+                ticket.leave()
+
+        thread = threading.Thread(target=load_in_turn, name="preload", daemon=True)
+        thread.start()
+        return thread
+
+    def engine(self, key: EngineKey, progress: Progress | None = None) -> EngineLike:
+        """The engine for a key, loaded where needed. Call it only while holding the turn."""
+        if self._engine is not None and self._key == key:
+            return self._engine
+        self._engine = self._key = None  # frees the old weights before the new ones come
+
+        def report(stage: str, done: int, total: int) -> None:
+            self.status = PoolStatus("loading", f"{key.target}: {stage}", done, total)
+            if progress is not None:
+                progress(stage, done, total)
+
+        report("loading", 0, 0)
+        try:
+            engine = self._load(key, report)
+        except SpecDecodesError as error:
+            self.status = PoolStatus("failed", str(error))
+            raise
+        except Exception as error:
+            self.status = PoolStatus("failed", f"{key.target} could not be loaded: {error}")
+            raise
+        self._engine, self._key = engine, key
+        self.status = PoolStatus("ready", f"{key.target} is ready.")
+        return engine
+
+    def unavailable_reason(self, mode: str) -> str | None:
+        """Why the loaded target cannot run a mode; None where it can or nothing is loaded."""
+        engine = self._engine
+        return None if engine is None else engine.unavailable_reason(mode)

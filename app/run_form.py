@@ -1,0 +1,123 @@
+"""The settings of a run as a form: which fields there are, and the way back to a RunConfig.
+
+Everything is read from the settings classes, so that a new mode or setting needs no line here.
+"""
+
+import dataclasses
+import types
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from core.config import DRAFTER_SETTINGS, RunConfig, SamplingConfig, Settings
+
+FieldKind = Literal["bool", "int", "float", "choice", "text"]
+
+_RUN_FIELDS = ("target", "dtype", "max_new_tokens")
+# A temperature of 0 is greedy, so that the page needs no switch for `do_sample` besides it.
+_SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
+_NO_DRAFT_HELP = "Plain decoding, one token a step: what the other modes are measured against."
+
+
+class FormField(NamedTuple):
+    """One control: its key in the form's values, what it says, and what it allows."""
+
+    key: str
+    label: str
+    help: str
+    kind: FieldKind
+    default: Any
+    choices: tuple[str, ...] = ()
+
+
+def run_fields() -> list[FormField]:
+    """Fields of every run, drafter settings apart."""
+    fields = [_field(RunConfig, name, name) for name in _RUN_FIELDS]
+    return fields + [_field(SamplingConfig, name, name) for name in _SAMPLING_FIELDS]
+
+
+def mode_fields(mode: str) -> list[FormField]:
+    """Fields of a mode's own settings; their keys begin with the mode."""
+    cls = DRAFTER_SETTINGS[mode]
+    if cls is None:
+        return []
+    return [_field(cls, item.name, f"{mode}.{item.name}") for item in dataclasses.fields(cls)]
+
+
+def mode_help(mode: str) -> str:
+    """One sentence on a mode: the first line of its settings' docstring."""
+    cls = DRAFTER_SETTINGS[mode]
+    return (cls.__doc__ or "").strip().splitlines()[0] if cls else _NO_DRAFT_HELP
+
+
+def config_from_values(values: dict[str, Any]) -> RunConfig:
+    """The checked configuration; raises InvalidSettingError with one sentence."""
+    mode = values["mode"]
+    cls = DRAFTER_SETTINGS.get(mode)
+    drafter = {
+        item.name: _parsed(values[f"{mode}.{item.name}"], _kind_of(cls, item.name))
+        for item in (dataclasses.fields(cls) if cls else ())
+    }
+    sampling = {name: values[name] for name in _SAMPLING_FIELDS}
+    sampling["do_sample"] = sampling["temperature"] != 0
+    if not sampling["do_sample"]:
+        del sampling["temperature"]
+    return RunConfig.from_dict(
+        {
+            "mode": mode,
+            "target": (values["target"] or "").strip() or RunConfig().target,
+            "dtype": values["dtype"] or None,
+            "max_new_tokens": values["max_new_tokens"],
+            "sampling": sampling,
+            "drafter": drafter,
+        }
+    )
+
+
+def _field(cls: type[Settings], name: str, key: str) -> FormField:
+    item = next(item for item in dataclasses.fields(cls) if item.name == name)  # type: ignore[arg-type]
+    kind = _kind_of(cls, name)
+    default = 0.0 if key == "temperature" else item.default
+    if isinstance(default, tuple):
+        default = ", ".join(map(str, default))
+    help_text = item.metadata["help"]
+    return FormField(
+        key,
+        name.replace("_", " ").capitalize(),
+        help_text[:1].upper() + help_text[1:] + _limits(item.metadata),
+        kind,
+        default,
+        _choices(cls, name) if kind == "choice" else (),
+    )
+
+
+def _limits(metadata: Any) -> str:
+    """The limits in brackets, where they tell something that the name does not."""
+    low, high = metadata["low"], metadata["high"]
+    if low is None or high is None or high >= 10**6:
+        return ""
+    return f" ({low:g} to {high:g})"
+
+
+def _alternatives(cls: type[Settings], name: str) -> tuple[Any, ...]:
+    hint = get_type_hints(cls)[name]
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _kind_of(cls: type[Settings] | None, name: str) -> FieldKind:
+    assert cls is not None
+    options = _alternatives(cls, name)
+    if any(get_origin(option) is Literal for option in options):
+        return "choice"
+    kinds: dict[Any, FieldKind] = {bool: "bool", int: "int", float: "float"}
+    return next((kinds[option] for option in options if option in kinds), "text")
+
+
+def _choices(cls: type[Settings], name: str) -> tuple[str, ...]:
+    """Allowed words; the empty one stands for "unset" where that is allowed."""
+    options = _alternatives(cls, name)
+    words = [word for o in options if get_origin(o) is Literal for word in get_args(o)]
+    return ("",) * (type(None) in options) + tuple(words)
+
+
+def _parsed(value: Any, kind: FieldKind) -> Any:
+    """Empty words and texts mean "unset"; the settings class checks all the rest."""
+    return (value.strip() or None) if kind in ("text", "choice") and value is not None else value

@@ -1,0 +1,96 @@
+"""One run as the page sees it: its events so far, its status, and the messages made of them."""
+
+import json
+import threading
+from typing import Any, Literal
+
+from app.wire import event_for_page
+from core.events import Committed, Drafted, Event, Prefilled, RunFailed, RunFinished, RunStarted
+from core.stats import RunStats
+from core.trace import Trace
+
+Phase = Literal["queued", "loading", "running", "ended", "failed"]
+
+# A reader is woken when a step is complete, not for each of its events.
+_COMPLETE = (RunStarted, Prefilled, Committed, RunFinished, RunFailed)
+
+
+class RunRecord:
+    """Written by the run's thread, read by any number of listeners."""
+
+    def __init__(self, run_id: str, user_text: str, mode: str, replaces: str | None = None):
+        self.run_id = run_id
+        self.user_text = user_text
+        self.mode = mode
+        self.replaces = replaces
+        self.stop = threading.Event()
+        self.trace = Trace()
+        self.num_nodes = 0
+        self._stats = RunStats()
+        self._published = 0
+        self._status: dict[str, Any] = {"phase": "queued", "text": "Waiting for the engine"}
+        self._version = 0
+        self._changed = threading.Condition()
+
+    @property
+    def is_ended(self) -> bool:
+        return self._status["phase"] in ("ended", "failed")
+
+    @property
+    def answer(self) -> str:
+        """The generated text so far."""
+        with self._changed:
+            return self.trace.text
+
+    def snapshot(self) -> Trace:
+        """The trace so far, safe to read while the run goes on."""
+        with self._changed:
+            return Trace(list(self.trace.events))
+
+    def add(self, event: Event) -> None:
+        """Appends an event; at the end of a step the readers wake."""
+        with self._changed:
+            self.trace.events.append(event)
+            self._stats.add(event)
+            if isinstance(event, Drafted):
+                self.num_nodes += len(event.token_ids)
+            if isinstance(event, _COMPLETE):
+                self._published = len(self.trace.events)
+                self._wake()
+
+    def set_status(self, phase: Phase, text: str, done: int = 0, total: int = 0) -> None:
+        """Says what is happening, in words for the page; nothing comes after an end."""
+        status = {"phase": phase, "text": text, "done": done, "total": total}
+        with self._changed:
+            if status != self._status and not self.is_ended:
+                self._status = status
+                self._published = len(self.trace.events)
+                self._wake()
+
+    def _wake(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
+
+    def wait(self, version: int, timeout_s: float) -> int:
+        """The present version, at once if it is not the given one, else after a change."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, timeout_s)
+            return self._version
+
+    def message(self, first: int) -> tuple[str, int]:
+        """All that is new from event `first` on, as one JSON string, and the next `first`.
+
+        The page compares `seq`, the index of the first event, with what it has: on a gap it asks
+        for a message from its own count on.
+        """
+        with self._changed:
+            first = min(max(first, 0), self._published)
+            events = self.trace.events[first : self._published]
+            body: dict[str, Any] = {"run": self.run_id, "seq": first, "status": self._status}
+            next_first = self._published
+            if events or self.is_ended:
+                body["stats"] = self._stats.to_dict()
+        if first == 0:
+            body["turn"] = {"user": self.user_text, "mode": self.mode, "replaces": self.replaces}
+        body["events"] = [event_for_page(event) for event in events]
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")), next_first

@@ -1,0 +1,59 @@
+"""One visitor's chat: the turns so far and the run in progress."""
+
+import threading
+
+from app.run_record import RunRecord
+
+Message = dict[str, str]
+
+
+class ChatSession:
+    """Held in the visitor's own `gr.State`; the stop button reaches the run through it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: list[RunRecord] = []
+
+    @property
+    def runs(self) -> list[RunRecord]:
+        """The runs of the chat, oldest first."""
+        return list(self._runs)
+
+    @property
+    def is_busy(self) -> bool:
+        return any(not record.is_ended for record in self._runs)
+
+    @property
+    def last(self) -> RunRecord | None:
+        return self._runs[-1] if self._runs else None
+
+    def messages(self, system: str, user_text: str) -> list[Message]:
+        """The chat as the model reads it; turns without an answer are left out."""
+        messages = [{"role": "system", "content": system}] if system.strip() else []
+        for record in self._runs:
+            answer = record.answer
+            if answer:
+                messages.append({"role": "user", "content": record.user_text})
+                messages.append({"role": "assistant", "content": answer})
+        return [*messages, {"role": "user", "content": user_text}]
+
+    def append(self, record: RunRecord) -> None:
+        with self._lock:
+            self._runs.append(record)
+
+    def pop_last(self) -> RunRecord | None:
+        """Takes the last turn out of the chat."""
+        with self._lock:
+            return self._runs.pop() if self._runs else None
+
+    def clear(self) -> list[str]:
+        """Empties the chat; returns the ids of its runs."""
+        with self._lock:
+            run_ids = [record.run_id for record in self._runs]
+            self._runs = []
+        return run_ids
+
+    def stop(self) -> None:
+        """Asks the run in progress to end; it does so within one step."""
+        for record in self._runs:
+            record.stop.set()

@@ -1,0 +1,80 @@
+// The chat: turns of a question and an answer strip. The server's messages come in here.
+
+import { h, onValue, setText } from "./dom.js";
+import { emptyState } from "./empty_state.js";
+import { store } from "./page.js";
+import { mountLegend } from "./legend.js";
+import { connectStrip } from "./strip_input.js";
+import { hideCard } from "./token_card.js";
+import { Turn } from "./turn.js";
+
+const NEAR_BOTTOM_PX = 80;
+
+export function mount({ element, props, watch, server }) {
+  const turns = new Map();
+  const list = h("div", { class: "turns", role: "log", "aria-label": "Chat" });
+  const notice = h("p", { class: "notice", role: "alert", hidden: true });
+  const welcome = emptyState();
+  const legend = h("div", { class: "legend" });
+  element.append(legend, h("div", { class: "scroller" }, welcome, list), notice);
+  const scroller = list.parentElement;
+  connectStrip(list, turns);
+  mountLegend(legend);
+  let isFollowing = true;
+  scroller.addEventListener("scroll", () => {
+    hideCard();
+    const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+    isFollowing = below < NEAR_BOTTOM_PX;
+  });
+
+  function drawTurns() {
+    for (const [id, turn] of turns) {
+      if (store.runs.has(id)) continue;
+      turn.element.remove();
+      turns.delete(id);
+    }
+    for (const id of store.turns) {
+      if (turns.has(id)) continue;
+      const turn = new Turn(store.runs.get(id), store.showRefused);
+      turns.set(id, turn);
+      list.append(turn.element);
+      isFollowing = true;
+    }
+    welcome.hidden = store.turns.length > 0;
+    notice.hidden = !store.notice;
+    setText(notice, store.notice);
+    document.body.classList.toggle("is-busy", store.isBusy);
+    document.body.classList.toggle("has-chat", store.turns.length > 0);
+  }
+
+  store.subscribe((changes) => {
+    if (changes.chat) drawTurns();
+    for (const [id, turn] of turns) {
+      if (changes.chat) turn.setShowRefused(store.showRefused);
+      if (changes.runs.has(id) || changes.chat) turn.update();
+      if (changes.selection || changes.runs.has(id)) {
+        const isMarked = store.isPinned && store.current?.id === id;
+        turn.strip.mark(isMarked ? store.step : null, isMarked ? store.token : null);
+      }
+    }
+    if (isFollowing) scroller.scrollTop = scroller.scrollHeight;
+  });
+  store.ask = (request) => server.since(request);
+  window.specdecodes = { copyChat: () => copyText(chatText()) };
+  onValue({ props, watch }, (json) => store.receive(json));
+}
+
+function chatText() {
+  const runs = store.turns.map((id) => store.runs.get(id));
+  return runs.map((run) => `User: ${run.turn.user}\n\nAssistant: ${run.text}`).join("\n\n");
+}
+
+// The clipboard of pages served without TLS to other machines needs the old way.
+export async function copyText(text) {
+  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  const area = h("textarea", { class: "off-screen" }, text);
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}

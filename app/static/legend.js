@@ -1,0 +1,44 @@
+// What the colours mean, with live counts of the run that is shown.
+
+import { h, setText } from "./dom.js";
+import { store } from "./page.js";
+import { REFUSED, SOURCES } from "./run_model.js";
+
+const HELP = {
+  accepted: "Drafted, and the target agreed",
+  recovered: "The target's own token after a refusal",
+  bonus: "The target's own token after everything was accepted",
+  plain: "The target's own token where nothing was drafted",
+  rejected: "Drafted, and the target refused it",
+  untested: "Drafted, but never judged",
+};
+
+export function mountLegend(element) {
+  const counts = {};
+  const entry = (name) =>
+    h(
+      "span",
+      { class: "legend-entry", title: HELP[name] },
+      h("span", { class: `token ${name}` }, name),
+      (counts[name] = h("span", { class: "count", "data-count": name }, "0")),
+    );
+  const toggle = h("input", {
+    type: "checkbox",
+    id: "show-refused",
+    onchange: (event) => store.setShowRefused(event.target.checked),
+  });
+  element.append(
+    h("div", { class: "legend-group" }, ...SOURCES.map(entry)),
+    h(
+      "div",
+      { class: "legend-group" },
+      ...REFUSED.map(entry),
+      h("label", { class: "switch" }, toggle, h("span", { class: "knob" }), "show in text"),
+    ),
+  );
+  store.subscribe(() => {
+    for (const [name, node] of Object.entries(counts)) {
+      setText(node, (store.current?.counts[name] ?? 0).toLocaleString("en"));
+    }
+  });
+}

@@ -1,0 +1,142 @@
+// The one state of the page: chat, runs, selection. Views subscribe and draw once a frame.
+
+import { RunModel } from "./run_model.js";
+
+export class Store {
+  /** `schedule` calls back before the next frame; tests bring their own. */
+  constructor(schedule = (draw) => requestAnimationFrame(draw)) {
+    this.turns = [];
+    this.runs = new Map();
+    this.notice = "";
+    this.showRefused = false;
+    this.ask = null;
+    this._schedule = schedule;
+    this._views = [];
+    this._dropped = new Set();
+    this._asking = new Set();
+    this._pinned = null;
+    this._changed = null;
+  }
+
+  /** Calls `draw(changes)` in the next frame after something changed, and once now. */
+  subscribe(draw) {
+    this._views.push(draw);
+    draw({ chat: true, selection: true, runs: new Set(this.runs.keys()) });
+  }
+
+  /** Takes over one message of the server, a JSON string. */
+  receive(json) {
+    const message = JSON.parse(json);
+    if ("clear" in message) this._clear();
+    else if ("notice" in message) {
+      this.notice = message.notice;
+      this.touch({ chat: true });
+    } else if (!this._dropped.has(message.run)) this._take(message);
+  }
+
+  _take(message) {
+    let run = this.runs.get(message.run);
+    if (!run && message.turn) run = this._open(message.run, message.turn);
+    if (!run || message.seq > run.numEvents) return this._fill(message.run, run);
+    for (const event of message.events.slice(run.numEvents - message.seq)) run.apply(event);
+    const wasEnded = run.isEnded;
+    run.status = message.status;
+    if (message.stats) run.stats = message.stats;
+    this.touch({ run: run.id, chat: wasEnded !== run.isEnded });
+  }
+
+  _open(id, turn) {
+    const run = new RunModel(id);
+    run.turn = turn;
+    if (turn.replaces) this._drop(turn.replaces);
+    this.runs.set(id, run);
+    this.turns.push(id);
+    this.notice = "";
+    this._pinned = null;
+    this.touch({ chat: true, selection: true });
+    return run;
+  }
+
+  // A gap: a view that was not there has missed messages, so the server is asked for them.
+  async _fill(id, run) {
+    if (!this.ask || this._asking.has(id)) return;
+    this._asking.add(id);
+    try {
+      const json = await this.ask(`${id}:${run ? run.numEvents : 0}`);
+      if (json) this.receive(json);
+    } finally {
+      this._asking.delete(id);
+    }
+  }
+
+  _drop(id) {
+    this._dropped.add(id);
+    this.runs.delete(id);
+    this.turns = this.turns.filter((turn) => turn !== id);
+    if (this._pinned?.run === id) this._pinned = null;
+  }
+
+  _clear() {
+    for (const id of [...this.turns]) this._drop(id);
+    this.notice = "";
+    this.touch({ chat: true, selection: true });
+  }
+
+  /** The run that the instruments show: the selected one, else the last of the chat. */
+  get current() {
+    return this.runs.get(this._pinned?.run ?? this.turns.at(-1)) ?? null;
+  }
+
+  get isBusy() {
+    const last = this.runs.get(this.turns.at(-1));
+    return Boolean(last && !last.isEnded);
+  }
+
+  get isPinned() {
+    return this._pinned !== null;
+  }
+
+  /** The selected step of the current run; without a selection the newest one. */
+  get step() {
+    const steps = this.current?.steps ?? [];
+    return steps[this._pinned?.step ?? steps.length - 1] ?? null;
+  }
+
+  /** The selected token's index in the current run, or null. */
+  get token() {
+    return this._pinned?.token ?? null;
+  }
+
+  select(runId, step, token = null) {
+    this._pinned = { run: runId, step, token };
+    this.touch({ selection: true });
+  }
+
+  /** Lets go of the selection: the instruments follow the newest step again. */
+  release() {
+    if (!this._pinned) return;
+    this._pinned = null;
+    this.touch({ selection: true });
+  }
+
+  setShowRefused(show) {
+    this.showRefused = show;
+    this.touch({ chat: true });
+  }
+
+  touch({ chat = false, selection = false, run = null }) {
+    if (!this._changed) {
+      this._changed = { chat: false, selection: false, runs: new Set() };
+      this._schedule(() => this._draw());
+    }
+    this._changed.chat ||= chat;
+    this._changed.selection ||= selection;
+    if (run) this._changed.runs.add(run);
+  }
+
+  _draw() {
+    const changes = this._changed;
+    this._changed = null;
+    for (const draw of this._views) draw(changes);
+  }
+}

@@ -1,0 +1,126 @@
+// One answer as a strip of tokens. It only ever appends: a token costs the same in any answer.
+
+import { h } from "./dom.js";
+import { visible } from "./format.js";
+
+// More refused tokens than this in one step are told as a number; the tree shows them all.
+export const MAX_REFUSED_SHOWN = 10;
+
+/** What stands between the accepted tokens of a step and the target's own: refused branches. */
+export function refusedBranches({ drafted, states }) {
+  const branches = [];
+  let last = -1;
+  states.forEach((state, node) => {
+    if (state !== "rejected" && state !== "untested") return;
+    if (last < 0 || drafted.parents[node] !== last) branches.push([]);
+    branches.at(-1).push(node);
+    last = node;
+  });
+  return branches;
+}
+
+export class Strip {
+  constructor(run, showRefused) {
+    this.run = run;
+    this.element = h("div", { class: "strip", role: "group", "aria-label": "Answer" });
+    this._spans = [];
+    this._selected = [];
+    this.reset(showRefused);
+  }
+
+  /** Draws anew, with or without the refused tokens. */
+  reset(showRefused) {
+    this.showRefused = showRefused;
+    this.element.replaceChildren();
+    this._spans = [];
+    this._numSteps = 0;
+    this._line = null;
+    this._tail = false;
+    this.update();
+  }
+
+  /** Appends the steps that came since. */
+  update() {
+    const { steps, tailText, isEnded } = this.run;
+    for (; this._numSteps < steps.length; this._numSteps += 1) this._append(steps[this._numSteps]);
+    if (isEnded && tailText && !this._tail) {
+      this._tail = true;
+      this._lineForNext().append(tailText);
+    }
+  }
+
+  _append(step) {
+    const end = step.firstToken + step.committed.token_ids.length;
+    for (let index = step.firstToken; index < end; index += 1) {
+      const token = this.run.tokens[index];
+      if (token.node < 0) this._appendRefused(step);
+      this._appendToken(token);
+    }
+    if (this.run.tokens[end - 1]?.node >= 0) this._appendRefused(step);
+  }
+
+  _appendToken(token) {
+    const span = document.createElement("span");
+    span.className = `token ${token.source}`;
+    span.textContent = token.text;
+    if (!token.text) span.dataset.glyph = visible(this.run.textOf(token.id));
+    else if (/^\n+$/.test(token.text)) span.dataset.glyph = visible(token.text);
+    span.tabIndex = token.index === 0 ? 0 : -1;
+    span.tokenIndex = token.index;
+    this._spans.push(span);
+    this._lineForNext().append(span);
+    // Paragraphs are blocks of their own, so that only the last one is laid out again.
+    if (token.text.endsWith("\n")) this._line = null;
+  }
+
+  _appendRefused(step) {
+    if (!this.showRefused) return;
+    let room = MAX_REFUSED_SHOWN;
+    let hidden = 0;
+    const group = h("span", { class: "refused" });
+    for (const branch of refusedBranches(step)) {
+      const shown = branch.slice(0, room);
+      room -= shown.length;
+      hidden += branch.length - shown.length;
+      if (shown.length) group.append(h("span", { class: "branch" }, ...this._ghosts(step, shown)));
+    }
+    if (hidden) group.append(h("span", { class: "more" }, `+${hidden}`));
+    if (group.firstChild) this._lineForNext().append(group);
+  }
+
+  _ghosts(step, nodes) {
+    return nodes.map((node) => {
+      const text = this.run.textOf(step.drafted.token_ids[node]).replace(/[\n\r\t]/g, visible);
+      const span = h("span", { class: `token ${step.states[node]}` }, text);
+      span.stepIndex = step.index;
+      span.node = node;
+      return span;
+    });
+  }
+
+  _lineForNext() {
+    if (!this._line) this.element.append((this._line = h("div", { class: "line" })));
+    return this._line;
+  }
+
+  /** Marks a step's tokens and one of them; null marks nothing. */
+  mark(step, tokenIndex) {
+    for (const span of this._selected) span.classList.remove("in-step", "selected");
+    this._selected = [];
+    if (!step) return;
+    const count = step.committed.token_ids.length;
+    this._selected = this._spans.slice(step.firstToken, step.firstToken + count);
+    for (const span of this._selected) span.classList.add("in-step");
+    if (tokenIndex !== null) this._spans[tokenIndex]?.classList.add("selected");
+  }
+
+  /** The span of a token, to move the focus to. */
+  span(tokenIndex) {
+    return this._spans[tokenIndex] ?? null;
+  }
+
+  get numSpans() {
+    return this._spans.length;
+  }
+}
+

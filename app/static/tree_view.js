@@ -1,0 +1,134 @@
+// The draft tree of the selected step, with the target's own token at the end of its path.
+
+import { h, setText, svg } from "./dom.js";
+import { counted, visible } from "./format.js";
+import { store } from "./page.js";
+import { describeNode, describeToken, tokenOfNode } from "./run_model.js";
+import { hideCard, showCard } from "./token_card.js";
+import { columnEdges, layoutTree, ROW_HEIGHT } from "./tree_layout.js";
+
+const CHARACTER_PX = 7.3;
+const BOX_HEIGHT = 22;
+const MAX_CHARACTERS = 16;
+// While a run streams, the newest tree is drawn this often at most.
+const LIVE_PAUSE_MS = 120;
+
+/** Nodes of the drawing: those of the tree, then the target's own token if there is one. */
+export function treeNodes(run, step) {
+  const { drafted, accepted, states } = step;
+  const nodes = drafted.token_ids.map((id, node) => ({
+    node,
+    parent: drafted.parents[node],
+    text: run.textOf(id),
+    state: states[node],
+    weight: drafted.draft_probs[node] ?? 1,
+  }));
+  if (accepted.next_token_id !== null) {
+    nodes.push({
+      node: -1,
+      parent: accepted.path.at(-1) ?? 0,
+      text: run.textOf(accepted.next_token_id),
+      state: accepted.next_source,
+      weight: 1,
+    });
+  }
+  return nodes;
+}
+
+function shortened(text) {
+  const shown = visible(text);
+  return shown.length > MAX_CHARACTERS ? `${shown.slice(0, MAX_CHARACTERS - 1)}…` : shown;
+}
+
+export function mount({ element }) {
+  const title = h("h3", {}, "Draft tree");
+  const summary = h("span", { class: "summary" });
+  const live = h(
+    "button",
+    { type: "button", class: "link", hidden: true, onclick: () => store.release() },
+    "back to newest",
+  );
+  const canvas = h("div", { class: "tree", tabindex: "0", role: "img" });
+  element.append(h("div", { class: "panel-head" }, title, summary, live), canvas);
+  let timer = 0;
+
+  function draw() {
+    timer = 0;
+    const { current: run, step } = store;
+    live.hidden = !store.isPinned;
+    setText(summary, step ? describe(step) : "");
+    canvas.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
+    if (!step) {
+      canvas.replaceChildren(h("p", { class: "hint" }, "The tree of a step appears here."));
+      return;
+    }
+    canvas.replaceChildren(drawTree(run, step));
+    hideCard();
+  }
+
+  store.subscribe(({ chat, selection, runs }) => {
+    if (chat || selection) {
+      clearTimeout(timer);
+      draw();
+    } else if (!store.isPinned && store.current && runs.has(store.current.id)) {
+      timer ||= setTimeout(draw, LIVE_PAUSE_MS);
+    }
+  });
+}
+
+function describe({ number, drafted, accepted }) {
+  const count = drafted.token_ids.length - 1;
+  if (!count) return `step ${number}: nothing drafted`;
+  return `step ${number}: ${counted(count, "node")}, ${accepted.path.length} accepted`;
+}
+
+function drawTree(run, step) {
+  const nodes = treeNodes(run, step);
+  const parents = nodes.map(({ parent }) => parent);
+  const ownIndex = nodes.at(-1).node === -1 ? [nodes.length - 1] : [];
+  const { places, numRows } = layoutTree(parents, [...step.accepted.path, ...ownIndex]);
+  const labels = nodes.map(({ text }) => shortened(text));
+  const widths = labels.map((label) => [...label].length * CHARACTER_PX + 14);
+  const edges = columnEdges(places, widths);
+  const x = (place) => edges[places[place].column].left + 1;
+  const y = (place) => places[place].row * ROW_HEIGHT + 4;
+  const end = edges.at(-1);
+  const width = end.left + end.width + 2;
+  const height = numRows * ROW_HEIGHT + 4;
+  const image = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
+  nodes.forEach((node, place) => {
+    if (node.parent < 0) return;
+    const from = [x(node.parent) + widths[node.parent], y(node.parent) + BOX_HEIGHT / 2];
+    const to = [x(place), y(place) + BOX_HEIGHT / 2];
+    const bend = to[0] - 14;
+    image.append(
+      svg("path", {
+        class: `edge ${node.state}`,
+        d: `M${from} H${bend} C${bend + 7},${from[1]} ${bend + 7},${to[1]} ${to}`,
+        "stroke-width": (0.8 + 2.4 * node.weight).toFixed(2),
+      }),
+    );
+  });
+  nodes.forEach((node, place) => {
+    image.append(drawNode(run, step, node, labels[place], x(place), y(place), widths[place]));
+  });
+  return image;
+}
+
+function drawNode(run, step, node, label, x, y, width) {
+  const token = node.node === 0 ? null : tokenOfNode(run, step, node.node);
+  const isSelected = token !== null && token.index === store.token;
+  const facts = () => (node.node < 0 ? describeToken(run, token) : describeNode(run, step, node.node));
+  return svg(
+    "g",
+    {
+      class: `node ${node.state}${isSelected ? " selected" : ""}`,
+      transform: `translate(${x},${y})`,
+      onpointerenter: (event) => showCard(facts(), event.currentTarget),
+      onpointerleave: hideCard,
+      onclick: () => store.select(run.id, step.index, token?.index ?? null),
+    },
+    svg("rect", { width, height: BOX_HEIGHT, rx: 5 }),
+    svg("text", { x: width / 2, y: 15, "text-anchor": "middle" }, label),
+  );
+}

@@ -1,0 +1,53 @@
+// One turn of the chat: what was asked, the answer, and how it ended.
+
+import { h, setText } from "./dom.js";
+import { bytes, counted } from "./format.js";
+import { Strip } from "./strip.js";
+
+export class Turn {
+  constructor(run, showRefused) {
+    this.run = run;
+    this.strip = new Strip(run, showRefused);
+    this._status = h("span", { class: "status-text" });
+    this._gauge = h("span", { class: "gauge", hidden: true });
+    this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
+    this.element = h(
+      "article",
+      { class: "turn" },
+      h("div", { class: "question" }, run.turn.user),
+      h(
+        "div",
+        { class: "answer" },
+        h("span", { class: "mode-badge" }, run.turn.mode),
+        this.strip.element,
+        this._footer,
+      ),
+    );
+  }
+
+  setShowRefused(show) {
+    if (this.strip.showRefused !== show) this.strip.reset(show);
+  }
+
+  /** Appends what is new. */
+  update() {
+    const { status, isEnded, tokens } = this.run;
+    this.strip.update();
+    this.element.classList.toggle("is-running", !isEnded);
+    this.element.classList.toggle("is-failed", status.phase === "failed");
+    setText(this._status, statusText(this.run));
+    this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
+    if (!this._gauge.hidden) this._gauge.style.setProperty("--share", status.done / status.total);
+    this.strip.element.hidden = !tokens.length;
+  }
+}
+
+/** One line on what the run is doing, or how it ended. */
+export function statusText({ status, isEnded, tokens }) {
+  if (status.phase === "running") return tokens.length ? "" : status.text;
+  const count = tokens.length ? ` · ${counted(tokens.length, "token")}` : "";
+  if (isEnded) return status.text + count;
+  // Stages that count bytes have totals far above those that count files or tensors.
+  const size = status.total > 1e6 ? ` ${bytes(status.done)} of ${bytes(status.total)}` : "";
+  return status.text + size;
+}

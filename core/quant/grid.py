@@ -1,0 +1,51 @@
+"""Quantization of one weight to an hqq grid (Half-Quadratic Quantization, Badri and Shaji 2023)."""
+
+from typing import NamedTuple
+
+import torch
+from hqq.core.quantize import Quantizer
+
+
+class Grid(NamedTuple):
+    """A weight as whole numbers: weight = (values - zeros) * scales, group by group."""
+
+    values: torch.Tensor  # [out_features, in_features] uint8
+    scales: torch.Tensor  # [out_features, num_groups] float32
+    zeros: torch.Tensor  # [out_features, num_groups] float32
+
+    @property
+    def group_size(self) -> int:
+        return self.values.shape[1] // self.scales.shape[1]
+
+    def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
+        """The weight that the grid stands for  # [out_features, in_features]."""
+        out_features, in_features = self.values.shape
+        groups = self.values.view(out_features, -1, self.group_size).float()
+        weight = (groups - self.zeros[:, :, None]) * self.scales[:, :, None]
+        return weight.view(out_features, in_features).to(dtype)
+
+
+def quantize(
+    weight: torch.Tensor,  # [out_features, in_features]
+    bits: int,
+    group_size: int,
+) -> Grid:
+    """hqq along the input axis (axis 1), with its default optimizer; deterministic."""
+    packed, meta = Quantizer.quantize(
+        weight.float(),
+        nbits=bits,
+        group_size=group_size,
+        axis=1,
+        round_zero=False,
+        compute_dtype=torch.float32,
+        device=weight.device.type,
+    )
+    out_features, in_features = weight.shape
+    values = Quantizer.unpack[meta["packing"]](packed, dtype=torch.uint8)
+    # Three-bit packing pads its rows.
+    values = values[: weight.numel() // group_size].reshape(out_features, in_features)
+    return Grid(
+        values.contiguous(),
+        meta["scale"].float().view(out_features, -1).contiguous(),
+        meta["zero"].float().view(out_features, -1).contiguous(),
+    )

@@ -1,0 +1,102 @@
+"""The quantized self of a model: its layers over hqq grids, sharing norms and embedding."""
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from core.errors import InvalidSettingError
+from core.lean.linear import DenseLinear, Linear
+from core.lean.weights import LayerStack, LayerWeights
+from core.quant.grid import Grid, quantize
+from core.quant.linears import linear_of
+
+PARTS = ("qkv", "o", "gate_up", "down")
+
+# Gives the grid of a named weight: from a store, or quantized now.
+GridOf = Callable[[str, torch.Tensor], Grid]
+Progress = Callable[[str, int, int], None]
+
+
+def linear_names(stack: LayerStack) -> list[str]:
+    """Names of all linear layers: layers.0.qkv ... head."""
+    names = [f"layers.{layer.cache_index}.{part}" for layer in stack.layers for part in PARTS]
+    return [*names, "head"]
+
+
+def kept_names(stack: LayerStack, patterns: Sequence[str]) -> set[str]:
+    """Linear layers that stay as they are: a pattern is a layer number or a name with wildcards.
+
+    Raises InvalidSettingError for a pattern that names nothing.
+    """
+    names = linear_names(stack)
+    kept: set[str] = set()
+    for pattern in patterns:
+        wildcard = f"layers.{pattern}.*" if pattern.isdigit() else pattern
+        found = fnmatch.filter(names, wildcard)
+        if not found:
+            raise InvalidSettingError(
+                f"no layer is named {pattern!r}; give a layer number from 0 to "
+                f"{len(stack.layers) - 1}, head, or a name such as layers.0.down (parts are "
+                f"{', '.join(PARTS)}; * matches anything)."
+            )
+        kept.update(found)
+    return kept
+
+
+def check_group_size(stack: LayerStack, kept: set[str], group_size: int) -> None:
+    """Raises InvalidSettingError where the group size does not divide a weight's input width."""
+    for name, linear in zip(linear_names(stack), stack.linears(), strict=True):
+        if name not in kept and isinstance(linear, DenseLinear):
+            width = linear.weight.shape[1]
+            if width % group_size:
+                divisors = [size for size in (32, 64, 128) if width % size == 0]
+                raise InvalidSettingError(
+                    f"group_size is {group_size} and does not divide the {width} inputs of "
+                    f"{name}; give {' or '.join(map(str, divisors)) or 'another model'}."
+                )
+
+
+def quantized_stack(
+    stack: LayerStack,
+    *,
+    bits: int,
+    group_size: int,
+    keep: Sequence[str] = (),
+    grid_of: GridOf | None = None,
+    progress: Progress | None = None,
+) -> LayerStack:
+    """The stack with every linear quantized but those that `keep` names.
+
+    Raises InvalidSettingError for unknown names and for a group size that does not divide.
+    """
+    kept = kept_names(stack, keep)
+    check_group_size(stack, kept, group_size)
+    total = len(linear_names(stack)) - len(kept)
+    done = 0
+
+    def convert(name: str, linear: Linear) -> Linear:
+        nonlocal done
+        if name in kept or not isinstance(linear, DenseLinear):
+            return linear
+        if grid_of is not None:
+            grid = grid_of(name, linear.weight)
+        else:
+            grid = quantize(linear.weight, bits, group_size)
+        done += 1
+        if progress is not None:
+            progress("quantizing", done, total)
+        return linear_of(grid, bits, linear.bias, linear.weight.dtype)
+
+    def convert_layer(layer: LayerWeights) -> LayerWeights:
+        prefix = f"layers.{layer.cache_index}."
+        return replace(
+            layer, **{part: convert(prefix + part, getattr(layer, part)) for part in PARTS}
+        )
+
+    return replace(
+        stack,
+        layers=tuple(convert_layer(layer) for layer in stack.layers),
+        head=convert("head", stack.head),
+    )

@@ -1,0 +1,57 @@
+"""Grids on disk, so that a model is quantized once and not at every start."""
+
+import hashlib
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from core.quant.grid import Grid, quantize
+
+
+class GridStore:
+    """Grids of one model at one setting, in one safetensors file. `save` writes what was new."""
+
+    def __init__(self, folder: Path, model_key: str, bits: int, group_size: int):
+        self._bits = bits
+        self._group_size = group_size
+        key = [model_key, bits, group_size, version("hqq")]
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
+        self._path = folder / f"{digest}.safetensors"
+        self._tensors = self._read()
+        self._is_changed = False
+
+    def _read(self) -> dict[str, torch.Tensor]:
+        try:
+            return load_file(self._path)
+        except (OSError, SafetensorError, ValueError):
+            return {}  # not there yet, or broken: quantized anew
+
+    def grid_of(self, name: str, weight: torch.Tensor) -> Grid:
+        """The grid of a named weight; one whose shape differs from the weight's is made anew."""
+        parts = [self._tensors.get(f"{name}.{field}") for field in Grid._fields]
+        values, scales, zeros = parts
+        if values is not None and scales is not None and zeros is not None:
+            if values.shape == weight.shape:
+                return Grid(values, scales, zeros)
+        grid = quantize(weight, self._bits, self._group_size)
+        for field, tensor in grid._asdict().items():
+            self._tensors[f"{name}.{field}"] = tensor
+        self._is_changed = True
+        return grid
+
+    def save(self) -> None:
+        """Writes new grids under a temporary name and renames; a full disk is done without."""
+        if not self._is_changed:
+            return
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(self._tensors, temporary)
+            temporary.replace(self._path)
+        except (OSError, SafetensorError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,226 @@
+"""An engine that plays a script with real events, so that the page is tested without a model."""
+
+import itertools
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from core.config import RunConfig
+from core.errors import ModelUnavailableError
+from core.events import (
+    Accepted,
+    Committed,
+    Drafted,
+    Event,
+    Prefilled,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    TokenTexts,
+    Verified,
+)
+from core.stats import RunStats
+
+TEXT = (
+    "Speculative decoding drafts several tokens at once.\n\n"
+    "The target then verifies the whole draft in **one** forward pass, keeps the longest "
+    "prefix that it would have written itself, and adds a token of its own. 🎉\n"
+)
+
+
+class ScriptedPrompt(NamedTuple):
+    text: str
+    token_ids: list[int]
+
+
+class ScriptedEngine:
+    """Writes `text` over and over, in steps whose trees are accepted in a fixed pattern."""
+
+    def __init__(
+        self,
+        text: str = TEXT,
+        *,
+        step_s: float = 0.0,
+        width: int = 3,
+        depth: int = 4,
+        fail_at: int | None = None,
+        unavailable: dict[str, str] | None = None,
+    ):
+        self._pieces = re.findall(r"\n|\s?[^\s]+|\s", text)
+        self._step_s = step_s
+        self._width = width
+        self._depth = depth
+        self._fail_at = fail_at
+        self._unavailable = unavailable or {}
+        self.prompts: list[list[dict[str, str]]] = []
+        self.num_running = 0
+        self.most_running = 0
+
+    def chat_prompt(self, messages: list[dict[str, str]]) -> ScriptedPrompt:
+        self.prompts.append(messages)
+        return ScriptedPrompt(messages[-1]["content"], [1, 2, 3])
+
+    def unavailable_reason(self, mode: str) -> str | None:
+        return self._unavailable.get(mode)
+
+    def run(
+        self, prompt: ScriptedPrompt, config: RunConfig, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        self.num_running += 1
+        self.most_running = max(self.most_running, self.num_running)
+        try:
+            yield from self._events(prompt, config, should_stop)
+        finally:
+            self.num_running -= 1
+
+    def _events(
+        self, prompt: ScriptedPrompt, config: RunConfig, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        stats = RunStats()
+        for event in self._steps(prompt, config, should_stop):
+            stats.add(event)
+            yield event
+            if isinstance(event, Committed):
+                time.sleep(self._step_s)
+        at_s = stats.total_s
+        ended = {"step": stats.num_steps, "t_start_s": at_s, "t_end_s": at_s}
+        if self._fail_at is not None and stats.num_steps >= self._fail_at:
+            message = "The scripted engine broke; run it again."
+            yield RunFailed(**ended, error="Broken", message=message, totals=stats.to_dict())
+            return
+        reason = "stopped" if should_stop() else "length"
+        yield RunFinished(
+            **ended, reason=reason, tail_text="", totals=stats.to_dict(), peak_memory_bytes=0
+        )
+
+    def _steps(
+        self, prompt: ScriptedPrompt, config: RunConfig, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        yield RunStarted(
+            step=0,
+            t_start_s=0.0,
+            t_end_s=0.0,
+            run_id="scripted",
+            started_at="2026-01-01T00:00:00+00:00",
+            config=config.to_dict(),
+            target={"name": "scripted"},
+            draft=None,
+            device="none",
+            versions={},
+            seed=0,
+            prompt_text=prompt.text,
+            prompt_token_ids=prompt.token_ids,
+        )
+        vocabulary = list(dict.fromkeys(self._pieces))
+        ids = {piece: number for number, piece in enumerate(vocabulary)}
+        times = {"step": 0, "t_start_s": 0.0, "t_end_s": 0.01}
+        yield TokenTexts(**times, token_ids=list(range(len(vocabulary))), texts=vocabulary)
+        yield Prefilled(**times, num_tokens=2, num_reused=0, cache_length=2)
+        stream = itertools.cycle(self._pieces)
+        chance = random.Random(config.sampling.seed)
+        left, step, root, at_s = config.max_new_tokens, 0, 0, 0.01
+        while left and not should_stop() and step != self._fail_at:
+            step += 1
+            if config.mode == "naive":
+                pieces, num_accepted = [next(stream)], 0
+            else:
+                num_accepted = chance.randint(0, min(self._depth, left - 1))
+                pieces = [next(stream) for _ in range(num_accepted + 1)]
+            emitted = [ids[piece] for piece in pieces]
+            is_plain = config.mode == "naive"
+            yield from self._step(step, at_s, root, emitted, pieces, is_plain, len(vocabulary))
+            left, root, at_s = left - len(emitted), emitted[-1], at_s + 0.02
+
+    def _step(
+        self,
+        step: int,
+        at_s: float,
+        root: int,
+        emitted: list[int],
+        pieces: list[str],
+        is_plain: bool,
+        vocab_size: int,
+    ) -> Iterator[Event]:
+        """A tree whose first branch is the accepted one; the others hang below the root."""
+        tokens, parents, depths, num_accepted = [root], [-1], [0], len(emitted) - 1
+        if not is_plain:
+            branch = emitted[:-1] + [(emitted[-1] + 1) % vocab_size]
+            branch += [(emitted[-1] + 2) % vocab_size] * (self._depth - len(branch))
+            branches = [branch[: self._depth]]
+            for number in range(1, self._width):
+                branches.append([(emitted[0] + 5 * number) % vocab_size] * 2)
+            for branch in branches:
+                for place, token_id in enumerate(branch):
+                    parents.append(len(tokens) - 1 if place else 0)
+                    tokens.append(token_id)
+                    depths.append(place + 1)
+        path = list(range(1, num_accepted + 1))
+        tested = [
+            node
+            for node in range(1, len(tokens))
+            if parents[node] in [0, *path] and (node in path or parents[node] == (path or [0])[-1])
+        ]
+        rows = len(tokens)
+        top_ids = [[(node * 7 + k) % vocab_size for k in range(5)] for node in range(rows)]
+        for node, token_id in zip([0, *path], emitted, strict=True):
+            top_ids[node][0] = token_id
+        own_source = "plain" if is_plain else "recovered"
+        if not is_plain and num_accepted == self._depth:
+            own_source = "bonus"
+
+        def span(start_ms: float, end_ms: float) -> dict[str, float]:
+            return {
+                "step": step,
+                "t_start_s": at_s + start_ms / 1e3,
+                "t_end_s": at_s + end_ms / 1e3,
+            }
+
+        yield Drafted(
+            **span(0, 0.5 if not is_plain else 0),
+            drafter="none" if is_plain else "scripted",
+            token_ids=tokens,
+            parents=parents,
+            depths=depths,
+            draft_probs=[1.0] + [0.9 ** depths[node] for node in range(1, rows)],
+            top_k_token_ids=[[] for _ in range(rows)],
+            top_k_probs=[[] for _ in range(rows)],
+        )
+        yield Verified(
+            **span(0.5, 15),
+            num_rows=rows,
+            target_probs=[1.0] + [0.8 if node in path else 0.05 for node in range(1, rows)],
+            top_k_token_ids=top_ids,
+            top_k_probs=[[0.8, 0.1, 0.05, 0.03, 0.02]] * rows,
+            entropies_nats=[0.7] * rows,
+        )
+        yield Accepted(
+            **span(15, 16),
+            path=path,
+            tested=[] if is_plain else tested,
+            next_token_id=emitted[-1],
+            next_source=own_source,
+            next_prob=0.6,
+        )
+        yield Committed(
+            **span(16, 18),
+            token_ids=emitted,
+            texts=pieces,
+            sources=["accepted"] * num_accepted + [own_source],
+            nodes=[*path, -1],
+            cache_length=step,
+            step_s=0.02,
+        )
+
+
+def load_scripted(engine: ScriptedEngine) -> Callable[..., ScriptedEngine]:
+    """A loader for a pool that gives the engine, and refuses a target named `missing`."""
+
+    def load(key: object, progress: Callable[[str, int, int], None]) -> ScriptedEngine:
+        if key.target == "missing":  # type: ignore[attr-defined]
+            raise ModelUnavailableError("There is no model named missing; give another name.")
+        progress("reading weights", 1, 2)
+        return engine
+
+    return load

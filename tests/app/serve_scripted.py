@@ -1,0 +1,33 @@
+"""Serves the page with a scripted engine, to look at it without a model."""
+
+import argparse
+import os
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+from app.handlers import Handlers
+from app.model_pool import EngineKey, ModelPool
+from app.run_store import RunStore
+from app.ui import create_page, launch_options
+from tests.app.scripted_engine import ScriptedEngine, load_scripted
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=7870)
+    parser.add_argument("--step-ms", type=float, default=20)
+    parser.add_argument("--width", type=int, default=3)
+    parser.add_argument("--depth", type=int, default=4)
+    options = parser.parse_args()
+    engine = ScriptedEngine(
+        step_s=options.step_ms / 1e3, width=options.width, depth=options.depth
+    )
+    pool = ModelPool(load_scripted(engine))
+    handlers = Handlers(pool, RunStore())
+    page = create_page(handlers, "scripted")
+    pool.preload(EngineKey("scripted", None))
+    page.launch(server_port=options.port, quiet=True, **launch_options(handlers))
+
+
+if __name__ == "__main__":
+    main()
