@@ -1,5 +1,7 @@
 """Loads real engines. Torch is imported on the first load, so that the page comes up at once."""
 
+from typing import cast
+
 from app.model_pool import EngineKey, EngineLike, Progress
 
 
@@ -12,4 +14,6 @@ def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
     from core.models.loading import load_model
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Engine(load_model(key.target, dtype=key.dtype, device=device, progress=progress))
+    target = load_model(key.target, dtype=key.dtype, device=device, progress=progress)
+    # The pool hands an engine only prompts that the engine made itself.
+    return cast(EngineLike, Engine(target))

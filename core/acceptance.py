@@ -86,9 +86,7 @@ class MatchRule:
     def __init__(self, drawer: TokenDrawer):
         self._drawer = drawer
 
-    def choose(
-        self, tree: DraftTree, node: int, logits: torch.Tensor, position: int
-    ) -> _Choice:
+    def choose(self, tree: DraftTree, node: int, logits: torch.Tensor, position: int) -> _Choice:
         """See `AcceptanceRule.choose`."""
         token_id = self._drawer.draw(logits, position)
         tested = []
@@ -140,9 +138,7 @@ class RejectionRule:
         self._sampling = sampling
         self._generator = generator
 
-    def choose(
-        self, tree: DraftTree, node: int, logits: torch.Tensor, position: int
-    ) -> _Choice:
+    def choose(self, tree: DraftTree, node: int, logits: torch.Tensor, position: int) -> _Choice:
         """See `AcceptanceRule.choose`."""
         target_law = law_log_probs(logits[None], self._sampling)[0].exp_()
         sampled_law = tree.sampled_laws.get(node)
@@ -172,9 +168,7 @@ class TypicalRule:
         self._sampling = sampling
         self._drawer = drawer
 
-    def choose(
-        self, tree: DraftTree, node: int, logits: torch.Tensor, position: int
-    ) -> _Choice:
+    def choose(self, tree: DraftTree, node: int, logits: torch.Tensor, position: int) -> _Choice:
         """See `AcceptanceRule.choose`."""
         children = tree.children[node]
         if children:

@@ -10,6 +10,7 @@ from core.engine import Engine, Prompt
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.events import Committed, RunFailed, RunFinished, RunStarted
 from core.models.loading import load_model
+from core.models.progress_bar import ProgressBar
 from core.trace import Trace, save_trace
 from visualize.exports import export_csv
 
@@ -38,7 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         config = config_from_options(options)
         if not options.prompt.strip():
             raise InvalidSettingError("the prompt is empty; give --prompt some text.")
-        engine = Engine(load_model(config.target, dtype=config.dtype, device=config.device))
+        with ProgressBar(config.target) as bar:
+            target = load_model(
+                config.target, dtype=config.dtype, device=config.device, progress=bar.show
+            )
+        engine = Engine(target)
         trace = _run(engine, _prompt(engine, options), config, echo=not options.json)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)

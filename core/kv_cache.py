@@ -23,7 +23,7 @@ class TreeCache(Cache):
         dtype: torch.dtype,
         device: torch.device,
     ):
-        # [num_layers, 2, 1, num_kv_heads, capacity, head_dim]
+        # The shape is [num_layers, 2, 1, num_kv_heads, capacity, head_dim]
         self.storage = torch.empty(
             (num_layers, 2, 1, num_kv_heads, capacity, head_dim), dtype=dtype, device=device
         )
@@ -55,7 +55,7 @@ class _TreeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def __init__(self, cache: TreeCache, index: int):
         super().__init__()  # type: ignore[no-untyped-call]
         self._cache = cache
-        # [1, num_kv_heads, capacity, head_dim]
+        # Shape of both: [1, num_kv_heads, capacity, head_dim]
         self.keys: torch.Tensor = cache.storage[index, 0]
         self.values: torch.Tensor = cache.storage[index, 1]
         self.is_initialized = True

@@ -35,7 +35,7 @@ class KeyedNoise:
 
     def __init__(self, seed: int, vocab_size: int, device: torch.device):
         self._seed_key = _mix((seed + _GOLDEN) & _WORD)
-        # [vocab]
+        # The shape is [vocab].
         self._counters = torch.arange(vocab_size, dtype=torch.int64, device=device)
         self._counters.mul_(_signed(_GOLDEN))
 

@@ -94,13 +94,16 @@ class Verifier:
             return
         self._committed = []
         self._cache = None  # the old storage goes before the new one comes
-        shape = self.shape
-        self._cache = TreeCache(
-            shape.num_layers, shape.num_kv_heads, shape.head_dim, capacity, self.dtype, self.device
-        )
+        self._cache = self._make_cache(capacity)
+        self.forward.reserve(self._cache.capacity)
+
+    def _make_cache(self, capacity: int) -> TreeCache:
         rows = max(MAX_TREE_NODES + 1, PREFILL_CHUNK)
         self._mask = torch.zeros((rows, capacity), dtype=self.dtype, device=self.device)
-        self.forward.reserve(capacity)
+        shape = self.shape
+        return TreeCache(
+            shape.num_layers, shape.num_kv_heads, shape.head_dim, capacity, self.dtype, self.device
+        )
 
     def begin(
         self, prompt_token_ids: list[int], max_length: int, should_stop: Callable[[], bool]

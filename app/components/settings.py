@@ -102,6 +102,8 @@ def _control(field: FormField) -> Component:
             return gr.Number(**common, step=0.05, min_width=100)
         case "choice":
             choices = [(word or _UNSET, word) for word in field.choices]
-            return gr.Dropdown(choices, **{**common, "value": field.default or ""}, filterable=False)
+            return gr.Dropdown(
+                choices, **{**common, "value": field.default or ""}, filterable=False
+            )
         case "text":
             return gr.Textbox(**common, max_lines=1)

@@ -17,7 +17,9 @@ import(address.href).then(
 """
 
 
-def view(module: str, *, label: str, server_functions: list[Callable[..., Any]] | None = None) -> gr.HTML:
+def view(
+    module: str, *, label: str, server_functions: list[Callable[..., Any]] | None = None
+) -> gr.HTML:
     """An HTML component that `static/<module>.js` fills; its value is read by script only."""
     return gr.HTML(
         value="",

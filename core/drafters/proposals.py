@@ -40,9 +40,7 @@ def _read(ids: torch.Tensor, probs: torch.Tensor) -> list[Proposal]:
 class BestProposer:
     """The most probable tokens: for greedy targets."""
 
-    def propose(
-        self, logits: torch.Tensor, positions: list[int], count: int
-    ) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`; probabilities are at temperature 1."""
         best = logits.topk(count, dim=-1)
         probs = (best.values - logits.logsumexp(dim=-1, keepdim=True)).exp()
@@ -59,9 +57,7 @@ class NoisyProposer:
         self._sampling = config.sampling
         self._noise = KeyedNoise(config.sampling.seed, vocab_size, device)
 
-    def propose(
-        self, logits: torch.Tensor, positions: list[int], count: int
-    ) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`."""
         log_probs = law_log_probs(logits, self._sampling)
         noise = {position: self._noise.at(position).log_() for position in set(positions)}
@@ -78,9 +74,7 @@ class SamplingProposer:
         # Another stream than that of the acceptance tests, which must not depend on the drafts.
         self._generator = torch.Generator().manual_seed((config.sampling.seed + 1) % 2**63)
 
-    def propose(
-        self, logits: torch.Tensor, positions: list[int], count: int
-    ) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`. Rows with fewer possible tokens than `count` give only those."""
         proposals = []
         for law in law_log_probs(logits, self._sampling).exp_().cpu():

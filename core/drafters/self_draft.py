@@ -7,12 +7,12 @@ over it: the committed cache never holds a drafter's numbers.
 
 from typing import Any
 
+from core.config import TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.calibration import Calibration
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import DraftCosts, TreeGrower
-from core.config import TreeSettings
 from core.tree import DraftTree
 from core.verifier import TargetForward, Verifier
 

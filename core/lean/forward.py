@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from core.kv_cache import TreeCache
+from core.lean.exact_attention import attend_exactly
 from core.lean.weights import LayerStack, LayerWeights, Shape
 
 # Up to so many rows, the heads of a group are laid beside each other as more rows: attention then
@@ -50,16 +51,24 @@ class LeanForward:
 
     name = "lean"
 
-    def __init__(self, shape: Shape, stack: LayerStack, rotary: RotaryTable):
+    def __init__(
+        self, shape: Shape, stack: LayerStack, rotary: RotaryTable, *, exact_sums: bool = False
+    ):
+        """`exact_sums` makes a row's attention independent of where its keys stand."""
         self.shape = shape
         self.stack = stack
         self._rotary = rotary
+        self._exact_sums = exact_sums
         self._scale = shape.head_dim**-0.5
         self._groups = shape.num_heads // shape.num_kv_heads
 
     def with_stack(self, stack: LayerStack) -> "LeanForward":
         """The same shape and positions over other weights."""
-        return LeanForward(self.shape, stack, self._rotary)
+        return LeanForward(self.shape, stack, self._rotary, exact_sums=self._exact_sums)
+
+    def with_exact_sums(self) -> "LeanForward":
+        """The same weights with `attend_exactly`, for shape-invariant execution."""
+        return LeanForward(self.shape, self.stack, self._rotary, exact_sums=True)
 
     def reserve(self, num_positions: int) -> None:
         """Prepares for positions below `num_positions`."""
@@ -118,10 +127,11 @@ class LeanForward:
         cos, sin = rotation
         qk = torch.addcmul(qk * cos, qk.roll(shape.head_dim // 2, dims=-1), sin)
         start, end = cache.write_start, cache.write_start + rows
+        num_columns = end if mask is None else mask.shape[-1]
         keys, values = cache.storage[layer.cache_index, :, 0].unbind(0)  # [kv_heads, capacity, dim]
         keys[:, start:end] = qk[:, num_heads:].transpose(0, 1)
         values[:, start:end] = qkv[:, num_heads + num_kv_heads :].transpose(0, 1)
-        keys, values = keys[None, :, :end], values[None, :, :end]
+        keys, values = keys[None, :, :num_columns], values[None, :, :num_columns]
         queries = qk[:, :num_heads]
         if not is_grouped:
             attended = F.scaled_dot_product_attention(
@@ -136,6 +146,11 @@ class LeanForward:
         # [1, kv_heads, groups * rows, dim]: head h reads the keys of kv head h // groups.
         grouped = queries.view(rows, num_kv_heads, self._groups, shape.head_dim)
         grouped = grouped.permute(1, 2, 0, 3).reshape(1, num_kv_heads, -1, shape.head_dim)
-        attended = F.scaled_dot_product_attention(grouped, keys, values, mask, scale=self._scale)
+        if self._exact_sums and mask is not None:
+            attended = attend_exactly(grouped, keys, values, mask, scale=self._scale)
+        else:
+            attended = F.scaled_dot_product_attention(
+                grouped, keys, values, mask, scale=self._scale
+            )
         attended = attended.view(num_kv_heads, self._groups, rows, shape.head_dim)
         return attended.permute(2, 0, 1, 3).reshape(rows, -1)

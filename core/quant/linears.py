@@ -24,7 +24,7 @@ class Int4Linear:
         )
         # The kernel computes (value - 8) * scale + offset.
         offsets = (_INT4_ORIGIN - grid.zeros) * grid.scales
-        # [num_groups, out_features, 2]
+        # The shape is [num_groups, out_features, 2]
         self._scales_and_offsets = (
             torch.stack([grid.scales, offsets], dim=-1).transpose(0, 1).contiguous().to(dtype)
         )
@@ -33,10 +33,10 @@ class Int4Linear:
     @property
     def num_bytes(self) -> int:
         bias_bytes = self._bias.nbytes if self._bias is not None else 0
-        return self._packed.nbytes + self._scales_and_offsets.nbytes + bias_bytes
+        return int(self._packed.nbytes) + self._scales_and_offsets.nbytes + bias_bytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        product = torch.ops.aten._weight_int4pack_mm_for_cpu(
+        product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
             x, self._packed, self._group_size, self._scales_and_offsets
         )
         return product if self._bias is None else product + self._bias

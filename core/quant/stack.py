@@ -3,6 +3,7 @@
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -91,9 +92,8 @@ def quantized_stack(
 
     def convert_layer(layer: LayerWeights) -> LayerWeights:
         prefix = f"layers.{layer.cache_index}."
-        return replace(
-            layer, **{part: convert(prefix + part, getattr(layer, part)) for part in PARTS}
-        )
+        parts: Any = {part: convert(prefix + part, getattr(layer, part)) for part in PARTS}
+        return replace(layer, **parts)
 
     return replace(
         stack,

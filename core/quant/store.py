@@ -27,17 +27,16 @@ class GridStore:
 
     def _read(self) -> dict[str, torch.Tensor]:
         try:
-            return load_file(self._path)
+            return dict(load_file(self._path))
         except (OSError, SafetensorError, ValueError):
             return {}  # not there yet, or broken: quantized anew
 
     def grid_of(self, name: str, weight: torch.Tensor) -> Grid:
         """The grid of a named weight; one whose shape differs from the weight's is made anew."""
         parts = [self._tensors.get(f"{name}.{field}") for field in Grid._fields]
-        values, scales, zeros = parts
-        if values is not None and scales is not None and zeros is not None:
-            if values.shape == weight.shape:
-                return Grid(values, scales, zeros)
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts) and known[0].shape == weight.shape:
+            return Grid(*known)
         grid = quantize(weight, self._bits, self._group_size)
         for field, tensor in grid._asdict().items():
             self._tensors[f"{name}.{field}"] = tensor

@@ -146,7 +146,7 @@ class ScriptedEngine:
         """A tree whose first branch is the accepted one; the others hang below the root."""
         tokens, parents, depths, num_accepted = [root], [-1], [0], len(emitted) - 1
         if not is_plain:
-            branch = emitted[:-1] + [(emitted[-1] + 1) % vocab_size]
+            branch = [*emitted[:-1], (emitted[-1] + 1) % vocab_size]
             branch += [(emitted[-1] + 2) % vocab_size] * (self._depth - len(branch))
             branches = [branch[: self._depth]]
             for number in range(1, self._width):

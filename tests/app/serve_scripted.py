@@ -19,9 +19,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--depth", type=int, default=4)
     options = parser.parse_args()
-    engine = ScriptedEngine(
-        step_s=options.step_ms / 1e3, width=options.width, depth=options.depth
-    )
+    engine = ScriptedEngine(step_s=options.step_ms / 1e3, width=options.width, depth=options.depth)
     pool = ModelPool(load_scripted(engine))
     handlers = Handlers(pool, RunStore())
     page = create_page(handlers, "scripted")

@@ -1,0 +1,64 @@
+# make help lists the targets. Every target sets up what it needs; a second time that is instant.
+PYTHON ?= python3
+PORT ?= 7860
+BIN := .venv/bin
+PY := $(BIN)/python
+HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
+REQUIREMENTS := -r requirements.txt $(if $(HAS_GPU),-r requirements-cuda.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-gpu check format picture clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+demo: .build/run .build/model  ## the page in the browser, on the default model
+	$(PY) app.py --port $(PORT)
+
+test: .build/dev .build/model .build/browser  ## all tests that this machine can run
+	$(PY) -m pytest -m "not gpu"
+
+test-fast: .build/dev  ## tests that need neither the model nor a browser
+	$(PY) -m pytest -m "not gpu and not slow and not browser"
+
+test-gpu: .build/dev .build/model  ## tests for a machine with an NVIDIA GPU
+	$(PY) -m pytest -m gpu
+
+check: .build/dev  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .build/dev  ## format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+picture: .build/dev .build/model .build/browser  ## the README's picture, taken from the real page
+	$(PY) -m tests.browser.make_picture docs/page.png
+
+clean:  ## remove what make built; the models in the user's cache stay
+	rm -rf .venv .build .pytest_cache .ruff_cache .hypothesis
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; set PYTHON=python3.11 or newer."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	touch $@
+
+.build/run: .venv/created requirements.txt requirements-cuda.txt
+	@echo "Installing packages (a few minutes the first time)"
+	$(PY) -m pip install --quiet --disable-pip-version-check $(REQUIREMENTS)
+	@mkdir -p .build && touch $@
+
+.build/dev: .build/run requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@mkdir -p .build && touch $@
+
+.build/model: .build/run
+	$(PY) -m core.models.prepare
+	@touch $@
+
+.build/browser: .build/dev
+	sh tests/browser/install_chromium.sh $(PY)
+	@touch $@

@@ -1,0 +1,96 @@
+"""Shape-invariant execution: the arithmetic of a row does not depend on its neighbours.
+
+A matrix product may round a row otherwise when more rows are computed with it, so that a draft of
+the very same model can differ from its verification in the last bit. Here every forward, plain
+decoding and prompts included, has one fixed number of rows over a cache of fixed length, and
+attention's sums are exact (`core.lean.exact_attention`): the same tokens at the same positions give
+the same bits, in a chain, in a tree, or alone.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from core.errors import DrafterUnavailableError
+from core.kv_cache import TreeCache
+from core.lean.forward import LeanForward
+from core.verifier import TargetForward, Verifier
+
+ROWS_PER_FORWARD = 16
+# Caches have a multiple of so many columns, whatever the run asks for.
+_CAPACITY_STEP = 1024
+
+
+class InvariantVerifier(Verifier):
+    """A Verifier that pads and splits what it computes to forwards of one shape."""
+
+    def sibling(self, forward: TargetForward | None = None) -> "InvariantVerifier":
+        """See `Verifier.sibling`."""
+        return InvariantVerifier(
+            forward or self.forward, self.shape, self.context_limit, self.dtype, self.device
+        )
+
+    def _make_cache(self, capacity: int) -> TreeCache:
+        """Room for the padding of the last forward; zeros, for masked entries must be finite."""
+        steps = -(-(capacity + ROWS_PER_FORWARD) // _CAPACITY_STEP)
+        cache = super()._make_cache(steps * _CAPACITY_STEP)
+        cache.storage.zero_()
+        return cache
+
+    @torch.inference_mode()
+    def forward_rows(
+        self,
+        token_ids: Sequence[int],
+        positions: Sequence[int],
+        allowed: torch.Tensor | None,  # [rows, window] bool
+        *,
+        forward: TargetForward | None = None,
+        want_logits: bool = True,
+    ) -> torch.Tensor | None:
+        """See `Verifier.forward_rows`. Rows must stand behind the rows that they attend to."""
+        cache, rows = self.cache, len(token_ids)
+        write_start = cache.write_start
+        if allowed is None:
+            allowed = torch.ones(rows, rows, dtype=torch.bool).tril()
+        window_start = write_start + rows - allowed.shape[1]
+        hidden = torch.finfo(self.dtype).min
+        pieces = []
+        for start in range(0, rows, ROWS_PER_FORWARD):
+            part = slice(start, min(start + ROWS_PER_FORWARD, rows))
+            count = part.stop - part.start
+            padding = [0] * (ROWS_PER_FORWARD - count)
+            mask = torch.full((ROWS_PER_FORWARD, cache.capacity), hidden, dtype=self.dtype)
+            mask[:, :window_start] = 0.0
+            window = mask[:count, window_start : window_start + allowed.shape[1]]
+            window.masked_fill_(allowed[part], 0.0)
+            cache.write_start = write_start + start
+            logits = (forward or self.forward)(
+                torch.tensor([*token_ids[part], *padding], device=self.device),
+                torch.tensor([*positions[part], *padding], device=self.device),
+                cache,
+                mask.to(self.device),
+                want_logits=want_logits,
+            )
+            if logits is not None:
+                pieces.append(logits[:count])
+        cache.write_start = write_start
+        return torch.cat(pieces) if want_logits else None
+
+
+def invariant_sibling(verifier: Verifier) -> InvariantVerifier:
+    """Shape-invariant execution of a verifier's weights, with a cache of its own.
+
+    Raises DrafterUnavailableError where the lean forward cannot compute the model.
+    """
+    if not isinstance(verifier.forward, LeanForward):
+        raise DrafterUnavailableError(
+            "shape-invariant execution needs the lean forward, which cannot compute this model; "
+            "leave --invariant out, or give a Llama-, Qwen- or Mistral-shaped model."
+        )
+    return InvariantVerifier(
+        verifier.forward.with_exact_sums(),
+        verifier.shape,
+        verifier.context_limit,
+        verifier.dtype,
+        verifier.device,
+    )

@@ -1,0 +1,129 @@
+"""Turns a GGUF file once into a folder that loads fast: bf16 safetensors, tokenizer, manifest."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from core.errors import ModelUnavailableError
+from core.models.quiet import quiet_transformers
+from core.models.storage import (
+    Progress,
+    check_free_space,
+    exclusive,
+    file_sha256,
+    new_folder,
+    told_if_full,
+)
+
+MANIFEST_NAME = "specdecodes.json"
+# A changed conversion must not meet folders that an older one wrote.
+_FORMAT_VERSION = 1
+# bf16 has 16 bits a weight, the smallest GGUF formats about 2.
+_MOST_GROWTH = 8
+
+
+class Manifest(NamedTuple):
+    """What a converted folder says of itself."""
+
+    source_path: str
+    source_sha256: str
+    file_type: str
+    """The GGUF's own name for its number format, such as Q4_1."""
+    files: dict[str, str]
+    """sha256 of each file."""
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a converted folder; None for any other folder and a broken manifest."""
+    try:
+        values = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        if values.pop("version") != _FORMAT_VERSION:
+            return None
+        return Manifest(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
+    """The folder made of a GGUF file; made now where it is missing or broken.
+
+    Raises ModelUnavailableError for a file that cannot be read and for a full disk.
+    """
+    try:
+        stat = gguf.stat()
+    except OSError as error:
+        raise ModelUnavailableError(f"{gguf} cannot be read ({error.strerror}).") from error
+    key = f"{_FORMAT_VERSION}:{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = home / "converted" / f"{gguf.stem}-{digest}"
+    with told_if_full(home), exclusive(folder, progress):
+        progress("checking", 0, 0)
+        if not _is_whole(folder):
+            check_free_space(home, stat.st_size * _MOST_GROWTH)
+            progress("converting", 0, 0)
+            with new_folder(folder) as temporary:
+                _convert(gguf, temporary)
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    manifest = read_manifest(folder)
+    if manifest is None or not manifest.files:
+        return False
+    try:
+        return all(file_sha256(folder / name) == sha for name, sha in manifest.files.items())
+    except OSError:
+        return False
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet_transformers()
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _unreadable(gguf, error) from error
+    except Exception as error:  # readers of broken files raise whatever comes
+        raise _unreadable(gguf, error) from error
+    config: Any = loaded.config
+    # The loader flags the module as quantized, which forbids to change its dtype.
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    module: Any = type(loaded)(config)
+    module.to(torch.bfloat16)
+    module.load_state_dict(loaded.state_dict())
+    module.tie_weights()
+    module.generation_config = loaded.generation_config
+    module.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    manifest = Manifest(str(gguf.resolve()), file_sha256(gguf), _file_type(gguf), files)
+    text = json.dumps({"version": _FORMAT_VERSION, **manifest._asdict()}, indent=1)
+    (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+
+
+def _unreadable(gguf: Path, error: Exception) -> ModelUnavailableError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return ModelUnavailableError(
+        f"{gguf} is no GGUF file that can be read ({reason}); give a whole .gguf file of a "
+        "supported architecture."
+    )
+
+
+def _file_type(gguf: Path) -> str:
+    from gguf import GGUFReader, LlamaFileType
+
+    field: Any = GGUFReader(gguf).get_field("general.file_type")
+    if field is None:
+        return "unknown"
+    name: str = LlamaFileType(int(field.contents())).name
+    return name.removeprefix("MOSTLY_").removeprefix("ALL_")

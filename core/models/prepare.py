@@ -1,0 +1,28 @@
+"""Makes a model ready for use without network: `python -m core.models.prepare smollm2-135m`."""
+
+import sys
+
+from core.command_line import OneSentenceParser
+from core.config import DEFAULT_TARGET
+from core.errors import SpecDecodesError
+from core.models.progress_bar import ProgressBar
+from core.models.sources import find_model
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fetches and converts what is missing; returns the exit status."""
+    parser = OneSentenceParser(prog="core.models.prepare", description=__doc__)
+    parser.add_argument("name", nargs="?", default=DEFAULT_TARGET, help="as for --target")
+    options = parser.parse_args(arguments)
+    try:
+        with ProgressBar(options.name) as bar:
+            source = find_model(options.name, bar.show)
+    except SpecDecodesError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{options.name} is ready in {source.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The program's cache folder: where it is, and how files come into it whole or not at all."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from core.errors import ModelUnavailableError
+
+# Stage, what is done, and of how much; 0 of 0 where that is not known.
+Progress = Callable[[str, int, int], None]
+
+_LOCK_POLL_S = 0.5
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def cache_home() -> Path:
+    """`SPECDECODES_HOME`, else `specdecodes` in the user's cache folder."""
+    chosen = os.environ.get("SPECDECODES_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return base / "specdecodes"
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, progress: Progress) -> Iterator[None]:
+    """Lets one process at a time work on `path`; the others wait and say so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    while True:
+        try:
+            lock.acquire(timeout=_LOCK_POLL_S)
+            break
+        except Timeout:
+            progress("waiting for another process that prepares this model", 0, 0)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `path` when all went well and vanishes otherwise."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def told_if_full(folder: Path) -> Iterator[None]:
+    """Turns a full or forbidden disk into ModelUnavailableError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelUnavailableError(
+                f"the disk that holds {folder} is full; free some space, or set SPECDECODES_HOME "
+                "to a folder on another disk."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise ModelUnavailableError(
+                f"{error.filename or folder} cannot be written; set SPECDECODES_HOME to a folder "
+                "that can."
+            ) from error
+        raise
+
+
+def check_free_space(folder: Path, num_bytes: int) -> None:
+    """Raises ModelUnavailableError where the disk of `folder` has less room than that."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise ModelUnavailableError(
+            f"preparing the model needs {num_bytes / 1e9:.1f} GB and {folder} has "
+            f"{free / 1e9:.1f} GB free; free some space, or set SPECDECODES_HOME to a folder on "
+            "another disk."
+        )
