@@ -40,7 +40,7 @@ def find_model(name: str, progress: Progress) -> ModelSource:
         if path.suffix.lower() != ".gguf":
             raise ModelUnavailableError(f"{name} is a file but no .gguf; give a .gguf or a folder.")
         return _from_gguf(name, path, "gguf", progress)
-    if path.is_dir():
+    if name and path.is_dir():
         return _from_folder(name, path)
     if _HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
         return _from_hub(name, progress)

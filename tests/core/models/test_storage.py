@@ -1,0 +1,70 @@
+"""Files come into the cache whole or not at all."""
+
+import errno
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelUnavailableError
+from core.models.storage import cache_home, exclusive, new_folder, no_progress, told_if_full
+
+
+def test_the_home_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
+    assert cache_home() == tmp_path
+
+
+def test_a_folder_that_failed_to_fill_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), new_folder(tmp_path / "model") as folder:
+        (folder / "half").write_text("x")
+        raise ValueError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_filled_folder_replaces_the_old_one(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with new_folder(tmp_path / "model") as folder:
+            (folder / "file").write_text(text)
+    assert (tmp_path / "model" / "file").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_second_process_waits_and_says_so(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path;"
+        "from core.models.storage import exclusive, no_progress\n"
+        "with exclusive(Path(sys.argv[1]), no_progress):\n"
+        "    print('in', flush=True); time.sleep(1.5)"
+    )
+    path = tmp_path / "model"
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"in\n"
+        stages: list[str] = []
+        with exclusive(path, lambda stage, done, total: stages.append(stage)):
+            assert other.poll() is not None or time.sleep(0.2) is None
+        assert any("another process" in stage for stage in stages)
+
+
+def test_a_disk_that_fills_up_gets_a_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ModelUnavailableError, match="is full; free some space"),
+        told_if_full(tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_other_system_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="odd"), told_if_full(tmp_path):
+        raise OSError(errno.EIO, "odd")
+
+
+def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), exclusive(tmp_path / "model", no_progress):
+        raise ValueError
+    with exclusive(tmp_path / "model", no_progress):
+        pass

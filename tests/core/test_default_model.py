@@ -1,0 +1,69 @@
+"""The main job on the embedded default model, in float32."""
+
+import pytest
+import torch
+
+from core.config import RunConfig
+from core.engine import Engine
+from core.events import RunFinished
+from core.models.loading import LoadedModel
+from tests.conftest import NUM_NEW_TOKENS, AnswersOf, run_trace
+from tests.prompts import PROMPTS
+
+pytestmark = pytest.mark.slow
+
+SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 11}
+
+
+@pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
+def test_ngram_gives_the_text_of_plain_decoding(
+    default_engine: Engine, plain_answers: AnswersOf, sampling: dict[str, object]
+) -> None:
+    config = RunConfig.from_dict(
+        {"mode": "ngram", "max_new_tokens": NUM_NEW_TOKENS, "sampling": sampling, "trace_top_k": 0}
+    )
+    traces = [run_trace(default_engine, text, config) for text in PROMPTS]
+    assert [trace.token_ids for trace in traces] == plain_answers(sampling)
+    assert sum(trace.stats.num_accepted for trace in traces) > 0
+
+
+def test_plain_decoding_gives_the_text_of_transformers(
+    default_model: LoadedModel, default_engine: Engine, plain_answers: AnswersOf
+) -> None:
+    for text, answer in list(zip(PROMPTS, plain_answers({}), strict=True))[:10]:
+        prompt = default_engine.chat_prompt([{"role": "user", "content": text}])
+        input_ids = torch.tensor([prompt.token_ids])
+        output = default_model.module.generate(
+            input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            do_sample=False,
+            max_new_tokens=NUM_NEW_TOKENS,
+        )
+        assert answer == output[0, len(prompt.token_ids) :].tolist()
+
+
+def test_a_long_run_ends_for_a_clear_reason(default_engine: Engine) -> None:
+    config = RunConfig.from_dict({"mode": "ngram", "max_new_tokens": 300})
+    trace = run_trace(default_engine, "Say hello in one word.", config)
+    finished = trace.first(RunFinished)
+    assert finished is not None and finished.reason == "eos"
+    assert trace.token_ids[-1] in default_engine.target.eos_token_ids
+    assert trace.text == default_engine.target.tokenizer.decode(
+        trace.token_ids, skip_special_tokens=True
+    )
+
+
+def test_a_second_turn_computes_only_what_is_new(default_engine: Engine) -> None:
+    config = RunConfig.from_dict({"max_new_tokens": 16})
+    messages = [{"role": "user", "content": "Name a colour."}]
+    default_engine.forget()
+    first = Engine.run(default_engine, default_engine.chat_prompt(messages), config)
+    answer = "".join(piece for event in first if event.kind == "committed" for piece in event.texts)
+    messages += [
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": "Another one."},
+    ]
+    events = list(default_engine.run(default_engine.chat_prompt(messages), config))
+    prefilled = next(event for event in events if event.kind == "prefilled")
+    assert prefilled.num_reused > 20
+    assert prefilled.num_tokens < prefilled.num_reused

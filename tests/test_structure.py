@@ -1,0 +1,103 @@
+"""The rooms: who imports whom, how large files are, and that importing does nothing else."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("core", "app", "visualize", "presets")
+ALLOWED = {
+    "core": set(),
+    "presets": {"core.config", "core.errors"},
+    "visualize": {"core.events", "core.trace", "core.stats", "core.errors"},
+    "app": {"core", "visualize", "presets"},
+}
+# Commands join rooms: this one writes tables with the exports that the page uses.
+COMMANDS = {("core/generate.py", "visualize.exports")}
+FOREIGN = {
+    "core": {"gradio", "plotly", "pandas"},
+    "visualize": {"torch", "gradio", "transformers"},
+    "presets": {"torch", "gradio", "plotly", "pandas"},
+}
+WITHOUT_TORCH = ("core.events", "core.trace", "core.stats", "core.config", "core.errors")
+MAX_LINES = 300
+
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules that a file names in its imports, those inside functions as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found.add(node.module or "")
+    return found
+
+
+def is_within(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in allowed)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    name = path.relative_to(ROOT).as_posix()
+    room = name.split("/")[0]
+    for module in imports_of(path):
+        assert not is_within(module, FOREIGN.get(room, set())), f"{name} imports {module}"
+        if module.split(".")[0] in ROOMS and not is_within(module, {room} | ALLOWED[room]):
+            assert (name, module) in COMMANDS, f"{name} imports {module}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *FILES,
+        ROOT / "app.py",
+        *sorted((ROOT / "tests").rglob("*.py")),
+        *sorted((ROOT / "app" / "static").glob("*.js")),
+        *sorted((ROOT / "app" / "static").glob("*.css")),
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_no_file_is_long(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_contracts_open_without_torch() -> None:
+    blocked = (
+        "import sys\nfor name in ('torch', 'transformers', 'numpy'): sys.modules[name] = None\n"
+    )
+    code = blocked + "\n".join(f"import {module}" for module in WITHOUT_TORCH)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_importing_every_module_prints_nothing_and_loads_no_model() -> None:
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in FILES
+        if path.name != "__init__.py"
+    ]
+    code = (
+        "import importlib, os, sys, threading\n"
+        "before = dict(os.environ)\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "changed = {k for k in os.environ if os.environ[k] != before.get(k)}\n"
+        "ours = {k for k in changed if k.startswith(('SPECDECODES', 'CUDA', 'GRADIO'))}\n"
+        "assert not ours, ours\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+
+
+def test_the_packages_that_must_stay_empty_are_empty() -> None:
+    for name in ("core", "app"):
+        assert (ROOT / name / "__init__.py").read_text(encoding="utf-8") == ""
