@@ -7,7 +7,7 @@ HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev
 REQUIREMENTS := -r requirements.txt $(if $(HAS_GPU),-r requirements-cuda.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-gpu check format picture clean
+.PHONY: help demo test test-fast test-gpu check format docs picture clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,6 +32,10 @@ check: .build/dev  ## lint, format, types
 format: .build/dev  ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .build/dev  ## write the parts of docs/ that come from the code
+	$(PY) -m visualize.documentation
+	$(PY) -m tests.module_map
 
 picture: .build/dev .build/model .build/browser  ## the README's picture, taken from the real page
 	$(PY) -m tests.browser.make_picture docs/page.png

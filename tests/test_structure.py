@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.module_map import PAGE, ROOT, with_map
+
 ROOMS = ("core", "app", "visualize", "presets")
 ALLOWED = {
     "core": set(),
@@ -101,3 +102,10 @@ def test_importing_every_module_prints_nothing_and_loads_no_model() -> None:
 def test_the_packages_that_must_stay_empty_are_empty() -> None:
     for name in ("core", "app"):
         assert (ROOT / name / "__init__.py").read_text(encoding="utf-8") == ""
+
+
+def test_the_map_of_modules_is_that_of_the_code() -> None:
+    """To mend: `make docs`."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_map(page) == page
+    assert "|  |" not in page, "a module does not say what it is"
