@@ -99,9 +99,10 @@ class Handlers:
                 return
             time.sleep(0.25)
 
-    def describe_mode(self, mode: str) -> tuple[str, str]:
+    def describe_mode(self, mode: str, draft: str | None = None) -> tuple[str, str]:
         """What a mode does, and why it cannot run with the loaded target (else empty)."""
-        return mode_help(mode), self.pool.unavailable_reason(mode) or ""
+        why_not = self.pool.unavailable_reason(mode, (draft or "").strip() or None)
+        return mode_help(mode), why_not or ""
 
 
 def notice(error: SpecDecodesError) -> str:

@@ -22,7 +22,7 @@ class EngineLike(Protocol):
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> PromptLike: ...
 
-    def unavailable_reason(self, mode: str) -> str | None: ...
+    def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None: ...
 
     def run(
         self, prompt: PromptLike, config: RunConfig, *, should_stop: Callable[[], bool]
@@ -101,7 +101,7 @@ class ModelPool:
         self.status = PoolStatus("ready", f"{key.target} is ready.")
         return engine
 
-    def unavailable_reason(self, mode: str) -> str | None:
+    def unavailable_reason(self, mode: str, draft: str | None) -> str | None:
         """Why the loaded target cannot run a mode; None where it can or nothing is loaded."""
         engine = self._engine
-        return None if engine is None else engine.unavailable_reason(mode)
+        return None if engine is None else engine.unavailable_reason(mode, draft)

@@ -9,11 +9,22 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 from core.config import DRAFTER_SETTINGS, RunConfig, SamplingConfig, Settings
 
-FieldKind = Literal["bool", "int", "float", "choice", "text"]
+FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
 
-_RUN_FIELDS = ("target", "dtype", "max_new_tokens")
+_RUN_FIELDS = ("target", "draft", "dtype", "max_new_tokens", "accept")
 # A temperature of 0 is greedy, so that the page needs no switch for `do_sample` besides it.
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
+# Where the name of a setting, made of its field's, would not be the word of this field.
+_LABELS = {
+    "draft": "Draft model",
+    "dtype": "Number format",
+    "accept": "Acceptance rule",
+    "num_nodes": "Draft tokens",
+    "top_k": "Top-k",
+    "top_p": "Top-p",
+    "min_match": "Shortest match",
+    "num_layers": "Number of layers",
+}
 _NO_DRAFT_HELP = "Plain decoding, one token a step: what the other modes are measured against."
 
 
@@ -25,7 +36,7 @@ class FormField(NamedTuple):
     help: str
     kind: FieldKind
     default: Any
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
 
 
 def run_fields() -> list[FormField]:
@@ -64,8 +75,10 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
         {
             "mode": mode,
             "target": (values["target"] or "").strip() or RunConfig().target,
+            "draft": (values["draft"] or "").strip() or None,
             "dtype": values["dtype"] or None,
             "max_new_tokens": values["max_new_tokens"],
+            "accept": values["accept"],
             "sampling": sampling,
             "drafter": drafter,
         }
@@ -81,7 +94,7 @@ def _field(cls: type[Settings], name: str, key: str) -> FormField:
     help_text = item.metadata["help"]
     return FormField(
         key,
-        name.replace("_", " ").capitalize(),
+        _LABELS.get(name, name.replace("_", " ").capitalize()),
         help_text[:1].upper() + help_text[1:] + _limits(item.metadata),
         kind,
         default,
@@ -92,7 +105,7 @@ def _field(cls: type[Settings], name: str, key: str) -> FormField:
 def _limits(metadata: Any) -> str:
     """The limits in brackets, where they tell something that the name does not."""
     low, high = metadata["low"], metadata["high"]
-    if low is None or high is None or high >= 10**6:
+    if low is None or high is None or high >= 10**6 or high <= 1:
         return ""
     return f" ({low:g} to {high:g})"
 
@@ -107,17 +120,21 @@ def _kind_of(cls: type[Settings] | None, name: str) -> FieldKind:
     options = _alternatives(cls, name)
     if any(get_origin(option) is Literal for option in options):
         return "choice"
+    if any(get_origin(option) is tuple for option in options):
+        return "words"
     kinds: dict[Any, FieldKind] = {bool: "bool", int: "int", float: "float"}
     return next((kinds[option] for option in options if option in kinds), "text")
 
 
-def _choices(cls: type[Settings], name: str) -> tuple[str, ...]:
-    """Allowed words; the empty one stands for "unset" where that is allowed."""
+def _choices(cls: type[Settings], name: str) -> tuple[Any, ...]:
+    """Allowed values; the empty word stands for "unset" where that is allowed."""
     options = _alternatives(cls, name)
-    words = [word for o in options if get_origin(o) is Literal for word in get_args(o)]
-    return ("",) * (type(None) in options) + tuple(words)
+    values = [value for o in options if get_origin(o) is Literal for value in get_args(o)]
+    return ("",) * (type(None) in options) + tuple(values)
 
 
 def _parsed(value: Any, kind: FieldKind) -> Any:
-    """Empty words and texts mean "unset"; the settings class checks all the rest."""
-    return (value.strip() or None) if kind in ("text", "choice") and value is not None else value
+    """Empty texts mean "unset"; the settings class checks all the rest."""
+    if kind == "words":
+        return tuple(word.strip() for word in (value or "").split(",") if word.strip())
+    return (value.strip() or None) if isinstance(value, str) else value

@@ -11,6 +11,11 @@ from core.config import MODES
 
 DEFAULT_MODE = "ngram"
 _UNSET = "automatic"
+# Every field of `run_fields` stands in one of these.
+_SECTIONS = {
+    "Answer": ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "accept"),
+    "Model": ("target", "draft", "dtype"),
+}
 
 
 class SettingsPanel(NamedTuple):
@@ -27,7 +32,9 @@ class SettingsPanel(NamedTuple):
 def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
     """Builds the controls; those of a mode show while it is chosen."""
     fields = {field.key: field for field in run_fields()}
-    controls = {"target": _control(fields.pop("target")._replace(default=target))}
+    fields["target"] = fields["target"]._replace(default=target)
+    controls: dict[str, Component] = {}
+    _title("Drafter")
     mode = gr.Dropdown(
         list(MODES),
         value=DEFAULT_MODE,
@@ -39,11 +46,16 @@ def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
     reason = gr.Markdown(visible=False, elem_id="mode-reason")
     groups = []
     for name in MODES:
-        visible = name == DEFAULT_MODE
-        with gr.Column(visible=visible, elem_classes="mode-settings") as group:
-            controls |= _placed(mode_fields(name))
+        own = mode_fields(name)
+        with gr.Column(
+            visible=bool(own) and name == DEFAULT_MODE, elem_classes="mode-settings"
+        ) as group:
+            controls |= {field.key: _control(field) for field in own}
         groups.append(group)
-    controls |= _placed(list(fields.values()))
+    for title, keys in _SECTIONS.items():
+        _title(title)
+        controls |= {key: _control(fields[key]) for key in keys}
+    _title("Chat")
     system = gr.Textbox(
         label="System prompt",
         info="Stands before the chat; empty leaves it to the model's template",
@@ -52,17 +64,18 @@ def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
         elem_id="setting-system",
     )
 
-    def show_mode(chosen: str) -> list[Any]:
-        help_text, why_not = handlers.describe_mode(chosen)
+    def show_mode(chosen: str, draft: str) -> list[Any]:
+        help_text, why_not = handlers.describe_mode(chosen, draft)
         return [
             gr.update(info=help_text),
             gr.update(value=why_not, visible=bool(why_not)),
-            *(gr.update(visible=name == chosen) for name in MODES),
+            *(gr.update(visible=name == chosen and bool(mode_fields(name))) for name in MODES),
         ]
 
-    mode.change(
+    gr.on(
+        [mode.change, controls["draft"].blur],  # type: ignore[attr-defined]
         show_mode,
-        mode,
+        [mode, controls["draft"]],
         [mode, reason, *groups],
         queue=False,
         show_progress="hidden",
@@ -71,18 +84,12 @@ def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
     return SettingsPanel(system, mode, reason, controls)
 
 
-def _placed(fields: list[FormField]) -> dict[str, Component]:
-    """Numbers stand two in a row, everything else alone."""
-    controls: dict[str, Component] = {}
-    numbers = [field for field in fields if field.kind in ("int", "float")]
-    for field in fields:
-        if field.kind not in ("int", "float"):
-            controls[field.key] = _control(field)
-    for first in range(0, len(numbers), 2):
-        with gr.Row(elem_classes="number-pair", equal_height=False):
-            for field in numbers[first : first + 2]:
-                controls[field.key] = _control(field)
-    return controls
+def _title(text: str) -> None:
+    gr.HTML(
+        html_template='<h2 class="section-title">{{value}}</h2>',
+        value=text,
+        apply_default_css=False,
+    )
 
 
 def _control(field: FormField) -> Component:
@@ -97,13 +104,12 @@ def _control(field: FormField) -> Component:
         case "bool":
             return gr.Checkbox(**common)
         case "int":
-            return gr.Number(**common, precision=0, min_width=100)
+            return gr.Number(**common, precision=0, min_width=60)
         case "float":
-            return gr.Number(**common, step=0.05, min_width=100)
+            return gr.Number(**common, step=0.05, min_width=60)
         case "choice":
-            choices = [(word or _UNSET, word) for word in field.choices]
-            return gr.Dropdown(
-                choices, **{**common, "value": field.default or ""}, filterable=False
-            )
-        case "text":
+            choices = [(str(value) or _UNSET, value) for value in field.choices]
+            common["value"] = "" if field.default is None else field.default
+            return gr.Dropdown(choices, **common, filterable=False)
+        case "text" | "words":
             return gr.Textbox(**common, max_lines=1)

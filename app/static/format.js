@@ -1,6 +1,6 @@
 // Numbers and texts as people read them. Pure: no document, no state.
 
-const GLYPHS = { " ": "␠", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽" };
+const GLYPHS = { " ": "·", "\n": "↵", "\t": "→", "\r": "←", "\u00a0": "°" };
 
 /** The text with its white space made visible. */
 export function visible(text) {

@@ -27,7 +27,8 @@ export function mount({ element }) {
     runId = run?.id ?? null;
     const steps = run?.steps ?? [];
     shown = bars(steps, ...(range ?? []));
-    plotly.react(plot, traces(shown), layout(range, steps.length), {
+    const gap = getComputedStyle(element).getPropertyValue("--page");
+    plotly.react(plot, traces(shown, gap), layout(range, steps.length), {
       displayModeBar: false,
       responsive: true,
       scrollZoom: true,
@@ -56,7 +57,7 @@ export function mount({ element }) {
       barmode: "stack",
       bargap: 0.12,
       height: 190,
-      margin: { l: 44, r: 8, t: 6, b: 36 },
+      margin: { l: 40, r: 4, t: 4, b: 34 },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: read("font-family") || "sans-serif", size: 11, color: read("--quiet") },
@@ -65,7 +66,7 @@ export function mount({ element }) {
       hovermode: "x unified",
       hoverlabel: { bgcolor: read("--panel"), bordercolor: read("--line"), font: { color: read("--text") } },
       showlegend: true,
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal" },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", itemwidth: 30 },
       uirevision: runId,
       xaxis: {
         ...axis,
@@ -77,7 +78,7 @@ export function mount({ element }) {
       yaxis: { ...axis, title: { text: "ms", standoff: 4 }, rangemode: "tozero" },
       shapes: selected
         ? [{ type: "rect", xref: "x", yref: "paper", x0: selected - 0.5, x1: selected + 0.5, y0: 0, y1: 1,
-            line: { color: read("--accent"), width: 1.5 }, fillcolor: read("--accent-soft"), layer: "below" }]
+            line: { color: read("--text"), width: 1.5 }, layer: "above" }]
         : [],
     };
   }
@@ -113,9 +114,9 @@ export function mount({ element }) {
   });
 }
 
-function traces(shown) {
+function traces(shown, gap) {
   const x = shown.map(({ middle }) => middle);
-  const width = shown.map(({ width: steps }) => steps * 0.88);
+  const width = shown.map(({ width: steps }) => steps);
   const names = shown.map(({ start, end }) => (start === end ? `step ${start}` : `steps ${start}–${end}`));
   return PHASES.map(({ key, label }) => ({
     type: "bar",
@@ -125,6 +126,6 @@ function traces(shown) {
     y: shown.map(({ times }) => times[key]),
     customdata: names,
     hovertemplate: "%{y:.2f} ms",
-    marker: { line: { width: 0 } },
+    marker: { line: { width: 0.6, color: gap } },
   }));
 }

@@ -62,13 +62,16 @@ export class Strip {
   _appendToken(token) {
     const span = document.createElement("span");
     span.className = `token ${token.source}`;
-    span.textContent = token.text;
+    // A space in front stays outside, so that no empty piece of a box hangs at a line's end.
+    const word = /^ \S/.test(token.text) ? token.text.slice(1) : token.text;
+    span.textContent = word;
     if (!token.text) span.dataset.glyph = visible(this.run.textOf(token.id));
     else if (/^\n+$/.test(token.text)) span.dataset.glyph = visible(token.text);
     span.tabIndex = token.index === 0 ? 0 : -1;
     span.tokenIndex = token.index;
     this._spans.push(span);
-    this._lineForNext().append(span);
+    if (word === token.text) this._lineForNext().append(span);
+    else this._lineForNext().append(" ", span);
     // Paragraphs are blocks of their own, so that only the last one is laid out again.
     if (token.text.endsWith("\n")) this._line = null;
   }
@@ -90,8 +93,9 @@ export class Strip {
 
   _ghosts(step, nodes) {
     return nodes.map((node) => {
-      const text = this.run.textOf(step.drafted.token_ids[node]).replace(/[\n\r\t]/g, visible);
-      const span = h("span", { class: `token ${step.states[node]}` }, text);
+      const text = this.run.textOf(step.drafted.token_ids[node]);
+      const word = text.trim() ? text.trim().replace(/[\n\r\t]/g, visible) : visible(text);
+      const span = h("span", { class: `token ${step.states[node]}` }, word);
       span.stepIndex = step.index;
       span.node = node;
       return span;

@@ -33,9 +33,9 @@ def create_playground_tab(handlers: Handlers, target: str) -> None:
         return handlers.since(request)
 
     session = gr.State(ChatSession, delete_callback=handlers.end_session)
-    with gr.Sidebar(elem_id="settings", width=340):
-        settings = create_settings(handlers, target)
     with gr.Row(elem_id="playground", equal_height=False):
+        with gr.Column(scale=1, min_width=0, elem_id="settings"):
+            settings = create_settings(handlers, target)
         with gr.Column(scale=3, min_width=320, elem_id="chat-column"):
             chat = view("chat", label="Chat", server_functions=[since])
             composer = _create_composer()

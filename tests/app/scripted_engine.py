@@ -62,7 +62,7 @@ class ScriptedEngine:
         self.prompts.append(messages)
         return ScriptedPrompt(messages[-1]["content"], [1, 2, 3])
 
-    def unavailable_reason(self, mode: str) -> str | None:
+    def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         return self._unavailable.get(mode)
 
     def run(
