@@ -1,0 +1,133 @@
+"""The command `python -m core.generate`, on a tiny model in this process."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from core.generate import main
+from core.trace import load_trace
+from tests.tiny_folder import save_tiny_model
+
+STATS = {
+    "num_tokens", "num_steps", "num_drafted", "num_tested", "num_accepted", "acceptance_rate",
+    "acceptance_length", "tokens_per_s", "prefill_s", "draft_s", "verify_s", "commit_s", "total_s",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny_model(tmp_path_factory.mktemp("generate") / "target")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of the command."""
+    try:
+        status = main([*arguments])
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_json_has_every_field_of_the_contract(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(
+        capsys, "--prompt", "hello hello hello", "--target", target, "--mode", "ngram",
+        "--max-new-tokens", "24", "--json",
+    )  # fmt: skip
+    result = json.loads(out)
+    assert status == 0
+    assert list(result) == [
+        "mode", "target", "draft", "dtype", "device", "token_ids", "text", "finish_reason", "stats",
+    ]  # fmt: skip
+    assert set(result["stats"]) >= STATS
+    num_tokens = result["stats"]["num_tokens"]
+    assert len(result["token_ids"]) == num_tokens
+    assert (result["finish_reason"] == "length") == (num_tokens == 24)
+    assert result["mode"] == "ngram"
+
+
+def test_without_json_the_text_streams_and_a_summary_follows(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(capsys, "--prompt", "hello", "--target", target, "--max-new-tokens", "8")
+    assert status == 0 and out.endswith("\n")
+    assert "8 tokens, 8 steps" in err
+
+
+def test_trace_and_table_are_written(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace_path, csv_path = tmp_path / "run.jsonl", tmp_path / "run.csv"
+    status, out, _ = run(
+        capsys, "--prompt", "abc", "--raw", "--target", target, "--max-new-tokens", "8", "--json",
+        "--trace", str(trace_path), "--csv", str(csv_path),
+    )  # fmt: skip
+    assert status == 0
+    assert load_trace(trace_path).token_ids == json.loads(out)["token_ids"]
+    with csv_path.open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == json.loads(out)["stats"]["num_steps"]
+
+
+def test_raw_and_chat_prompts_differ(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("--prompt", "abc", "--target", target, "--max-new-tokens", "12", "--json")
+    _, chat, _ = run(capsys, *common)
+    _, raw, _ = run(capsys, *common, "--raw")
+    assert json.loads(chat)["token_ids"] != json.loads(raw)["token_ids"]
+
+
+def test_the_same_seed_samples_the_same_text(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = (
+        "--prompt", "abc", "--target", target, "--max-new-tokens", "12", "--json", "--do-sample",
+        "--temp", "1.5",
+    )  # fmt: skip
+    texts = [
+        json.loads(run(capsys, *common, "--seed", seed)[1])["token_ids"] for seed in ("3", "3", "4")
+    ]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--prompt", "  "], "the prompt is empty"),
+        (["--prompt", "x", "--target", "nothing-here"], "there is no model named 'nothing-here'"),
+        (["--prompt", "x", "--mode", "magic"], "invalid choice: 'magic'"),
+        (["--prompt", "x", "--max-new-tokens", "0"], "max_new_tokens is 0; give a value"),
+        (["--prompt", "x", "--temp", "-1"], "temperature is -1"),
+        (["--prompt", "x", "--top-p", "nan"], "top_p is nan"),
+        (["--prompt", "x", "--depth", "3"], "--depth is no setting of mode naive"),
+        (["--prompt", "x", "--mode", "ngram", "--num-nodes", "9999"], "num_nodes is 9999"),
+        (["--prompt", "x", "--trace", "/no/such/folder/t.jsonl"], "cannot be written"),
+        ([], "--prompt"),
+    ],
+)
+def test_bad_input_exits_with_two_and_one_sentence(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(capsys, *arguments)
+    assert status == 2 and out == ""
+    assert told in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_prompt_beyond_the_context_is_refused(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = run(capsys, "--prompt", "word " * 300, "--target", target)
+    assert status == 2
+    assert "the model's context holds 512; shorten the prompt" in err
+
+
+def test_a_context_that_fills_up_ends_the_run_with_that_reason(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(capsys, "--prompt", "x" * 480, "--raw", "--target", target, "--json")
+    result = json.loads(out)
+    assert result["finish_reason"] == "context"
+    assert len(result["token_ids"]) == 512 - 480
