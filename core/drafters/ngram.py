@@ -17,6 +17,8 @@ from core.tree import DraftTree
 _MAX_FALLBACKS = 3
 # A node that is reached less often than this never pays for its row.
 _MIN_REACH = 0.02
+# More children than any setting allows: keeps the order of candidates unique.
+_MAX_CHILDREN = 64
 
 # How often a context of so many tokens predicts the next one, before anything was observed, and
 # how many observations that belief is worth.
@@ -85,51 +87,56 @@ class NgramDrafter:
         """Adds the node that is most likely to be reached, again and again."""
         tree = DraftTree(root_token_id)
         heap: list[_Candidate] = []
-        self._expand(tree, 0, self._automaton.longest_match(), 1.0, heap)
+        self._expand(tree, 0, self._automaton.longest_match(), 1.0, min_reach, heap)
         while heap and tree.num_drafted < num_nodes:
-            best = heapq.heappop(heap)
-            if -best.minus_reach < min_reach:
-                break
-            node = tree.add(best.parent, best.token_id, best.prob)
+            minus_reach, _, parent, token_id, prob, match = heapq.heappop(heap)
+            node = tree.add(parent, token_id, prob)
             if tree.depths[node] < depth:
-                self._expand(tree, node, best.match, -best.minus_reach, heap)
+                self._expand(tree, node, match, -minus_reach, min_reach, heap)
         return tree
 
     def _expand(
-        self, tree: DraftTree, node: int, match: Match, reach: float, heap: list[_Candidate]
+        self,
+        tree: DraftTree,
+        node: int,
+        match: Match,
+        reach: float,
+        min_reach: float,
+        heap: list[_Candidate],
     ) -> None:
         """Puts the likely tokens after a context on the heap: longest context first."""
         automaton, settings = self._automaton, self._settings
+        branching = settings.branching
         probs: dict[int, float] = {}
         rest = 1.0  # chance that no longer context has seen the next token
         for _ in range(_MAX_FALLBACKS):
-            if match.length < settings.min_match or len(probs) >= settings.branching:
+            if match.length < settings.min_match or len(probs) >= branching:
+                break
+            if rest * reach < min_reach:
                 break
             followers = automaton.continuations[match.state]
             if followers:
                 hit_rate = self._hit_rates.of(match.length)
-                total = 0
-                weighted = []
-                for token_id, state in followers.items():
-                    count = automaton.counts[state]
-                    total += count
-                    if token_id not in probs:
-                        weighted.append((count, token_id, state))
-                if len(weighted) > settings.branching:
-                    weighted = heapq.nlargest(settings.branching, weighted)
-                for count, token_id, state in weighted[: settings.branching - len(probs)]:
-                    prob = rest * hit_rate * count / total
-                    probs[token_id] = prob
-                    longer = Match(state, match.length + 1)
-                    heapq.heappush(
-                        heap,
-                        _Candidate(-reach * prob, len(heap), node, token_id, prob, longer),
-                    )
+                weight = rest * hit_rate / automaton.num_continued(match.state)
+                for token_id in automaton.frequent[match.state]:
+                    if token_id in probs:
+                        continue
+                    if len(probs) >= branching:
+                        break
+                    state = followers[token_id]
+                    probs[token_id] = prob = weight * automaton.counts[state]
+                    if reach * prob >= min_reach:
+                        longer = Match(state, match.length + 1)
+                        order = len(tree) * _MAX_CHILDREN + len(probs)
+                        entry = _Candidate(-reach * prob, order, node, token_id, prob, longer)
+                        heapq.heappush(heap, entry)
                 rest *= 1.0 - hit_rate
             match = automaton.shorter(match)
-        if probs:
-            best = sorted(probs.items(), key=lambda item: -item[1])
-            tree.set_top_k(node, [item[0] for item in best], [item[1] for item in best])
+        if len(probs) > 1:
+            best = sorted(probs, key=probs.__getitem__, reverse=True)
+            tree.set_top_k(node, best, [probs[token_id] for token_id in best])
+        elif probs:
+            tree.set_top_k(node, list(probs), list(probs.values()))
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`: every emitted token tells how good its context would have been."""

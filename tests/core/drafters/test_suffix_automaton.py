@@ -48,3 +48,17 @@ def test_one_token_repeated_for_ever_stays_fast() -> None:
     automaton = automaton_of([7] * 20_000)
     assert automaton.longest_match().length == 19_999
     assert len(automaton.counts) <= 40_000
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=120))
+@settings(max_examples=300)
+def test_next_tokens_stand_in_the_order_of_their_counts(token_ids: list[int]) -> None:
+    automaton = automaton_of(token_ids)
+    match = automaton.longest_match()
+    while match.length:
+        following = automaton.continuations[match.state]
+        counts = [automaton.counts[following[t]] for t in automaton.frequent[match.state]]
+        assert counts == sorted(counts, reverse=True)
+        assert set(automaton.frequent[match.state]) == set(following)
+        assert automaton.num_continued(match.state) == sum(counts)
+        match = automaton.shorter(match)
