@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import sys
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from core.config import (
     DRAFTER_SETTINGS,
@@ -33,7 +33,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) 
     parser.add_argument("--draft", help=_help(RunConfig, "draft"))
     parser.add_argument("--dtype", choices=DTYPES, help=_help(RunConfig, "dtype"))
     parser.add_argument("--device", choices=("cpu", "cuda"), help=_help(RunConfig, "device"))
-    for name in ("max_new_tokens", "accept", "trace_top_k"):
+    for name in ("max_new_tokens", "accept", "invariant", "trace_top_k"):
         _add_option(parser, RunConfig, name)
     for item in dataclasses.fields(SamplingConfig):
         _add_option(parser, SamplingConfig, item.name)
@@ -63,9 +63,21 @@ def _add_option(group: Any, settings_class: Any, name: str) -> None:
         group.add_argument(
             flag, dest=name, action="store_true", default=None, help=item.metadata["help"]
         )
+    elif get_origin(hint) is tuple:
+        group.add_argument(flag, dest=name, type=_words, help=f"{item.metadata['help']}; commas")
     else:
-        kind = hint if hint in (int, float) else str
-        group.add_argument(flag, dest=name, type=kind, help=help_text)
+        group.add_argument(flag, dest=name, type=_kind(hint), help=help_text)
+
+
+def _kind(hint: Any) -> Any:
+    """What reads the text of an option; the settings class checks the value."""
+    choices = get_args(hint)
+    is_int = hint is int or (choices and all(type(choice) is int for choice in choices))
+    return int if is_int else float if hint is float else str
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def config_from_options(options: argparse.Namespace, mode: str | None = None) -> RunConfig:

@@ -173,6 +173,9 @@ class ShareSdSettings(TreeSettings):
     keep: tuple[str, ...] = setting(
         (), "layers that stay unquantized: numbers, head, or names such as layers.0.down"
     )
+    offload: bool = setting(
+        False, "keep the original weights on disk and read them at every verification; slow"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +192,7 @@ class LayerSkipSettings(TreeSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class HybridSettings(ShareSdSettings):
-    """Suffix lookup where it has a match that pays, else the quantized self."""
+    """Suffix lookup where it has a match that pays, else the draft model or the quantized self."""
 
     min_match: int = setting(2, "shortest repeated context in tokens that drafts", low=1, high=64)
 
@@ -220,6 +223,11 @@ class RunConfig(Settings):
     accept: AcceptRule = setting(
         "match", "rule by which draft tokens are kept; typical changes the output distribution"
     )
+    invariant: bool = setting(
+        False,
+        "compute every forward in one fixed shape, so that drafts, verification and plain "
+        "decoding agree in every bit; slow",
+    )
     trace_top_k: int = setting(
         5, "alternatives recorded at every node; 0 turns the recording off", low=0, high=20
     )
@@ -240,6 +248,17 @@ class RunConfig(Settings):
         elif wanted is not None and not isinstance(self.drafter, wanted):
             got = type(self.drafter).__name__
             raise InvalidSettingError(f"mode {self.mode} takes {wanted.__name__}, not {got}.")
+        drafter = self.drafter
+        if isinstance(drafter, ShareSdSettings) and drafter.offload:
+            if self.invariant:
+                raise InvalidSettingError(
+                    "invariant and offload exclude each other; leave one out."
+                )
+            if drafter.bits == 16:
+                raise InvalidSettingError(
+                    "offload keeps only quantized weights in memory and bits is 16; give 2, 3, 4 "
+                    "or 8 bits, or leave offload out."
+                )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":

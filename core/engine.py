@@ -1,27 +1,37 @@
 """A loaded target that runs prompts: the one entrance for page, command line and benchmarks."""
 
 import datetime
+import json
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from core.config import DRAFTER_SETTINGS, MODES, RunConfig
 from core.decoder import Decoder, check_prompt
-from core.drafters.base import CostOfRows
-from core.drafters.registry import make_drafter
+from core.drafters.base import Drafter
+from core.drafters.registry import make_drafter, needs_lean_forward
+from core.drafters.share_sd import wants_offload
+from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
 from core.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
+from core.invariant import InvariantVerifier, invariant_sibling
+from core.lean.forward import LeanForward
+from core.lean.weights import unsupported_reason
 from core.models.detokenizer import StreamDecoder, TokenTable
+from core.models.fingerprint import model_key
 from core.models.forward import make_verifier
-from core.models.loading import LoadedModel
+from core.models.loading import LoadedModel, load_model
 from core.models.prompts import chat_token_ids, raw_token_ids
-from core.models.storage import cache_home
+from core.models.storage import Progress, cache_home, no_progress
 from core.naming import with_token_texts
+from core.quant.offload import OriginalWeights
 from core.runtime.cost_curve import CostCurve, context_bucket, load_or_measure
 from core.runtime.environment import describe_device, package_versions, peak_memory_bytes
 from core.stats import RunStats
+from core.verifier import TargetForward, Verifier
 
 
 def never() -> bool:
@@ -36,15 +46,39 @@ class Prompt(NamedTuple):
     token_ids: list[int]
 
 
+class _RunParts(NamedTuple):
+    """What was made ready for one run."""
+
+    verifier: Verifier
+    drafter: Drafter | None
+    cost: CostCurve | None
+    """Of a verification; None where tree sizes are fixed."""
+
+
 class Engine:
     """One target with its cache; runs one prompt at a time, and is not thread-safe."""
 
-    def __init__(self, target: LoadedModel, clock: Callable[[], float] = time.perf_counter):
+    def __init__(
+        self,
+        target: LoadedModel,
+        clock: Callable[[], float] = time.perf_counter,
+        progress: Progress = no_progress,
+    ):
+        """`progress` hears of what a run needs first: quantizing, loading a draft model, ..."""
         self.target = target
         self._clock = clock
+        self._progress = progress
         self._backend = make_verifier(target.module, target.context_limit)
+        self._invariant: InvariantVerifier | None = None
+        forward = self._backend.forward
+        self._originals = (
+            OriginalWeights(target.module, forward, cache_home() / "offload")
+            if isinstance(forward, LeanForward)
+            else None
+        )
         self._token_table = TokenTable(target.tokenizer)
-        self._curves: dict[int, CostCurve] = {}
+        self._kept = KeptParts()
+        self._curves: dict[str, CostCurve] = {}
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> Prompt:
         """The target's chat template over messages of role and content, ready for an answer."""
@@ -54,34 +88,55 @@ class Engine:
         """The text as it is, without a template."""
         return Prompt(text, raw_token_ids(self.target, text))
 
-    def unavailable_reason(self, mode: str) -> str | None:
-        """Why a mode cannot run with this target, in one sentence; None where it can."""
+    def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
+        """Why a mode cannot run with this target, in one sentence; None where it can.
+
+        `draft` is the draft model that the run names, if any.
+        """
         if mode not in DRAFTER_SETTINGS:
             return f"mode is {mode!r}; give one of {', '.join(MODES)}."
+        if needs_lean_forward(mode, draft) and self._originals is None:
+            return (
+                f"mode {mode} drafts with the target's own layers, which the lean forward must "
+                f"compute, and it cannot ({unsupported_reason(self.target.module)}); give another "
+                "target or mode."
+            )
         return None
 
     def forget(self) -> None:
         """Empties the cache, so that the next run computes its whole prompt."""
         self._backend.forget()
+        if self._invariant is not None:
+            self._invariant.forget()
 
     def cost_curve(self, length: int) -> CostCurve:
-        """T(n) about a context length; measured on the first call for its bucket."""
-        bucket = context_bucket(length, self.target.context_limit)
-        if bucket not in self._curves:
-            identity, device = self.target.identity, self.target.device
-            key = (
-                identity.sha256 or identity.source,
+        """T(n) of the target about a context length; measured on the first call for its bucket."""
+        return self._measure(length, self._backend, self._backend.forward, ())
+
+    def _measure(
+        self, length: int, verifier: Verifier, forward: TargetForward, words: tuple[str, ...]
+    ) -> CostCurve:
+        bucket = context_bucket(length, verifier.context_limit)
+        is_offloaded = self._originals is not None and self._originals.is_offloaded
+        key = json.dumps(
+            [
+                model_key(self.target),
                 str(self.target.dtype),
-                describe_device(device),
+                describe_device(self.target.device),
                 package_versions()["torch"],
-            )
-            self._curves[bucket] = load_or_measure(
-                cache_home() / "cost-curves",
-                key,
-                self._backend.sibling,
+                forward.name,
+                type(verifier).__name__,
+                "offloaded" if is_offloaded else "in memory",
+                *words,
                 bucket,
+            ]
+        )
+        if key not in self._curves:
+            self._progress("measuring the cost of a forward", 0, 0)
+            self._curves[key] = load_or_measure(
+                cache_home() / "cost-curves", key, lambda: verifier.sibling(forward), bucket
             )
-        return self._curves[bucket]
+        return self._curves[key]
 
     def run(
         self, prompt: Prompt, config: RunConfig, *, should_stop: Callable[[], bool] = never
@@ -91,12 +146,47 @@ class Engine:
         An error in the middle ends the run as a RunFailed event, never as an exception.
         """
         check_prompt(prompt.token_ids, self.target.context_limit)
-        reason = self.unavailable_reason(config.mode)
+        reason = self.unavailable_reason(config.mode, config.draft)
         if reason is not None:
             raise InvalidSettingError(reason)
         config = replace(config, **self._actual(config))
+        parts = self._prepare(prompt, config)
         return with_token_texts(
-            self._events(prompt, config, should_stop), self._token_table.text_of
+            self._events(prompt, config, parts, should_stop), self._token_table.text_of
+        )
+
+    def _prepare(self, prompt: Prompt, config: RunConfig) -> _RunParts:
+        """What a run needs, made or taken from the last one; raises SpecDecodesError."""
+        if self._originals is not None and wants_offload(config) != self._originals.is_offloaded:
+            self._originals.to_memory()
+            self._invariant = None  # it holds on to the weights as they were
+        verifier: Verifier = self._backend
+        if config.invariant:
+            self._invariant = self._invariant or invariant_sibling(self._backend)
+            verifier = self._invariant
+        measure = partial(self._measure, len(prompt.token_ids))
+        drafter = make_drafter(
+            Workshop(
+                config=config,
+                target=self.target,
+                verifier=verifier,
+                originals=self._originals,
+                kept=self._kept,
+                measure_cost=measure,
+                load_draft=self._load_draft,
+                folder=cache_home(),
+                progress=self._progress,
+            )
+        )
+        is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
+        return _RunParts(
+            verifier, drafter, measure(verifier, verifier.forward, ()) if is_sized else None
+        )
+
+    def _load_draft(self, name: str) -> LoadedModel:
+        dtype = str(self.target.dtype).removeprefix("torch.")
+        return load_model(
+            name, dtype=dtype, device=self.target.device.type, progress=self._progress
         )
 
     def _actual(self, config: RunConfig) -> dict[str, Any]:
@@ -110,33 +200,31 @@ class Engine:
         return {"dtype": dtype, "device": self.target.device.type}
 
     def _events(
-        self, prompt: Prompt, config: RunConfig, should_stop: Callable[[], bool]
+        self, prompt: Prompt, config: RunConfig, parts: _RunParts, should_stop: Callable[[], bool]
     ) -> Generator[Event]:
         stats = RunStats()
         text = StreamDecoder(self.target.tokenizer)
-        drafter = make_drafter(config)
-        cost = self.cost_curve(len(prompt.token_ids)) if drafter is not None else None
         origin_s = self._clock()
-        yield self._started(prompt, config, cost)
+        yield self._started(prompt, config, parts)
 
         def now_s() -> float:
             return self._clock() - origin_s
 
         try:
             decoder = Decoder(
-                self._backend,
-                drafter,
+                parts.verifier,
+                parts.drafter,
                 config,
                 device=self.target.device,
                 end_token_ids=self.target.eos_token_ids,
                 text=text,
                 clock=now_s,
                 should_stop=should_stop,
-                cost=cost,
+                cost=parts.cost,
             )
             reason: FinishReason = yield from _counted(decoder.run(prompt.token_ids), stats)
         except Exception as error:  # a run that breaks is an event, with all before it kept
-            self._backend.forget()
+            self.forget()
             yield RunFailed(
                 step=stats.num_steps,
                 t_start_s=now_s(),
@@ -156,10 +244,13 @@ class Engine:
             peak_memory_bytes=peak_memory_bytes(self.target.device),
         )
 
-    def _started(self, prompt: Prompt, config: RunConfig, cost: CostOfRows | None) -> RunStarted:
-        target = {**self.target.identity.to_dict(), "forward": self._backend.forward.name}
-        if isinstance(cost, CostCurve):
-            target["forward_ms"] = cost.to_ms()
+    def _started(self, prompt: Prompt, config: RunConfig, parts: _RunParts) -> RunStarted:
+        target = {**self.target.identity.to_dict(), "forward": parts.verifier.forward.name}
+        if parts.cost is not None:
+            target["forward_ms"] = parts.cost.to_ms()
+        if self._originals is not None and self._originals.is_offloaded:
+            target["num_bytes"] = self._originals.num_bytes
+            target["place"] = "disk"
         return RunStarted(
             step=0,
             t_start_s=0.0,
@@ -168,7 +259,7 @@ class Engine:
             started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             config=config.to_dict(),
             target=target,
-            draft=None,
+            draft=parts.drafter.identity if parts.drafter is not None else None,
             device=describe_device(self.target.device),
             versions=dict(package_versions()),
             seed=config.sampling.seed,

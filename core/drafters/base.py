@@ -57,3 +57,16 @@ class Drafter(Protocol):
     def finish(self) -> None:
         """Ends the run and frees what belongs to it."""
         ...
+
+
+class ModelDrafter(Drafter, Protocol):
+    """A drafter with weights, whose drafts take time."""
+
+    @property
+    def drafting_s(self) -> float:
+        """What making the last tree cost, by the measured curve; 0 where none was measured."""
+        ...
+
+    def follow(self, token_ids: list[int]) -> None:
+        """Takes over the tokens of a step that another drafter drafted."""
+        ...

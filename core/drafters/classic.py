@@ -1,19 +1,26 @@
 """Classic speculation: a smaller model with the same tokenizer drafts (Leviathan et al. 2023)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from core.config import TreeSettings
+import torch
+import torch.nn.functional as F
+
+from core.config import RunConfig, TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
-from core.drafters.calibration import Calibration
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer
-from core.drafters.tree_growth import DraftCosts, TreeGrower
+from core.drafters.tree_growth import LevelRow, TreeGrower
+from core.drafters.workshop import Workshop
+from core.errors import InvalidSettingError
+from core.invariant import invariant_sibling
+from core.models.forward import make_verifier
+from core.models.tokenizer_match import check_same_tokenizer
 from core.tree import DraftTree
-from core.verifier import Verifier
+from core.verifier import PREFILL_CHUNK, Verifier
 
 
 class ClassicDrafter:
-    """Implements `core.drafters.base.Drafter`; its own cache follows the accepted path."""
+    """Implements `core.drafters.base.ModelDrafter`; its own cache follows the accepted path."""
 
     name = "sd-classic"
 
@@ -21,18 +28,23 @@ class ClassicDrafter:
         self,
         identity: dict[str, Any],
         verifier: Verifier,
+        vocab_size: int,
         settings: TreeSettings,
         proposer: Proposer,
         draft_cost: CostOfRows | None,
     ):
-        """`verifier` is the draft model's; `draft_cost` its measured forward, None for fixed sizes."""
+        """`verifier` is the draft model's, `vocab_size` the target's; `draft_cost` is the draft
+        model's measured forward, None for fixed sizes."""
         self.identity = identity
         self._verifier = verifier
-        self._draft_cost = draft_cost
-        self._calibration = Calibration()
-        self._grower = TreeGrower(settings, proposer, self._calibration)
+        self._vocab_size = vocab_size
+        self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []
         self._pass: DraftPass | None = None
+
+    @property
+    def drafting_s(self) -> float:
+        return self._grower.drafting_s
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`. A prompt beyond the draft model's context leaves it without drafts."""
@@ -49,32 +61,95 @@ class ClassicDrafter:
         room = self._verifier.context_limit - length
         if room < 1:
             return DraftTree(root_token_id)
-        self._catch_up()
-        self._pass = DraftPass(self._verifier)
-        costs = None
-        if cost is not None and self._draft_cost is not None:
-            costs = DraftCosts(cost, self._draft_cost)
+        unseen = self._token_ids[self._verifier.cache.length :]
+        while len(unseen) > PREFILL_CHUNK // 2:
+            self._verifier.append(unseen[: PREFILL_CHUNK // 2])
+            unseen = unseen[PREFILL_CHUNK // 2 :]
+        self._pass = DraftPass(self._verifier, unseen)
         limits = DraftLimits(limits.num_nodes, min(limits.depth, room))
-        return self._grower.grow(root_token_id, length, limits, costs, self._pass)
+        return self._grower.grow(root_token_id, length, limits, cost, self._level_forward)
 
-    def _catch_up(self) -> None:
-        """Computes accepted tokens that no draft computed, up to the root."""
-        missing = self._token_ids[self._verifier.cache.length : -1]
-        if missing:
-            self._verifier.append(missing)
+    def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
+        """Logits over the target's vocabulary: the two may be filled up to different sizes."""
+        assert self._pass is not None
+        logits = self._pass(rows)
+        missing = self._vocab_size - logits.shape[-1]
+        if missing > 0:
+            return F.pad(logits, (0, missing), value=-torch.inf)
+        return logits[:, : self._vocab_size]
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`: keeps the cache rows of the accepted path."""
-        self._calibration.learn(outcome)
+        self._grower.learn(outcome)
         if self._pass is not None and self._pass.paths:
-            row_of = {path: row for row, path in enumerate(self._pass.paths)}
+            before = self._pass.num_before_root
+            row_of = {path: before + row for row, path in enumerate(self._pass.paths)}
             accepted = tuple(outcome.tree.token_ids[node] for node in outcome.path)
             prefixes = [accepted[:count] for count in range(len(accepted) + 1)]
-            rows = [row_of[prefix] for prefix in prefixes if prefix in row_of]
-            self._verifier.keep_rows(rows, [outcome.tree.root_token_id, *accepted[: len(rows) - 1]])
-        self._token_ids += outcome.emitted_token_ids
+            rows = [*range(before), *(row_of[prefix] for prefix in prefixes if prefix in row_of)]
+            start = self._verifier.cache.length
+            known = [*self._token_ids, *accepted]
+            self._verifier.keep_rows(rows, known[start : start + len(rows)])
+        self.follow(outcome.emitted_token_ids)
+
+    def follow(self, token_ids: list[int]) -> None:
+        """See `ModelDrafter.follow`: the next draft computes what the cache lacks."""
+        self._pass = None
+        self._token_ids += token_ids
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._pass = None
         self._verifier.finish()
+
+
+class _DraftModel(NamedTuple):
+    identity: dict[str, Any]
+    verifier: Verifier
+
+
+def make_classic(workshop: Workshop) -> ClassicDrafter:
+    """The drafter for a run, its model loaded where it is not the last run's.
+
+    Raises InvalidSettingError without a draft model or with one of another tokenizer, and
+    ModelUnavailableError where it cannot be loaded.
+    """
+    config, settings = workshop.config, workshop.config.drafter
+    assert isinstance(settings, TreeSettings)
+    name = config.draft
+    if name is None:
+        raise InvalidSettingError(
+            f"mode {config.mode} needs a draft model; give --draft a smaller model with the "
+            "tokenizer of the target."
+        )
+    key = (name, config.invariant)
+    draft = workshop.kept.get("draft model", key, lambda: _load(workshop, name))
+    return ClassicDrafter(
+        identity=draft.identity,
+        verifier=draft.verifier,
+        vocab_size=workshop.verifier.vocab_size,
+        settings=settings,
+        proposer=workshop.proposer(),
+        draft_cost=None
+        if settings.fixed_size
+        else workshop.measure_cost(draft.verifier, draft.verifier.forward, ("draft", name)),
+    )
+
+
+def _load(workshop: Workshop, name: str) -> _DraftModel:
+    config: RunConfig = workshop.config
+    if name == config.target:
+        model = workshop.target
+        verifier = workshop.verifier.sibling()
+    else:
+        model = workshop.load_draft(name)
+        check_same_tokenizer(workshop.target, model)
+        verifier = make_verifier(model.module, model.context_limit)
+        if config.invariant:
+            verifier = invariant_sibling(verifier)
+    identity = {
+        **model.identity.to_dict(),
+        "method": "sd-classic",
+        "forward": verifier.forward.name,
+    }
+    return _DraftModel(identity, verifier)

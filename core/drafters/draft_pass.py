@@ -7,35 +7,56 @@ from core.verifier import TargetForward, Verifier
 
 
 class DraftPass:
-    """Computes the levels of one tree. The first level is the root alone."""
+    """Computes the levels of one tree; call it with the root first, then level by level."""
 
-    def __init__(self, verifier: Verifier, forward: TargetForward | None = None):
-        """`forward` replaces the verifier's own, over the same cache."""
+    def __init__(
+        self, verifier: Verifier, unseen_token_ids: list[int], forward: TargetForward | None = None
+    ):
+        """`unseen_token_ids` are the committed tokens that the cache lacks, the root last: they
+        are computed with the root. `forward` replaces the verifier's own, over the same cache."""
         self.paths: list[tuple[int, ...]] = []
-        """Token ids from the root's child down to each row computed so far."""
+        """Token ids from the root's child down to each row of the tree computed so far."""
         self._verifier = verifier
         self._forward = forward
-        self._root_position = verifier.cache.length
-        self._ancestors: list[list[int]] = []  # for each row, itself and the rows above it
+        self._unseen = unseen_token_ids
+        self._root_position = verifier.cache.length + len(unseen_token_ids) - 1
+        self._ancestors: list[list[int]] = []
+        """For each row, the window's columns that it attends to: itself and what is above it."""
         verifier.cache.write_start = verifier.cache.length
+
+    @property
+    def num_before_root(self) -> int:
+        """Rows that were computed in front of the root."""
+        return len(self._unseen) - 1
 
     def __call__(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits after the rows of a level  # [rows, vocab] float32."""
-        cache = self._verifier.cache
-        first = len(self._ancestors)
+        if not self.paths:
+            return self._root()
+        first = self.num_before_root + len(self.paths)
         allowed = torch.zeros(len(rows), first + len(rows), dtype=torch.bool)
         for index, row in enumerate(rows):
-            above = self._ancestors[row.parent_row] if row.parent_row >= 0 else []
-            self._ancestors.append([*above, first + index])
-            path = self.paths[row.parent_row] if row.parent_row >= 0 else ()
-            self.paths.append((*path, row.token_id) if row.parent_row >= 0 else ())
+            self._ancestors.append([*self._ancestors[row.parent_row], first + index])
+            self.paths.append((*self.paths[row.parent_row], row.token_id))
             allowed[index, self._ancestors[-1]] = True
-        logits = self._verifier.forward_rows(
-            [row.token_id for row in rows],
-            [self._root_position + row.depth for row in rows],
-            allowed,
-            forward=self._forward,
-        )
+        positions = [self._root_position + row.depth for row in rows]
+        return self._forward_rows([row.token_id for row in rows], positions, allowed)
+
+    def _root(self) -> torch.Tensor:
+        count = len(self._unseen)
+        self._ancestors.append(list(range(count)))
+        self.paths.append(())
+        start = self._root_position - count + 1
+        causal = torch.ones(count, count, dtype=torch.bool).tril()
+        return self._forward_rows(self._unseen, range(start, start + count), causal)[-1:]
+
+    def _forward_rows(
+        self,
+        token_ids: list[int],
+        positions: list[int] | range,
+        allowed: torch.Tensor,  # [rows, window] bool
+    ) -> torch.Tensor:
+        logits = self._verifier.forward_rows(token_ids, positions, allowed, forward=self._forward)
         assert logits is not None
-        cache.write_start += len(rows)
+        self._verifier.cache.write_start += len(token_ids)
         return self._verifier.in_float32(logits)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
+from core.drafters.base import CostOfRows, Drafter, DraftLimits, ModelDrafter, Outcome
 from core.drafters.ngram import NgramDrafter
 from core.tree import DraftTree
 
@@ -13,13 +13,15 @@ _SMOOTHING = 0.2
 class HybridDrafter:
     """Implements `core.drafters.base.Drafter` over two others."""
 
-    def __init__(self, lookup: NgramDrafter, model: Drafter):
+    def __init__(self, lookup: NgramDrafter, model: ModelDrafter):
         self._lookup = lookup
         self._model = model
         self._last: Drafter = model
-        self._cost: CostOfRows | None = None
-        # Tokens that a step of the model drafter emitted, smoothed.
+        self._step_s = 1.0
+        # What a step with the model drafter emits and costs, smoothed. Before it was tried it is
+        # worth a plain step, so that a lookup that pays goes first.
         self._model_tokens = 1.0
+        self._model_s: float | None = None
 
     @property
     def name(self) -> str:
@@ -31,31 +33,44 @@ class HybridDrafter:
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
-        self._model_tokens = 1.0
         self._lookup.begin(prompt_token_ids, max_length)
         self._model.begin(prompt_token_ids, max_length)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
-        """See `Drafter.draft`: the lookup wins when it promises more tokens than the model gave.
+        """See `Drafter.draft`: the lookup wins where it promises more tokens per second.
 
-        Its draft costs nothing, the model's does; so equal promises go to the lookup.
+        Without measured costs every step counts the same.
         """
+        seconds = cost or _one_second
         tree = self._lookup.draft(root_token_id, limits, cost)
-        if tree.num_drafted and 1.0 + sum(tree.reach()) >= self._model_tokens:
-            self._last = self._lookup
-            return tree
+        if tree.num_drafted:
+            lookup_rate = (1.0 + sum(tree.reach())) / seconds(len(tree))
+            model_s = self._model_s if self._model_s is not None else seconds(1)
+            if lookup_rate >= self._model_tokens / model_s:
+                self._last = self._lookup
+                return tree
         self._last = self._model
-        return self._model.draft(root_token_id, limits, cost)
+        tree = self._model.draft(root_token_id, limits, cost)
+        self._step_s = seconds(len(tree)) + self._model.drafting_s
+        return tree
 
     def commit(self, outcome: Outcome) -> None:
-        """See `Drafter.commit`; each drafter learns from its own trees alone."""
+        """See `Drafter.commit`; the model learns from its own trees alone."""
         self._lookup.commit(outcome)
-        if self._last is self._model:
-            self._model.commit(outcome)
-            num_tokens = len(outcome.emitted_token_ids)
-            self._model_tokens += _SMOOTHING * (num_tokens - self._model_tokens)
+        if self._last is not self._model:
+            self._model.follow(outcome.emitted_token_ids)
+            return
+        self._model.commit(outcome)
+        old_s = self._model_s if self._model_s is not None else self._step_s
+        self._model_s = old_s + _SMOOTHING * (self._step_s - old_s)
+        num_tokens = len(outcome.emitted_token_ids)
+        self._model_tokens += _SMOOTHING * (num_tokens - self._model_tokens)
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._lookup.finish()
         self._model.finish()
+
+
+def _one_second(rows: int) -> float:
+    return 1.0

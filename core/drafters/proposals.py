@@ -7,6 +7,9 @@ import torch
 from core.config import RunConfig
 from core.sampling import KeyedNoise, law_log_probs
 
+# Proposals draw from another stream than the acceptance tests, which must not depend on them.
+_STREAM = 0x5DEECE66D
+
 
 class Proposal(NamedTuple):
     """Children for one node, best first, with the drafter's probabilities."""
@@ -19,6 +22,9 @@ class Proposal(NamedTuple):
 
 class Proposer(Protocol):
     """Chooses children from the drafter's logits."""
+
+    prob_is_chance: bool
+    """Whether a child's probability says how likely it is accepted, before any was judged."""
 
     def propose(
         self,
@@ -40,11 +46,17 @@ def _read(ids: torch.Tensor, probs: torch.Tensor) -> list[Proposal]:
 class BestProposer:
     """The most probable tokens: for greedy targets."""
 
+    prob_is_chance = True
+
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`; probabilities are at temperature 1."""
-        best = logits.topk(count, dim=-1)
-        probs = (best.values - logits.logsumexp(dim=-1, keepdim=True)).exp()
-        return _read(best.indices, probs)
+        # Of tied logits, common in bf16, the target takes the one that argmax takes.
+        ids = logits.argmax(dim=-1, keepdim=True)
+        if count > 1:
+            others = logits.scatter(-1, ids, -torch.inf).topk(min(count, logits.shape[-1]) - 1)
+            ids = torch.cat([ids, others.indices], dim=-1)
+        total = logits.logsumexp(dim=-1, keepdim=True)
+        return _read(ids, (logits.gather(-1, ids) - total).exp())
 
 
 class NoisyProposer:
@@ -53,29 +65,43 @@ class NoisyProposer:
     The noise is the target's own, so that nearly equal laws draw nearly always the same token.
     """
 
+    prob_is_chance = False
+
     def __init__(self, config: RunConfig, vocab_size: int, device: torch.device):
         self._sampling = config.sampling
         self._noise = KeyedNoise(config.sampling.seed, vocab_size, device)
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`."""
+        """See `Proposer.propose`. Tokens that the drafter's law excludes are left out."""
         log_probs = law_log_probs(logits, self._sampling)
         noise = {position: self._noise.at(position).log_() for position in set(positions)}
         scores = log_probs - torch.stack([noise[position] for position in positions])
-        ids = scores.topk(count, dim=-1).indices
-        return _read(ids, log_probs.gather(-1, ids).exp())
+        ids = scores.topk(min(count, logits.shape[-1]), dim=-1).indices
+        proposals = _read(ids, log_probs.gather(-1, ids).exp())
+        return [_possible(proposal) for proposal in proposals]
+
+
+def _possible(proposal: Proposal) -> Proposal:
+    kept = [index for index, prob in enumerate(proposal.probs) if prob > 0.0] or [0]
+    return Proposal(
+        [proposal.token_ids[index] for index in kept], [proposal.probs[index] for index in kept]
+    )
 
 
 class SamplingProposer:
     """Samples without replacement: for the rejection rule."""
 
+    prob_is_chance = False
+
     def __init__(self, config: RunConfig):
         self._sampling = config.sampling
-        # Another stream than that of the acceptance tests, which must not depend on the drafts.
-        self._generator = torch.Generator().manual_seed((config.sampling.seed + 1) % 2**63)
+        self._generator = torch.Generator().manual_seed(config.sampling.seed ^ _STREAM)
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`. Rows with fewer possible tokens than `count` give only those."""
+        """See `Proposer.propose`; the order of the children is that of the draws.
+
+        Rows with fewer possible tokens than `count` give only those.
+        """
         proposals = []
         for law in law_log_probs(logits, self._sampling).exp_().cpu():
             possible = min(count, int((law > 0).sum()))

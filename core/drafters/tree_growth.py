@@ -3,6 +3,11 @@
 Level by level, the nodes most likely to be reached are expanded; in the end the best nodes over all
 levels are kept. A level is only drafted, and a node only kept, where the measured costs say that
 it pays.
+
+Trees whose children are sampled, for the rejection rule, are never pruned. Which node is expanded,
+and by how many children, is settled before its children are drawn; so, whatever stands elsewhere in
+the tree, they are samples without replacement from the drafter's law there, which is all that the
+rule's proof asks for. Leaving one out for its probability afterwards would favour probable tokens.
 """
 
 from collections.abc import Callable
@@ -11,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from core.config import TreeSettings
-from core.drafters.base import CostOfRows, DraftLimits
+from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.calibration import Calibration
 from core.drafters.proposals import Proposal, Proposer
 from core.runtime.tree_size import best_size, pays_to_continue
@@ -32,63 +37,67 @@ class LevelRow(NamedTuple):
 LevelForward = Callable[[list[LevelRow]], torch.Tensor]
 
 
-class DraftCosts(NamedTuple):
-    """Measured seconds of a forward over so many rows."""
-
-    verify: CostOfRows
-    draft: CostOfRows
-
-
 class TreeGrower:
-    """Grows trees for one run."""
+    """Grows the trees of one run and learns from what becomes of them."""
 
-    def __init__(self, settings: TreeSettings, proposer: Proposer, calibration: Calibration):
+    def __init__(self, settings: TreeSettings, proposer: Proposer, draft_cost: CostOfRows | None):
+        """`draft_cost` is the drafter's measured forward; None leaves the sizes to the settings."""
         self._settings = settings
         self._proposer = proposer
-        self._calibration = calibration
+        self._draft_cost = draft_cost
+        self._calibration = Calibration(prob_is_chance=proposer.prob_is_chance)
+        self.drafting_s = 0.0
+        """What making the last tree cost, by the measured curve."""
 
     def grow(
         self,
         root_token_id: int,
         position: int,
         limits: DraftLimits,
-        costs: DraftCosts | None,
+        cost: CostOfRows | None,
         forward: LevelForward,
     ) -> DraftTree:
         """A tree over a root; `position` is that of the token after the root.
 
-        Without `costs` the sizes are those of the settings.
+        `cost` is the measured cost of the verification; without it the sizes are the settings'.
         """
         depth = min(self._settings.depth, limits.depth)
         growth = _Growth(root_token_id, min(self._settings.num_nodes, limits.num_nodes))
         frontier = [0]
-        spent_s = 0.0
+        self.drafting_s = 0.0
         for level in range(depth):
-            if costs is not None and not self._pays(growth, frontier, costs, spent_s):
+            if not self._pays(growth, frontier, depth - level, cost):
                 break
             logits = forward([growth.level_row(node) for node in frontier])
             positions = [position + level] * len(frontier)
             proposals = self._proposer.propose(logits, positions, self._settings.branching)
-            if costs is not None:
-                spent_s += costs.draft(len(frontier))
+            if self._draft_cost is not None:
+                self.drafting_s += self._draft_cost(len(frontier))
             children = growth.expand(frontier, proposals, self._calibration)
             children.sort(key=lambda node: -growth.reach[node])
             frontier = children[: self._settings.branching]
-            if growth.is_full:
+            if not frontier:
                 break
-        return growth.result(costs, spent_s)
+        return growth.result(cost if self._draft_cost else None, self.drafting_s)
 
     def _pays(
-        self, growth: "_Growth", frontier: list[int], costs: DraftCosts, spent_s: float
+        self, growth: "_Growth", frontier: list[int], num_levels: int, cost: CostOfRows | None
     ) -> bool:
-        hit_rate = self._calibration.best_rate
+        if cost is None or self._draft_cost is None:
+            return True
         return pays_to_continue(
-            sorted(growth.reach[1:], reverse=True)[: growth.num_nodes],
-            sum(growth.reach[node] for node in frontier) * hit_rate,
-            costs.verify,
-            spent_s,
-            costs.draft(len(frontier)),
+            growth.kept_reach(),
+            sum(growth.reach[node] for node in frontier),
+            self._calibration.best_rate,
+            num_levels,
+            cost,
+            self.drafting_s,
+            self._draft_cost(len(frontier)),
         )
+
+    def learn(self, outcome: Outcome) -> None:
+        """Learns how good the probabilities of a judged tree were."""
+        self._calibration.learn(outcome)
 
 
 class _Growth:
@@ -96,9 +105,9 @@ class _Growth:
 
     def __init__(self, root_token_id: int, num_nodes: int):
         self.tree = DraftTree(root_token_id)
-        self.num_nodes = num_nodes
         self.reach = [1.0]
         """For every node, the calibrated chance that it is accepted."""
+        self._num_nodes = num_nodes
         self._row_of: dict[int, int] = {}
 
     def level_row(self, node: int) -> LevelRow:
@@ -108,21 +117,16 @@ class _Growth:
         parent_row = self._row_of[parent] if parent >= 0 else -1
         return LevelRow(self.tree.token_ids[node], self.tree.depths[node], parent_row)
 
-    @property
-    def is_full(self) -> bool:
-        """Sampled trees may not be pruned, for what was sampled must be judged."""
-        return bool(self.tree.sampled_laws) and self.tree.num_drafted >= self.num_nodes
-
     def expand(
         self, frontier: list[int], proposals: list[Proposal], calibration: Calibration
     ) -> list[int]:
-        """Adds the proposed children; returns their indices."""
+        """Adds the proposed children; returns their indices. Sampled ones are added while all of
+        a node's have room."""
         children = []
         for node, proposal in zip(frontier, proposals, strict=True):
-            is_sampled = proposal.sampled_law is not None
-            if is_sampled and self.tree.num_drafted + len(proposal.token_ids) > self.num_nodes:
-                continue
             if proposal.sampled_law is not None:
+                if self.tree.num_drafted + len(proposal.token_ids) > self._num_nodes:
+                    continue
                 self.tree.sampled_laws[node] = proposal.sampled_law
             self.tree.set_top_k(node, proposal.token_ids, proposal.probs)
             pairs = zip(proposal.token_ids, proposal.probs, strict=True)
@@ -131,13 +135,18 @@ class _Growth:
                 self.reach.append(self.reach[node] * calibration.chance(prob, rank))
         return children
 
-    def result(self, costs: DraftCosts | None, spent_s: float) -> DraftTree:
+    def kept_reach(self) -> list[float]:
+        """Chances of the nodes that would be kept now, best first."""
+        best_first = sorted(self.reach[1:], reverse=True)
+        return best_first if self.tree.sampled_laws else best_first[: self._num_nodes]
+
+    def result(self, cost: CostOfRows | None, spent_s: float) -> DraftTree:
         """The best nodes that are connected; all of a sampled tree."""
         if self.tree.sampled_laws:
             return self.tree
         # A child is never more likely than its parent, and stands behind it where they are equal.
         order = sorted(range(1, len(self.tree)), key=lambda node: (-self.reach[node], node))
-        order = order[: self.num_nodes]
-        if costs is not None:
-            order = order[: best_size([self.reach[n] for n in order], costs.verify, spent_s)]
+        order = order[: self._num_nodes]
+        if cost is not None:
+            order = order[: best_size([self.reach[node] for node in order], cost, spent_s)]
         return self.tree.subtree(order)

@@ -1,28 +1,29 @@
-"""T(n): seconds of one target forward over n rows, measured once and kept on disk.
+"""T(n): seconds of one forward over n rows, measured once and kept on disk.
 
 A step's tree is as large as this curve makes pay, so it is measured on the machine, the model, the
 number format and about the context length of the run.
 """
 
-import hashlib
-import json
-import os
 import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
 from core.config import MAX_TREE_NODES
+from core.runtime.json_cache import load_json, save_json
 from core.verifier import Verifier
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXT_BUCKETS = (256, 1024, 4096)
-_MEASURING_BUDGET_S = 2.0
-_MIN_ROUNDS = 3
+_BUDGET_S = 2.0
+# Sizes are tried until one takes a share of the budget; the curve's slope goes on beyond.
+_LONGEST_FORWARD_S = 0.15
+_MIN_SIZES = 2
 
 
 @dataclass(frozen=True)
@@ -66,42 +67,48 @@ def measure(
     backend.cache.storage.zero_()
     backend.cache.truncate(context_length)
     causal = torch.ones(ROWS[-1], ROWS[-1], dtype=torch.bool).tril()
-    times: dict[int, list[float]] = {rows: [] for rows in ROWS}
+
+    def seconds_of(rows: int) -> float:
+        positions = range(context_length, context_length + rows)
+        before = clock()
+        backend.forward_rows([0] * rows, positions, causal[:rows, :rows])
+        backend.synchronize()
+        return clock() - before
+
     started = clock()
-    num_rounds = 0
-    while num_rounds < _MIN_ROUNDS or clock() - started < _MEASURING_BUDGET_S:
-        for rows in ROWS:
-            positions = range(context_length, context_length + rows)
-            before = clock()
-            backend.forward_rows([0] * rows, positions, causal[:rows, :rows])
-            backend.synchronize()
-            times[rows].append(clock() - before)
-        num_rounds += 1
-    # The first round warms kernels up and is left out.
-    return CostCurve(ROWS, tuple(median(times[rows][1:]) for rows in ROWS))
+    times: dict[int, list[float]] = {}
+    for rows in ROWS:
+        seconds_of(rows)  # kernels warm up
+        times[rows] = [seconds_of(rows)]
+        if len(times) >= _MIN_SIZES and times[rows][0] > _LONGEST_FORWARD_S:
+            break
+    while clock() - started < _BUDGET_S:
+        for rows, found in times.items():
+            found.append(seconds_of(rows))
+    return CostCurve(tuple(times), tuple(median(found) for found in times.values()))
 
 
 def load_or_measure(
-    folder: Path, key: tuple[str, ...], backend_of: Callable[[], Verifier], length: int
+    folder: Path, key: str, backend_of: Callable[[], Verifier], length: int
 ) -> CostCurve:
     """The curve for a key (model, dtype, device, threads, ...) from disk, or measured now.
 
     A file that cannot be read is measured anew; one that cannot be written is done without.
     """
-    digest = hashlib.sha256(json.dumps([*key, length]).encode()).hexdigest()[:20]
-    path = folder / f"{digest}.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return CostCurve(ROWS, tuple(float(values["seconds"][str(rows)]) for rows in ROWS))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    curve = measure(backend_of(), length)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-        seconds = {str(rows): s for rows, s in zip(curve.rows, curve.seconds, strict=True)}
-        temporary.write_text(json.dumps({"key": [*key], "length": length, "seconds": seconds}))
-        temporary.replace(path)
-    except OSError:
-        pass
+    whole_key = f"{key} at {length}"
+    curve = _curve_from(load_json(folder, whole_key))
+    if curve is None:
+        curve = measure(backend_of(), length)
+        points = list(zip(curve.rows, curve.seconds, strict=True))
+        save_json(folder, whole_key, {"key": whole_key, "points": points})
     return curve
+
+
+def _curve_from(stored: Any) -> CostCurve | None:
+    try:
+        points = [(int(rows), float(seconds)) for rows, seconds in stored["points"]]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if len(points) < _MIN_SIZES:
+        return None
+    return CostCurve(tuple(rows for rows, _ in points), tuple(seconds for _, seconds in points))

@@ -8,17 +8,17 @@ from core.drafters.base import CostOfRows
 _MIN_GAIN = 1.02
 
 
-def best_size(reach: Sequence[float], cost: CostOfRows, extra_s: float = 0.0) -> int:
+def best_size(reach: Sequence[float], cost: CostOfRows, spent_s: float = 0.0) -> int:
     """Number of draft nodes with the most expected tokens per second; 0 where none pays.
 
     `reach` is the chance of each node, in order, that it is accepted; the target's own token adds
-    one. `extra_s` is what making the draft costs.
+    one. `spent_s` is what making the draft has cost already.
     """
-    best, best_rate = 0, _MIN_GAIN / cost(1)
+    best, best_rate = 0, _MIN_GAIN / (cost(1) + spent_s)
     expected_tokens = 1.0
     for size, chance in enumerate(reach, start=1):
         expected_tokens += chance
-        rate = expected_tokens / (cost(size + 1) + extra_s)
+        rate = expected_tokens / (cost(size + 1) + spent_s)
         if rate > best_rate:
             best, best_rate = size, rate
     return best
@@ -26,21 +26,44 @@ def best_size(reach: Sequence[float], cost: CostOfRows, extra_s: float = 0.0) ->
 
 def pays_to_continue(
     reach: Sequence[float],
-    next_gain: float,
+    frontier_reach: float,
+    hit_rate: float,
+    num_levels: int,
     cost: CostOfRows,
     spent_s: float,
-    next_s: float,
+    level_s: float,
 ) -> bool:
-    """Whether one more level of drafting raises the expected tokens per second.
+    """Whether some number of further levels raises the expected tokens per second.
 
-    `reach` are the chances of the nodes so far, best first; `next_gain` is the number of accepted
-    tokens that the next level promises, `next_s` what it costs.
+    `reach` are the chances of the nodes so far, best first; `frontier_reach` is the chance that one
+    of the last level is accepted. Of each level behind it `hit_rate` of the chance remains, for one
+    row and `level_s` seconds of drafting. Looking further than one level matters where the first
+    additional row is dear and the next ones are cheap.
     """
-    best_rate = 1.0 / cost(1)
     expected_tokens = 1.0
+    best_rate = (1.0 if spent_s else _MIN_GAIN) / (cost(1) + spent_s)
     size = 0
     for size, chance in enumerate(reach, start=1):
         expected_tokens += chance
         best_rate = max(best_rate, expected_tokens / (cost(size + 1) + spent_s))
-    longer_s = cost(size + 2) + spent_s + next_s
-    return (expected_tokens + next_gain) / longer_s > best_rate
+    for ahead in range(1, num_levels + 1):
+        frontier_reach *= hit_rate
+        expected_tokens += frontier_reach
+        step_s = cost(size + ahead + 1) + spent_s + ahead * level_s
+        if expected_tokens / step_s > best_rate:
+            return True
+    return False
+
+
+def chain_speed(hit_rate: float, depth: int, cost: CostOfRows, draft_cost: CostOfRows) -> float:
+    """Expected speed over plain decoding of the best chain of at most `depth` draft tokens.
+
+    Leviathan et al. 2023, theorem 3.8, with measured costs; `hit_rate` is their alpha.
+    """
+    expected_tokens, reach, best = 1.0, 1.0, 0.0
+    for length in range(1, depth + 1):
+        reach *= hit_rate
+        expected_tokens += reach
+        step_s = cost(length + 1) + length * draft_cost(1)
+        best = max(best, expected_tokens * cost(1) / step_s)
+    return best

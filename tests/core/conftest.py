@@ -1,0 +1,56 @@
+"""Engines over tiny random models, in a cache folder of their own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.config import RunConfig
+from core.engine import Engine
+from core.events import Event, RunFailed
+from core.models.loading import load_model
+from core.trace import Trace
+from tests.tiny_folder import save_tiny_model
+
+PROMPT = "The quick brown fox jumps over the lazy dog. The quick brown "
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the models `target`, `draft` (other weights), `shifted` (other ids), `neox`."""
+    home = tmp_path_factory.mktemp("models")
+    save_tiny_model(home / "target")
+    save_tiny_model(home / "draft", seed=1)
+    save_tiny_model(home / "shifted", first_id=3)
+    save_tiny_model(home / "neox", "gpt-neox")
+    return home
+
+
+@pytest.fixture(autouse=True)
+def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read from or written to the user's cache, and costs are measured in no time."""
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("core.runtime.cost_curve._BUDGET_S", 0.0)
+
+
+@pytest.fixture(scope="session")
+def engine_of(tiny_home: Path) -> Callable[..., Engine]:
+    """Engines by dtype and model, loaded once for all tests."""
+    engines: dict[tuple[str, str], Engine] = {}
+
+    def engine_of(dtype: str = "float32", name: str = "target") -> Engine:
+        key = (dtype, name)
+        if key not in engines:
+            engines[key] = Engine(load_model(str(tiny_home / name), dtype=dtype))
+        return engines[key]
+
+    return engine_of
+
+
+def run(engine: Engine, prompt: str = PROMPT, **settings: object) -> Trace:
+    """A whole run of a raw prompt; a failure fails the test."""
+    config = RunConfig.from_dict({"max_new_tokens": 40, **settings})
+    events: list[Event] = list(engine.run(engine.raw_prompt(prompt), config))
+    failed = [event for event in events if isinstance(event, RunFailed)]
+    assert not failed, failed[0]
+    return Trace(events)
