@@ -13,11 +13,15 @@ _INT4_ROW_TILE = 16
 
 
 class Int4Linear:
-    """torch's CPU kernel for 4-bit weights; grids of 2 and 3 bits fit into it as they are."""
+    """torch's CPU kernel for 4-bit weights; grids of 2 and 3 bits fit into it as they are.
+
+    It computes in bf16 whatever the rows are: its float32 variant is plain reference code, many
+    times slower.
+    """
 
     kernel = "torch int4"
 
-    def __init__(self, grid: Grid, bias: torch.Tensor | None, dtype: torch.dtype):
+    def __init__(self, grid: Grid, bias: torch.Tensor | None):
         self._group_size = grid.group_size
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(
             grid.values.to(torch.int32), 1
@@ -26,7 +30,7 @@ class Int4Linear:
         offsets = (_INT4_ORIGIN - grid.zeros) * grid.scales
         # The shape is [num_groups, out_features, 2]
         self._scales_and_offsets = (
-            torch.stack([grid.scales, offsets], dim=-1).transpose(0, 1).contiguous().to(dtype)
+            torch.stack([grid.scales, offsets], dim=-1).transpose(0, 1).contiguous().bfloat16()
         )
         self._bias = bias
 
@@ -37,8 +41,8 @@ class Int4Linear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            x, self._packed, self._group_size, self._scales_and_offsets
-        )
+            x.bfloat16(), self._packed, self._group_size, self._scales_and_offsets
+        ).to(x.dtype)
         return product if self._bias is None else product + self._bias
 
 
@@ -57,5 +61,5 @@ def linear_of(grid: Grid, bits: int, bias: torch.Tensor | None, dtype: torch.dty
         and grid.values.shape[0] % _INT4_ROW_TILE == 0
     )
     if fits_int4:
-        return Int4Linear(grid, bias, dtype)
+        return Int4Linear(grid, bias)
     return DequantizedLinear(grid.dequantize(dtype), bias)

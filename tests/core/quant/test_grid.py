@@ -1,0 +1,82 @@
+"""hqq grids and the kernels that compute them."""
+
+import pytest
+import torch
+
+from core.lean.weights import stack_of
+from core.quant.grid import Grid, quantize
+from core.quant.linears import Int4Linear, linear_of
+from core.quant.stack import linear_names, quantized_stack
+from core.quant.store import GridStore
+from tests.tiny_models import tiny_model
+
+WEIGHT = torch.randn(48, 128, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("group_size", [32, 64, 128])
+@pytest.mark.parametrize(("bits", "largest_error"), [(2, 1.0), (3, 0.5), (4, 0.22), (8, 0.013)])
+def test_a_grid_is_near_its_weight(bits: int, largest_error: float, group_size: int) -> None:
+    grid = quantize(WEIGHT, bits, group_size)
+    assert grid.values.shape == WEIGHT.shape
+    assert int(grid.values.max()) < 2**bits
+    assert grid.group_size == group_size
+    assert float((grid.dequantize(torch.float32) - WEIGHT).abs().mean()) < largest_error / 2
+
+
+def test_a_weight_on_a_grid_is_found_exactly() -> None:
+    values = torch.randint(0, 16, (32, 64), dtype=torch.uint8)
+    scales, zeros = torch.full((32, 2), 0.25), torch.full((32, 2), 8.0)
+    weight = Grid(values, scales, zeros).dequantize(torch.float32)
+    assert torch.equal(weight, (values.float() - 8.0) * 0.25)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_the_int4_kernel_computes_the_grid(bits: int, dtype: torch.dtype) -> None:
+    grid = quantize(WEIGHT, bits, 32)
+    bias = torch.randn(48).to(dtype)
+    linear = linear_of(grid, bits, bias, dtype)
+    assert isinstance(linear, Int4Linear)
+    x = torch.randn(3, 128).to(dtype)
+    product = linear(x)
+    assert product.dtype == dtype
+    expected = x.double() @ grid.dequantize(torch.float32).double().T + bias.double()
+    error = (product.double() - expected).norm() / expected.norm()
+    assert float(error) < 0.02, "the kernel's scales and rows are bf16"
+
+
+@pytest.mark.parametrize(("bits", "rows"), [(8, 48), (4, 40)])
+def test_what_does_not_fit_the_kernel_is_dequantized(bits: int, rows: int) -> None:
+    linear = linear_of(quantize(WEIGHT[:rows], bits, 32), bits, None, torch.float32)
+    assert linear.kernel == "dequantized"
+    assert linear(torch.ones(1, 128)).shape == (1, rows)
+
+
+def test_kept_layers_stay_the_very_same() -> None:
+    stack = stack_of(tiny_model("llama"))
+    drafting = quantized_stack(stack, bits=4, group_size=32, keep=("1", "head", "layers.*.down"))
+    for name, old, new in zip(
+        linear_names(stack), stack.linears(), drafting.linears(), strict=True
+    ):
+        is_kept = name.startswith("layers.1.") or name == "head" or name.endswith("down")
+        assert (new is old) == is_kept, name
+    assert drafting.embedding is stack.embedding
+
+
+def test_stored_grids_are_those_that_were_made(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = GridStore(tmp_path, "model", 4, 32)
+    made = store.grid_of("head", WEIGHT)
+    store.save()
+    monkeypatch.setattr("core.quant.store.quantize", None)
+    again = GridStore(tmp_path, "model", 4, 32).grid_of("head", WEIGHT)
+    for old, new in zip(made, again, strict=True):
+        assert torch.equal(old, new)
+
+
+def test_a_broken_store_is_made_anew(tmp_path) -> None:
+    store = GridStore(tmp_path, "model", 4, 32)
+    store.grid_of("head", WEIGHT)
+    store.save()
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"broken")
+    assert GridStore(tmp_path, "model", 4, 32).grid_of("head", WEIGHT).values.shape == WEIGHT.shape
