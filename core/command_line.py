@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from core.config import (
@@ -64,7 +65,7 @@ def _add_option(group: Any, settings_class: Any, name: str) -> None:
             flag, dest=name, action="store_true", default=None, help=item.metadata["help"]
         )
     elif get_origin(hint) is tuple:
-        group.add_argument(flag, dest=name, type=_words, help=f"{item.metadata['help']}; commas")
+        group.add_argument(flag, dest=name, type=words, help=f"{item.metadata['help']}; commas")
     else:
         group.add_argument(flag, dest=name, type=_kind(hint), help=help_text)
 
@@ -76,7 +77,8 @@ def _kind(hint: Any) -> Any:
     return int if is_int else float if hint is float else str
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
+    """The parts of a list with commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
@@ -111,3 +113,9 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
             "drafter": build(settings_class, drafter) if settings_class else None,
         },
     )
+
+
+def check_writable(path: Path | None) -> None:
+    """Raises InvalidSettingError where a file cannot be written; nothing is written yet."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise InvalidSettingError(f"{path} cannot be written; give a file in an existing folder.")

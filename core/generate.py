@@ -5,7 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core.command_line import OneSentenceParser, add_run_options, config_from_options
+from core.command_line import (
+    OneSentenceParser,
+    add_run_options,
+    check_writable,
+    config_from_options,
+)
 from core.engine import Engine, Prompt
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.events import Committed, RunFailed, RunFinished, RunStarted
@@ -35,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         for path in (options.trace, options.csv):
-            _check_writable(path)
+            check_writable(path)
         config = config_from_options(options)
         if not options.prompt.strip():
             raise InvalidSettingError("the prompt is empty; give --prompt some text.")
@@ -58,11 +63,6 @@ def main(arguments: list[str] | None = None) -> int:
     if failed is not None:
         print(f"the run failed after {failed.step} steps: {failed.message}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _check_writable(path: Path | None) -> None:
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise InvalidSettingError(f"{path} cannot be written; give a file in an existing folder.")
 
 
 def _prompt(engine: Engine, options: Any) -> Prompt:

@@ -1,0 +1,159 @@
+"""Measures modes against plain decoding: `python -m core.benchmark.compare --modes ngram`."""
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core.benchmark.comparison import PLAIN, compare, warm_up
+from core.benchmark.measurement import Measurement
+from core.benchmark.options import (
+    add_question_options,
+    answers_bar,
+    configs_of_modes,
+    questions_from_options,
+)
+from core.benchmark.questions import Question
+from core.benchmark.runners import EngineRunner, Runner
+from core.benchmark.summary import summarize
+from core.benchmark.tables import markdown, print_tables, tables_of
+from core.benchmark.transformers_runner import transformers_runners
+from core.command_line import OneSentenceParser, add_run_options, check_writable, words
+from core.config import RunConfig
+from core.engine import Engine
+from core.errors import InvalidSettingError, SpecDecodesError
+from core.models.loading import LoadedModel, load_model
+from core.models.progress_bar import ProgressBar
+from core.runtime.environment import describe_device, package_versions
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 for bad input and 1 where an answer failed."""
+    options = _parser().parse_args(arguments)
+    try:
+        check_writable(options.json)
+        if options.repeats < 1:
+            raise InvalidSettingError(f"repeats is {options.repeats}; give at least 1.")
+        questions = questions_from_options(options)
+        modes = tuple(dict.fromkeys((PLAIN, *options.modes)))
+        configs = configs_of_modes(options, modes)
+        with ProgressBar(configs[0].target) as bar:
+            target, draft = _models(configs[0], bar, want_draft=options.with_transformers)
+            engine = Engine(target, progress=bar.show)
+            runners = _runners(engine, configs, draft, options.with_transformers)
+            first = [{"role": "user", "content": questions[0].turns[0]}]
+            bar.show("warming up", 0, 0)
+            warm_up(runners, engine.chat_prompt(first))
+        measurements = _measure(engine, runners, questions, options.repeats)
+    except SpecDecodesError as error:
+        print(error, file=sys.stderr)
+        return 2
+    _report(measurements, as_markdown=options.markdown)
+    if options.json:
+        report = _json_report(target, configs, questions, measurements, arguments)
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 1 if any(item.error for item in measurements) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneSentenceParser(prog="core.benchmark.compare", description=__doc__)
+    parser.add_argument(
+        "--modes", type=words, required=True, help="modes beside naive, which always runs; commas"
+    )
+    parser.add_argument(
+        "--with-transformers",
+        action="store_true",
+        help="also transformers' generate, its prompt lookup, and with --draft its assisted one",
+    )
+    add_question_options(parser)
+    parser.add_argument("--repeats", type=int, default=1, help="answers to each prompt")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    parser.add_argument("--json", type=Path, metavar="F", help="write every figure to this file")
+    add_run_options(parser, with_mode=False)
+    return parser
+
+
+def _models(
+    config: RunConfig, bar: ProgressBar, *, want_draft: bool
+) -> tuple[LoadedModel, LoadedModel | None]:
+    target = load_model(config.target, dtype=config.dtype, device=config.device, progress=bar.show)
+    if not want_draft or config.draft is None:
+        return target, None
+    dtype = str(target.dtype).removeprefix("torch.")
+    return target, load_model(config.draft, dtype=dtype, device=config.device, progress=bar.show)
+
+
+def _runners(
+    engine: Engine,
+    configs: Sequence[RunConfig],
+    draft: LoadedModel | None,
+    with_transformers: bool,
+) -> list[Runner]:
+    for config in configs:
+        reason = engine.unavailable_reason(config.mode, config.draft)
+        if reason is not None:
+            raise InvalidSettingError(reason)
+    runners: list[Runner] = [EngineRunner(engine, config) for config in configs]
+    if with_transformers:
+        runners += transformers_runners(engine.target, configs[0], draft)
+    return runners
+
+
+def _measure(
+    engine: Engine, runners: Sequence[Runner], questions: Sequence[Question], repeats: int
+) -> list[Measurement]:
+    """All measurements; an interrupt ends them and keeps the turns that are complete."""
+    measurements: list[Measurement] = []
+    num_turns = sum(len(question.turns) for question in questions) * repeats
+    with answers_bar() as bar:
+        task = bar.add_task("questions", total=num_turns)
+        try:
+            for turn in compare(runners, questions, engine.chat_prompt, repeats):
+                measurements += turn
+                bar.advance(task)
+        except KeyboardInterrupt:
+            print("stopped; what was measured until then follows", file=sys.stderr)
+    return measurements
+
+
+def _report(measurements: Sequence[Measurement], *, as_markdown: bool) -> None:
+    tables = tables_of(summarize(measurements))
+    if as_markdown:
+        print(markdown(tables))
+    else:
+        print_tables(tables)
+    for item in measurements:
+        if item.error is not None:
+            place = f"question {item.question_id}, turn {item.turn}, repeat {item.repeat}"
+            print(f"{item.runner} failed at {place}: {item.error}", file=sys.stderr)
+
+
+def _json_report(
+    target: LoadedModel,
+    configs: Sequence[RunConfig],
+    questions: Sequence[Question],
+    measurements: Sequence[Measurement],
+    arguments: list[str] | None,
+) -> dict[str, Any]:
+    given = sys.argv[1:] if arguments is None else arguments
+    return {
+        "kind": "specdecodes-comparison",
+        "version": 1,
+        "command": shlex.join(["python", "-m", "core.benchmark.compare", *given]),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": describe_device(target.device),
+        "versions": package_versions(),
+        "target": target.identity.to_dict(),
+        "configs": {config.mode: config.to_dict() for config in configs},
+        "question_ids": [question.question_id for question in questions],
+        "summary": [row.to_dict() for row in summarize(measurements)],
+        "answers": [item.to_dict() for item in measurements],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
