@@ -14,6 +14,13 @@ def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
     from core.models.loading import load_model
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    target = load_model(key.target, dtype=key.dtype, device=device, progress=progress)
+    target = load_model(
+        key.target,
+        dtype=key.dtype,
+        device=device,
+        weights=key.weights,
+        compile=key.compile,
+        progress=progress,
+    )
     # The pool hands an engine only prompts that the engine made itself.
     return cast(EngineLike, Engine(target))

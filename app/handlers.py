@@ -66,7 +66,7 @@ class Handlers:
         messages = session.messages(system, text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
-        key = EngineKey(config.target, config.dtype)
+        key = EngineKey(config.target, config.dtype, config.weights, config.compile)
         start_run(self.pool, record, RunRequest(key, messages, config))
         yield from follow(record)
 

@@ -34,6 +34,8 @@ class EngineKey(NamedTuple):
 
     target: str
     dtype: str | None
+    weights: str = "full"
+    compile: bool = False
 
 
 Progress = Callable[[str, int, int], None]

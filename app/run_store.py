@@ -30,6 +30,11 @@ class RunStore:
     def get(self, run_id: str) -> RunRecord | None:
         return self._runs.get(run_id)
 
+    @property
+    def runs(self) -> list[RunRecord]:
+        """All runs that are kept, oldest first."""
+        return list(self._runs.values())
+
     def drop(self, run_ids: list[str]) -> None:
         """Stops and forgets runs; unknown ids are ignored."""
         with self._lock:

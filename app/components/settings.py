@@ -73,7 +73,7 @@ def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
         ]
 
     gr.on(
-        [mode.change, controls["draft"].blur],  # type: ignore[attr-defined]
+        [mode.change, controls["draft"].blur],
         show_mode,
         [mode, controls["draft"]],
         [mode, reason, *groups],

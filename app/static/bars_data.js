@@ -1,7 +1,7 @@
 // The times of steps as stacked bars. Pure. Only so many bars are made as can be told apart:
 // where more steps are in view, neighbours share a bar that shows their mean.
 
-export const MAX_BARS = 120;
+export const MAX_BARS = 160;
 
 export const PHASES = [
   { key: "draft", label: "draft" },
@@ -21,7 +21,9 @@ export function phaseTimes({ drafted, verified, accepted, committed }) {
   return { draft, verify, settle, other };
 }
 
-/** Bars for the steps numbered from `low` to `high`: middle, width, first and last step, times. */
+export const totalOf = (times) => times.draft + times.verify + times.settle + times.other;
+
+/** Bars for the steps numbered from `low` to `high`: first and last step, mean times and tokens. */
 export function bars(steps, low = 1, high = steps.length, maxBars = MAX_BARS) {
   const first = Math.max(1, Math.floor(low));
   const last = Math.min(steps.length, Math.ceil(high));
@@ -31,12 +33,22 @@ export function bars(steps, low = 1, high = steps.length, maxBars = MAX_BARS) {
   const result = [];
   for (let start = first - ((first - 1) % width); start <= last; start += width) {
     const end = Math.min(start + width - 1, steps.length);
-    const times = { draft: 0, verify: 0, settle: 0, other: 0 };
+    const share = 1 / (end - start + 1);
+    const bar = { start, end, tokens: 0, times: { draft: 0, verify: 0, settle: 0, other: 0 } };
     for (let number = start; number <= end; number += 1) {
-      const own = phaseTimes(steps[number - 1]);
-      for (const key in times) times[key] += own[key] / (end - start + 1);
+      const { times, committed } = steps[number - 1];
+      bar.tokens += committed.token_ids.length * share;
+      for (const key in bar.times) bar.times[key] += times[key] * share;
     }
-    result.push({ middle: (start + end) / 2, width: end - start + 1, start, end, times });
+    result.push(bar);
   }
   return result;
+}
+
+/** About `count` round numbers from 0 on that reach to `top`. */
+export function ticks(top, count = 4) {
+  const rough = Math.max(top, 1e-6) / count;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const size = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
+  return Array.from({ length: Math.floor(top / size) + 1 }, (_, place) => place * size);
 }

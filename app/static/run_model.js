@@ -1,5 +1,7 @@
 // One run, made from its events. Pure: the views only read it.
 
+import { phaseTimes } from "./bars_data.js";
+
 export const SOURCES = ["accepted", "recovered", "bonus", "plain"];
 export const REFUSED = ["rejected", "untested"];
 
@@ -31,6 +33,11 @@ export class RunModel {
   /** Seconds from the start of the run to its first token. */
   get firstTokenS() {
     return this.steps.length ? this.steps[0].committed.t_end_s : null;
+  }
+
+  /** Milliseconds of a forward over one token, as measured before the run; null if it was not. */
+  get plainMs() {
+    return this.started?.target.forward_ms?.["1"] ?? null;
   }
 
   textOf(tokenId) {
@@ -75,6 +82,7 @@ export class RunModel {
     step.index = this.steps.length;
     step.firstToken = this.tokens.length;
     step.states = nodeStates(step);
+    step.times = phaseTimes(step);
     this.steps.push(step);
     for (const state of step.states) if (REFUSED.includes(state)) this.counts[state] += 1;
     committed.token_ids.forEach((id, place) => {

@@ -1,131 +1,158 @@
-// Stacked bars of every step's time, drawn by Plotly. Zoom and pan stay while the run grows.
+// The time view: what every step took and gave. Zoom and place stay while the run grows.
 
-import { bars, PHASES } from "./bars_data.js";
+import { bars, PHASES, totalOf } from "./bars_data.js";
 import { h, setText } from "./dom.js";
-import { loadPlotly } from "./plotly.js";
+import { counted, fixed } from "./format.js";
 import { store } from "./page.js";
+import { draw, frame, tops } from "./step_bars_draw.js";
+import { StepRange } from "./step_range.js";
 
-// Drawing may take this share of the time, so that the tokens keep their frame rate.
-const DRAW_SHARE = 0.05;
-const MIN_PAUSE_MS = 250;
+// While a run streams, drawing more often shows nothing more.
+const LIVE_PAUSE_MS = 100;
+const DRAG_PX = 4;
+const COLORS = ["text", "quiet", "line", "panel", "recovered"];
 
 export function mount({ element }) {
-  const plot = h("div", { class: "plot" });
-  const hint = h("p", { class: "hint" });
-  element.append(h("h3", {}, "Time of each step"), plot, hint);
-  let plotly = null;
-  let timer = 0;
+  const canvas = h("canvas", { class: "bars", role: "img" });
+  const told = h("p", { class: "told" });
+  const reset = h("button", { type: "button", class: "link", hidden: true }, "whole run");
+  element.append(
+    h("div", { class: "panel-head" }, h("h3", {}, "Time of each step"), key(), reset),
+    canvas,
+    told,
+  );
+  const range = new StepRange();
+  let place = null;
   let shown = [];
-  let range = null;
+  let hovered = null;
+  let timer = 0;
   let runId = null;
 
-  function draw() {
+  function redraw() {
+    clearTimeout(timer);
     timer = 0;
-    const run = store.current;
-    const started = performance.now();
-    if (run?.id !== runId) range = null;
+    const { current: run } = store;
+    if (run?.id !== runId) range.reset();
     runId = run?.id ?? null;
     const steps = run?.steps ?? [];
-    shown = bars(steps, ...(range ?? []));
-    const gap = getComputedStyle(element).getPropertyValue("--page");
-    plotly.react(plot, traces(shown, gap), layout(range, steps.length), {
-      displayModeBar: false,
-      responsive: true,
-      scrollZoom: true,
+    const { clientWidth: width, clientHeight: height } = canvas;
+    if (!width) return;
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    const context = canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    const borders = range.of(steps.length);
+    shown = bars(steps, ...borders);
+    const top = tops(shown, run?.plainMs);
+    place = frame(width, height, borders, top.ms, top.tokens);
+    const number = store.isPinned ? store.step?.number : null;
+    draw(context, place, shown, {
+      plainMs: run?.plainMs,
+      selected: number && { start: number, end: number },
+      hovered,
+      colors: colorsOf(element),
     });
-    const width = shown[0]?.width ?? 1;
-    setText(hint, width > 1 ? `Each bar is the mean of ${width} steps; zoom in to part them.` : "");
-    pause = Math.max(MIN_PAUSE_MS, (performance.now() - started) / DRAW_SHARE);
+    reset.hidden = !range.isOwn;
+    setText(told, tell(run, hovered ?? (store.isPinned ? store.step : null)));
+    canvas.setAttribute("aria-label", `Time of ${counted(steps.length, "step")}`);
   }
 
-  let pause = MIN_PAUSE_MS;
-  function drawSoon(wait) {
-    if (!plotly) return;
-    if (wait === 0) {
-      clearTimeout(timer);
-      timer = 0;
-    }
-    timer ||= setTimeout(draw, wait);
-  }
-
-  function layout(range, numSteps) {
-    const style = getComputedStyle(element);
-    const read = (name) => style.getPropertyValue(name).trim();
-    const selected = store.isPinned ? store.step?.number : null;
-    const axis = { gridcolor: read("--line"), zeroline: false, fixedrange: true };
-    return {
-      barmode: "stack",
-      bargap: 0.12,
-      height: 190,
-      margin: { l: 40, r: 4, t: 4, b: 34 },
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { family: read("font-family") || "sans-serif", size: 11, color: read("--quiet") },
-      colorway: PHASES.map(({ key }) => read(`--phase-${key}`)),
-      dragmode: "pan",
-      hovermode: "x unified",
-      hoverlabel: { bgcolor: read("--panel"), bordercolor: read("--line"), font: { color: read("--text") } },
-      showlegend: true,
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", itemwidth: 30 },
-      uirevision: runId,
-      xaxis: {
-        ...axis,
-        fixedrange: false,
-        title: { text: "step", standoff: 4 },
-        range: range ?? [0.5, Math.max(numSteps, 20) + 0.5],
-        showgrid: false,
-      },
-      yaxis: { ...axis, title: { text: "ms", standoff: 4 }, rangemode: "tozero" },
-      shapes: selected
-        ? [{ type: "rect", xref: "x", yref: "paper", x0: selected - 0.5, x1: selected + 0.5, y0: 0, y1: 1,
-            line: { color: read("--text"), width: 1.5 }, layer: "above" }]
-        : [],
-    };
-  }
-
-  function connect() {
-    plot.on("plotly_relayout", (change) => {
-      const isReset = change["xaxis.autorange"];
-      const from = change["xaxis.range[0]"] ?? change["xaxis.range"]?.[0];
-      const to = change["xaxis.range[1]"] ?? change["xaxis.range"]?.[1];
-      if (!isReset && from === undefined) return;
-      range = isReset ? null : [from, to];
-      drawSoon(60);
-    });
-    plot.on("plotly_doubleclick", () => {
-      range = null;
-      drawSoon(0);
-    });
-    plot.on("plotly_click", ({ points }) => {
-      const bar = shown[points[0].pointIndex];
-      if (bar) store.select(runId, bar.start - 1);
-    });
-  }
+  const redrawSoon = () => (timer ||= setTimeout(redraw, LIVE_PAUSE_MS));
 
   store.subscribe(({ chat, selection, runs }) => {
-    if (selection || chat) drawSoon(0);
-    else if (store.current && runs.has(store.current.id)) drawSoon(pause);
+    if (selection && store.isPinned && store.step) range.reveal(store.step.number);
+    if (selection || chat) redraw();
+    else if (store.current && runs.has(store.current.id)) redrawSoon();
   });
-  window.addEventListener("themechange", () => drawSoon(0));
-  loadPlotly().then((loaded) => {
-    plotly = loaded;
-    draw();
-    connect();
+  new ResizeObserver(redraw).observe(canvas);
+  window.addEventListener("themechange", redraw);
+  reset.addEventListener("click", () => (range.reset(), redraw()));
+
+  const numSteps = () => store.current?.steps.length ?? 0;
+  const numberAt = (event) => place.number(event.clientX - canvas.getBoundingClientRect().left);
+  const barAt = (event) => {
+    const number = Math.round(numberAt(event));
+    return shown.find(({ start, end }) => start <= number && number <= end) ?? null;
+  };
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      if (!numSteps()) return;
+      event.preventDefault();
+      range.zoom(numSteps(), Math.exp(event.deltaY * 0.002), numberAt(event));
+      redraw();
+    },
+    { passive: false },
+  );
+  canvas.addEventListener("dblclick", () => (range.reset(), redraw()));
+  let grabbed = null;
+  canvas.addEventListener("pointerdown", (event) => {
+    grabbed = { x: event.clientX, from: event.clientX, isMoved: false };
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (grabbed) {
+      grabbed.isMoved ||= Math.abs(event.clientX - grabbed.x) > DRAG_PX;
+      range.move(numSteps(), place.number(grabbed.from) - place.number(event.clientX));
+      grabbed.from = event.clientX;
+      redraw();
+    } else if (barAt(event) !== hovered) {
+      hovered = barAt(event);
+      redraw();
+    }
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    const bar = grabbed && !grabbed.isMoved ? barAt(event) : null;
+    grabbed = null;
+    if (bar) store.select(runId, bar.start - 1);
+  });
+  canvas.addEventListener("pointerleave", () => {
+    hovered = null;
+    redraw();
   });
 }
 
-function traces(shown, gap) {
-  const x = shown.map(({ middle }) => middle);
-  const width = shown.map(({ width: steps }) => steps);
-  const names = shown.map(({ start, end }) => (start === end ? `step ${start}` : `steps ${start}–${end}`));
-  return PHASES.map(({ key, label }) => ({
-    type: "bar",
-    name: label,
-    x,
-    width,
-    y: shown.map(({ times }) => times[key]),
-    customdata: names,
-    hovertemplate: "%{y:.2f} ms",
-    marker: { line: { width: 0.6, color: gap } },
-  }));
+function key() {
+  return h(
+    "span",
+    { class: "phase-key" },
+    ...PHASES.map(({ key, label }) => h("span", { class: `phase ${key}` }, label)),
+    h("span", { class: "phase tokens" }, "tokens"),
+  );
+}
+
+function colorsOf(element) {
+  const style = getComputedStyle(element);
+  const read = (name) => style.getPropertyValue(`--${name}`).trim();
+  return {
+    ...Object.fromEntries(COLORS.map((name) => [name, read(name)])),
+    ...Object.fromEntries(PHASES.map(({ key }) => [key, read(`phase-${key}`)])),
+    font: style.fontFamily,
+  };
+}
+
+/** One line on a bar or step, else on the whole run. */
+export function tell(run, subject) {
+  if (!run?.steps.length) return "Milliseconds of each step, stacked by phase, and its tokens";
+  if (!subject) return tellRun(run);
+  const isOne = subject.times && (subject.start === undefined || subject.start === subject.end);
+  const tokens = subject.tokens ?? subject.committed.token_ids.length;
+  const name = isOne
+    ? `step ${subject.start ?? subject.number}`
+    : `mean of steps ${subject.start}–${subject.end}`;
+  const parts = PHASES.map(({ key, label }) => `${label} ${fixed(subject.times[key], 1)}`).join(", ");
+  return `${name}: ${parts} ms for ${fixed(tokens, isOne ? 0 : 1)} tokens${gain(run, subject, tokens)}`;
+}
+
+// What the same tokens cost one by one; a plain run has nothing to compare.
+function gain(run, { times }, tokens) {
+  if (!run.plainMs || run.turn.mode === "naive") return "";
+  return `, ${fixed((tokens * run.plainMs) / totalOf(times), 1)}× plain decoding`;
+}
+
+function tellRun({ prefilled, plainMs }) {
+  const prompt = prefilled ? (prefilled.t_end_s - prefilled.t_start_s) * 1e3 : 0;
+  const plain = plainMs ? `; dashed: one plain step, ${fixed(plainMs, 1)} ms` : "";
+  return `Before the first step, ${fixed(prompt, 0)} ms to read the prompt${plain}`;
 }

@@ -85,20 +85,20 @@ export class Strip {
       const shown = branch.slice(0, room);
       room -= shown.length;
       hidden += branch.length - shown.length;
-      if (shown.length) group.append(h("span", { class: "branch" }, ...this._ghosts(step, shown)));
+      if (shown.length) group.append(h("span", { class: "branch" }, ...this._ghosts(step, shown)), " ");
     }
     if (hidden) group.append(h("span", { class: "more" }, `+${hidden}`));
     if (group.firstChild) this._lineForNext().append(group);
   }
 
   _ghosts(step, nodes) {
-    return nodes.map((node) => {
+    return nodes.flatMap((node) => {
       const text = this.run.textOf(step.drafted.token_ids[node]);
       const word = text.trim() ? text.trim().replace(/[\n\r\t]/g, visible) : visible(text);
       const span = h("span", { class: `token ${step.states[node]}` }, word);
       span.stepIndex = step.index;
       span.node = node;
-      return span;
+      return [" ", span];
     });
   }
 

@@ -105,7 +105,7 @@ class ScriptedEngine:
             run_id="scripted",
             started_at="2026-01-01T00:00:00+00:00",
             config=config.to_dict(),
-            target={"name": "scripted"},
+            target={"name": "scripted", "forward_ms": {"1": 12.0}},
             draft=None,
             device="none",
             versions={},

@@ -1,0 +1,126 @@
+// Draws the time view on a canvas: stacked phases, tokens of each step, and plain decoding's cost.
+
+import { PHASES, ticks, totalOf } from "./bars_data.js";
+
+const MARGIN = { left: 38, right: 26, top: 10, bottom: 20 };
+
+/** Where things stand in a canvas of a size, for a range of steps. */
+export function frame(width, height, [low, high], topMs, topTokens) {
+  const left = MARGIN.left;
+  const right = width - MARGIN.right;
+  const bottom = height - MARGIN.bottom;
+  const scale = (right - left) / (high - low);
+  return {
+    left,
+    right,
+    bottom,
+    top: MARGIN.top,
+    topMs,
+    x: (number) => left + (number - low) * scale,
+    number: (x) => low + (x - left) / scale,
+    y: (ms) => bottom - (ms / topMs) * (bottom - MARGIN.top),
+    yTokens: (tokens) => bottom - (tokens / topTokens) * (bottom - MARGIN.top),
+    topTokens,
+  };
+}
+
+/** The highest bar and the most tokens, with room above. */
+export function tops(shown, plainMs) {
+  const highest = Math.max(plainMs ?? 0, ...shown.map(({ times }) => totalOf(times)));
+  return {
+    ms: highest > 0 ? highest * 1.08 : 10,
+    tokens: Math.max(4, ...shown.map(({ tokens }) => tokens)) * 1.08,
+  };
+}
+
+export function draw(context, place, shown, { plainMs, selected, hovered, colors }) {
+  axes(context, place, colors);
+  context.save();
+  context.beginPath();
+  context.rect(place.left, 0, place.right - place.left, place.bottom);
+  context.clip();
+  for (const bar of shown) stack(context, place, bar, colors);
+  tokenMarks(context, place, shown, colors);
+  if (plainMs) plainLine(context, place, plainMs, colors);
+  if (hovered) outline(context, place, hovered, colors.quiet, 1);
+  if (selected) outline(context, place, selected, colors.text, 1.5);
+  context.restore();
+}
+
+function axes(context, place, colors) {
+  context.font = `11px ${colors.font}`;
+  context.fillStyle = colors.quiet;
+  context.strokeStyle = colors.line;
+  context.lineWidth = 1;
+  context.textBaseline = "middle";
+  for (const ms of ticks(place.topMs, 4)) {
+    const y = Math.round(place.y(ms)) + 0.5;
+    context.beginPath();
+    context.moveTo(place.left, y);
+    context.lineTo(place.right, y);
+    context.stroke();
+    context.textAlign = "right";
+    context.fillText(String(+ms.toPrecision(3)), place.left - 6, y);
+  }
+  context.textAlign = "left";
+  for (const tokens of ticks(place.topTokens, 3)) {
+    if (Number.isInteger(tokens)) context.fillText(String(tokens), place.right + 6, place.yTokens(tokens));
+  }
+  context.textAlign = "center";
+  const low = place.number(place.left);
+  const high = place.number(place.right);
+  const every = Math.max(1, ticks(high - low, 6)[1] ?? 1);
+  for (let number = Math.ceil(low / every) * every; number <= high; number += every) {
+    if (number >= 1) context.fillText(String(number), place.x(number), place.bottom + 11);
+  }
+}
+
+function edges(place, { start, end }) {
+  const left = place.x(start - 0.5);
+  const right = place.x(end + 0.5);
+  const gap = Math.min(1.5, (right - left) * 0.15);
+  return { left: left + gap / 2, width: Math.max(0.6, right - left - gap) };
+}
+
+function stack(context, place, bar, colors) {
+  const { left, width } = edges(place, bar);
+  let ms = 0;
+  for (const { key } of PHASES) {
+    const top = place.y(ms + bar.times[key]);
+    context.fillStyle = colors[key];
+    context.fillRect(left, top, width, place.y(ms) - top);
+    ms += bar.times[key];
+  }
+}
+
+// A light rim keeps the marks readable on every phase.
+function tokenMarks(context, place, shown, colors) {
+  const half = Math.min(5, Math.max(1, edges(place, shown[0] ?? { start: 1, end: 1 }).width / 2));
+  for (const bar of shown) {
+    const middle = place.x((bar.start + bar.end) / 2);
+    const y = place.yTokens(bar.tokens);
+    context.fillStyle = colors.panel;
+    context.fillRect(middle - half - 1, y - 2.5, 2 * half + 2, 5);
+    context.fillStyle = colors.text;
+    context.fillRect(middle - half, y - 1.5, 2 * half, 3);
+  }
+}
+
+function plainLine(context, place, plainMs, colors) {
+  const y = place.y(plainMs);
+  context.strokeStyle = colors.recovered;
+  context.lineWidth = 1.5;
+  context.setLineDash([5, 4]);
+  context.beginPath();
+  context.moveTo(place.left, y);
+  context.lineTo(place.right, y);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+function outline(context, place, bar, color, width) {
+  const { left, width: wide } = edges(place, bar);
+  context.strokeStyle = color;
+  context.lineWidth = width;
+  context.strokeRect(left - 1.5, place.top - 6, wide + 3, place.bottom - place.top + 5);
+}

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { describeNode, describeToken, nodeStates, RunModel, tokenOfNode } from "../../../app/static/run_model.js";
+
+/** Root, an accepted child, its rejected child, and a branch that was never judged. */
+export function stepEvents(number, { emitted = [1, 4], path = [1], tested = [1, 2] } = {}) {
+  const times = { step: number, t_start_s: number, t_end_s: number + 0.01 };
+  return [
+    {
+      kind: "drafted", ...times, drafter: "scripted", token_ids: [0, 1, 2, 3], parents: [-1, 0, 1, 0],
+      depths: [0, 1, 2, 1], draft_probs: [1, 0.9, 0.8, 0.1], top_k_token_ids: [[], [], [], []],
+      top_k_probs: [[], [], [], []],
+    },
+    {
+      kind: "verified", ...times, num_rows: 4, target_probs: [1, 0.7, 0.2, 0.05],
+      top_k_token_ids: [[1, 3], [4, 2], [5, 6], [5, 6]], top_k_probs: [[0.7, 0.05], [0.6, 0.2], [0.5, 0.5], [0.5, 0.5]],
+      entropies_nats: [1, 1, 1, 1],
+    },
+    { kind: "accepted", ...times, path, tested, next_token_id: emitted.at(-1), next_source: "recovered", next_prob: 0.6 },
+    {
+      kind: "committed", ...times, token_ids: emitted, texts: emitted.map((id) => ` w${id}`),
+      sources: ["accepted", "recovered"], nodes: [1, -1], cache_length: 9, step_s: 0.05,
+    },
+  ];
+}
+
+export function runOf(numSteps) {
+  const run = new RunModel("r");
+  run.apply({ kind: "run_started", target: { forward_ms: { 1: 20 } } });
+  run.apply({ kind: "token_texts", token_ids: [0, 1, 2, 3, 4], texts: ["w0", " w1", " w2", " w3", " w4"] });
+  for (let number = 1; number <= numSteps; number += 1) stepEvents(number).forEach((event) => run.apply(event));
+  return run;
+}
+
+test("what became of a node is read from path and tested nodes alone", () => {
+  const [drafted, , accepted] = stepEvents(1);
+  assert.deepEqual(nodeStates({ drafted, accepted }), ["root", "accepted", "rejected", "untested"]);
+});
+
+test("counts and text add up over steps", () => {
+  const run = runOf(3);
+  assert.deepEqual(run.counts, { accepted: 3, recovered: 3, bonus: 0, plain: 0, rejected: 3, untested: 3 });
+  assert.equal(run.text, " w1 w4".repeat(3));
+  assert.equal(run.plainMs, 20);
+});
+
+test("a token of the target has no draft probability and stands behind the path", () => {
+  const run = runOf(1);
+  const facts = describeToken(run, run.tokens[1]);
+  assert.equal(facts.draftProb, null);
+  assert.equal(facts.depth, 2);
+  assert.equal(facts.targetProb, 0.6);
+  assert.deepEqual(facts.alternatives.map(({ id, isChosen }) => [id, isChosen]), [[4, true], [2, false]]);
+});
+
+test("a refused node tells both probabilities and the target's choices before it", () => {
+  const run = runOf(1);
+  const facts = describeNode(run, run.steps[0], 2);
+  assert.equal(facts.source, "rejected");
+  assert.equal(facts.draftProb, 0.8);
+  assert.equal(facts.targetProb, 0.2);
+  assert.deepEqual(facts.alternatives.map(({ id }) => id), [4, 2]);
+});
+
+test("only accepted nodes have a token", () => {
+  const run = runOf(1);
+  assert.equal(tokenOfNode(run, run.steps[0], 1).index, 0);
+  assert.equal(tokenOfNode(run, run.steps[0], 2), null);
+});
+
+test("an id without a text is told by its number", () => {
+  assert.equal(runOf(1).textOf(77), "#77");
+});

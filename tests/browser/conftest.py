@@ -1,0 +1,103 @@
+"""A real Chromium, and pages that watch for everything that goes wrong on them."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.app.scripted_engine import ScriptedEngine
+from tests.browser.served import LAUNCH_FLAGS, Served, serve
+
+WIDE = {"width": 1600, "height": 1000}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        executable = find_chromium()
+        if executable is None and not Path(driver.chromium.executable_path).exists():
+            pytest.skip("no Chromium is installed; set SPECDECODES_CHROMIUM or run make test")
+        chromium = driver.chromium.launch(executable_path=executable, args=LAUNCH_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def find_chromium() -> str | None:
+    """The browser named by the environment or on the path; None leaves it to Playwright."""
+    named = os.environ.get("SPECDECODES_CHROMIUM")
+    return named or shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Opened:
+    """A page with what went wrong on it; `close` asserts that nothing did."""
+
+    def __init__(self, page: Page, address: str):
+        self.page = page
+        self.trouble: list[str] = []
+        page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        page.on("dialog", lambda dialog: (self.trouble.append("dialog"), dialog.dismiss()))
+        page.on("console", lambda line: self._hear(line.type, line.text))
+        page.on("request", lambda request: self._check(request.url, address))
+        page.goto(address)
+        page.wait_for_selector(".welcome")
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.trouble.append(text)
+
+    def _check(self, url: str, address: str) -> None:
+        if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:")):
+            self.trouble.append(f"request to {url}")
+
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens an address in a context of its own; errors and outside requests fail the test."""
+    contexts: list[BrowserContext] = []
+    pages: list[Opened] = []
+
+    def open_one(
+        served: Served,
+        *,
+        viewport: dict[str, int] = WIDE,
+        color_scheme: str = "light",
+    ) -> Page:
+        context = browser.new_context(
+            viewport=viewport, color_scheme=color_scheme, accept_downloads=True
+        )
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        pages.append(Opened(context.new_page(), served.address))
+        return pages[-1].page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert [trouble for opened in pages for trouble in opened.trouble] == []
+
+
+@pytest.fixture(scope="session")
+def scripted() -> Iterator[Served]:
+    """The page on an engine that writes at once."""
+    with serve(ScriptedEngine(unavailable={"layer-skip": "layer-skip needs other layers."})) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def slow() -> Iterator[Served]:
+    """The page on an engine that takes a while for each step."""
+    with serve(ScriptedEngine(step_s=0.03)) as it:
+        yield it

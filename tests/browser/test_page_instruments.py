@@ -1,0 +1,134 @@
+"""Figures, bars, exports and settings beside the chat."""
+
+import csv
+import re
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from core.trace import load_trace
+from tests.browser.conftest import OpenPage
+from tests.browser.served import Served
+from tests.browser.test_page_chat import ask, ended, limit
+from visualize.columns import COLUMNS
+
+
+def figure(page: Page, name: str) -> str:
+    return page.locator(f"[data-figure={name}]").inner_text()
+
+
+def test_figures_follow_the_run_and_name_their_denominator(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    limit(page, 60)
+    ask(page, "Explain")
+    ended(page)
+    stats = scripted.last_stats()
+    assert figure(page, "tau") == f"{stats.acceptance_length:.2f}"
+    assert figure(page, "tokens-per-s") == f"{stats.tokens_per_s:.1f}"
+    notes = page.locator(".figure-note").all_inner_texts()
+    assert f"of {stats.num_tested} tested" in notes
+    assert f"{stats.num_steps} steps" in notes
+
+
+def told_at(page: Page, share: float) -> str:
+    """What the time view says under the pointer, at a share of its width."""
+    box = page.locator("canvas.bars").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + share * box["width"], box["y"] + 60)
+    return page.locator(".told").inner_text()
+
+
+def test_the_zoom_of_the_bars_stays_while_they_grow(slow: Served, open_page: OpenPage) -> None:
+    page = open_page(slow)
+    ask(page, "Go on")
+    tokens = page.locator(".strip .token")
+    expect(tokens.nth(20)).to_be_visible()
+    told_at(page, 0.2)
+    page.mouse.wheel(0, -600)
+    expect(page.get_by_role("button", name="whole run")).to_be_visible()
+    before = told_at(page, 0.5)
+    assert before.startswith("step ")
+    count = tokens.count()
+    expect(tokens.nth(count + 40)).to_be_attached()
+    assert told_at(page, 0.5) == before
+    page.click("#stop")
+    page.get_by_role("button", name="whole run").click()
+    assert told_at(page, 0.5) != before
+
+
+def test_bars_stack_the_phases_of_each_step(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    limit(page, 20)
+    ask(page, "Explain")
+    ended(page)
+    expect(page.locator(".told")).to_contain_text("10 ms to read the prompt")
+    page.locator(".strip .token").first.click()
+    told = page.locator(".told")
+    expect(told).to_contain_text("step 1: draft 0.5, verify 14.5, accept + commit 3.0, other 2.0")
+    expect(told).to_contain_text("plain decoding")
+
+
+def test_exports_are_there_when_the_run_has_ended(
+    scripted: Served, open_page: OpenPage, tmp_path: Path
+) -> None:
+    page = open_page(scripted)
+    assert page.locator("a.download[href]").count() == 0
+    limit(page, 30)
+    ask(page, "Explain")
+    ended(page)
+    for table in ("steps", "tokens"):
+        with (saved(page, f"{table}.csv", tmp_path)).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert list(rows[0]) == list(COLUMNS[table])
+        assert len(rows) == (30 if table == "tokens" else scripted.last_stats().num_steps)
+    trace = load_trace(saved(page, "trace.jsonl", tmp_path))
+    assert len(trace.token_ids) == 30
+    assert trace.text.split() == page.locator(".strip").inner_text().replace("↵", " ").split()
+
+
+def saved(page: Page, name: str, folder: Path) -> Path:
+    with page.expect_download() as download:
+        page.click(f"a[data-file='{name}']")
+    assert download.value.suggested_filename == f"ngram-{name}"
+    path = folder / name
+    download.value.save_as(path)
+    return path
+
+
+def test_every_setting_has_one_line_of_help(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    controls = page.locator("#settings [id^=setting-]:visible")
+    assert controls.count() >= 12
+    for control in controls.all():
+        assert re.search(r"\w{3}", control.locator(".info-text").inner_text())
+
+
+def choose_mode(page: Page, mode: str) -> None:
+    page.click("#setting-mode input")
+    page.get_by_role("option", name=mode, exact=True).click()
+
+
+def test_a_mode_brings_its_own_settings(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    expect(page.locator("#setting-ngram-min-match")).to_be_visible()
+    choose_mode(page, "naive")
+    expect(page.locator("#setting-ngram-min-match")).to_be_hidden()
+    limit(page, 12)
+    ask(page, "Explain")
+    ended(page)
+    assert page.locator(".strip .token.plain").count() == 12
+    choose_mode(page, "share-sd")
+    expect(page.locator("#setting-share-sd-bits")).to_be_visible()
+    ask(page, "Explain")
+    ended(page, 1)
+    expect(page.locator(".mode-badge").last).to_have_text("share-sd")
+
+
+def test_a_mode_that_cannot_run_says_why(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    choose_mode(page, "layer-skip")
+    expect(page.locator("#mode-reason")).to_contain_text("layer-skip needs other layers.")
+    choose_mode(page, "ngram")
+    expect(page.locator("#mode-reason")).to_be_hidden()

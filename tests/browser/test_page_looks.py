@@ -1,0 +1,57 @@
+"""Light and dark, wide and narrow."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.served import Served
+from tests.browser.test_page_chat import ask, ended, limit
+
+NARROW = {"width": 390, "height": 844}
+BRIGHTNESS = """selector => {
+  const canvas = document.createElement("canvas").getContext("2d");
+  canvas.fillStyle = getComputedStyle(document.querySelector(selector)).backgroundColor;
+  canvas.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = canvas.getImageData(0, 0, 1, 1).data;
+  return (red + green + blue) / 3;
+}"""
+
+
+@pytest.mark.parametrize("viewport", [NARROW, {"width": 820, "height": 900}])
+def test_narrow_pages_never_scroll_sideways_and_keep_all_in_reach(
+    scripted: Served, open_page: OpenPage, viewport: dict[str, int]
+) -> None:
+    page = open_page(scripted, viewport=viewport)
+    page.get_by_role("button", name="Settings").click()
+    limit(page, 30)
+    page.keyboard.press("Escape")
+    expect(page.locator("#settings")).to_be_hidden()
+    ask(page, "Explain")
+    ended(page)
+    page.locator("label.switch").click()
+    page.locator(".strip .token").nth(3).click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    for part in ("#figures", "#step-bars", "#tree-view", "#exports"):
+        page.locator(part).scroll_into_view_if_needed()
+        expect(page.locator(part)).to_be_in_viewport()
+
+
+def test_the_colour_scheme_of_the_system_is_followed_and_can_be_changed(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    light = open_page(scripted)
+    dark = open_page(scripted, color_scheme="dark")
+    assert light.evaluate(BRIGHTNESS, "#chat-column") > 240
+    assert dark.evaluate(BRIGHTNESS, "#chat-column") < 40
+    dark.get_by_role("button", name="Light or dark").click()
+    assert dark.evaluate(BRIGHTNESS, "#chat-column") > 240
+    dark.reload()
+    expect(dark.locator(".welcome")).to_be_visible()
+    assert dark.evaluate(BRIGHTNESS, "#chat-column") > 240
+
+
+def test_settings_can_be_put_away(scripted: Served, open_page: OpenPage) -> None:
+    page: Page = open_page(scripted)
+    expect(page.locator("#settings")).to_be_visible()
+    page.get_by_role("button", name="Settings").click()
+    expect(page.locator("#settings")).to_be_hidden()
