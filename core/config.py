@@ -7,6 +7,7 @@ import dataclasses
 import math
 import types
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from core.errors import InvalidSettingError
@@ -14,8 +15,10 @@ from core.errors import InvalidSettingError
 DEFAULT_TARGET = "smollm2-135m"
 MAX_TREE_NODES = 256
 DTYPES = ("float32", "bfloat16", "float16")
+WEIGHTS = ("full", "q4", "q8")
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
+WeightsName = Literal["full", "q4", "q8"]
 AcceptRule = Literal["match", "rejection", "typical"]
 LOSSY_RULES = frozenset({"typical"})
 
@@ -34,7 +37,7 @@ class Settings:
     """Mixin of all settings classes: type and range checks, and the way to and from JSON."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _hints_of(type(self))
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, item.name)
             _check_type(item.name, value, hints[item.name])
@@ -43,6 +46,11 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `from_dict` inverts it."""
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+@cache
+def _hints_of(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:
@@ -219,6 +227,12 @@ class RunConfig(Settings):
         None, "number format of the weights; unset picks the fastest exact one for the device"
     )
     device: Literal["cpu", "cuda"] = setting("cpu", "where the model runs")
+    weights: WeightsName = setting(
+        "full", "full, or the target in 4 or 8 bits: a GGUF file's own numbers, else hqq's"
+    )
+    compile: bool = setting(
+        False, "compute with kernels compiled for this processor, where a C++ compiler is there"
+    )
     max_new_tokens: int = setting(256, "stop after this many new tokens", low=1, high=10**6)
     accept: AcceptRule = setting(
         "match", "rule by which draft tokens are kept; typical changes the output distribution"
