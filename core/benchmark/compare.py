@@ -26,7 +26,7 @@ from core.command_line import OneSentenceParser, add_run_options, check_writable
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.models.loading import LoadedModel, load_model
+from core.models.loading import LoadedModel, load_model, load_target
 from core.models.progress_bar import ProgressBar
 from core.runtime.environment import describe_device, package_versions
 
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _models(
     config: RunConfig, bar: ProgressBar, *, want_draft: bool
 ) -> tuple[LoadedModel, LoadedModel | None]:
-    target = load_model(config.target, dtype=config.dtype, device=config.device, progress=bar.show)
+    target = load_target(config, bar.show)
     if not want_draft or config.draft is None:
         return target, None
     dtype = str(target.dtype).removeprefix("torch.")

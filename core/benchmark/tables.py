@@ -25,7 +25,17 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
     """Speed, time a step, and the ratio in each category; those that say something."""
     whole = [row for row in rows if row.category == ALL]
     tables = [_speed_table(whole), _phase_table(whole), _category_table(rows)]
-    return [table for table in tables if table.rows]
+    return [_without_empty_columns(table) for table in tables if table.rows]
+
+
+def _without_empty_columns(table: Table) -> Table:
+    told = [
+        place
+        for place in range(len(table.columns))
+        if any(cells[place] != _NONE for cells in table.rows)
+    ]
+    rows = [tuple(cells[place] for place in told) for cells in table.rows]
+    return Table(table.title, tuple(table.columns[place] for place in told), rows)
 
 
 def _speed_table(rows: Sequence[Row]) -> Table:

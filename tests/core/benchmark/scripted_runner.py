@@ -1,9 +1,13 @@
-"""Runners that answer by script, and traces of plain decoding to hold them against."""
+"""Runners that answer by script, plain traces to hold them against, and an interrupt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
 
 from core.benchmark.measurement import Answer, Emission
-from core.engine import Prompt
+from core.engine import Engine, Prompt
+from core.events import Event
 from core.trace import Trace
 from tests.scripted import ScriptedBackend, following, run_loop
 
@@ -52,3 +56,21 @@ def text_prompt(messages: list[dict[str, str]]) -> Prompt:
     """A prompt whose text shows the whole chat."""
     text = "".join(f"{message['role']}: {message['content']}\n" for message in messages)
     return Prompt(text, [1])
+
+
+@contextmanager
+def interrupt_after(num_answers: int) -> Iterator[None]:
+    """Raises an interrupt in the middle of the engine's answer that comes after so many."""
+    run, num_runs = Engine.run, 0
+
+    def interrupted(*args: object, **kwargs: object) -> Iterator[Event]:
+        nonlocal num_runs
+        num_runs += 1
+        for place, event in enumerate(run(*args, **kwargs)):  # type: ignore[arg-type]
+            if num_runs > num_answers and place == 9:
+                raise KeyboardInterrupt
+            yield event
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "run", interrupted)
+        yield
