@@ -1,13 +1,10 @@
 """Measures modes against plain decoding: `python -m core.benchmark.compare --modes ngram`."""
 
 import argparse
-import datetime
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from core.benchmark.comparison import PLAIN, compare, warm_up
 from core.benchmark.measurement import Measurement
@@ -18,6 +15,7 @@ from core.benchmark.options import (
     questions_from_options,
 )
 from core.benchmark.questions import Question
+from core.benchmark.report import caption, make_report
 from core.benchmark.runners import EngineRunner, Runner
 from core.benchmark.summary import summarize
 from core.benchmark.tables import markdown, print_tables, tables_of
@@ -28,7 +26,6 @@ from core.engine import Engine
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.loading import LoadedModel, load_model, load_target
 from core.models.progress_bar import ProgressBar
-from core.runtime.environment import describe_device, package_versions
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,9 +49,17 @@ def main(arguments: list[str] | None = None) -> int:
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
-    _report(measurements, as_markdown=options.markdown)
+    report = make_report(
+        sys.argv[1:] if arguments is None else arguments, target, configs, questions, measurements
+    )
+    tables = tables_of(summarize(measurements))
+    if options.markdown:
+        print(markdown(tables))
+    else:
+        print_tables(tables)
+    print(f"\n{caption(report)}")
+    _print_failures(measurements)
     if options.json:
-        report = _json_report(target, configs, questions, measurements, arguments)
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 1 if any(item.error for item in measurements) else 0
 
@@ -120,39 +125,11 @@ def _measure(
     return measurements
 
 
-def _report(measurements: Sequence[Measurement], *, as_markdown: bool) -> None:
-    tables = tables_of(summarize(measurements))
-    if as_markdown:
-        print(markdown(tables))
-    else:
-        print_tables(tables)
+def _print_failures(measurements: Sequence[Measurement]) -> None:
     for item in measurements:
         if item.error is not None:
             place = f"question {item.question_id}, turn {item.turn}, repeat {item.repeat}"
             print(f"{item.runner} failed at {place}: {item.error}", file=sys.stderr)
-
-
-def _json_report(
-    target: LoadedModel,
-    configs: Sequence[RunConfig],
-    questions: Sequence[Question],
-    measurements: Sequence[Measurement],
-    arguments: list[str] | None,
-) -> dict[str, Any]:
-    given = sys.argv[1:] if arguments is None else arguments
-    return {
-        "kind": "specdecodes-comparison",
-        "version": 1,
-        "command": shlex.join(["python", "-m", "core.benchmark.compare", *given]),
-        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": describe_device(target.device),
-        "versions": package_versions(),
-        "target": target.identity.to_dict(),
-        "configs": {config.mode: config.to_dict() for config in configs},
-        "question_ids": [question.question_id for question in questions],
-        "summary": [row.to_dict() for row in summarize(measurements)],
-        "answers": [item.to_dict() for item in measurements],
-    }
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from core.command_line import OneSentenceParser, add_run_options, config_from_op
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.models.loading import load_model
+from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
 from core.trace import save_trace
 
@@ -35,9 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         model_id = _model_id(config)
         save = _trace_saver(options.log_dir, model_id)
         with ProgressBar(config.target) as bar:
-            target = load_model(
-                config.target, dtype=config.dtype, device=config.device, progress=bar.show
-            )
+            target = load_target(config, bar.show)
             dtype = str(target.dtype).removeprefix("torch.")
             file = AnswerFile(
                 options.out_dir / f"{model_id}.jsonl",

@@ -38,7 +38,10 @@ def test_markdown_is_printed_on_demand(
     common: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare.main(["--modes", "ngram", "--limit", "1", "--markdown", *common]) == 0
-    assert capsys.readouterr().out.startswith("**All questions**\n\n|  | tokens/s |")
+    printed = capsys.readouterr().out
+    assert printed.startswith("**All questions**\n\n|  | tokens/s |")
+    caption = printed.splitlines()[-1]
+    assert "target in float32, 1 questions" in caption and "--modes ngram" in caption
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""A comparison as one object for JSON, and the line under its tables."""
+
+import datetime
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from core.benchmark.measurement import Measurement
+from core.benchmark.questions import Question
+from core.benchmark.summary import summarize
+from core.config import RunConfig
+from core.models.loading import LoadedModel
+from core.runtime.environment import describe_device, package_versions
+
+VERSION = 1
+
+
+def make_report(
+    arguments: Sequence[str],
+    target: LoadedModel,
+    configs: Sequence[RunConfig],
+    questions: Sequence[Question],
+    measurements: Sequence[Measurement],
+) -> dict[str, Any]:
+    """JSON-ready: how and where it was measured, the summary, and the numbers of every answer."""
+    return {
+        "kind": "specdecodes-comparison",
+        "version": VERSION,
+        "command": shlex.join(["python", "-m", "core.benchmark.compare", *arguments]),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": describe_device(target.device),
+        "versions": package_versions(),
+        "target": target.identity.to_dict(),
+        "configs": {config.mode: config.to_dict() for config in configs},
+        "question_ids": [question.question_id for question in questions],
+        "summary": [row.to_dict() for row in summarize(measurements)],
+        "answers": [item.to_dict() for item in measurements],
+    }
+
+
+def caption(report: dict[str, Any]) -> str:
+    """What figures need beside them: model, number format, machine, versions, date, command."""
+    target, versions = report["target"], report["versions"]
+    day = report["finished_at"].partition("T")[0]
+    return (
+        f"{target['name']} in {target['dtype']}, {len(report['question_ids'])} questions, "
+        f"{report['device']}, torch {versions['torch']}, "
+        f"transformers {versions['transformers']}, {day}: `{report['command']}`"
+    )
