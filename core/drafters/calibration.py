@@ -8,9 +8,10 @@ _PRIOR_WEIGHT = 4.0
 # What is expected of a child where the drafter's probability says little: a token drawn with the
 # target's noise or judged by rejection is accepted about as often as the two laws overlap.
 _PRIOR_RATES = (0.7, 0.08, 0.03)
-# Evidence fades by this factor for each step without a draft, so that a drafter that stopped
-# paying is tried again when the text may have changed.
-_FADING = 0.95
+# Evidence fades by these factors, a step with a draft and a step without: what was seen some fifty
+# drafts ago counts little, and a drafter that stopped paying is tried again some twenty steps later.
+_FADING_DRAFTED = 0.98
+_FADING_IDLE = 0.995
 
 
 class Calibration:
@@ -45,8 +46,9 @@ class Calibration:
         """
         tree = outcome.tree
         if not tree.num_drafted:
-            self._fade()
+            self._fade(_FADING_IDLE)
             return
+        self._fade(_FADING_DRAFTED)
         kept = set(outcome.path)
         for parent in (0, *outcome.path):
             for rank, node in enumerate(tree.children[parent]):
@@ -57,12 +59,12 @@ class Calibration:
                     self._best_judged += 1.0
                     self._best_accepted += node in kept
 
-    def _fade(self) -> None:
+    def _fade(self, factor: float) -> None:
         for table in (self._accepted, self._judged):
             for row in table:
-                row[:] = [value * _FADING for value in row]
-        self._best_accepted *= _FADING
-        self._best_judged *= _FADING
+                row[:] = [value * factor for value in row]
+        self._best_accepted *= factor
+        self._best_judged *= factor
 
 
 def _bin(prob: float) -> int:

@@ -1,0 +1,167 @@
+"""Model drafters: caches that follow the accepted path, switching, searched layers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.config import ClassicSettings, NgramSettings
+from core.drafters.base import DraftLimits, Outcome
+from core.drafters.classic import ClassicDrafter
+from core.drafters.hybrid import HybridDrafter
+from core.drafters.layer_skip import parse_layers
+from core.drafters.ngram import NgramDrafter
+from core.drafters.proposals import BestProposer
+from core.engine import Engine
+from core.events import Drafted
+from core.models.forward import make_verifier
+from core.models.tokenizer_match import tokenizer_difference
+from core.runtime.layer_search import LayerSearch
+from core.tree import DraftTree
+from tests.core.conftest import run
+from tests.tiny_folder import byte_tokenizer
+from tests.tiny_models import tiny_model
+
+EngineOf = Callable[..., Engine]
+PROMPT = [5, 17, 99, 3, 42, 42, 7]
+
+
+@pytest.mark.parametrize("branching", [1, 3])
+def test_the_draft_models_cache_is_that_of_the_accepted_text(branching: int) -> None:
+    settings = ClassicSettings(depth=4, branching=branching, fixed_size=True)
+    verifier = make_verifier(tiny_model("llama", seed=1), 512)
+    drafter = ClassicDrafter({}, verifier, 192, settings, BestProposer(), None)
+    drafter.begin(PROMPT, 100)
+    text = PROMPT.copy()
+    for num_accepted in (0, 2, 4, 1, 4):
+        tree = drafter.draft(text[-1], DraftLimits(256, 64), None)
+        deepest = max(range(len(tree)), key=lambda node: tree.depths[node])
+        path = tree.path_to(deepest)[:num_accepted]
+        emitted = [tree.token_ids[node] for node in path] + [(num_accepted * 31 + 8) % 192]
+        drafter.commit(Outcome(tree, path, path, emitted))
+        text += emitted
+        length = verifier.cache.length
+        assert len(text) - 3 <= length < len(text), "at most the last tokens are not computed yet"
+        fresh = make_verifier(tiny_model("llama", seed=1), 512)
+        fresh.begin(text[: length + 1], 100, bool)
+        torch.testing.assert_close(
+            verifier.cache.storage[..., :length, :], fresh.cache.storage[..., :length, :],
+            rtol=1e-4, atol=1e-4,
+        )  # fmt: skip
+
+
+def test_what_another_drafter_drafted_is_caught_up() -> None:
+    settings = ClassicSettings(depth=3, fixed_size=True)
+    drafters = []
+    for _ in range(2):
+        verifier = make_verifier(tiny_model("llama", seed=1), 512)
+        drafters.append(ClassicDrafter({}, verifier, 192, settings, BestProposer(), None))
+    drafters[0].begin(PROMPT, 100)
+    drafters[0].follow([8, 9, 10])
+    drafters[1].begin([*PROMPT, 8, 9, 10], 100)
+    trees = [drafter.draft(10, DraftLimits(256, 64), None) for drafter in drafters]
+    assert trees[0].token_ids == trees[1].token_ids
+
+
+class FixedModel:
+    """Always drafts the same chain; remembers what it was told."""
+
+    name = "fixed"
+    identity = None
+    drafting_s = 0.5
+
+    def __init__(self) -> None:
+        self.followed: list[int] = []
+
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
+        pass
+
+    def draft(self, root_token_id: int, limits: DraftLimits, cost: Any) -> DraftTree:
+        tree = DraftTree(root_token_id)
+        tree.add(0, 100, 0.5)
+        return tree
+
+    def commit(self, outcome: Outcome) -> None:
+        pass
+
+    def follow(self, token_ids: list[int]) -> None:
+        self.followed += token_ids
+
+    def finish(self) -> None:
+        pass
+
+
+def test_hybrid_takes_the_lookup_where_it_pays_and_the_model_elsewhere() -> None:
+    model = FixedModel()
+    hybrid = HybridDrafter(NgramDrafter(NgramSettings(min_match=2)), model)
+    hybrid.begin([1, 2, 3, 4, 5, 1, 2, 3], 100)
+
+    def cost(rows: int) -> float:
+        return 1.0
+
+    tree = hybrid.draft(3, DraftLimits(256, 64), cost)
+    assert hybrid.name == "hybrid: ngram"
+    assert tree.token_ids[1] == 4
+    hybrid.commit(Outcome(tree, [1], [1], [4, 90]))
+    assert model.followed == [4, 90]
+    tree = hybrid.draft(90, DraftLimits(256, 64), cost)
+    assert hybrid.name == "hybrid: fixed"
+    assert tree.token_ids == [90, 100]
+    hybrid.commit(Outcome(tree, [], [1], [7]))
+    assert model.followed == [4, 90], "its own step it hears of by commit"
+
+
+def test_hybrid_names_who_drafted_each_step(engine_of: EngineOf, tiny_home: Path) -> None:
+    drafter = {"bits": 4, "group_size": 32, "fixed_size": True, "min_match": 2}
+    trace = run(engine_of(), "abcabcabcabc" * 3, mode="hybrid", drafter=drafter)
+    names = {event.drafter for event in trace.of_kind(Drafted)}
+    assert names <= {"hybrid: ngram", "hybrid: share-sd"}
+    assert "hybrid: share-sd" in names
+    classic = run(
+        engine_of(), mode="hybrid", draft=str(tiny_home / "draft"),
+        drafter={"fixed_size": True, "min_match": 9},
+    )  # fmt: skip
+    assert "hybrid: sd-classic" in {event.drafter for event in classic.of_kind(Drafted)}
+
+
+def test_layers_are_numbers_and_ranges() -> None:
+    assert parse_layers(("0-2", "5", "1"), 6) == (0, 1, 2, 5)
+    assert parse_layers((), 6) == ()
+
+
+def test_the_search_finds_a_set_of_the_asked_size_and_judges_all_layers_as_the_target() -> None:
+    verifier = make_verifier(tiny_model("llama"), 512)
+    told: list[str] = []
+    search = LayerSearch(verifier, [PROMPT], lambda stage, done, total: told.append(stage))
+    assert search.judge(range(3)).overlap == pytest.approx(1.0, abs=1e-4)
+    best = search.best_set(2)
+    assert len(best.layers) == 2
+    singles = [search.judge(pair).overlap for pair in ((0, 1), (0, 2), (1, 2))]
+    assert best.overlap == pytest.approx(max(singles), abs=1e-6), "of three sets it sees all"
+    assert search.best_set(2) == best
+    assert "choosing layers" in told
+
+
+def test_searched_layers_are_kept_on_disk(
+    engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"mode": "layer-skip", "drafter": {"num_layers": 2, "fixed_size": True}}
+    engine = engine_of()
+    first = run(engine, **settings)
+    monkeypatch.setattr("core.drafters.layer_skip.LayerSearch", None)
+    assert run(engine, **settings).token_ids == first.token_ids
+
+
+def test_tokenizers_are_compared_by_vocabulary_and_by_what_they_do() -> None:
+    target = byte_tokenizer()
+    assert tokenizer_difference(target, byte_tokenizer()) is None
+    assert "has the id 3, not 0" in str(tokenizer_difference(target, byte_tokenizer(first_id=3)))
+    other_end = tokenizer_difference(target, byte_tokenizer(end="<stop>"))
+    assert other_end == "it has no token '<end>' (id 180)"
+    lower = byte_tokenizer()
+    from tokenizers import normalizers
+
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert "splits 'Hello, world!" in str(tokenizer_difference(target, lower))
