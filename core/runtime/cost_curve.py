@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,6 +24,9 @@ _BUDGET_S = 2.0
 # Sizes are tried until one takes a share of the budget; the curve's slope goes on beyond.
 _LONGEST_FORWARD_S = 0.15
 _MIN_SIZES = 2
+_MIN_ROUNDS = 3
+# On a busy machine the median is far above the fastest forward; such a curve is not kept.
+_STEADY_RATIO = 1.5
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,19 @@ def context_bucket(length: int, context_limit: int) -> int:
     return max(1, min(CONTEXT_BUCKETS[index], context_limit - ROWS[-1]))
 
 
+class Measurement(NamedTuple):
+    """A curve, and whether the machine was quiet enough to trust it another time."""
+
+    curve: CostCurve
+    is_steady: bool
+
+
 def measure(
     backend: Verifier,
     context_length: int,
     clock: Callable[[], float] = time.perf_counter,
-) -> CostCurve:
-    """Times forwards of every size in turn for about two seconds; takes each one's median.
+) -> Measurement:
+    """Times forwards of every size in turn for about two seconds; takes each one's fastest.
 
     The backend's cache is overwritten: give it one of its own.
     """
@@ -82,10 +92,13 @@ def measure(
         times[rows] = [seconds_of(rows)]
         if len(times) >= _MIN_SIZES and times[rows][0] > _LONGEST_FORWARD_S:
             break
-    while clock() - started < _BUDGET_S:
+    num_rounds = 1
+    while num_rounds < _MIN_ROUNDS or clock() - started < _BUDGET_S:
         for rows, found in times.items():
             found.append(seconds_of(rows))
-    return CostCurve(tuple(times), tuple(median(found) for found in times.values()))
+        num_rounds += 1
+    is_steady = all(median(found) < _STEADY_RATIO * min(found) for found in times.values())
+    return Measurement(CostCurve(tuple(times), tuple(map(min, times.values()))), is_steady)
 
 
 def load_or_measure(
@@ -93,14 +106,16 @@ def load_or_measure(
 ) -> CostCurve:
     """The curve for a key (model, dtype, device, threads, ...) from disk, or measured now.
 
-    A file that cannot be read is measured anew; one that cannot be written is done without.
+    A file that cannot be read is measured anew; one that cannot be written is done without, and so
+    is one of a measurement on a busy machine.
     """
     whole_key = f"{key} at {length}"
     curve = _curve_from(load_json(folder, whole_key))
     if curve is None:
-        curve = measure(backend_of(), length)
-        points = list(zip(curve.rows, curve.seconds, strict=True))
-        save_json(folder, whole_key, {"key": whole_key, "points": points})
+        curve, is_steady = measure(backend_of(), length)
+        if is_steady:
+            points = list(zip(curve.rows, curve.seconds, strict=True))
+            save_json(folder, whole_key, {"key": whole_key, "points": points})
     return curve
 
 

@@ -78,7 +78,7 @@ def test_cheap_drafts_are_long_and_dear_ones_are_not_made() -> None:
     sure = [0.001, 0.998, 0.001]
     assert sized(sure, draft_s=0.01).num_drafted == 8
     assert sized(sure, draft_s=3.0).num_drafted == 0
-    assert sized(sure, draft_s=0.01, verify_s=1.0).num_drafted == 0
+    assert sized(sure, draft_s=0.01, verify_s=20.0).num_drafted == 0
 
 
 def test_a_drafter_that_is_always_refused_stops_and_is_tried_again() -> None:
