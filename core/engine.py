@@ -19,6 +19,7 @@ from core.errors import InvalidSettingError
 from core.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
 from core.invariant import InvariantVerifier, invariant_sibling
 from core.lean.forward import LeanForward
+from core.lean.native.forward import NativeForward
 from core.lean.weights import unsupported_reason
 from core.models.detokenizer import StreamDecoder, TokenTable
 from core.models.fingerprint import model_key
@@ -68,7 +69,9 @@ class Engine:
         self.target = target
         self._clock = clock
         self._progress = progress
-        self._backend = make_verifier(target.module, target.context_limit)
+        self._backend = make_verifier(
+            target.module, target.context_limit, stack=target.stack, kernels=target.kernels
+        )
         self._invariant: InvariantVerifier | None = None
         forward = self._backend.forward
         self._originals = (
@@ -186,7 +189,11 @@ class Engine:
     def _load_draft(self, name: str) -> LoadedModel:
         dtype = str(self.target.dtype).removeprefix("torch.")
         return load_model(
-            name, dtype=dtype, device=self.target.device.type, progress=self._progress
+            name,
+            dtype=dtype,
+            device=self.target.device.type,
+            compile=self.target.kernels is not None,
+            progress=self._progress,
         )
 
     def _actual(self, config: RunConfig) -> dict[str, Any]:
@@ -197,7 +204,13 @@ class Engine:
                 f"the target is loaded in {dtype} and the run asks for {config.dtype}; "
                 "load it anew or leave dtype unset."
             )
-        return {"dtype": dtype, "device": self.target.device.type}
+        if config.weights != self.target.weights:
+            raise InvalidSettingError(
+                f"the target is loaded with weights {self.target.weights} and the run asks for "
+                f"{config.weights}; load it anew."
+            )
+        is_compiled = isinstance(self._backend.forward, NativeForward)
+        return {"dtype": dtype, "device": self.target.device.type, "compile": is_compiled}
 
     def _events(
         self, prompt: Prompt, config: RunConfig, parts: _RunParts, should_stop: Callable[[], bool]
@@ -245,7 +258,10 @@ class Engine:
         )
 
     def _started(self, prompt: Prompt, config: RunConfig, parts: _RunParts) -> RunStarted:
-        target = {**self.target.identity.to_dict(), "forward": parts.verifier.forward.name}
+        forward = parts.verifier.forward
+        target = {**self.target.identity.to_dict(), "forward": forward.name}
+        if isinstance(forward, LeanForward):
+            target["kernels"] = forward.kernel_names
         if parts.cost is not None:
             target["forward_ms"] = parts.cost.to_ms()
         if self._originals is not None and self._originals.is_offloaded:

@@ -17,6 +17,10 @@ class DrafterUnavailableError(SpecDecodesError):
     """A drafter that cannot run with this target or on this machine."""
 
 
+class KernelsUnavailableError(SpecDecodesError):
+    """Compiled kernels that cannot be had on this machine."""
+
+
 class TraceFormatError(SpecDecodesError):
     """A trace file that cannot be read; `line_number` counts from 1."""
 

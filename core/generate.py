@@ -14,7 +14,7 @@ from core.command_line import (
 from core.engine import Engine, Prompt
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.events import Committed, RunFailed, RunFinished, RunStarted
-from core.models.loading import load_model
+from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
 from core.trace import Trace, save_trace
 from visualize.exports import export_csv
@@ -45,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.prompt.strip():
             raise InvalidSettingError("the prompt is empty; give --prompt some text.")
         with ProgressBar(config.target) as bar:
-            target = load_model(
-                config.target, dtype=config.dtype, device=config.device, progress=bar.show
-            )
+            target = load_target(config, bar.show)
+        if target.note:
+            print(target.note, file=sys.stderr)
         engine = Engine(target)
         trace = _run(engine, _prompt(engine, options), config, echo=not options.json)
     except SpecDecodesError as error:

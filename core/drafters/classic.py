@@ -144,7 +144,9 @@ def _load(workshop: Workshop, name: str) -> _DraftModel:
     else:
         model = workshop.load_draft(name)
         check_same_tokenizer(workshop.target, model)
-        verifier = make_verifier(model.module, model.context_limit)
+        verifier = make_verifier(
+            model.module, model.context_limit, stack=model.stack, kernels=model.kernels
+        )
         if config.invariant:
             verifier = invariant_sibling(verifier)
     identity = {

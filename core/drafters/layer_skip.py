@@ -125,7 +125,7 @@ def _identity(
         "name": f"{num_kept} of {num_all} layers of {workshop.target.identity.name}",
         "method": "layer-skip",
         "layers": list(chosen.layers),
-        "kernel": ", ".join(sorted({linear.kernel for linear in forward.stack.linears()})),
+        "kernel": ", ".join(forward.kernel_names),
         # The target holds them anyway.
         "num_bytes": 0,
         "note": note,

@@ -33,7 +33,7 @@ def make_share_sd(workshop: Workshop) -> SelfDrafter:
     words = ("share-sd", str(settings.bits), str(settings.group_size), *settings.keep)
     return SelfDrafter(
         name="share-sd",
-        identity=_identity(workshop, settings, stack),
+        identity=_identity(workshop, settings, forward),
         verifier=workshop.verifier,
         forward=forward,
         settings=settings,
@@ -66,6 +66,7 @@ def _drafting_stack(
             keep=settings.keep,
             grid_of=store.grid_of,
             progress=workshop.progress,
+            kernels=workshop.target.kernels,
         )
         store.save()
         return stack
@@ -79,14 +80,16 @@ def wants_offload(config: RunConfig) -> bool:
     return isinstance(config.drafter, ShareSdSettings) and config.drafter.offload
 
 
-def _identity(workshop: Workshop, settings: ShareSdSettings, stack: LayerStack) -> dict[str, Any]:
+def _identity(
+    workshop: Workshop, settings: ShareSdSettings, forward: LeanForward
+) -> dict[str, Any]:
     name = workshop.target.identity.name
     if settings.bits != _UNQUANTIZED:
         name += f" in {settings.bits} bits, groups of {settings.group_size}"
     return {
         "name": name,
         "method": "share-sd",
-        "kernel": ", ".join(sorted({linear.kernel for linear in stack.linears()})),
-        "num_bytes": stack.num_bytes,
+        "kernel": ", ".join(forward.kernel_names),
+        "num_bytes": forward.stack.num_bytes,
         "originals": "disk" if settings.offload else "memory",
     }

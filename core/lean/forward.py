@@ -24,26 +24,26 @@ class RotaryTable:
     def __init__(self, module: Any):
         self._rotary = module.base_model.rotary_emb
         self._like = module.base_model.norm.weight.data
-        self._cos = torch.empty(0)  # [positions, 1, head_dim]
-        self._sin = torch.empty(0)
+        self.cos = torch.empty(0)  # [positions, 1, head_dim]
+        self.sin = torch.empty(0)
 
     def reserve(self, num_positions: int) -> None:
         """Makes the table reach at least so far."""
-        if self._cos.shape[0] >= num_positions:
+        if self.cos.shape[0] >= num_positions:
             return
         positions = torch.arange(num_positions, device=self._like.device)[None]
         cos, sin = self._rotary(self._like, positions)
         half = sin.shape[-1] // 2
         # Rotating a half is rolling it; the sign of the first half is kept in the sines.
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
-        self._cos, self._sin = cos[0, :, None].contiguous(), sin[0, :, None].contiguous()
+        self.cos, self.sin = cos[0, :, None].contiguous(), sin[0, :, None].contiguous()
 
     def at(
         self,
         positions: torch.Tensor,  # [rows]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and signed sines of the rows  # [rows, 1, head_dim] both."""
-        return self._cos.index_select(0, positions), self._sin.index_select(0, positions)
+        return self.cos.index_select(0, positions), self.sin.index_select(0, positions)
 
 
 class LeanForward:
@@ -70,6 +70,11 @@ class LeanForward:
         """The same weights with `attend_exactly`, for shape-invariant execution."""
         return LeanForward(self.shape, self.stack, self._rotary, exact_sums=True)
 
+    @property
+    def kernel_names(self) -> list[str]:
+        """What multiplies, for the trace."""
+        return sorted({linear.kernel for linear in self.stack.linears()})
+
     def reserve(self, num_positions: int) -> None:
         """Prepares for positions below `num_positions`."""
         self._rotary.reserve(num_positions)
@@ -89,7 +94,7 @@ class LeanForward:
         if mask is not None:
             mask = mask.repeat(self._groups, 1)[None, None] if is_grouped else mask[None, None]
         rotation = self._rotary.at(positions)
-        x = F.embedding(token_ids, self.stack.embedding)  # [rows, hidden]
+        x = self.stack.embedding.rows(token_ids)  # [rows, hidden]
         for layer in self.stack.layers:
             attended = self._attend(layer, x, rotation, cache, mask, is_grouped)
             x = x + layer.o(attended)

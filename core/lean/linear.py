@@ -1,6 +1,6 @@
 """Linear layers of the lean forward: one small interface, one class a weight format."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,41 @@ class Linear(Protocol):
         ...
 
 
+class Embedding(Protocol):
+    """A table of vocabulary rows; the very object of the head where the model ties them."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the table."""
+        ...
+
+    def rows(
+        self,
+        indices: torch.Tensor,  # [rows]
+    ) -> torch.Tensor:
+        """Returns  # [rows, hidden]."""
+        ...
+
+
+class WeightGrid(NamedTuple):
+    """A weight as whole numbers: weight = values * scales + offsets, group by group."""
+
+    values: torch.Tensor  # [out_features, in_features] uint8, below 2 ** bits
+    scales: torch.Tensor  # [out_features, num_groups] float32
+    offsets: torch.Tensor  # [out_features, num_groups] float32
+    bits: int
+
+    @property
+    def group_size(self) -> int:
+        return self.values.shape[1] // self.scales.shape[1]
+
+    def dequantize(self) -> torch.Tensor:
+        """The weight that the grid stands for  # [out_features, in_features] float32."""
+        groups = self.values.view(*self.scales.shape, -1).float()
+        weight = groups * self.scales[:, :, None] + self.offsets[:, :, None]
+        return weight.view(self.values.shape)
+
+
 class DenseLinear:
     """Weights in the dtype of the rows."""
 
@@ -44,3 +79,7 @@ class DenseLinear:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight, self.bias)
+
+    def rows(self, indices: torch.Tensor) -> torch.Tensor:
+        """See `Embedding.rows`."""
+        return F.embedding(indices, self.weight)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from core.lean.linear import DenseLinear, Linear
+from core.lean.linear import DenseLinear, Embedding, Linear
 
 # Classes whose layers are: norm, attention with rotary positions, norm, gated SiLU feed-forward.
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -48,7 +48,8 @@ class LayerStack:
     """A whole network over one embedding: the target's own, or a cheaper one that drafts."""
 
     layers: tuple[LayerWeights, ...]
-    embedding: torch.Tensor  # [vocab, hidden]
+    embedding: Embedding
+    """The very object of `head` where they are tied."""
     final_norm: torch.Tensor  # [hidden]
     head: Linear
 
@@ -58,9 +59,20 @@ class LayerStack:
         return [linear for group in per_layer for linear in group] + [self.head]
 
     @property
+    def is_tied(self) -> bool:
+        """Whether the head is the embedding."""
+        table: object = self.embedding
+        return table is self.head
+
+    @property
     def num_bytes(self) -> int:
         """Memory of all linear layers; the embedding is counted where it is also the head."""
         return sum(linear.num_bytes for linear in self.linears())
+
+    @property
+    def num_embedding_bytes(self) -> int:
+        """Memory of the embedding beside the linear layers."""
+        return 0 if self.is_tied else self.embedding.num_bytes
 
 
 def unsupported_reason(module: Any) -> str | None:
@@ -98,11 +110,14 @@ def shape_of(module: Any) -> Shape:
 def stack_of(module: Any) -> LayerStack:
     """Fuses a supported module's weights. Its own projections then share the fused memory."""
     base = module.base_model
+    head = DenseLinear(module.lm_head.weight.data, _data(module.lm_head.bias))
+    table = base.embed_tokens.weight.data
+    is_tied = table.data_ptr() == head.weight.data_ptr() and head.bias is None
     return LayerStack(
         layers=tuple(_layer(layer, index) for index, layer in enumerate(base.layers)),
-        embedding=base.embed_tokens.weight.data,
+        embedding=head if is_tied else DenseLinear(table),
         final_norm=base.norm.weight.data,
-        head=DenseLinear(module.lm_head.weight.data, _data(module.lm_head.bias)),
+        head=head,
     )
 
 

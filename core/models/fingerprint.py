@@ -8,11 +8,12 @@ from core.models.loading import LoadedModel
 
 def model_key(model: LoadedModel) -> str:
     """Changes with the weights: the hash of the source file, else its files' names and times."""
+    packing = "" if model.weights == "full" else f"{model.weights}:"
     if model.identity.sha256 is not None:
-        return model.identity.sha256
+        return packing + model.identity.sha256
     files = [
         (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(model.source.folder.glob("*"))
         if path.is_file()
     ]
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return packing + hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -6,7 +6,9 @@ import torch
 
 from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward, RotaryTable
-from core.lean.weights import Shape, shape_of, stack_of, unsupported_reason
+from core.lean.native.forward import NativeForward, native_reason
+from core.lean.native.library import Kernels
+from core.lean.weights import LayerStack, Shape, shape_of, stack_of, unsupported_reason
 from core.verifier import TargetForward, Verifier
 
 
@@ -55,12 +57,24 @@ def _transformers_shape(module: Any) -> Shape:
     )
 
 
-def make_verifier(module: Any, context_limit: int) -> Verifier:
-    """The backend of a loaded module, with a cache of its own."""
+def make_verifier(
+    module: Any,
+    context_limit: int,
+    *,
+    stack: LayerStack | None = None,
+    kernels: Kernels | None = None,
+) -> Verifier:
+    """The backend of a loaded module, with a cache of its own.
+
+    `stack` stands in for the module's own layers; `kernels` compute where they can.
+    """
     forward: TargetForward
     if unsupported_reason(module) is None:
         shape = shape_of(module)
-        forward = LeanForward(shape, stack_of(module), RotaryTable(module))
+        lean = LeanForward(shape, stack or stack_of(module), RotaryTable(module))
+        forward = lean
+        if kernels is not None and native_reason(lean) is None:
+            forward = NativeForward(shape, lean.stack, RotaryTable(module), kernels)
     else:
         shape = _transformers_shape(module)
         forward = TransformersForward(module)

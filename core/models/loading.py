@@ -5,7 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.errors import InvalidSettingError, ModelUnavailableError
+from core.config import RunConfig
+from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
+from core.lean.native.library import Kernels, load_kernels
+from core.lean.weights import LayerStack
+from core.models.packed import packed_stack
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource, find_model
 from core.models.storage import Progress, no_progress
@@ -44,6 +48,13 @@ class LoadedModel(NamedTuple):
     eos_token_ids: frozenset[int]
     dtype: torch.dtype
     device: torch.device
+    weights: str = "full"
+    stack: LayerStack | None = None
+    """The layers in 4 or 8 bits, which stand in for the module's own."""
+    kernels: Kernels | None = None
+    """Compiled kernels, where they were asked for and can be had."""
+    note: str = ""
+    """Why something that was asked for is missing, in one sentence."""
 
 
 def load_model(
@@ -51,23 +62,37 @@ def load_model(
     *,
     dtype: str | None = None,
     device: str = "cpu",
+    weights: str = "full",
+    compile: bool = False,
     progress: Progress = no_progress,
 ) -> LoadedModel:
     """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
 
-    Without a dtype, bfloat16 where the device computes it, else float32. Raises
-    ModelUnavailableError where it cannot be had, and InvalidSettingError for a missing device.
+    Without a dtype, float32 for compiled kernels, else bfloat16 where the device computes it, else
+    float32. `weights` q4 and q8 keep the layers packed. Without a compiler the model is loaded all
+    the same, and `note` says so. Raises ModelUnavailableError where it cannot be had, and
+    InvalidSettingError for a missing device and for settings that do not go together.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidSettingError("device is cuda and there is no CUDA GPU; give cpu.")
+    _check_together(dtype, device, weights, compile)
+    kernels, note = _kernels(progress) if compile else (None, "")
     source = find_model(name, progress)
-    wanted = dtype or default_dtype(torch.device(device))
+    wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
     torch_dtype: torch.dtype = getattr(torch, wanted)
     _check_memory(source, torch_dtype, torch.device(device))
     progress("reading weights", 0, 0)
-    module, tokenizer = _read(source, torch_dtype, device)
+    is_packed = weights != "full"
+    # Only the settings and the rotation of the module are used beside packed layers.
+    module, tokenizer = _read(source, torch.bfloat16 if is_packed else torch_dtype, device)
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
+    stack = None
+    if is_packed:
+        stack = packed_stack(source, module, weights, torch_dtype, kernels, progress)
+        module.to(torch_dtype)
     num_bytes = sum(parameter.nbytes for parameter in module.parameters())
+    if stack is not None:
+        num_bytes += stack.num_bytes + stack.num_embedding_bytes
     return LoadedModel(
         module=module,
         tokenizer=tokenizer,
@@ -79,6 +104,48 @@ def load_model(
         eos_token_ids=_eos_token_ids(module, tokenizer),
         dtype=torch_dtype,
         device=torch.device(device),
+        weights=weights,
+        stack=stack,
+        kernels=kernels,
+        note=note,
+    )
+
+
+def _check_together(dtype: str | None, device: str, weights: str, compile: bool) -> None:
+    if device == "cuda" and weights != "full":
+        raise InvalidSettingError(
+            f"weights {weights} is for the CPU and device is cuda; leave weights out."
+        )
+    if device == "cuda" and compile:
+        raise InvalidSettingError("compile is for the CPU and device is cuda; leave compile out.")
+    if compile and dtype not in (None, "float32"):
+        raise InvalidSettingError(
+            f"the compiled kernels compute in float32 and dtype is {dtype}; leave dtype or compile "
+            "out."
+        )
+
+
+class _Kernels(NamedTuple):
+    kernels: Kernels | None
+    note: str
+
+
+def _kernels(progress: Progress) -> _Kernels:
+    try:
+        return _Kernels(load_kernels(progress), "")
+    except KernelsUnavailableError as error:
+        return _Kernels(None, str(error))
+
+
+def load_target(config: RunConfig, progress: Progress = no_progress) -> LoadedModel:
+    """The target that a run asks for; raises as `load_model` does."""
+    return load_model(
+        config.target,
+        dtype=config.dtype,
+        device=config.device,
+        weights=config.weights,
+        compile=config.compile,
+        progress=progress,
     )
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from hqq.core.quantize import Quantizer
 
+from core.lean.linear import WeightGrid
+
 
 class Grid(NamedTuple):
     """A weight as whole numbers: weight = (values - zeros) * scales, group by group."""
@@ -13,16 +15,9 @@ class Grid(NamedTuple):
     scales: torch.Tensor  # [out_features, num_groups] float32
     zeros: torch.Tensor  # [out_features, num_groups] float32
 
-    @property
-    def group_size(self) -> int:
-        return self.values.shape[1] // self.scales.shape[1]
-
-    def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
-        """The weight that the grid stands for  # [out_features, in_features]."""
-        out_features, in_features = self.values.shape
-        groups = self.values.view(out_features, -1, self.group_size).float()
-        weight = (groups - self.zeros[:, :, None]) * self.scales[:, :, None]
-        return weight.view(out_features, in_features).to(dtype)
+    def to_weight_grid(self, bits: int) -> WeightGrid:
+        """The same weight with offsets in place of zeros."""
+        return WeightGrid(self.values, self.scales, -self.zeros * self.scales, bits)
 
 
 def quantize(

@@ -1,9 +1,10 @@
-"""Linear layers over an hqq grid, for the lean forward."""
+"""Linear layers over whole numbers with scales, for the lean forward."""
 
 import torch
 
-from core.lean.linear import DenseLinear, Linear
-from core.quant.grid import Grid
+from core.lean.linear import DenseLinear, Linear, WeightGrid
+from core.lean.native.library import Kernels
+from core.lean.native.linear import can_read_grid, native_grid
 
 # torch's int4 kernel for the CPU counts its whole numbers from here.
 _INT4_ORIGIN = 8
@@ -12,37 +13,76 @@ _INT4_GROUP_SIZES = (32, 64, 128, 256)
 _INT4_ROW_TILE = 16
 
 
-class Int4Linear:
-    """torch's CPU kernel for 4-bit weights; grids of 2 and 3 bits fit into it as they are.
+class _Int4Plane:
+    """Whole numbers from 0 to 15 packed for torch's CPU kernel.
 
     It computes in bf16 whatever the rows are: its float32 variant is plain reference code, many
     times slower.
     """
 
-    kernel = "torch int4"
-
-    def __init__(self, grid: Grid, bias: torch.Tensor | None):
+    def __init__(self, grid: WeightGrid):
         self._group_size = grid.group_size
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(
             grid.values.to(torch.int32), 1
         )
         # The kernel computes (value - 8) * scale + offset.
-        offsets = (_INT4_ORIGIN - grid.zeros) * grid.scales
+        offsets = grid.offsets + _INT4_ORIGIN * grid.scales
         # The shape is [num_groups, out_features, 2]
         self._scales_and_offsets = (
             torch.stack([grid.scales, offsets], dim=-1).transpose(0, 1).contiguous().bfloat16()
         )
+
+    @property
+    def num_bytes(self) -> int:
+        return int(self._packed.nbytes) + self._scales_and_offsets.nbytes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
+            x, self._packed, self._group_size, self._scales_and_offsets
+        )
+        return product
+
+
+class Int4Linear:
+    """torch's CPU kernel for 4-bit weights; grids of 2 and 3 bits fit into it as they are."""
+
+    kernel = "torch int4"
+
+    def __init__(self, grid: WeightGrid, bias: torch.Tensor | None):
+        self._plane = _Int4Plane(grid)
+        self._bias = bias
+
+    @property
+    def num_bytes(self) -> int:
+        return self._plane.num_bytes + (self._bias.nbytes if self._bias is not None else 0)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        product = self._plane(x.bfloat16()).to(x.dtype)
+        return product if self._bias is None else product + self._bias
+
+
+class Int8Linear:
+    """8-bit weights as two planes of the int4 kernel, for torch's int8 kernel has no groups.
+
+    value = 16 * high + low, so the high plane has 16 times the scale and no offset.
+    """
+
+    kernel = "torch int4, two planes"
+
+    def __init__(self, grid: WeightGrid, bias: torch.Tensor | None):
+        high = WeightGrid(grid.values >> 4, grid.scales * 16, torch.zeros_like(grid.offsets), 4)
+        self._high = _Int4Plane(high)
+        self._low = _Int4Plane(grid._replace(values=grid.values & 15, bits=4))
         self._bias = bias
 
     @property
     def num_bytes(self) -> int:
         bias_bytes = self._bias.nbytes if self._bias is not None else 0
-        return int(self._packed.nbytes) + self._scales_and_offsets.nbytes + bias_bytes
+        return self._high.num_bytes + self._low.num_bytes + bias_bytes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        product: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
-            x.bfloat16(), self._packed, self._group_size, self._scales_and_offsets
-        ).to(x.dtype)
+        rows = x.bfloat16()
+        product = self._high(rows).to(x.dtype) + self._low(rows)
         return product if self._bias is None else product + self._bias
 
 
@@ -52,14 +92,22 @@ class DequantizedLinear(DenseLinear):
     kernel = "dequantized"
 
 
-def linear_of(grid: Grid, bits: int, bias: torch.Tensor | None, dtype: torch.dtype) -> Linear:
-    """The fastest layer that computes a grid on this device."""
+def linear_of(
+    grid: WeightGrid,
+    bias: torch.Tensor | None,
+    dtype: torch.dtype,
+    kernels: Kernels | None = None,
+) -> Linear:
+    """The fastest layer that computes a grid on this device; `kernels` are those of its forward."""
+    if kernels is not None and can_read_grid(grid):
+        return native_grid(kernels, grid, bias)
+    # Beside compiled kernels a layer that they cannot read is written out, which they can.
     fits_int4 = (
-        bits <= 4
+        kernels is None
         and grid.values.device.type == "cpu"
         and grid.group_size in _INT4_GROUP_SIZES
         and grid.values.shape[0] % _INT4_ROW_TILE == 0
     )
     if fits_int4:
-        return Int4Linear(grid, bias)
-    return DequantizedLinear(grid.dequantize(dtype), bias)
+        return Int4Linear(grid, bias) if grid.bits <= 4 else Int8Linear(grid, bias)
+    return DequantizedLinear(grid.dequantize().to(dtype), bias)

@@ -70,10 +70,7 @@ class OriginalWeights:
     def num_bytes(self) -> int:
         """Memory that the target's weights take now: linear layers, norms and embedding."""
         stack = self._forward.stack
-        is_tied = getattr(stack.head, "weight", stack.final_norm).data_ptr() == (
-            stack.embedding.data_ptr()
-        )
-        return stack.num_bytes + (0 if is_tied else stack.embedding.nbytes)
+        return stack.num_bytes + stack.num_embedding_bytes
 
     def to_disk(self) -> None:
         """Frees all linear weights but a head that is the embedding too.
@@ -86,8 +83,7 @@ class OriginalWeights:
         linears = {
             name: linear
             for name, linear in zip(linear_names(stack), stack.linears(), strict=True)
-            if isinstance(linear, DenseLinear)
-            and linear.weight.data_ptr() != stack.embedding.data_ptr()
+            if isinstance(linear, DenseLinear) and linear is not stack.embedding
         }
         offloaded = self._write(linears)
         self._views = self._release(linears)

@@ -9,6 +9,7 @@ import torch
 
 from core.errors import InvalidSettingError
 from core.lean.linear import DenseLinear, Linear
+from core.lean.native.library import Kernels
 from core.lean.weights import LayerStack, LayerWeights
 from core.quant.grid import Grid, quantize
 from core.quant.linears import linear_of
@@ -67,6 +68,7 @@ def quantized_stack(
     keep: Sequence[str] = (),
     grid_of: GridOf | None = None,
     progress: Progress | None = None,
+    kernels: Kernels | None = None,
 ) -> LayerStack:
     """The stack with every linear quantized but those that `keep` names.
 
@@ -88,7 +90,8 @@ def quantized_stack(
         done += 1
         if progress is not None:
             progress("quantizing", done, total)
-        return linear_of(grid, bits, linear.bias, linear.weight.dtype)
+        weight_grid = grid.to_weight_grid(bits)
+        return linear_of(weight_grid, linear.bias, linear.weight.dtype, kernels)
 
     def convert_layer(layer: LayerWeights) -> LayerWeights:
         prefix = f"layers.{layer.cache_index}."

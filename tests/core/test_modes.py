@@ -93,8 +93,8 @@ def test_the_trace_says_what_drafts_and_what_memory_it_takes(
     four = draft_of(run(engine, **mode_settings("share-sd", CHAIN, tiny_home)))
     assert four["kernel"] == "torch int4"
     eight = draft_of(run(engine, mode="share-sd", drafter={"bits": 8, "group_size": 32, **CHAIN}))
-    assert eight["kernel"] == "dequantized"
-    assert four["num_bytes"] < eight["num_bytes"] / 2
+    assert eight["kernel"] == "torch int4, two planes"
+    assert four["num_bytes"] <= eight["num_bytes"] / 2
     skipped = draft_of(run(engine, **mode_settings("layer-skip", CHAIN, tiny_home)))
     assert skipped["layers"] == [0, 2]
     assert "times the speed of plain decoding" in skipped["note"]
@@ -146,7 +146,9 @@ def test_a_draft_model_with_a_shorter_context_stops_drafting_there(
     from core.drafters import classic
 
     original = classic.make_verifier
-    monkeypatch.setattr(classic, "make_verifier", lambda module, limit: original(module, 64 + 12))
+    monkeypatch.setattr(
+        classic, "make_verifier", lambda module, limit, **rest: original(module, 64 + 12, **rest)
+    )
     settings = mode_settings("sd-classic", CHAIN, tiny_home)
     trace = run(Engine(engine.target), **settings)
     assert trace.token_ids == plain.token_ids

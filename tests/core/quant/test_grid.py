@@ -5,7 +5,7 @@ import torch
 
 from core.lean.weights import stack_of
 from core.quant.grid import Grid, quantize
-from core.quant.linears import Int4Linear, linear_of
+from core.quant.linears import Int4Linear, Int8Linear, linear_of
 from core.quant.stack import linear_names, quantized_stack
 from core.quant.store import GridStore
 from tests.tiny_models import tiny_model
@@ -19,37 +19,39 @@ def test_a_grid_is_near_its_weight(bits: int, largest_error: float, group_size: 
     grid = quantize(WEIGHT, bits, group_size)
     assert grid.values.shape == WEIGHT.shape
     assert int(grid.values.max()) < 2**bits
-    assert grid.group_size == group_size
-    assert float((grid.dequantize(torch.float32) - WEIGHT).abs().mean()) < largest_error / 2
+    weight_grid = grid.to_weight_grid(bits)
+    assert weight_grid.group_size == group_size
+    assert float((weight_grid.dequantize() - WEIGHT).abs().mean()) < largest_error / 2
 
 
 def test_a_weight_on_a_grid_is_found_exactly() -> None:
     values = torch.randint(0, 16, (32, 64), dtype=torch.uint8)
     scales, zeros = torch.full((32, 2), 0.25), torch.full((32, 2), 8.0)
-    weight = Grid(values, scales, zeros).dequantize(torch.float32)
+    weight = Grid(values, scales, zeros).to_weight_grid(4).dequantize()
     assert torch.equal(weight, (values.float() - 8.0) * 0.25)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("bits", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_the_int4_kernel_computes_the_grid(bits: int, dtype: torch.dtype) -> None:
-    grid = quantize(WEIGHT, bits, 32)
+    grid = quantize(WEIGHT, bits, 32).to_weight_grid(bits)
     bias = torch.randn(48).to(dtype)
-    linear = linear_of(grid, bits, bias, dtype)
-    assert isinstance(linear, Int4Linear)
+    linear = linear_of(grid, bias, dtype)
+    assert isinstance(linear, Int8Linear if bits == 8 else Int4Linear)
     x = torch.randn(3, 128).to(dtype)
     product = linear(x)
     assert product.dtype == dtype
-    expected = x.double() @ grid.dequantize(torch.float32).double().T + bias.double()
+    expected = x.double() @ grid.dequantize().double().T + bias.double()
     error = (product.double() - expected).norm() / expected.norm()
-    assert float(error) < 0.02, "the kernel's scales and rows are bf16"
+    assert float(error) < 0.04, "the kernel's scales and rows are bf16"
 
 
-@pytest.mark.parametrize(("bits", "rows"), [(8, 48), (4, 40)])
-def test_what_does_not_fit_the_kernel_is_dequantized(bits: int, rows: int) -> None:
-    linear = linear_of(quantize(WEIGHT[:rows], bits, 32), bits, None, torch.float32)
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_does_not_fit_the_kernel_is_dequantized(bits: int) -> None:
+    grid = quantize(WEIGHT[:40], bits, 32).to_weight_grid(bits)
+    linear = linear_of(grid, None, torch.float32)
     assert linear.kernel == "dequantized"
-    assert linear(torch.ones(1, 128)).shape == (1, rows)
+    assert linear(torch.ones(1, 128)).shape == (1, 40)
 
 
 def test_kept_layers_stay_the_very_same() -> None:

@@ -1,0 +1,94 @@
+"""Compiles the kernels once for this processor and keeps the library on disk."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from core.errors import KernelsUnavailableError
+from core.models.storage import Progress, cache_home
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+_COMPILERS = ("c++", "g++", "clang++")
+# Products and sums fuse the same way everywhere: a row's arithmetic may not hang on its tile.
+_FLAGS = ("-O3", "-std=c++17", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared")
+_TIMEOUT_S = 300
+
+
+def built_library(progress: Progress) -> Path:
+    """The compiled kernels; compiled now where this processor and compiler have none yet.
+
+    Raises KernelsUnavailableError with one sentence where they cannot be compiled.
+    """
+    compiler = _compiler()
+    command = [compiler, *_FLAGS, _tuning_flag()]
+    key = "\n".join([*command, _version(compiler), _processor(), SOURCE.read_text("utf-8")])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:20]
+    library = cache_home() / "kernels" / f"{digest}.so"
+    if not library.exists():
+        progress("compiling the kernels", 0, 0)
+        _compile(command, library)
+    return library
+
+
+def _compiler() -> str:
+    chosen = os.environ.get("CXX")
+    for name in (chosen,) if chosen else _COMPILERS:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    raise KernelsUnavailableError(
+        f"no C++ compiler was found ({chosen or ', '.join(_COMPILERS)}), so the forward runs "
+        "without compiled kernels; install one, or leave --compile out."
+    )
+
+
+def _compile(command: list[str], library: Path) -> None:
+    temporary = library.with_name(f"{library.name}.{os.getpid()}.part")
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(
+            [*command, "-o", str(temporary), str(SOURCE)],
+            check=True, capture_output=True, text=True, timeout=_TIMEOUT_S,
+        )  # fmt: skip
+        temporary.replace(library)
+    except subprocess.CalledProcessError as error:
+        reason = next((line for line in error.stderr.splitlines() if "error" in line), "no reason")
+        raise _failed(command[0], reason.strip()) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _failed(command[0], str(error)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _failed(compiler: str, reason: str) -> KernelsUnavailableError:
+    return KernelsUnavailableError(
+        f"{compiler} could not compile the kernels ({reason.rstrip('.')}), so the forward runs "
+        "without them; give another compiler in CXX, or leave --compile out."
+    )
+
+
+def _version(compiler: str) -> str:
+    try:
+        result = subprocess.run(
+            [compiler, "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _failed(compiler, str(error)) from error
+    return result.stdout
+
+
+def _tuning_flag() -> str:
+    return "-march=native" if platform.machine() in ("x86_64", "AMD64", "i686") else "-mcpu=native"
+
+
+def _processor() -> str:
+    """Name and abilities: a library moved to a lesser processor would crash there."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return f"{platform.machine()} {platform.processor()}"
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))

@@ -1,0 +1,184 @@
+"""The lean forward in compiled kernels: one call for all layers, few rows at a time.
+
+A row's arithmetic does not depend on the rows beside it nor on where its keys stand in the cache,
+so that drafts, verification and plain decoding agree in every bit. Wide pieces of a prompt go
+through torch, whose matrix products are made for them.
+"""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from core.kv_cache import TreeCache
+from core.lean.forward import LeanForward, RotaryTable
+from core.lean.linear import DenseLinear, Linear
+from core.lean.native.library import Kernels, LayerStruct, LinearStruct, ModelStruct, RowsStruct
+from core.lean.native.linear import NativeLinear, can_read_dense, native_dense
+from core.lean.weights import LayerStack, LayerWeights, Shape
+
+# From here on torch's matrix products win over the kernels'.
+_MOST_ROWS = 64
+_HEAD_DIM_STEP = 8
+_LARGEST_HEAD_DIM = 512
+
+
+class NativeForward(LeanForward):
+    """Implements `core.verifier.TargetForward` in float32 on the CPU."""
+
+    name = "native"
+
+    def __init__(
+        self,
+        shape: Shape,
+        stack: LayerStack,
+        rotary: RotaryTable,
+        kernels: Kernels,
+        made: "WeakKeyDictionary[Any, NativeLinear] | None" = None,
+    ):
+        """`made` holds the kernels' copies of dense layers, shared between forwards."""
+        super().__init__(shape, stack, rotary)
+        self.kernels = kernels
+        self._made = WeakKeyDictionary() if made is None else made
+        self._model: ModelStruct | None = None
+        self._model_of: LayerStack | None = None
+        # The structures point into these.
+        self._kept: list[Any] = []
+        self._work = torch.empty(0)
+
+    def with_stack(self, stack: LayerStack) -> "NativeForward":
+        """See `LeanForward.with_stack`."""
+        return NativeForward(self.shape, stack, self._rotary, self.kernels, self._made)
+
+    def with_exact_sums(self) -> "NativeForward":
+        """See `LeanForward.with_exact_sums`; the kernels' sums are so anyway."""
+        return self
+
+    @property
+    def kernel_names(self) -> list[str]:
+        """See `LeanForward.kernel_names`."""
+        natives = [self._native(linear) for linear in self.stack.linears()]
+        known = [native for native in natives if native is not None]
+        if len(known) < len(natives):
+            return super().kernel_names
+        return sorted({native.kernel for native in known})
+
+    def __call__(
+        self,
+        token_ids: torch.Tensor,  # [rows]
+        positions: torch.Tensor,  # [rows]
+        cache: TreeCache,
+        mask: torch.Tensor | None,  # [rows, columns] additive
+        *,
+        want_logits: bool,
+    ) -> torch.Tensor | None:
+        """See `TargetForward`."""
+        rows = token_ids.shape[0]
+        model = self._model_struct() if rows <= _MOST_ROWS else None
+        if model is None:
+            return super().__call__(token_ids, positions, cache, mask, want_logits=want_logits)
+        work_floats = self.kernels.work_floats(model, rows, cache.capacity)
+        if self._work.shape[0] < work_floats:
+            self._work = torch.empty(work_floats)
+        logits = torch.empty(rows, self.shape.vocab_size) if want_logits else None
+        num_columns = cache.write_start + rows if mask is None else mask.shape[1]
+        self.kernels.forward(
+            model,
+            RowsStruct(
+                count=rows,
+                token_ids=token_ids.data_ptr(),
+                positions=positions.data_ptr(),
+                cos=self._rotary.cos.data_ptr(),
+                sin=self._rotary.sin.data_ptr(),
+                cache=cache.storage.data_ptr(),
+                capacity=cache.capacity,
+                write_start=cache.write_start,
+                num_columns=num_columns,
+                mask=None if mask is None else mask.data_ptr(),
+                mask_stride=0 if mask is None else mask.stride(0),
+                work=self._work.data_ptr(),
+                logits=None if logits is None else logits.data_ptr(),
+            ),
+        )
+        return logits
+
+    def _model_struct(self) -> ModelStruct | None:
+        """The present stack for the kernels; None where a layer is in no format of theirs."""
+        if self._model_of is not self.stack:
+            self._kept = []
+            self._model = self._describe(self.stack)
+            self._model_of = self.stack
+        return self._model
+
+    def _describe(self, stack: LayerStack) -> ModelStruct | None:
+        layers = [self._layer(layer) for layer in stack.layers]
+        known = [layer for layer in layers if layer is not None]
+        head = self._struct(stack.head)
+        embedding = self._struct(stack.embedding)
+        if len(known) < len(layers) or head is None or embedding is None:
+            return None
+        array = (LayerStruct * len(known))(*known)
+        self._kept.append(array)
+        return ModelStruct(
+            num_layers=len(known),
+            num_heads=self.shape.num_heads,
+            num_kv_heads=self.shape.num_kv_heads,
+            head_dim=self.shape.head_dim,
+            hidden=embedding.in_features,
+            intermediate=known[0].down.in_features,
+            norm_eps=self.shape.norm_eps,
+            layers=array,
+            embedding=embedding,
+            head=head,
+            final_norm=self._pointer(stack.final_norm),
+        )
+
+    def _layer(self, layer: LayerWeights) -> LayerStruct | None:
+        parts = {name: self._struct(getattr(layer, name)) for name in _PARTS}
+        if None in parts.values():
+            return None
+        norms = {name: self._pointer(getattr(layer, name)) for name in _NORMS}
+        return LayerStruct(cache_index=layer.cache_index, **parts, **norms)
+
+    def _struct(self, linear: Any) -> LinearStruct | None:
+        native = self._native(linear)
+        if native is None:
+            return None
+        self._kept.append(native)
+        return native.struct
+
+    def _native(self, linear: Linear) -> NativeLinear | None:
+        if isinstance(linear, NativeLinear):
+            return linear
+        if not isinstance(linear, DenseLinear) or not can_read_dense(linear):
+            return None
+        if linear not in self._made:
+            self._made[linear] = native_dense(self.kernels, linear)
+        return self._made[linear]
+
+    def _pointer(self, tensor: torch.Tensor | None) -> int | None:
+        if tensor is None:
+            return None
+        kept = tensor.float().contiguous()
+        self._kept.append(kept)
+        return kept.data_ptr()
+
+
+_PARTS = ("qkv", "o", "gate_up", "down")
+_NORMS = ("input_norm", "q_norm", "k_norm", "post_norm")
+
+
+def native_reason(forward: LeanForward) -> str | None:
+    """Why the kernels cannot compute a forward's model; None where they can."""
+    stack, shape = forward.stack, forward.shape
+    if stack.final_norm.dtype != torch.float32 or stack.final_norm.device.type != "cpu":
+        return "they compute float32 on the CPU alone"
+    if shape.head_dim % _HEAD_DIM_STEP or shape.head_dim > _LARGEST_HEAD_DIM:
+        return f"its heads have {shape.head_dim} numbers"
+    for linear in stack.linears():
+        fits = isinstance(linear, NativeLinear) or (
+            isinstance(linear, DenseLinear) and can_read_dense(linear)
+        )
+        if not fits:
+            return "a layer's width is no multiple of 32"
+    return None

@@ -1,0 +1,124 @@
+"""The compiled kernels as Python calls them; the structures mirror those of `kernels.cpp`."""
+
+import ctypes
+from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
+from functools import cache
+
+import torch
+
+from core.lean.native.build import built_library
+from core.models.storage import Progress
+
+
+class LinearStruct(Structure):
+    _fields_ = (
+        ("format", c_int32),
+        ("out_features", c_int32),
+        ("in_features", c_int32),
+        ("group_size", c_int32),
+        ("values", c_void_p),
+        ("scales", c_void_p),
+        ("bias", c_void_p),
+    )
+
+
+class LayerStruct(Structure):
+    _fields_ = (
+        ("input_norm", c_void_p),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
+        ("post_norm", c_void_p),
+        ("qkv", LinearStruct),
+        ("o", LinearStruct),
+        ("gate_up", LinearStruct),
+        ("down", LinearStruct),
+        ("cache_index", c_int64),
+    )
+
+
+class ModelStruct(Structure):
+    _fields_ = (
+        ("num_layers", c_int32),
+        ("num_heads", c_int32),
+        ("num_kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("hidden", c_int32),
+        ("intermediate", c_int32),
+        ("norm_eps", c_float),
+        ("layers", POINTER(LayerStruct)),
+        ("embedding", LinearStruct),
+        ("head", LinearStruct),
+        ("final_norm", c_void_p),
+    )
+
+
+class RowsStruct(Structure):
+    _fields_ = (
+        ("count", c_int64),
+        ("token_ids", c_void_p),
+        ("positions", c_void_p),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("cache", c_void_p),
+        ("capacity", c_int64),
+        ("write_start", c_int64),
+        ("num_columns", c_int64),
+        ("mask", c_void_p),
+        ("mask_stride", c_int64),
+        ("work", c_void_p),
+        ("logits", c_void_p),
+    )
+
+
+class Kernels:
+    """The functions of the library, over as many threads as torch uses."""
+
+    def __init__(self, library: ctypes.CDLL):
+        self._library = library
+        library.work_floats.restype = c_int64
+
+    def work_floats(self, model: ModelStruct, num_rows: int, capacity: int) -> int:
+        """Floats of working memory that a forward over so many rows needs."""
+        threads = torch.get_num_threads()
+        return int(
+            self._library.work_floats(byref(model), c_int64(num_rows), c_int64(capacity), threads)
+        )
+
+    def forward(self, model: ModelStruct, rows: RowsStruct) -> None:
+        """Computes the rows: keys and values into the cache, logits where there is room."""
+        self._library.forward(byref(model), byref(rows), torch.get_num_threads())
+
+    def dequantize(
+        self,
+        linear: LinearStruct,
+        to: torch.Tensor,  # [out_features, in_features] float32, contiguous
+    ) -> None:
+        """Writes the weights out as every product counts them."""
+        self._library.dequantize(byref(linear), c_void_p(to.data_ptr()), torch.get_num_threads())
+
+    def write_rows(
+        self,
+        linear: LinearStruct,
+        indices: torch.Tensor,  # [rows] int64, contiguous
+        to: torch.Tensor,  # [rows, in_features] float32, contiguous
+    ) -> None:
+        """Writes some rows of the weights out."""
+        self._library.write_rows(
+            byref(linear),
+            c_int64(indices.shape[0]),
+            c_void_p(indices.data_ptr()),
+            c_void_p(to.data_ptr()),
+        )
+
+
+@cache
+def _loaded(path: str) -> Kernels:
+    return Kernels(ctypes.CDLL(path))
+
+
+def load_kernels(progress: Progress) -> Kernels:
+    """Compiles where needed and loads, once a process.
+
+    Raises KernelsUnavailableError with one sentence where there is no compiler that can.
+    """
+    return _loaded(str(built_library(progress)))

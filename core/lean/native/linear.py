@@ -1,0 +1,144 @@
+"""Linear layers as the compiled kernels read them: dense, or whole numbers with scales."""
+
+from enum import IntEnum
+
+import torch
+import torch.nn.functional as F
+
+from core.lean.linear import DenseLinear, WeightGrid
+from core.lean.native.library import Kernels, LinearStruct
+
+# The kernels take so many inputs at once; words of 4-bit numbers hold twice as many.
+_INPUT_STEP = 32
+_INT4_INPUT_STEP = 64
+
+
+class _Format(IntEnum):
+    """Numbers of `with_format` in kernels.cpp."""
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+    INT4_HALF_SCALES = 2
+    INT4_FLOAT_SCALES = 3
+    INT8_HALF_SCALES = 4
+    INT8_FLOAT_SCALES = 5
+
+
+class NativeLinear:
+    """Implements `core.lean.linear.Linear` for float32 rows; also an embedding table.
+
+    Called from Python it writes its weights out and multiplies with torch, which is the fast way
+    for many rows; few rows go through `struct` inside a whole forward.
+    """
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        kernel: str,
+        format: _Format,
+        in_features: int,
+        values: torch.Tensor,  # [out_features, bytes of a row in the format's layout]
+        scales: torch.Tensor | None,  # [out_features, num_groups, 2]
+        bias: torch.Tensor | None,  # [out_features] float32
+    ):
+        self.kernel = kernel
+        self.in_features = in_features
+        self.out_features = values.shape[0]
+        self._kernels = kernels
+        # The structure points into these.
+        self._tensors = [part for part in (values, scales, bias) if part is not None]
+        self._bias = bias
+        self.struct = LinearStruct(
+            format=format,
+            out_features=self.out_features,
+            in_features=in_features,
+            group_size=in_features // scales.shape[1] if scales is not None else in_features,
+            values=values.data_ptr(),
+            scales=scales.data_ptr() if scales is not None else None,
+            bias=bias.data_ptr() if bias is not None else None,
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._tensors)
+
+    def dequantize(self) -> torch.Tensor:
+        """The weights as every product counts them  # [out_features, in_features] float32."""
+        weight = torch.empty(self.out_features, self.in_features)
+        self._kernels.dequantize(self.struct, weight)
+        return weight
+
+    def rows(
+        self,
+        indices: torch.Tensor,  # [rows]
+    ) -> torch.Tensor:
+        """Rows of the weights  # [rows, in_features] float32."""
+        found = torch.empty(indices.shape[0], self.in_features)
+        self._kernels.write_rows(self.struct, indices.contiguous(), found)
+        return found
+
+    def __call__(
+        self,
+        x: torch.Tensor,  # [rows, in_features] float32
+    ) -> torch.Tensor:
+        """Returns  # [rows, out_features]."""
+        return F.linear(x, self.dequantize(), self._bias)
+
+
+def native_dense(kernels: Kernels, linear: DenseLinear) -> NativeLinear:
+    """A float32 layer; kept in bfloat16 where that holds every weight exactly."""
+    weight, bias = linear.weight.contiguous(), linear.bias
+    halved = weight.bfloat16()
+    if torch.equal(halved.float(), weight):
+        kernel, format, weight = "native bf16", _Format.BFLOAT16, halved
+    else:
+        kernel, format = "native fp32", _Format.FLOAT32
+    return NativeLinear(kernels, kernel, format, weight.shape[1], weight, None, bias)
+
+
+def native_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> NativeLinear:
+    """A layer of 4- or 8-bit whole numbers; scales in half precision where that is exact."""
+    is_small = grid.bits <= 4
+    # Eight bits count from -128, for the kernel reads them as signed.
+    offsets = grid.offsets if is_small else grid.offsets + 128.0 * grid.scales
+    pairs = torch.stack([grid.scales, offsets], dim=-1)  # [out_features, num_groups, 2]
+    halved = pairs.half()
+    is_exact = torch.equal(halved.float(), pairs)
+    if is_small:
+        format = _Format.INT4_HALF_SCALES if is_exact else _Format.INT4_FLOAT_SCALES
+        values = _words(grid.values, bits=4)
+    else:
+        format = _Format.INT8_HALF_SCALES if is_exact else _Format.INT8_FLOAT_SCALES
+        values = _words(grid.values ^ 0x80, bits=8)
+    scales = halved if is_exact else pairs
+    kernel = "native int4" if is_small else "native int8"
+    return NativeLinear(
+        kernels, kernel, format, grid.values.shape[1], values, scales.contiguous(), bias
+    )
+
+
+def can_read_grid(grid: WeightGrid) -> bool:
+    """Whether the kernels' tiles fit the grid."""
+    step = _INT4_INPUT_STEP if grid.bits <= 4 else _INPUT_STEP
+    return grid.values.shape[1] % step == 0 and grid.group_size % _INPUT_STEP == 0
+
+
+def can_read_dense(linear: DenseLinear) -> bool:
+    """Whether the kernels' tiles fit a dense weight."""
+    return linear.weight.shape[1] % _INPUT_STEP == 0 and linear.weight.dtype == torch.float32
+
+
+def _words(
+    values: torch.Tensor,  # [out_features, in_features] uint8
+    bits: int,
+) -> torch.Tensor:
+    """Eight words for eight vectors' lanes: vector i stands in bits i * `bits` and up.
+
+    Returns int32  # [out_features, in_features * bits / 32]
+    """
+    per_word = 32 // bits
+    lanes = values.view(values.shape[0], -1, per_word, 8)
+    words = torch.zeros(lanes.shape[0], lanes.shape[1], 8, dtype=torch.int32)
+    for index in range(per_word):
+        words |= lanes[:, :, index].to(torch.int32) << (index * bits)
+    return words.view(values.shape[0], -1)

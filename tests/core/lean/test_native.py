@@ -1,0 +1,182 @@
+"""The compiled kernels against torch, and their promise that a row's bits depend on it alone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.errors import KernelsUnavailableError
+from core.lean.linear import DenseLinear, WeightGrid
+from core.lean.native.build import built_library
+from core.lean.native.forward import NativeForward
+from core.lean.native.library import Kernels, load_kernels
+from core.lean.native.linear import NativeLinear, native_dense, native_grid
+from core.models.forward import make_verifier
+from core.models.storage import no_progress
+from core.tree import DraftTree
+from core.verifier import Verifier
+from tests.tiny_models import FAMILIES, tiny_model
+
+PROMPT = [5, 17, 99, 3, 42, 42, 7]
+never = bool  # called without arguments it is False
+LEAN = [family for family in FAMILIES if family != "gpt-neox"]
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Kernels:
+    if shutil.which("c++") is None and shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    return load_kernels(no_progress)
+
+
+def native(kernels: Kernels, family: str = "llama") -> Verifier:
+    verifier = make_verifier(tiny_model(family), 512, kernels=kernels)
+    assert isinstance(verifier.forward, NativeForward)
+    return verifier
+
+
+def a_tree(root: int) -> DraftTree:
+    tree = DraftTree(root)
+    first, second = tree.add(0, 11, 0.5), tree.add(0, 12, 0.4)
+    tree.add(second, 13, 0.5)
+    deep = tree.add(first, 14, 0.5)
+    tree.add(first, 15, 0.5)
+    tree.add(deep, 16, 0.5)
+    return tree
+
+
+@pytest.mark.parametrize("family", LEAN)
+def test_logits_are_those_of_torch(kernels: Kernels, family: str) -> None:
+    expected_of, verifier = make_verifier(tiny_model(family), 512), native(kernels, family)
+    tree = a_tree(PROMPT[-1])
+    for each in (expected_of, verifier):
+        each.begin(PROMPT, 100, never)
+    torch.testing.assert_close(
+        verifier.tree_forward(tree), expected_of.tree_forward(tree), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_a_branch_of_a_tree_has_the_bits_of_plain_decoding(kernels: Kernels, family: str) -> None:
+    tree = a_tree(PROMPT[-1])
+    verifier = native(kernels, family)
+    verifier.begin(PROMPT, 100, never)
+    logits = verifier.tree_forward(tree).clone()
+    for node in range(len(tree)):
+        plain = native(kernels, family)
+        plain.begin(PROMPT, 100, never)
+        for token_id in [PROMPT[-1], *tree.path_token_ids(node)]:
+            alone = plain.tree_forward(DraftTree(token_id))
+            plain.commit([])
+        assert torch.equal(alone[0], logits[node])
+
+
+def test_bits_do_not_change_with_the_number_of_rows(kernels: Kernels) -> None:
+    chain = DraftTree(PROMPT[-1])
+    for node in range(20):
+        chain.add(node, 10 + node, 0.5)
+    rows = []
+    for length in (1, 2, 3, 4, 5, 7, 8, 11, 16, 21):
+        verifier = native(kernels)
+        verifier.begin(PROMPT, 100, never)
+        part = DraftTree(PROMPT[-1])
+        for node in range(length - 1):
+            part.add(node, 10 + node, 0.5)
+        rows.append(verifier.tree_forward(part).clone())
+    for part in rows:
+        assert torch.equal(part, rows[-1][: len(part)])
+
+
+def test_wide_pieces_go_through_torch_with_the_same_result(
+    kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = native(kernels)
+    narrow.begin(PROMPT, 60, never)
+    monkeypatch.setattr("core.lean.native.forward._MOST_ROWS", 2)
+    wide = native(kernels)
+    wide.begin(PROMPT, 60, never)
+    tree = a_tree(PROMPT[-1])
+    torch.testing.assert_close(
+        wide.tree_forward(tree), narrow.tree_forward(tree), rtol=1e-4, atol=1e-4
+    )
+
+
+def random_grid(bits: int, group_size: int, scales_dtype: torch.dtype) -> WeightGrid:
+    generator = torch.Generator().manual_seed(bits)
+    values = torch.randint(0, 2**bits, (37, 128), generator=generator, dtype=torch.uint8)
+    scales, offsets = torch.randn(2, 37, 128 // group_size, generator=generator)
+    return WeightGrid(
+        values, scales.to(scales_dtype).float(), offsets.to(scales_dtype).float(), bits
+    )
+
+
+@pytest.mark.parametrize("scales_dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("group_size", [32, 64])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_the_kernels_hold_a_grid_exactly(
+    kernels: Kernels, bits: int, group_size: int, scales_dtype: torch.dtype
+) -> None:
+    grid = random_grid(bits, group_size, scales_dtype)
+    linear = native_grid(kernels, grid, None)
+    exact = grid.values.double().view(37, -1, group_size) * grid.scales[:, :, None].double()
+    exact = (exact + grid.offsets[:, :, None].double()).view(37, 128).float()
+    assert torch.equal(linear.dequantize(), exact)
+    assert torch.equal(linear.rows(torch.tensor([5, 0, 36])), exact[[5, 0, 36]])
+
+
+def test_eight_bits_without_an_offset_are_exact(kernels: Kernels) -> None:
+    """The grid of Q8_0."""
+    grid = random_grid(8, 32, torch.float16)
+    grid = grid._replace(offsets=-128.0 * grid.scales)
+    groups = (grid.values.float() - 128.0).view(37, -1, 32) * grid.scales[:, :, None]
+    assert torch.equal(native_grid(kernels, grid, None).dequantize(), groups.view(37, 128))
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_dense_weights_are_halved_only_where_that_is_exact(
+    kernels: Kernels, is_short: bool
+) -> None:
+    weight = torch.randn(8, 64)
+    if is_short:
+        weight = weight.bfloat16().float()
+    linear = native_dense(kernels, DenseLinear(weight))
+    assert torch.equal(linear.dequantize(), weight)
+    assert linear.num_bytes == weight.nbytes // (2 if is_short else 1)
+
+
+def test_a_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
+    source = tmp_path / "small.cpp"
+    source.write_text('extern "C" int one() { return 1; }')
+    monkeypatch.setattr("core.lean.native.build.SOURCE", source)
+    stages: list[str] = []
+    first = built_library(lambda stage, done, total: stages.append(stage))
+    assert built_library(lambda stage, done, total: stages.append(stage)) == first
+    assert stages == ["compiling the kernels"]
+
+
+def test_no_compiler_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        KernelsUnavailableError, match=r"no C\+\+ compiler .* leave --compile out\.$"
+    ):
+        built_library(no_progress)
+
+
+def test_source_that_does_not_compile_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
+    source = tmp_path / "broken.cpp"
+    source.write_text("#error no such thing")
+    monkeypatch.setattr("core.lean.native.build.SOURCE", source)
+    with pytest.raises(KernelsUnavailableError, match=r"could not compile .*no such thing"):
+        built_library(no_progress)
+    assert not list((tmp_path / "kernels").iterdir())
+
+
+def test_a_native_layer_multiplies_many_rows(kernels: Kernels) -> None:
+    linear: NativeLinear = native_grid(kernels, random_grid(4, 32, torch.float16), torch.ones(37))
+    x = torch.randn(100, 128)
+    torch.testing.assert_close(linear(x), x @ linear.dequantize().T + 1.0, rtol=1e-4, atol=1e-3)
