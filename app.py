@@ -6,6 +6,8 @@ import sys
 
 from core.command_line import OneSentenceParser
 from core.config import DEFAULT_TARGET
+from core.errors import InvalidSettingError
+from presets.gallery import Preset, find_preset
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -13,15 +15,18 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from app.archive import Archive
     from app.engines import load_engine
     from app.handlers import Handlers
     from app.model_pool import EngineKey, ModelPool
     from app.run_store import RunStore
     from app.ui import create_page, launch_options
+    from core.models.storage import cache_home
 
     pool = ModelPool(load_engine)
-    handlers = Handlers(pool, RunStore())
-    page = create_page(handlers, options.target)
+    archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)
+    handlers = Handlers(pool, RunStore(), archive)
+    page = create_page(handlers, options.target, options.preset)
     pool.preload(EngineKey(options.target, None))
     try:
         _, local_url, share_url = page.launch(
@@ -30,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             share=options.share,
             quiet=True,
             prevent_thread_lock=True,
+            mcp_server=options.mcp,
             **launch_options(handlers),
         )
     except OSError:
@@ -51,6 +57,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=DEFAULT_TARGET,
         help="model to start with: catalogue name, local folder, .gguf file or hub id",
     )
+    parser.add_argument("--preset", type=_preset, help="run of the gallery to start with")
+    parser.add_argument("--keep-runs", type=_count, default=200, help="runs kept a visitor")
+    parser.add_argument("--keep-days", type=_count, default=30, help="days that a run is kept")
+    parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
     parser.add_argument("--share", action="store_true", help="also give a public Gradio link")
     return parser.parse_args(arguments)
 
@@ -58,6 +68,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    return int(text)
+
+
+def _preset(name: str) -> Preset:
+    try:
+        return find_preset(name)
+    except InvalidSettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; give a number from 1 to 1000000")
     return int(text)
 
 

@@ -23,4 +23,4 @@ def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
         progress=progress,
     )
     # The pool hands an engine only prompts that the engine made itself.
-    return cast(EngineLike, Engine(target))
+    return cast(EngineLike, Engine(target, progress=progress))

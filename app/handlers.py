@@ -6,12 +6,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from app.archive import Archive
 from app.model_pool import EngineKey, ModelPool
+from app.run_finder import RunFinder
 from app.run_form import config_from_values, mode_help
 from app.run_record import RunRecord
 from app.run_store import RunStore
 from app.runner import RunRequest, start_run
 from app.session import ChatSession
+from core.config import RunConfig
 from core.errors import SpecDecodesError
 
 FRAME_S = 1 / 60
@@ -24,12 +27,14 @@ _notice_numbers = itertools.count(1)
 class Handlers:
     """Binds the page to its pool and its runs; sessions come from the visitors."""
 
-    def __init__(self, pool: ModelPool, store: RunStore):
+    def __init__(self, pool: ModelPool, store: RunStore, archive: Archive):
         self.pool = pool
         self.store = store
+        self.archive = archive
+        self.finder = RunFinder(store, archive)
 
     def end_session(self, session: ChatSession) -> None:
-        """Stops and forgets what a visitor left behind."""
+        """Stops and forgets what a visitor left behind; what is kept on disk stays."""
         self.store.drop(session.clear())
 
     def ask(
@@ -66,9 +71,24 @@ class Handlers:
         messages = session.messages(system, text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
-        key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_run(self.pool, record, RunRequest(key, messages, config))
+        self.start(record, messages, config, session.visitor)
         yield from follow(record)
+
+    def start(
+        self,
+        record: RunRecord,
+        messages: list[dict[str, str]],
+        config: RunConfig,
+        visitor: str | None,
+    ) -> None:
+        """Queues a run; when it has ended it is kept for the visitor, if it has one."""
+
+        def keep(ended: RunRecord) -> None:
+            if visitor is not None:
+                self.archive.keep(visitor, ended.run_id, ended.snapshot())
+
+        key = EngineKey(config.target, config.dtype, config.weights, config.compile)
+        start_run(self.pool, record, RunRequest(key, messages, config), keep)
 
     def stop(self, session: ChatSession) -> None:
         """Ends the run in progress within one step."""
@@ -89,15 +109,6 @@ class Handlers:
         if record is None or not first.isdecimal():
             return ""
         return record.message(int(first))[0]
-
-    def watch_loading(self) -> Iterator[str]:
-        """The state of the models, until they are ready or failed."""
-        while True:
-            status = self.pool.status
-            yield json.dumps(status._asdict())
-            if status.phase != "loading":
-                return
-            time.sleep(0.25)
 
     def describe_mode(self, mode: str, draft: str | None = None) -> tuple[str, str]:
         """What a mode does, and why it cannot run with the loaded target (else empty)."""

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from app.turnstile import Turnstile
 from core.config import RunConfig
-from core.errors import SpecDecodesError
+from core.errors import ModelUnavailableError, SpecDecodesError
 from core.events import Event
 
 
@@ -58,6 +58,8 @@ class ModelPool:
         self._load = load
         self._key: EngineKey | None = None
         self._engine: EngineLike | None = None
+        self._listener: Progress | None = None
+        self._is_cancelled = False
         self.turnstile = Turnstile()
         self.status = PoolStatus("empty", "No model is loaded yet.")
 
@@ -79,29 +81,52 @@ class ModelPool:
         thread.start()
         return thread
 
-    def engine(self, key: EngineKey, progress: Progress | None = None) -> EngineLike:
-        """The engine for a key, loaded where needed. Call it only while holding the turn."""
+    def engine(self, key: EngineKey, listener: Progress | None = None) -> EngineLike:
+        """The engine for a key, loaded where needed. Call it only while holding the turn.
+
+        `listener` hears of the loading, and later of what the engine prepares for a run.
+        """
+        self._listener = listener
         if self._engine is not None and self._key == key:
             return self._engine
-        self._engine = self._key = None  # frees the old weights before the new ones come
-
-        def report(stage: str, done: int, total: int) -> None:
-            self.status = PoolStatus("loading", f"{key.target}: {stage}", done, total)
-            if progress is not None:
-                progress(stage, done, total)
-
-        report("loading", 0, 0)
+        self._engine = None  # frees the old weights before the new ones come
+        self._key = key
+        self._is_cancelled = False
+        self._report("loading", 0, 0)
         try:
-            engine = self._load(key, report)
+            engine = self._load(key, self._report)
         except SpecDecodesError as error:
             self.status = PoolStatus("failed", str(error))
             raise
         except Exception as error:
             self.status = PoolStatus("failed", f"{key.target} could not be loaded: {error}")
             raise
-        self._engine, self._key = engine, key
-        self.status = PoolStatus("ready", f"{key.target} is ready.")
+        self._engine = engine
+        self.show_ready()
         return engine
+
+    def show_ready(self) -> None:
+        """Says that nothing is being prepared any more."""
+        if self._engine is not None and self._key is not None:
+            self.status = PoolStatus("ready", f"{self._key.target} is ready.")
+
+    def cancel(self) -> None:
+        """Ends what is being loaded or prepared, at its next report of progress."""
+        self._is_cancelled = self.status.phase == "loading"
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        assert self._key is not None
+        if self._is_cancelled:
+            self._is_cancelled = False
+            raise ModelUnavailableError("Loading was cancelled; ask or load again.")
+        self.status = PoolStatus("loading", f"{self._key.target}: {stage}", done, total)
+        if self._listener is not None:
+            self._listener(stage, done, total)
+
+    @property
+    def target(self) -> str | None:
+        """The name of the loaded target."""
+        return self._key.target if self._engine is not None and self._key is not None else None
 
     def unavailable_reason(self, mode: str, draft: str | None) -> str | None:
         """Why the loaded target cannot run a mode; None where it can or nothing is loaded."""

@@ -1,4 +1,4 @@
-"""What the server gives besides Gradio's own page: scripts, styles and exports of runs."""
+"""What the server gives besides Gradio's own page: scripts, styles, and downloads of runs."""
 
 import shutil
 import tempfile
@@ -6,33 +6,24 @@ from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.run_store import RunStore
-from core.trace import Trace, save_trace
+from app.downloads import DOWNLOADS, FIGURES, export_figure, figures_json
+from app.handlers import Handlers
+from app.places import PREFIX, STATIC
+from app.run_finder import FoundRun, RunFinder
+from app.visitors import visitor_of
+from core.errors import SpecDecodesError
 
-STATIC = Path(__file__).parent / "static"
-PREFIX = "specdecodes"
-
-
-def _export_csv(table: str, trace: Trace, path: Path) -> None:
-    from visualize.exports import export_csv  # its pandas would delay the start of the page
-
-    export_csv(trace, path, table)
-
-
-_EXPORTS: dict[str, Callable[[Trace, Path], None]] = {
-    "steps.csv": partial(_export_csv, "steps"),
-    "tokens.csv": partial(_export_csv, "tokens"),
-    "trace.jsonl": save_trace,
-}
+_GONE = "This run is not kept any more; run it again."
 
 
 class _Revalidated(StaticFiles):
@@ -44,25 +35,65 @@ class _Revalidated(StaticFiles):
         return response
 
 
-def routes(store: RunStore) -> list[BaseRoute]:
-    """Routes for the server; the page finds them under `PREFIX`, relative to its own address."""
+async def download(write: Callable[[Path], None], name: str, filename: str) -> Response:
+    """A file written for this answer alone, and removed after it."""
+    folder = Path(tempfile.mkdtemp(prefix="specdecodes-export-"))
+    clean_up = partial(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        await run_in_threadpool(write, folder / name)
+    except SpecDecodesError as error:
+        clean_up()
+        return PlainTextResponse(str(error), 400)
+    return FileResponse(folder / name, filename=filename, background=BackgroundTask(clean_up))
 
-    async def export(request: Request) -> Response:
-        record = store.get(request.path_params["run_id"])
+
+def routes(handlers: Handlers) -> list[BaseRoute]:
+    """Routes for the server; the page finds them under `PREFIX`, relative to its own address."""
+    finder: RunFinder = handlers.finder
+
+    def find(request: Request) -> FoundRun | None:
+        try:
+            return finder.find(visitor_of(request), request.path_params["run_id"])
+        except SpecDecodesError:
+            return None
+
+    async def status(request: Request) -> Response:
+        return JSONResponse(handlers.pool.status._asdict())
+
+    async def run_file(request: Request) -> Response:
         name = request.path_params["name"]
-        if record is None or name not in _EXPORTS:
-            return PlainTextResponse("This run is not kept any more; run it again.", 404)
-        folder = Path(tempfile.mkdtemp(prefix="specdecodes-export-"))
-        await run_in_threadpool(_EXPORTS[name], record.snapshot(), folder / name)
-        return FileResponse(
-            folder / name,
-            filename=f"{record.mode}-{name}",
-            background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+        found = await run_in_threadpool(find, request)
+        if found is None or name not in DOWNLOADS:
+            return PlainTextResponse(_GONE, 404)
+        return await download(
+            lambda path: DOWNLOADS[name](found.trace, path), name, f"{found.mode}-{name}"
+        )
+
+    async def run_figures(request: Request) -> Response:
+        found = await run_in_threadpool(find, request)
+        if found is None:
+            return PlainTextResponse(_GONE, 404)
+        theme: Literal["light", "dark"] = "light"
+        if request.query_params.get("theme") == "dark":
+            theme = "dark"
+        body = await run_in_threadpool(figures_json, found.trace, theme)
+        return Response(body, media_type="application/json")
+
+    async def figure_file(request: Request) -> Response:
+        name = request.path_params["figure"]
+        found = await run_in_threadpool(find, request)
+        if found is None or name not in FIGURES:
+            return PlainTextResponse(_GONE, 404)
+        return await download(
+            lambda path: export_figure(name, found.trace, path), f"{name}.csv", f"{name}.csv"
         )
 
     plotly = Path(str(files("plotly") / "package_data"))
     return [
         Mount(f"/{PREFIX}/static", _Revalidated(directory=STATIC)),
         Mount(f"/{PREFIX}/plotly", _Revalidated(directory=plotly)),
-        Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", export),
+        Route(f"/{PREFIX}/status.json", status),
+        Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", run_figures),
+        Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", figure_file),
+        Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", run_file),
     ]

@@ -85,6 +85,33 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
     )
 
 
+def values_from_config(config: RunConfig) -> dict[str, Any]:
+    """The form's values for a configuration; `config_from_values` inverts it."""
+    values: dict[str, Any] = {"mode": config.mode}
+    for name in _RUN_FIELDS:
+        values[name] = getattr(config, name)
+    for name in _SAMPLING_FIELDS:
+        values[name] = getattr(config.sampling, name)
+    if config.sampling.is_greedy:
+        values["temperature"] = 0.0
+    for mode in DRAFTER_SETTINGS:
+        values |= {field.key: field.default for field in mode_fields(mode)}
+    for name, value in (config.drafter.to_dict() if config.drafter else {}).items():
+        is_list = isinstance(value, tuple)
+        values[f"{config.mode}.{name}"] = ", ".join(value) if is_list else value
+    values["dtype"] = config.dtype or ""
+    return values
+
+
+def changed_settings(config: RunConfig) -> str:
+    """What differs from the defaults of the mode, in a few words."""
+    plain = values_from_config(RunConfig(mode=config.mode, target=config.target))
+    names = {field.key: field.label.lower() for field in [*run_fields(), *mode_fields(config.mode)]}
+    values = values_from_config(config)
+    changed = [key for key in names if values[key] != plain[key]]
+    return ", ".join(f"{names[key]} {values[key]}" for key in changed)
+
+
 def _field(cls: type[Settings], name: str, key: str) -> FormField:
     item = next(item for item in dataclasses.fields(cls) if item.name == name)  # type: ignore[arg-type]
     kind = _kind_of(cls, name)

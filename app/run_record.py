@@ -37,6 +37,20 @@ class RunRecord:
         return self._status["phase"] in ("ended", "failed")
 
     @property
+    def status_text(self) -> str:
+        """What is happening, or how it ended."""
+        return str(self._status["text"])
+
+    @property
+    def failure(self) -> str | None:
+        """Why the run failed; None where it did not."""
+        return self.status_text if self._status["phase"] == "failed" else None
+
+    @property
+    def num_tokens(self) -> int:
+        return self._stats.num_tokens
+
+    @property
     def answer(self) -> str:
         """The generated text so far."""
         with self._changed:

@@ -2,9 +2,11 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 from app.model_pool import EngineKey, ModelPool
+from app.run_finder import ENDINGS
 from app.run_record import Phase, RunRecord
 from app.session import Message
 from app.turnstile import Ticket
@@ -13,13 +15,6 @@ from core.errors import SpecDecodesError
 from core.events import Event, RunFailed, RunFinished
 
 _POLL_S = 0.1
-
-_ENDINGS = {
-    "eos": "Finished",
-    "length": "Reached the token limit",
-    "context": "The model's context is full",
-    "stopped": "Stopped",
-}
 
 _log = logging.getLogger(__name__)
 
@@ -32,17 +27,31 @@ class RunRequest(NamedTuple):
     config: RunConfig
 
 
-def start_run(pool: ModelPool, record: RunRecord, request: RunRequest) -> threading.Thread:
-    """Queues the run and returns at once; the record tells the rest."""
+def start_run(
+    pool: ModelPool,
+    record: RunRecord,
+    request: RunRequest,
+    keep: Callable[[RunRecord], None] | None = None,
+) -> threading.Thread:
+    """Queues the run and returns at once; the record tells the rest.
+
+    `keep` gets the record when all its events are there, right before it counts as ended.
+    """
     ticket = pool.turnstile.join()
     thread = threading.Thread(
-        target=_run_in_turn, args=(pool, record, request, ticket), name="run", daemon=True
+        target=_run_in_turn, args=(pool, record, request, ticket, keep), name="run", daemon=True
     )
     thread.start()
     return thread
 
 
-def _run_in_turn(pool: ModelPool, record: RunRecord, request: RunRequest, ticket: Ticket) -> None:
+def _run_in_turn(
+    pool: ModelPool,
+    record: RunRecord,
+    request: RunRequest,
+    ticket: Ticket,
+    keep: Callable[[RunRecord], None] | None,
+) -> None:
     phase: Phase = "failed"
     text = "Stopped before it began"
     try:
@@ -56,7 +65,18 @@ def _run_in_turn(pool: ModelPool, record: RunRecord, request: RunRequest, ticket
         text = f"The run broke: {error or type(error).__name__}"
     finally:
         ticket.leave()
+        if keep is not None and record.trace.events:
+            text = _kept(keep, record, text)
         record.set_status(phase, text)
+
+
+def _kept(keep: Callable[[RunRecord], None], record: RunRecord, text: str) -> str:
+    """Keeps the record; a disk that refuses is told beside how the run ended."""
+    try:
+        keep(record)
+    except OSError as error:
+        return f"{text}; it could not be kept: {error.strerror or error}"
+    return text
 
 
 def _reach_turn(pool: ModelPool, record: RunRecord, ticket: Ticket) -> bool:
@@ -79,12 +99,16 @@ def _run(pool: ModelPool, record: RunRecord, request: RunRequest) -> str:
         record.set_status("loading", f"{request.key.target}: {stage}", done, total)
 
     engine = pool.engine(request.key, show_loading)
-    record.set_status("running", "Reading the prompt")
     prompt = engine.chat_prompt(request.messages)
+    try:
+        events = engine.run(prompt, request.config, should_stop=record.stop.is_set)
+    finally:
+        pool.show_ready()
+    record.set_status("running", "Reading the prompt")
     last: Event | None = None
-    for event in engine.run(prompt, request.config, should_stop=record.stop.is_set):
+    for event in events:
         record.add(event)
         last = event
     if isinstance(last, RunFailed):
         raise SpecDecodesError(last.message)
-    return _ENDINGS[last.reason] if isinstance(last, RunFinished) else "Stopped"
+    return ENDINGS[last.reason] if isinstance(last, RunFinished) else "Stopped"

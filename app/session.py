@@ -3,6 +3,7 @@
 import threading
 
 from app.run_record import RunRecord
+from core.config import RunConfig
 
 Message = dict[str, str]
 
@@ -13,6 +14,13 @@ class ChatSession:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: list[RunRecord] = []
+        self.visitor: str | None = None
+        """Whose runs are kept on disk; None keeps none."""
+        self.contenders: list[RunConfig] = []
+        """What a comparison runs beside plain decoding."""
+        self.contest: RunRecord | None = None
+        """The run in progress of a comparison."""
+        self.is_contest_stopped = False
 
     @property
     def runs(self) -> list[RunRecord]:
@@ -57,3 +65,9 @@ class ChatSession:
         """Asks the run in progress to end; it does so within one step."""
         for record in self._runs:
             record.stop.set()
+
+    def stop_contest(self) -> None:
+        """Ends the comparison in progress."""
+        self.is_contest_stopped = True
+        if self.contest is not None:
+            self.contest.stop.set()

@@ -1,14 +1,27 @@
 """The frame of the page: theme, styles, head, and its tabs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 from gradio.themes.utils import colors, sizes
+from starlette.middleware import Middleware
 
+from app.api import create_endpoints
+from app.archive_routes import archive_routes
+from app.components.settings import create_settings
 from app.components.view import view
 from app.handlers import Handlers
-from app.routes import PREFIX, STATIC, routes
+from app.model_routes import model_routes
+from app.places import PREFIX, STATIC
+from app.routes import routes
+from app.session import ChatSession
+from app.tabs.compare import create_compare_tab
 from app.tabs.playground import create_playground_tab
+from app.tabs.presets import create_presets_tab, preset_values
+from app.visitors import VisitorCookie
+from presets.gallery import Preset
 
 _SANS = ["ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -20,24 +33,40 @@ _HEAD = f"""
 _MAX_THREADS = 200
 
 
-def create_page(handlers: Handlers, target: str) -> gr.Blocks:
+def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -> gr.Blocks:
     """The whole page; nothing is launched or loaded by it."""
+    values = preset_values(preset, target) if preset else {}
     with gr.Blocks(
         title="SpecDecodes", analytics_enabled=False, fill_width=True, fill_height=True
     ) as page:
+        session = gr.State(ChatSession, delete_callback=handlers.end_session)
         with gr.Row(elem_id="topbar"):
             view("header", label="SpecDecodes")
-            status = view("model_status", label="Model")
-        create_playground_tab(handlers, target)
-        page.load(
-            handlers.watch_loading,
-            None,
-            status,
-            concurrency_limit=None,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+            view("model_status", label="Model")
+        with gr.Row(elem_id="workspace", equal_height=False):
+            with gr.Column(scale=1, min_width=0, elem_id="settings"):
+                settings = create_settings(handlers, target, values, preset)
+            with _tab("playground"):
+                message = create_playground_tab(
+                    handlers, session, settings, preset.prompt if preset else ""
+                )
+            with _tab("compare"):
+                create_compare_tab(handlers, session, settings)
+            with _tab("runs"):
+                view("runs_view", label="Kept runs")
+            with _tab("presets"):
+                create_presets_tab(session, settings, message)
+            with _tab("models"):
+                view("models_view", label="Models")
+        create_endpoints(handlers)
     return page
+
+
+@contextmanager
+def _tab(name: str) -> Iterator[None]:
+    """A tab that is always mounted, so that it misses nothing; the header shows one of them."""
+    with gr.Column(scale=4, min_width=0, elem_id=f"tab-{name}", elem_classes="tab"):
+        yield
 
 
 def launch_options(handlers: Handlers) -> dict[str, Any]:
@@ -52,7 +81,14 @@ def launch_options(handlers: Handlers) -> dict[str, Any]:
         "ssr_mode": False,
         "enable_monitoring": False,
         "show_error": True,
-        "app_kwargs": {"routes": routes(handlers.store)},
+        "app_kwargs": {
+            "routes": [
+                *archive_routes(handlers.finder),
+                *model_routes(handlers.pool),
+                *routes(handlers),
+            ],
+            "middleware": [Middleware(VisitorCookie)],
+        },
     }
 
 

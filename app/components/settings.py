@@ -8,6 +8,7 @@ from gradio.components import Component
 from app.handlers import Handlers
 from app.run_form import FormField, mode_fields, mode_help, run_fields
 from core.config import MODES
+from presets.gallery import Preset
 
 DEFAULT_MODE = "ngram"
 _UNSET = "automatic"
@@ -29,26 +30,29 @@ class SettingsPanel(NamedTuple):
     """By the key of their form field, of all modes."""
 
 
-def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
-    """Builds the controls; those of a mode show while it is chosen."""
-    fields = {field.key: field for field in run_fields()}
-    fields["target"] = fields["target"]._replace(default=target)
+def create_settings(
+    handlers: Handlers, target: str, values: dict[str, Any], preset: Preset | None
+) -> SettingsPanel:
+    """Builds the controls; those of a mode show while it is chosen. `values` are set at first."""
+    values = {"target": target, "mode": DEFAULT_MODE, **values}
+    chosen_mode = values["mode"]
+    fields = {field.key: _valued(field, values) for field in run_fields()}
     controls: dict[str, Component] = {}
     _title("Drafter")
     mode = gr.Dropdown(
         list(MODES),
-        value=DEFAULT_MODE,
+        value=chosen_mode,
         label="Mode",
-        info=mode_help(DEFAULT_MODE),
+        info=mode_help(chosen_mode),
         filterable=False,
         elem_id="setting-mode",
     )
     reason = gr.Markdown(visible=False, elem_id="mode-reason")
     groups = []
     for name in MODES:
-        own = mode_fields(name)
+        own = [_valued(field, values) for field in mode_fields(name)]
         with gr.Column(
-            visible=bool(own) and name == DEFAULT_MODE, elem_classes="mode-settings"
+            visible=bool(own) and name == chosen_mode, elem_classes="mode-settings"
         ) as group:
             controls |= {field.key: _control(field) for field in own}
         groups.append(group)
@@ -57,6 +61,7 @@ def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
         controls |= {key: _control(fields[key]) for key in keys}
     _title("Chat")
     system = gr.Textbox(
+        preset.system if preset else "",
         label="System prompt",
         info="Stands before the chat; empty leaves it to the model's template",
         lines=2,
@@ -82,6 +87,10 @@ def create_settings(handlers: Handlers, target: str) -> SettingsPanel:
         api_visibility="private",
     )
     return SettingsPanel(system, mode, reason, controls)
+
+
+def _valued(field: FormField, values: dict[str, Any]) -> FormField:
+    return field._replace(default=values.get(field.key, field.default))
 
 
 def _title(text: str) -> None:

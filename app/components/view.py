@@ -5,7 +5,10 @@ from typing import Any
 
 import gradio as gr
 
-from app.routes import PREFIX
+from app.places import PREFIX
+
+# Of every listener: no public endpoint, and no overlay over a page that shows its own progress.
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 # `new Function` code has no address of its own, so the module's address is made from the page's.
 # Values that arrive before the module has loaded are read from `props` by its `mount`.
@@ -18,11 +21,15 @@ import(address.href).then(
 
 
 def view(
-    module: str, *, label: str, server_functions: list[Callable[..., Any]] | None = None
+    module: str,
+    *,
+    label: str,
+    value: str = "",
+    server_functions: list[Callable[..., Any]] | None = None,
 ) -> gr.HTML:
     """An HTML component that `static/<module>.js` fills; its value is read by script only."""
     return gr.HTML(
-        value="",
+        value=value,
         html_template='<div class="view"></div>',
         js_on_load=_LOADER.format(prefix=PREFIX, module=module),
         server_functions=server_functions,

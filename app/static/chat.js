@@ -6,6 +6,7 @@ import { store } from "./page.js";
 import { mountLegend } from "./legend.js";
 import { connectStrip } from "./strip_input.js";
 import { hideCard } from "./token_card.js";
+import { showTab } from "./tabs.js";
 import { Turn } from "./turn.js";
 
 const NEAR_BOTTOM_PX = 80;
@@ -50,18 +51,29 @@ export function mount({ element, props, watch, server }) {
   store.subscribe((changes) => {
     if (changes.chat) drawTurns();
     for (const [id, turn] of turns) {
-      if (changes.chat) turn.setShowRefused(store.showRefused);
+      if (changes.chat) {
+        turn.setShowRefused(store.showRefused);
+        turn.setColorMode(store.colorMode);
+      }
       if (changes.runs.has(id) || changes.chat) turn.update();
       if (changes.selection || changes.runs.has(id)) {
         const isMarked = store.isPinned && store.current?.id === id;
         turn.strip.mark(isMarked ? store.step : null, isMarked ? store.token : null);
+        if (isMarked && changes.selection) turn.strip.reveal(scroller);
       }
     }
     if (isFollowing) scroller.scrollTop = scroller.scrollHeight;
   });
   store.ask = (request) => server.since(request);
-  window.specdecodes = { copyChat: () => copyText(chatText()) };
+  window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: sendPreset };
   onValue({ props, watch }, (json) => store.receive(json));
+}
+
+// The message was filled by the server; a chat of its own keeps the sight clean.
+function sendPreset() {
+  showTab("playground");
+  if (store.turns.length) document.querySelector("#clear").click();
+  setTimeout(() => document.querySelector("#send").click(), 250);
 }
 
 function chatText() {

@@ -1,13 +1,21 @@
 // Downloads of the run that is shown; they are there once it has ended.
 
 import { h } from "./dom.js";
+import { address } from "./net.js";
 import { store } from "./page.js";
 
-const FILES = [
+export const FILES = [
   { name: "steps.csv", label: "Steps CSV", help: "One row a step" },
   { name: "tokens.csv", label: "Tokens CSV", help: "One row a token" },
-  { name: "trace.jsonl", label: "Trace JSONL", help: "Every event, to open again" },
+  { name: "nodes.csv", label: "Nodes CSV", help: "One row a drafted node" },
+  { name: "trace.jsonl", label: "Trace", help: "Every event as JSON lines, to open again" },
+  { name: "perfetto.json", label: "Perfetto", help: "For ui.perfetto.dev and chrome://tracing" },
+  { name: "report.html", label: "Report", help: "One page that opens without this program" },
 ];
+
+export function fileAddress(runId, name) {
+  return address(`runs/${encodeURIComponent(runId)}/${name}`);
+}
 
 export function mount({ element }) {
   const links = FILES.map(({ name, label, help }) =>
@@ -19,8 +27,7 @@ export function mount({ element }) {
     const isReady = Boolean(run?.isEnded && run.steps.length);
     for (const link of links) {
       if (isReady) {
-        const file = `../runs/${encodeURIComponent(run.id)}/${link.dataset.file}`;
-        link.href = new URL(file, import.meta.url).href;
+        link.href = fileAddress(run.id, link.dataset.file);
         link.removeAttribute("aria-disabled");
       } else {
         link.removeAttribute("href");

@@ -1,7 +1,9 @@
-// The name of the page, and what changes its look: settings shown or not, light or dark.
+// The bar at the top: name, tabs, and what changes the look of the page.
 
 import { h } from "./dom.js";
 import { icon } from "./icons.js";
+import { mountShortcuts } from "./shortcuts.js";
+import { onTab, restoreTab, showTab, TABS } from "./tabs.js";
 
 const THEME_KEY = "specdecodes-theme";
 // Below this width the settings lie over the chat, so they wait to be called.
@@ -26,12 +28,34 @@ export function mount({ element }) {
       "h1",
       {},
       h("span", { class: "logo", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
-      "SpecDecodes",
+      h("span", { class: "name" }, "SpecDecodes"),
     ),
+    tabBar(),
   );
-  document.querySelector("#topbar").append(
-    h("div", { class: "bar-tools" }, iconButton("theme", "Light or dark", switchTheme)),
+  document
+    .querySelector("#topbar")
+    .append(
+      h(
+        "div",
+        { class: "bar-tools" },
+        iconButton("help", "Keyboard shortcuts", mountShortcuts()),
+        iconButton("theme", "Light or dark", switchTheme),
+      ),
+    );
+  restoreTab();
+}
+
+function tabBar() {
+  const buttons = TABS.map(({ name, label }) =>
+    h("button", { type: "button", class: "tab-button", "data-tab": name, onclick: () => showTab(name) }, label),
   );
+  onTab((shown) => {
+    for (const button of buttons) {
+      if (button.dataset.tab === shown) button.setAttribute("aria-current", "page");
+      else button.removeAttribute("aria-current");
+    }
+  });
+  return h("nav", { class: "tabs", "aria-label": "Tabs" }, ...buttons);
 }
 
 function areSettingsShown() {

@@ -4,6 +4,13 @@ import { h, setText } from "./dom.js";
 import { store } from "./page.js";
 import { REFUSED, SOURCES } from "./run_model.js";
 
+const COLOR_MODES = [
+  ["source", "Source"],
+  ["target", "Target probability"],
+  ["gap", "Draft/target gap"],
+  ["time", "Time"],
+];
+
 const HELP = {
   accepted: "Drafted, and the target agreed",
   recovered: "The target's own token after a refusal",
@@ -27,16 +34,22 @@ export function mountLegend(element) {
     id: "show-refused",
     onchange: (event) => store.setShowRefused(event.target.checked),
   });
+  const colors = h(
+    "select",
+    { class: "small-select color-mode", title: "What the colours mean", "aria-label": "Colours", onchange: () => store.setColorMode(colors.value) },
+    ...COLOR_MODES.map(([value, label]) => h("option", { value }, label)),
+  );
   element.append(
-    h("div", { class: "legend-group" }, ...SOURCES.map(entry)),
+    h("div", { class: "legend-group" }, ...SOURCES.map(entry), ...REFUSED.map(entry)),
     h(
       "div",
       { class: "legend-group" },
-      ...REFUSED.map(entry),
-      h("label", { class: "switch" }, toggle, h("span", { class: "knob" }), "show in text"),
+      h("label", { class: "switch" }, toggle, h("span", { class: "knob" }), "refused"),
+      colors,
     ),
   );
   store.subscribe(() => {
+    toggle.checked = store.showRefused;
     for (const [name, node] of Object.entries(counts)) {
       setText(node, (store.current?.counts[name] ?? 0).toLocaleString("en"));
     }

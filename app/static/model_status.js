@@ -1,19 +1,45 @@
-// Whether a model is there: one line, with a gauge while it loads.
+// Whether a model is there: one line, with a gauge while it loads. The server is asked for it.
 
-import { h, onValue, setText } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { bytes } from "./format.js";
+import { getJson } from "./net.js";
 
-export function mount({ element, props, watch }) {
+const BUSY_MS = 400;
+const QUIET_MS = 4000;
+const listeners = [];
+
+/** Calls back with the status whenever it is read. */
+export function onStatus(listener) {
+  listeners.push(listener);
+}
+
+/** The sentence of a status, with sizes where bytes are counted. */
+export function statusLine({ text, done, total }) {
+  // Stages that count bytes have totals far above those that count files or tensors.
+  return total > 1e6 ? `${text} ${bytes(done)} of ${bytes(total)}` : text;
+}
+
+export function mount({ element }) {
   const text = h("span", { class: "status-text" });
   const gauge = h("span", { class: "gauge", hidden: true });
   element.setAttribute("role", "status");
   element.append(h("span", { class: "dot" }), text, gauge);
-  onValue({ props, watch }, (json) => {
-    const status = JSON.parse(json);
-    element.dataset.phase = status.phase;
-    const size = status.total > 1e6 ? ` ${bytes(status.done)} of ${bytes(status.total)}` : "";
-    setText(text, status.text + size);
-    gauge.hidden = status.total === 0 || status.phase !== "loading";
-    gauge.style.setProperty("--share", status.total ? status.done / status.total : 0);
-  });
+
+  async function read() {
+    let wait = QUIET_MS;
+    try {
+      const status = await getJson("status.json");
+      element.dataset.phase = status.phase;
+      setText(text, statusLine(status));
+      gauge.hidden = status.total === 0 || status.phase !== "loading";
+      gauge.style.setProperty("--share", status.total ? status.done / status.total : 0);
+      for (const listener of listeners) listener(status);
+      if (status.phase === "loading") wait = BUSY_MS;
+    } catch {
+      element.dataset.phase = "failed";
+      setText(text, "The program does not answer; start it again.");
+    }
+    setTimeout(read, wait);
+  }
+  read();
 }

@@ -139,6 +139,8 @@ export function describeNode(run, step, node) {
     targetProb: verified.target_probs[node] ?? null,
     draftProb: drafted.draft_probs[node] ?? null,
     alternatives: node === 0 ? [] : alternatives(run, step, drafted.parents[node], id),
+    drafterChoices: node === 0 ? [] : choices(run, drafted, drafted.parents[node], id),
+    why: step.states[node] === "rejected" ? whyRefused(run, step, node) : null,
   };
 }
 
@@ -147,9 +149,31 @@ function emitted(run, token) {
   return token.text || run.textOf(token.id);
 }
 
+/** Why a tested node was not kept: by which rule, and where its threshold lay. */
+export function whyRefused(run, { drafted, verified, accepted }, node) {
+  const { accept = "match", sampling = {} } = run.started?.config ?? {};
+  const target = verified.target_probs[node] ?? null;
+  const draft = drafted.draft_probs[node];
+  const parent = drafted.parents[node];
+  const path = [0, ...accepted.path];
+  const next = path[path.indexOf(parent) + 1];
+  const ownId = next === undefined ? accepted.next_token_id : drafted.token_ids[next];
+  const own = ownId === null ? null : run.textOf(ownId);
+  if (accept === "match") {
+    return { rule: sampling.do_sample ? "drawn" : "greedy", own, target, draft, threshold: null };
+  }
+  const threshold = accept === "rejection" && target !== null && draft > 0 ? Math.min(1, target / draft) : null;
+  return { rule: accept, own, target, draft, threshold };
+}
+
 function alternatives(run, step, parent, chosenId) {
-  const ids = step.verified.top_k_token_ids[parent] ?? [];
-  const probs = step.verified.top_k_probs[parent] ?? [];
+  return choices(run, step.verified, parent, chosenId);
+}
+
+/** The recorded choices of a model after a node; `event` is the draft or the verification. */
+function choices(run, event, parent, chosenId) {
+  const ids = event.top_k_token_ids[parent] ?? [];
+  const probs = event.top_k_probs[parent] ?? [];
   return ids.map((id, place) => ({
     id,
     text: run.textOf(id),

@@ -9,6 +9,7 @@ export class Store {
     this.runs = new Map();
     this.notice = "";
     this.showRefused = false;
+    this.colorMode = "source";
     this.ask = null;
     this._schedule = schedule;
     this._views = [];
@@ -110,6 +111,29 @@ export class Store {
   select(runId, step, token = null) {
     this._pinned = { run: runId, step, token };
     this.touch({ selection: true });
+  }
+
+  /** Selects the step so many before or after the present one, within the run. */
+  walk(steps) {
+    const { current: run, step } = this;
+    if (!run?.steps.length) return;
+    const last = run.steps.length - 1;
+    const index = Math.min(last, Math.max(0, (step?.index ?? last) + steps));
+    this.select(run.id, index);
+  }
+
+  /** Adds a kept run as a turn of its own, or shows it where it is one already. */
+  open(json) {
+    const { run } = JSON.parse(json);
+    this._dropped.delete(run);
+    this.receive(json);
+    this.select(run, 0);
+  }
+
+  /** How tokens are coloured: by `source`, `target`, `gap` or `time`. */
+  setColorMode(mode) {
+    this.colorMode = mode;
+    this.touch({ chat: true });
   }
 
   /** Lets go of the selection: the instruments follow the newest step again. */

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { visible } from "./format.js";
+import { heatOf } from "./heat.js";
 
 // More refused tokens than this in one step are told as a number; the tree shows them all.
 export const MAX_REFUSED_SHOWN = 10;
@@ -25,6 +26,7 @@ export class Strip {
     this.element = h("div", { class: "strip", role: "group", "aria-label": "Answer" });
     this._spans = [];
     this._selected = [];
+    this._colorMode = "source";
     this.reset(showRefused);
   }
 
@@ -69,11 +71,26 @@ export class Strip {
     else if (/^\n+$/.test(token.text)) span.dataset.glyph = visible(token.text);
     span.tabIndex = token.index === 0 ? 0 : -1;
     span.tokenIndex = token.index;
+    this._paint(span, token);
     this._spans.push(span);
     if (word === token.text) this._lineForNext().append(span);
     else this._lineForNext().append(" ", span);
     // Paragraphs are blocks of their own, so that only the last one is laid out again.
     if (token.text.endsWith("\n")) this._line = null;
+  }
+
+  /** Colours by source, or by a measure of each token; forms stay. */
+  setColorMode(mode) {
+    if (mode === this._colorMode) return;
+    this._colorMode = mode;
+    this.element.classList.toggle("is-heat", mode !== "source");
+    this._spans.forEach((span, index) => this._paint(span, this.run.tokens[index]));
+  }
+
+  _paint(span, token) {
+    const heat = heatOf(this.run, token, this._colorMode);
+    if (heat === null) span.style.removeProperty("--heat");
+    else span.style.setProperty("--heat", heat.toFixed(3));
   }
 
   _appendRefused(step) {
@@ -116,6 +133,15 @@ export class Strip {
     this._selected = this._spans.slice(step.firstToken, step.firstToken + count);
     for (const span of this._selected) span.classList.add("in-step");
     if (tokenIndex !== null) this._spans[tokenIndex]?.classList.add("selected");
+  }
+
+  /** Scrolls as little as shows the marked tokens. */
+  reveal(scroller) {
+    const span = this._selected[0];
+    if (!span) return;
+    const [inner, outer] = [span.getBoundingClientRect(), scroller.getBoundingClientRect()];
+    if (inner.top < outer.top + 8) scroller.scrollTop += inner.top - outer.top - 40;
+    else if (inner.bottom > outer.bottom - 8) scroller.scrollTop += inner.bottom - outer.bottom + 40;
   }
 
   /** The span of a token, to move the focus to. */

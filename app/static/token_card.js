@@ -13,6 +13,17 @@ const SOURCE_TEXTS = {
   root: "root: the last token before this step",
 };
 
+const WHY_TEXTS = {
+  greedy: ({ own }) => `Greedy decoding keeps a draft only if it is the target's most probable token: ${shown(own)}.`,
+  drawn: ({ own }) =>
+    `The noise of this position, keyed by the seed, makes the target draw ${shown(own)}; only that draft is kept.`,
+  rejection: ({ threshold }) =>
+    `Kept where the noise is below target/draft = ${percent(threshold)}; here it was above.`,
+  typical: ({ target }) => `The target's ${percent(target)} is below the threshold of typical acceptance.`,
+};
+
+const shown = (text) => (text === null ? "another token" : `“${visible(text)}”`);
+
 let card = null;
 
 function row(name, value) {
@@ -29,6 +40,10 @@ function alternative({ text, prob, isChosen }) {
   );
 }
 
+function list(title, entries) {
+  return entries.length ? [h("div", {}, h("h4", {}, title), h("ol", {}, ...entries.map(alternative)))] : [];
+}
+
 /** Shows what `describeToken` or `describeNode` tells, beside an element. */
 export function showCard(facts, anchor) {
   card ??= document.body.appendChild(h("div", { id: "token-card", role: "tooltip" }));
@@ -42,10 +57,15 @@ export function showCard(facts, anchor) {
     h("code", { class: "card-text" }, visible(facts.text)),
     h("p", { class: `card-source ${facts.source}` }, SOURCE_TEXTS[facts.source]),
     h("dl", {}, ...facts_),
-    facts.alternatives.length
-      ? h("div", {}, h("h4", {}, "Target's choices here"), h("ol", {}, ...facts.alternatives.map(alternative)))
-      : "",
+    facts.why ? h("div", { class: "why" }, h("h4", {}, "Why was this refused?"), WHY_TEXTS[facts.why.rule](facts.why)) : "",
+    h(
+      "div",
+      { class: "choices" },
+      ...list("Target's choices here", facts.alternatives),
+      ...(facts.why ? list("Drafter's choices here", facts.drafterChoices) : []),
+    ),
   );
+  card.classList.toggle("is-wide", Boolean(facts.why && facts.drafterChoices.length));
   card.hidden = false;
   place(anchor.getClientRects()[0] ?? anchor.getBoundingClientRect());
 }

@@ -4,6 +4,7 @@ import { h, setText, svg } from "./dom.js";
 import { counted, visible } from "./format.js";
 import { store } from "./page.js";
 import { describeNode, describeToken, tokenOfNode } from "./run_model.js";
+import { PanZoom } from "./pan_zoom.js";
 import { hideCard, showCard } from "./token_card.js";
 import { columnEdges, layoutTree, ROW_HEIGHT } from "./tree_layout.js";
 
@@ -48,22 +49,28 @@ export function mount({ element }) {
     { type: "button", class: "link", hidden: true, onclick: () => store.release() },
     "back to newest",
   );
-  const canvas = h("div", { class: "tree", tabindex: "0", role: "img" });
-  element.append(h("div", { class: "panel-head" }, title, summary, live), canvas);
+  const group = svg("g");
+  const image = svg("svg", { class: "tree", role: "group" }, group);
+  const hint = h("p", { class: "hint" }, "The tree of a step appears here.");
+  const fit = h("button", { type: "button", class: "link", onclick: () => view.fit() }, "fit");
+  element.append(h("div", { class: "panel-head" }, title, summary, live, fit), hint, image);
   let timer = 0;
+  let size = { width: 1, height: 1 };
+  const view = new PanZoom(image, group, () => size);
+  new ResizeObserver(() => view.refresh()).observe(image);
 
   function draw() {
     timer = 0;
     const { current: run, step } = store;
     live.hidden = !store.isPinned;
     setText(summary, step ? describe(step) : "");
-    canvas.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
-    if (!step) {
-      canvas.replaceChildren(h("p", { class: "hint" }, "The tree of a step appears here."));
-      return;
-    }
-    canvas.replaceChildren(drawTree(run, step));
+    image.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
+    hint.hidden = Boolean(step);
     hideCard();
+    const { nodes, width, height } = step ? drawTree(run, step) : { nodes: [], width: 1, height: 1 };
+    group.replaceChildren(...nodes);
+    size = { width, height };
+    view.refresh();
   }
 
   store.subscribe(({ chat, selection, runs }) => {
@@ -95,13 +102,13 @@ function drawTree(run, step) {
   const end = edges.at(-1);
   const width = end.left + end.width + 2;
   const height = numRows * ROW_HEIGHT + 4;
-  const image = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` });
+  const drawn = [];
   nodes.forEach((node, place) => {
     if (node.parent < 0) return;
     const from = [x(node.parent) + widths[node.parent], y(node.parent) + BOX_HEIGHT / 2];
     const to = [x(place), y(place) + BOX_HEIGHT / 2];
     const bend = to[0] - 14;
-    image.append(
+    drawn.push(
       svg("path", {
         class: `edge ${node.state}`,
         d: `M${from} H${bend} C${bend + 7},${from[1]} ${bend + 7},${to[1]} ${to}`,
@@ -110,9 +117,9 @@ function drawTree(run, step) {
     );
   });
   nodes.forEach((node, place) => {
-    image.append(drawNode(run, step, node, labels[place], x(place), y(place), widths[place]));
+    drawn.push(drawNode(run, step, node, labels[place], x(place), y(place), widths[place]));
   });
-  return image;
+  return { nodes: drawn, width, height };
 }
 
 function drawNode(run, step, node, label, x, y, width) {
@@ -126,6 +133,12 @@ function drawNode(run, step, node, label, x, y, width) {
       transform: `translate(${x},${y})`,
       onpointerenter: (event) => showCard(facts(), event.currentTarget),
       onpointerleave: hideCard,
+      onfocus: (event) => showCard(facts(), event.currentTarget),
+      onblur: hideCard,
+      tabindex: "0",
+      role: "button",
+      "aria-label": `${node.text} ${node.state}`,
+      onkeydown: (event) => event.key === "Enter" && event.currentTarget.dispatchEvent(new Event("click")),
       onclick: () => store.select(run.id, step.index, token?.index ?? null),
     },
     svg("rect", { width, height: BOX_HEIGHT, rx: 5 }),

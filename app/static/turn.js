@@ -29,6 +29,10 @@ export class Turn {
     if (this.strip.showRefused !== show) this.strip.reset(show);
   }
 
+  setColorMode(mode) {
+    this.strip.setColorMode(mode);
+  }
+
   /** Appends what is new. */
   update() {
     const { status, isEnded, tokens } = this.run;

@@ -5,14 +5,11 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.components.settings import create_settings
-from app.components.view import view
+from app.components.settings import SettingsPanel
+from app.components.view import QUIET, view
 from app.handlers import Handlers, notice
-from app.session import ChatSession
+from app.visitors import visitor_of
 from core.errors import SpecDecodesError
-
-# Of every listener: no public endpoint, and no overlay over a page that shows its own progress.
-_QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 class Composer(NamedTuple):
@@ -26,29 +23,32 @@ class Composer(NamedTuple):
     copy: gr.Button
 
 
-def create_playground_tab(handlers: Handlers, target: str) -> None:
-    """Builds the controls, the chat and the instruments, and connects them."""
+def create_playground_tab(
+    handlers: Handlers, session: gr.State, settings: SettingsPanel, prompt: str
+) -> gr.Textbox:
+    """Builds the chat and the instruments, and connects them; returns the box of the message."""
 
     def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
         return handlers.since(request)
 
-    session = gr.State(ChatSession, delete_callback=handlers.end_session)
-    with gr.Row(elem_id="playground", equal_height=False):
-        with gr.Column(scale=1, min_width=0, elem_id="settings"):
-            settings = create_settings(handlers, target)
-        with gr.Column(scale=3, min_width=320, elem_id="chat-column"):
-            chat = view("chat", label="Chat", server_functions=[since])
-            composer = _create_composer()
-        with gr.Column(scale=2, min_width=320, elem_id="instruments"):
-            view("figures", label="Figures of the run")
-            view("step_bars", label="Time of each step")
-            view("tree_view", label="Draft tree of the selected step")
-            view("exports", label="Export of the run")
+    with gr.Column(scale=3, min_width=320, elem_id="chat-column"):
+        chat = view("chat", label="Chat", server_functions=[since])
+        composer = _create_composer(prompt)
+    with gr.Column(scale=2, min_width=320, elem_id="instruments"):
+        view("figures", label="Figures of the run")
+        view("step_bars", label="Time of each step")
+        view("playback", label="Walk through the steps")
+        view("tree_view", label="Draft tree of the selected step")
+        view("gallery", label="More figures")
+        view("exports", label="Export of the run")
 
     names = ["mode", *settings.controls]
     inputs = [settings.system, settings.mode, *settings.controls.values()]
 
-    def ask(session: Any, text: str, system: str, *given: Any) -> Iterator[tuple[Any, Any]]:
+    def ask(
+        session: Any, request: gr.Request, text: str, system: str, *given: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        session.visitor = visitor_of(request)
         values = dict(zip(names, given, strict=True))
         messages = _told(handlers.ask(session, text, system, values))
         for number, message in enumerate(messages):
@@ -56,7 +56,8 @@ def create_playground_tab(handlers: Handlers, target: str) -> None:
             is_taken = number == 0 and not message.startswith('{"notice"')
             yield message, "" if is_taken else gr.skip()
 
-    def ask_again(session: Any, system: str, *given: Any) -> Iterator[str]:
+    def ask_again(session: Any, request: gr.Request, system: str, *given: Any) -> Iterator[str]:
+        session.visitor = visitor_of(request)
         values = dict(zip(names, given, strict=True))
         yield from _told(handlers.retry(session, system, values))
 
@@ -66,12 +67,13 @@ def create_playground_tab(handlers: Handlers, target: str) -> None:
         [session, composer.text, *inputs],
         [chat, composer.text],
         concurrency_limit=None,
-        **_QUIET,
+        **QUIET,
     )
-    composer.retry.click(ask_again, [session, *inputs], chat, concurrency_limit=None, **_QUIET)
-    composer.stop.click(handlers.stop, session, None, queue=False, **_QUIET)
-    composer.clear.click(handlers.clear, session, chat, queue=False, **_QUIET)
-    composer.copy.click(None, js="() => window.specdecodes?.copyChat()", **_QUIET)
+    composer.retry.click(ask_again, [session, *inputs], chat, concurrency_limit=None, **QUIET)
+    composer.stop.click(handlers.stop, session, None, queue=False, **QUIET)
+    composer.clear.click(handlers.clear, session, chat, queue=False, **QUIET)
+    composer.copy.click(None, js="() => window.specdecodes?.copyChat()", **QUIET)
+    return composer.text
 
 
 def _told(messages: Iterator[str]) -> Iterator[str]:
@@ -82,9 +84,10 @@ def _told(messages: Iterator[str]) -> Iterator[str]:
         yield notice(error)
 
 
-def _create_composer() -> Composer:
+def _create_composer(prompt: str) -> Composer:
     with gr.Row(elem_id="composer"):
         text = gr.Textbox(
+            prompt,
             placeholder="Ask something",
             label="Message",
             show_label=False,

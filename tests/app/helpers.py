@@ -1,9 +1,12 @@
 """What the page's tests share: pools on scripted engines, and the messages of a listener."""
 
 import json
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from app.archive import Archive
 from app.handlers import Handlers
 from app.model_pool import ModelPool
 from app.run_form import mode_fields, run_fields
@@ -12,7 +15,8 @@ from tests.app.scripted_engine import ScriptedEngine, load_scripted
 
 
 def handlers_on(engine: ScriptedEngine) -> Handlers:
-    return Handlers(ModelPool(load_scripted(engine)), RunStore())
+    archive = Archive(Path(tempfile.mkdtemp(prefix="specdecodes-runs-")))
+    return Handlers(ModelPool(load_scripted(engine)), RunStore(), archive)
 
 
 def form_values(mode: str = "ngram", **changed: Any) -> dict[str, Any]:

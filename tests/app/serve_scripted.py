@@ -2,9 +2,12 @@
 
 import argparse
 import os
+import tempfile
+from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+from app.archive import Archive
 from app.handlers import Handlers
 from app.model_pool import EngineKey, ModelPool
 from app.run_store import RunStore
@@ -21,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     engine = ScriptedEngine(step_s=options.step_ms / 1e3, width=options.width, depth=options.depth)
     pool = ModelPool(load_scripted(engine))
-    handlers = Handlers(pool, RunStore())
+    handlers = Handlers(pool, RunStore(), Archive(Path(tempfile.mkdtemp())))
     page = create_page(handlers, "scripted")
     pool.preload(EngineKey("scripted", None))
     page.launch(server_port=options.port, quiet=True, **launch_options(handlers))

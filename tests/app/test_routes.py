@@ -18,7 +18,7 @@ from tests.app.scripted_engine import ScriptedEngine
 def run_and_client() -> Iterator[tuple[str, TestClient]]:
     handlers, session = handlers_on(ScriptedEngine()), ChatSession()
     list(handlers.ask(session, "=1+1", "", form_values(max_new_tokens=12)))
-    with TestClient(Starlette(routes=routes(handlers.store))) as client:
+    with TestClient(Starlette(routes=routes(handlers))) as client:
         yield session.runs[0].run_id, client
 
 

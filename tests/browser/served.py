@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+from app.archive import Archive
 from app.handlers import Handlers
 from app.model_pool import EngineKey, ModelPool
 from app.run_store import RunStore
@@ -40,7 +43,8 @@ def serve(engine: ScriptedEngine) -> Iterator[Served]:
     """Serves the page until the block is left."""
     pool = ModelPool(load_scripted(engine))
     store = RunStore()
-    handlers = Handlers(pool, store)
+    folder = tempfile.TemporaryDirectory(prefix="specdecodes-runs-")
+    handlers = Handlers(pool, store, Archive(Path(folder.name)))
     page = create_page(handlers, "scripted")
     pool.preload(EngineKey("scripted", None))
     _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **launch_options(handlers))
@@ -48,3 +52,4 @@ def serve(engine: ScriptedEngine) -> Iterator[Served]:
         yield Served(address.rstrip("/"), engine, pool, store)
     finally:
         page.close()
+        folder.cleanup()

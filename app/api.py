@@ -1,0 +1,105 @@
+"""Public endpoints, for `gradio_client`, `curl` and, with `--mcp`, as tools of a model."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from app.contest import contest
+from app.handlers import Handlers, follow
+from app.session import ChatSession
+from app.visitors import visitor_of
+from core.config import RunConfig
+from core.errors import SpecDecodesError
+
+
+def create_endpoints(handlers: Handlers) -> None:
+    """Registers `/generate`, `/compare`, `/list_runs` and `/export`."""
+
+    def generate(prompt: str, settings: str = "{}") -> Iterator[dict[str, Any]]:
+        """Generate an answer to a prompt with speculative decoding.
+
+        Args:
+            prompt: The user's message; the model's chat template is put around it.
+            settings: A JSON object with settings of the run, such as
+                {"mode": "ngram", "max_new_tokens": 64, "sampling": {"temperature": 0.7}}.
+
+        Returns:
+            The run's id, the text so far, its status and its statistics, growing until the end.
+        """
+        config = _config(settings)
+        if not prompt.strip():
+            raise gr.Error("The prompt is empty; give one.")
+        record = handlers.store.create(prompt, config.mode)
+        handlers.start(record, [{"role": "user", "content": prompt}], config, None)
+        for _ in follow(record):
+            stats = record.snapshot().stats.to_dict()
+            yield {
+                "run_id": record.run_id,
+                "text": record.answer,
+                "status": record.status_text,
+                "stats": stats,
+            }
+        if record.failure:
+            raise gr.Error(record.failure)
+
+    def compare(prompt: str, settings: list[str], repeats: int = 1) -> dict[str, Any]:
+        """Compare decoding modes on one prompt with plain decoding, which is always measured.
+
+        Args:
+            prompt: The user's message.
+            settings: One to three JSON objects with settings of a run, as for generate.
+            repeats: How often each is measured, 1 to 5.
+
+        Returns:
+            A table of speeds and acceptance, and for each run whether its text is plain decoding's.
+        """
+        try:
+            configs = [_config(text) for text in settings]
+            messages = list(contest(handlers, ChatSession(), prompt, configs, repeats))
+        except SpecDecodesError as error:
+            raise gr.Error(str(error)) from error
+        result = json.loads(messages[-1])["result"]
+        return {"rows": result["rows"], "verdicts": result["verdicts"]}
+
+    def list_runs(request: gr.Request) -> list[dict[str, Any]]:
+        """List the kept runs of the visitor whose cookie is sent, newest first.
+
+        Returns:
+            For each run its id, name, mode, target, outcome, tokens, speed and acceptance.
+        """
+        visitor = visitor_of(request)
+        return [vars(run) for run in handlers.archive.runs(visitor)] if visitor else []
+
+    def export(run_id: str, request: gr.Request) -> str:
+        """Export the whole trace of a run as JSON lines.
+
+        Args:
+            run_id: The id that generate or list_runs gave.
+
+        Returns:
+            The trace file's text: a header, then one event a line.
+        """
+        from core.trace import event_line, header_line
+
+        visitor = visitor_of(request)
+        found = handlers.finder.find(visitor, run_id)
+        if found is None:
+            raise gr.Error("There is no such run; give an id of list_runs or generate.")
+        return "\n".join([header_line(), *map(event_line, found.trace.events)]) + "\n"
+
+    gr.api(generate, api_name="generate", concurrency_limit=None)
+    gr.api(compare, api_name="compare", concurrency_limit=None)
+    gr.api(list_runs, api_name="list_runs")
+    gr.api(export, api_name="export")
+
+
+def _config(settings: str) -> RunConfig:
+    try:
+        values = json.loads(settings or "{}")
+        if not isinstance(values, dict):
+            raise ValueError("it is no object")
+        return RunConfig.from_dict({"mode": "ngram", **values})
+    except ValueError as error:
+        raise gr.Error(f"The settings cannot be used ({error}); give a JSON object.") from error

@@ -1,0 +1,124 @@
+"""The visitor's kept runs over HTTP: list, open, rename, delete, tables over all, compare."""
+
+import io
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from app.comparison import compare_traces
+from app.downloads import TABLES, export_table
+from app.places import PREFIX
+from app.routes import download
+from app.run_finder import RunFinder
+from app.visitors import visitor_of
+from core.errors import InvalidSettingError, SpecDecodesError
+from core.trace import Trace, read_trace
+
+MAX_UPLOAD_BYTES = 64_000_000
+MOST_COMPARED = 4
+Answer = Callable[[Request, str], Awaitable[Response]]
+
+
+def archive_routes(finder: RunFinder) -> list[BaseRoute]:
+    """Routes that read and change what a visitor has kept; all need the visitor's cookie."""
+    archive = finder.archive
+
+    async def listed(request: Request, visitor: str) -> Response:
+        runs = await run_in_threadpool(archive.runs, visitor)
+        return JSONResponse({"runs": [asdict(run) for run in runs]})
+
+    async def opened(request: Request, visitor: str) -> Response:
+        body = await _body(request)
+        name = request.query_params.get("name", "")
+
+        def adopt() -> dict[str, Any]:
+            trace = read_trace(io.StringIO(body.decode("utf-8", errors="replace")))
+            return asdict(archive.adopt(visitor, trace, name))
+
+        return JSONResponse(await run_in_threadpool(adopt))
+
+    async def renamed(request: Request, visitor: str) -> Response:
+        values = await request.json()
+        name = values.get("name") if isinstance(values, dict) else None
+        if not isinstance(name, str):
+            raise InvalidSettingError("The name is missing; give the run a name.")
+        await run_in_threadpool(archive.rename, visitor, request.path_params["run_id"], name)
+        return JSONResponse({})
+
+    async def deleted(request: Request, visitor: str) -> Response:
+        await run_in_threadpool(archive.delete, visitor, request.path_params["run_id"])
+        return JSONResponse({})
+
+    async def message(request: Request, visitor: str) -> Response:
+        text = await run_in_threadpool(finder.message, visitor, request.path_params["run_id"])
+        if text is None:
+            return PlainTextResponse("This run is not kept any more; run it again.", 404)
+        return Response(text, media_type="application/json")
+
+    async def table(request: Request, visitor: str) -> Response:
+        name = request.path_params["table"]
+        if name not in TABLES:
+            return PlainTextResponse(f"There is no table {name!r}.", 404)
+        runs = await run_in_threadpool(archive.runs, visitor)
+        traces = [archive.trace(visitor, run.run_id) for run in runs]
+        kept = [trace for trace in traces if trace is not None]
+        return await download(
+            lambda path: export_table(kept, path, name), f"{name}.csv", f"all-{name}.csv"
+        )
+
+    async def compared(request: Request, visitor: str) -> Response:
+        ids = request.query_params.get("ids", "").split(",")
+        if not 2 <= len(ids) <= MOST_COMPARED:
+            raise InvalidSettingError(f"{len(ids)} runs are chosen; choose 2 to {MOST_COMPARED}.")
+
+        def compare() -> dict[str, Any]:
+            found = [finder.find(visitor, run_id) for run_id in ids]
+            traces: list[Trace] = [run.trace for run in found if run is not None]
+            if len(traces) < len(ids):
+                raise InvalidSettingError("A chosen run is not kept any more; choose others.")
+            return compare_traces(traces)
+
+        return JSONResponse(await run_in_threadpool(compare))
+
+    base = f"/{PREFIX}/archive"
+    return [
+        Route(f"{base}.json", _for_visitor(listed)),
+        Route(f"{base}/compare.json", _for_visitor(compared)),
+        Route(base, _for_visitor(opened), methods=["POST"]),
+        Route(f"{base}/{{table}}.csv", _for_visitor(table)),
+        Route(f"{base}/{{run_id}}/message.json", _for_visitor(message)),
+        Route(f"{base}/{{run_id}}", _for_visitor(renamed), methods=["PATCH"]),
+        Route(f"{base}/{{run_id}}", _for_visitor(deleted), methods=["DELETE"]),
+    ]
+
+
+def _for_visitor(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+    """Refuses those without a cookie, and tells what was refused as a sentence."""
+
+    async def answered(request: Request) -> Response:
+        visitor = visitor_of(request)
+        if visitor is None:
+            return PlainTextResponse("Cookies are off, so no runs are kept; allow them.", 403)
+        try:
+            return await answer(request, visitor)
+        except (SpecDecodesError, ValueError) as error:
+            return PlainTextResponse(str(error), 400)
+
+    return answered
+
+
+async def _body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_UPLOAD_BYTES:
+            raise InvalidSettingError(
+                f"The file is larger than {MAX_UPLOAD_BYTES // 10**6} MB; give a shorter trace."
+            )
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,95 @@
+"""A comparison in the making: plain decoding and up to three other settings, in turn and in rounds."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from app.comparison import compare_traces
+from app.handlers import HEARTBEAT_S, Handlers
+from app.run_record import RunRecord
+from app.session import ChatSession
+from core.config import RunConfig
+from core.errors import InvalidSettingError, SpecDecodesError
+from core.trace import Trace
+
+MOST_CONTENDERS = 4
+MOST_REPEATS = 5
+_WARM_UP_TOKENS = 8
+_PROGRESS_PAUSE_S = 0.1
+
+
+def contest(
+    handlers: Handlers,
+    session: ChatSession,
+    prompt: str,
+    contenders: list[RunConfig],
+    num_repeats: int,
+) -> Iterator[str]:
+    """Runs everything one after the other; yields progress messages, then the comparison.
+
+    Every contender first runs a few tokens that do not count, so that quantizing, measuring and
+    first-call costs stay outside. Rounds alternate, so that a machine that slows down slows all.
+    """
+    configs = _checked(prompt, contenders, num_repeats)
+    messages = [{"role": "user", "content": prompt}]
+    warm_ups = [dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS) for config in configs]
+    runs = [("warm-up", config) for config in warm_ups]
+    runs += [(f"round {number + 1}", c) for number in range(num_repeats) for c in configs]
+    traces: list[Trace] = []
+    session.is_contest_stopped = False
+    for place, (stage, config) in enumerate(runs):
+        record = RunRecord(f"contest-{place}", prompt, config.mode)
+        session.contest = record
+        is_counted = stage != "warm-up"
+        handlers.start(record, messages, config, session.visitor if is_counted else None)
+        try:
+            yield from _progress(record, stage, place, len(runs))
+        finally:
+            record.stop.set()
+        if session.is_contest_stopped:
+            raise SpecDecodesError("Stopped; nothing was compared.")
+        if record.failure:
+            raise SpecDecodesError(f"{config.mode}: {record.failure}")
+        if is_counted:
+            traces.append(record.snapshot())
+    yield json.dumps({"result": compare_traces(traces)})
+
+
+def _checked(prompt: str, contenders: list[RunConfig], num_repeats: int) -> list[RunConfig]:
+    """Plain decoding with the first one's settings, then the contenders, each once."""
+    if not prompt.strip():
+        raise InvalidSettingError("The prompt is empty; type one.")
+    if not contenders:
+        raise InvalidSettingError("There is nothing to compare; add settings first.")
+    if not 1 <= num_repeats <= MOST_REPEATS:
+        raise InvalidSettingError(
+            f"repeats is {num_repeats}; give a number from 1 to {MOST_REPEATS}."
+        )
+    plain = RunConfig.from_dict(
+        {**contenders[0].to_dict(), "mode": "naive", "drafter": None, "draft": None}
+    )
+    configs = list(dict.fromkeys([plain, *contenders]))
+    if len(configs) > MOST_CONTENDERS:
+        raise InvalidSettingError(
+            f"{len(configs)} runs are chosen with plain decoding; at most {MOST_CONTENDERS} fit."
+        )
+    if len({(config.target, config.dtype) for config in configs}) > 1:
+        raise InvalidSettingError("The runs name different targets or dtypes; give one for all.")
+    return configs
+
+
+def _progress(record: RunRecord, stage: str, place: int, count: int) -> Iterator[str]:
+    version = -1
+    while not record.is_ended:
+        version = record.wait(version, HEARTBEAT_S)
+        values: dict[str, Any] = {
+            "stage": f"{stage}: {record.mode}",
+            "status": record.status_text,
+            "tokens": record.num_tokens,
+            "done": place,
+            "total": count,
+        }
+        yield json.dumps({"progress": values})
+        time.sleep(_PROGRESS_PAUSE_S)

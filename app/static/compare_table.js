@@ -1,0 +1,59 @@
+// The table of a comparison, with its verdicts.
+
+import { h } from "./dom.js";
+import { bytes, duration, fixed, percent, visible } from "./format.js";
+
+const COLUMNS = [
+  ["Run", ({ run }) => run],
+  ["Tokens/s", (row) => spread(row)],
+  ["Speed-up", ({ speed_up: gain }) => (gain === null ? "–" : `${fixed(gain, 2)}×`)],
+  ["Tokens a step, τ", ({ acceptance_length: tau, num_steps: steps }) => `${fixed(tau, 2)} over ${steps} steps`],
+  ["Acceptance", ({ acceptance_rate: rate, num_tested: tested }) => (tested ? `${percent(rate)} of ${tested}` : "–")],
+  ["Draft share", ({ draft_share: share }) => percent(share)],
+  ["First token", ({ time_to_first_token_s: first }) => duration(first)],
+  ["Memory", ({ peak_memory_bytes: peak }) => (peak ? bytes(peak) : "–")],
+];
+
+function spread({ tokens_per_s: median, tokens_per_s_min: least, tokens_per_s_max: most, num_runs: runs }) {
+  if (median === null) return "–";
+  return runs > 1 ? `${fixed(median, 1)} (${fixed(least, 1)}–${fixed(most, 1)}, ${runs} runs)` : fixed(median, 1);
+}
+
+/** Whether a text is plain decoding's, in a sentence. */
+export function verdictText({ is_reference: isReference, refused, divergence, num_compared: compared }) {
+  if (refused) return refused;
+  if (isReference) return "the reference";
+  if (!divergence) return `identical over ${compared} tokens`;
+  const { position, reference_text: own, other_text: other, logit_gap: gap, is_lower_bound: isLeast } = divergence;
+  const size = gap === null ? "" : `, logit gap ${isLeast ? "at least " : ""}${fixed(gap, 3)}`;
+  return `parts at token ${position + 1}: “${visible(other)}” for “${visible(own)}”${size}`;
+}
+
+export function comparisonTable({ rows, verdicts }) {
+  const devices = [...new Set(rows.map(({ device, target }) => `${target} on ${device}`))];
+  return h(
+    "div",
+    {},
+    h("p", { class: "summary" }, devices.join("; ")),
+    h(
+      "div",
+      { class: "table-scroller" },
+      h(
+        "table",
+        { class: "comparison-table" },
+        h("thead", {}, h("tr", {}, ...[...COLUMNS.map(([name]) => name), "Verdict"].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {}, ...rows.map((row, place) => line(row, verdicts[place]))),
+      ),
+    ),
+  );
+}
+
+function line(row, verdict) {
+  const kind = verdict.divergence || verdict.refused ? "parted" : "identical";
+  return h(
+    "tr",
+    {},
+    ...COLUMNS.map(([, read], place) => h(place ? "td" : "th", place ? {} : { scope: "row" }, read(row))),
+    h("td", { class: `verdict ${kind}` }, verdictText(verdict)),
+  );
+}

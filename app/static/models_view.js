@@ -1,0 +1,96 @@
+// Models: what is loaded, what fits, which modes it can run; load another, or cancel that.
+
+import { h, setText } from "./dom.js";
+import { bytes } from "./format.js";
+import { onStatus, statusLine } from "./model_status.js";
+import { getJson, send } from "./net.js";
+import { onTab } from "./tabs.js";
+
+// Weights in memory, by number format.
+const BYTES_PER_WEIGHT = { bfloat16: 2, float32: 4 };
+
+export function mount({ element }) {
+  const name = h("input", { class: "search", "aria-label": "Target", placeholder: "Catalogue name, local folder, .gguf file or hub id" });
+  const told = h("p", { class: "notice", role: "alert", hidden: true });
+  const status = h("p", { class: "status-line", role: "status" });
+  const gauge = h("span", { class: "gauge", hidden: true });
+  const cancel = h("button", { type: "button", class: "plain-button", hidden: true, onclick: () => act(() => send("POST", "models/cancel")) }, "Cancel");
+  const memory = h("p", { class: "summary" });
+  const catalogue = h("div", { class: "cards" });
+  const modes = h("tbody");
+  const form = h(
+    "form",
+    { class: "list-tools", onsubmit: (event) => (event.preventDefault(), load(name.value)) },
+    name,
+    h("button", { class: "plain-button" }, "Load"),
+    cancel,
+  );
+  element.append(
+    h("h2", {}, "Models"),
+    status,
+    gauge,
+    form,
+    told,
+    memory,
+    catalogue,
+    h("h3", {}, "What the loaded target can run"),
+    h("table", { class: "runs modes" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Mode"), h("th", { scope: "col" }, "Available"))), modes),
+  );
+
+  async function act(work) {
+    told.hidden = true;
+    try {
+      await work();
+    } catch (error) {
+      told.textContent = error.message;
+      told.hidden = false;
+    }
+  }
+
+  function load(target) {
+    act(async () => {
+      await send("POST", "models/load", { target });
+      const box = document.querySelector("#setting-target input");
+      box.value = target.trim();
+      box.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+  }
+
+  const reload = () =>
+    act(async () => {
+      const models = await getJson("models.json");
+      setText(memory, `${bytes(models.free_bytes)} of ${bytes(models.total_bytes)} memory are free`);
+      catalogue.replaceChildren(...models.catalogue.map((model) => card(model, models.free_bytes, load)));
+      modes.replaceChildren(
+        ...models.modes.map(({ mode, reason }) =>
+          h("tr", {}, h("th", { scope: "row" }, mode), h("td", { class: reason ? "parted" : "" }, reason ?? (models.target ? "yes" : "load a model first"))),
+        ),
+      );
+    });
+
+  let phase = "";
+  onStatus((read) => {
+    setText(status, statusLine(read));
+    status.classList.toggle("parted", read.phase === "failed");
+    cancel.hidden = read.phase !== "loading";
+    gauge.hidden = read.phase !== "loading" || !read.total;
+    gauge.style.setProperty("--share", read.total ? read.done / read.total : 0);
+    if (read.phase !== phase && document.body.dataset.tab === "models") reload();
+    phase = read.phase;
+  });
+  onTab((tab) => tab === "models" && reload());
+}
+
+function card({ name, note, fetched_bytes: fetched, num_parameters: weights }, free, load) {
+  const sizes = Object.entries(BYTES_PER_WEIGHT).map(([dtype, size]) => {
+    const needed = weights * size;
+    return `${dtype} ${bytes(needed)}${needed * 1.1 > free ? " (does not fit)" : ""}`;
+  });
+  return h(
+    "button",
+    { type: "button", class: "example", onclick: () => load(name) },
+    h("strong", {}, name),
+    h("span", {}, note),
+    h("span", {}, `${bytes(fetched)} to fetch once${weights ? `; in memory ${sizes.join(", ")}` : ""}`),
+  );
+}

@@ -1,0 +1,66 @@
+// Zoom by wheel and pan by dragging for the group inside an SVG.
+
+const LEAST = 0.25;
+const MOST = 3;
+
+export class PanZoom {
+  /** `svg` fills its place; `group` holds the drawing of `size()`. */
+  constructor(svg, group, size) {
+    this._svg = svg;
+    this._group = group;
+    this._size = size;
+    this._isOwn = false;
+    this._grabbed = null;
+    svg.addEventListener("wheel", (event) => this._wheel(event), { passive: false });
+    svg.addEventListener("pointerdown", (event) => (this._grabbed = { x: event.clientX, y: event.clientY }));
+    svg.addEventListener("pointermove", (event) => this._move(event));
+    for (const end of ["pointerup", "pointerleave"]) {
+      svg.addEventListener(end, () => (this._grabbed = null));
+    }
+    svg.addEventListener("dblclick", () => this.fit());
+  }
+
+  /** Shows all of the drawing, never larger than life; a small one stands at the left. */
+  fit() {
+    const { width, height } = this._size();
+    const { clientWidth, clientHeight } = this._svg;
+    const scale = Math.min(1, clientWidth / width || 1, clientHeight / height || 1);
+    this._isOwn = false;
+    this._set({ x: 0, y: 0, scale: Math.max(LEAST, scale) });
+  }
+
+  /** After a new drawing: fits it, unless somebody chose a zoom. */
+  refresh() {
+    if (!this._isOwn) this.fit();
+  }
+
+  zoom(factor, x = 0, y = 0) {
+    const { x: left, y: top, scale } = this._view;
+    const next = Math.min(MOST, Math.max(LEAST, scale * factor));
+    this._isOwn = true;
+    this._set({
+      scale: next,
+      x: x - ((x - left) * next) / scale,
+      y: y - ((y - top) * next) / scale,
+    });
+  }
+
+  _wheel(event) {
+    event.preventDefault();
+    const box = this._svg.getBoundingClientRect();
+    this.zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - box.left, event.clientY - box.top);
+  }
+
+  _move(event) {
+    if (!this._grabbed) return;
+    const { x, y, scale } = this._view;
+    this._isOwn = true;
+    this._set({ scale, x: x + event.clientX - this._grabbed.x, y: y + event.clientY - this._grabbed.y });
+    this._grabbed = { x: event.clientX, y: event.clientY };
+  }
+
+  _set(view) {
+    this._view = view;
+    this._group.setAttribute("transform", `translate(${view.x},${view.y}) scale(${view.scale})`);
+  }
+}

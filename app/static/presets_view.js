@@ -1,0 +1,24 @@
+// The gallery of presets: a card each, which starts the run.
+
+import { h, onValue } from "./dom.js";
+
+export function mount({ element, props, watch, trigger }) {
+  onValue({ props, watch }, (json) => {
+    const { presets } = JSON.parse(json);
+    element.replaceChildren(
+      h("h2", {}, "Runs worth seeing"),
+      h("div", { class: "cards" }, ...presets.map((preset) => card(preset, trigger))),
+    );
+  });
+}
+
+function card({ name, title, watch, mode, prompt, isPaired }, trigger) {
+  return h(
+    "button",
+    { type: "button", class: "example preset", "data-preset": name, onclick: () => trigger("select", { preset: name }) },
+    h("strong", {}, title),
+    h("span", { class: "watch" }, watch),
+    h("span", { class: "prompt" }, prompt.split("\n")[0]),
+    h("span", { class: "mode-badge" }, isPaired ? `${mode}, with its counterpart in Compare` : mode),
+  );
+}

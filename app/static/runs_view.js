@@ -1,0 +1,147 @@
+// The visitor's kept runs: a list with filters; open, rename, delete, download, compare.
+
+import { h } from "./dom.js";
+import { FILES, fileAddress } from "./exports.js";
+import { fixed, percent } from "./format.js";
+import { address, getJson, send } from "./net.js";
+import { store } from "./page.js";
+import { onTab, showTab } from "./tabs.js";
+import { showComparison } from "./compare_view.js";
+
+const TABLES = ["runs", "steps", "tokens", "nodes"];
+const MOST_COMPARED = 4;
+
+export function mount({ element }) {
+  const state = { runs: [], text: "", mode: "", chosen: new Set() };
+  const body = h("tbody");
+  const told = h("p", { class: "notice", role: "alert", hidden: true });
+  const count = h("span", { class: "summary", role: "status" });
+  const modes = h("select", { class: "small-select", "aria-label": "Mode", onchange: () => set({ mode: modes.value }) });
+  const compare = h("button", { type: "button", class: "plain-button", onclick: compareChosen }, "Compare chosen");
+  const file = h("input", { type: "file", class: "screen-reader", accept: ".jsonl", id: "open-trace", onchange: openFile });
+  element.append(
+    h(
+      "div",
+      { class: "list-tools" },
+      h("input", { type: "search", class: "search", placeholder: "Filter by name or prompt", "aria-label": "Filter", oninput: (event) => set({ text: event.target.value }) }),
+      modes,
+      count,
+      h("span", { class: "spacer" }),
+      compare,
+      h("label", { class: "plain-button", for: "open-trace" }, "Open a trace file", file),
+      ...TABLES.map((table) => h("a", { class: "download", href: address(`archive/${table}.csv`), download: "", title: `All runs, a row a ${table.slice(0, -1)}` }, `${table}.csv`)),
+    ),
+    told,
+    h("div", { class: "table-scroller" }, h("table", { class: "runs" }, header(), body)),
+  );
+
+  function set(values) {
+    Object.assign(state, values);
+    draw();
+  }
+
+  function tell(error) {
+    told.hidden = !error;
+    told.textContent = error?.message ?? "";
+  }
+
+  async function act(work) {
+    tell(null);
+    try {
+      await work();
+    } catch (error) {
+      tell(error);
+    }
+  }
+
+  const reload = () => act(async () => set({ runs: (await getJson("archive.json")).runs }));
+  const open = (run) =>
+    act(async () => {
+      const message = await getJson(`archive/${encodeURIComponent(run.run_id)}/message.json`);
+      store.open(JSON.stringify(message));
+      showTab("playground");
+    });
+  const rename = (run, name) => act(async () => (await send("PATCH", `archive/${run.run_id}`, { name }), reload()));
+  const remove = (run) => act(async () => (state.chosen.delete(run.run_id), await send("DELETE", `archive/${run.run_id}`), reload()));
+
+  function openFile() {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    act(async () => {
+      await send("POST", `archive?name=${encodeURIComponent(chosen.name)}`, await chosen.text());
+      await reload();
+    });
+    file.value = "";
+  }
+
+  function compareChosen() {
+    act(async () => {
+      showComparison(await getJson(`archive/compare.json?ids=${[...state.chosen].join(",")}`));
+      showTab("compare");
+    });
+  }
+
+  function draw() {
+    const known = ["", ...new Set(state.runs.map(({ mode }) => mode))];
+    modes.replaceChildren(...known.map((mode) => h("option", { value: mode, selected: mode === state.mode }, mode || "every mode")));
+    const wanted = state.text.toLowerCase();
+    const shown = state.runs.filter(
+      ({ mode, name, prompt }) => (!state.mode || mode === state.mode) && `${name} ${prompt}`.toLowerCase().includes(wanted),
+    );
+    count.textContent = `${shown.length} of ${state.runs.length}`;
+    compare.disabled = state.chosen.size < 2 || state.chosen.size > MOST_COMPARED;
+    compare.title = compare.disabled ? `Choose 2 to ${MOST_COMPARED} runs` : "";
+    body.replaceChildren(...shown.map((run) => row(run, state, { open, rename, remove, draw })));
+    if (!shown.length) body.append(h("tr", {}, h("td", { colspan: 10, class: "hint" }, "No run here yet; runs of the playground are kept when they end.")));
+  }
+
+  onTab((name) => name === "runs" && reload());
+  draw();
+}
+
+function header() {
+  const names = ["", "Name", "Mode", "Target", "Ended", "Tokens", "Tokens/s", "τ", "Acceptance", ""];
+  return h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name))));
+}
+
+function row(run, state, { open, rename, remove, draw }) {
+  const choose = h("input", { type: "checkbox", "aria-label": `Choose ${run.name}`, checked: state.chosen.has(run.run_id) });
+  choose.addEventListener("change", () => {
+    if (choose.checked) state.chosen.add(run.run_id);
+    else state.chosen.delete(run.run_id);
+    draw();
+  });
+  const name = h("input", { class: "run-name", value: run.name, "aria-label": "Name", title: run.prompt });
+  name.addEventListener("change", () => rename(run, name.value));
+  const acceptance = run.num_tested ? `${percent(run.acceptance_rate)} of ${run.num_tested.toLocaleString("en")}` : "–";
+  return h(
+    "tr",
+    { "data-run": run.run_id },
+    h("td", {}, choose),
+    h("td", {}, name),
+    h("td", {}, run.mode),
+    h("td", { title: run.device }, run.target),
+    h("td", {}, run.outcome),
+    h("td", { class: "number" }, run.num_tokens.toLocaleString("en")),
+    h("td", { class: "number" }, fixed(run.tokens_per_s, 1)),
+    h("td", { class: "number" }, fixed(run.acceptance_length, 2)),
+    h("td", { class: "number" }, acceptance),
+    h(
+      "td",
+      { class: "row-actions" },
+      h("button", { type: "button", class: "plain-button", onclick: () => open(run) }, "Open"),
+      downloads(run),
+      h("button", { type: "button", class: "plain-button", onclick: () => remove(run) }, "Delete"),
+    ),
+  );
+}
+
+function downloads(run) {
+  const files = [{ name: "runs.csv", label: "Run CSV", help: "One row" }, ...FILES];
+  return h(
+    "details",
+    { class: "menu" },
+    h("summary", { class: "plain-button" }, "Download"),
+    h("div", { class: "menu-list" }, ...files.map(({ name, label, help }) => h("a", { href: fileAddress(run.run_id, name), download: "", title: help }, label))),
+  );
+}

@@ -1,0 +1,52 @@
+// Keys that work on the whole playground, and the list of them.
+
+import { h } from "./dom.js";
+import { store } from "./page.js";
+import { playback } from "./playback_clock.js";
+
+const KEYS = [
+  ["← →", "step before or after; in the answer, token before or after"],
+  ["Home End", "first or last step"],
+  ["Space", "play or pause"],
+  ["Esc", "let go of the selection"],
+  ["r", "show or hide refused drafts in the text"],
+  ["/", "write a message"],
+  ["?", "this list"],
+];
+
+/** Whether a key belongs to something that is being written or operated. */
+function isTaken({ target, ctrlKey, metaKey, altKey }) {
+  return ctrlKey || metaKey || altKey || Boolean(target.closest?.("input, textarea, select, button, a, .token, dialog, [role=listbox]"));
+}
+
+const ACTIONS = {
+  ArrowLeft: () => store.walk(-1),
+  ArrowRight: () => store.walk(1),
+  Home: () => store.walk(-Infinity),
+  End: () => store.walk(Infinity),
+  " ": () => playback.toggle(),
+  Escape: () => store.release(),
+  r: () => store.setShowRefused(!store.showRefused),
+  "/": () => document.querySelector("#message textarea").focus(),
+};
+
+/** Listens; returns what shows the list. */
+export function mountShortcuts() {
+  const dialog = h(
+    "dialog",
+    { class: "shortcuts", "aria-label": "Keyboard shortcuts" },
+    h("h2", {}, "Keyboard shortcuts"),
+    h("dl", {}, ...KEYS.flatMap(([key, text]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, text)])),
+    h("button", { type: "button", class: "plain-button", onclick: () => dialog.close() }, "Close"),
+  );
+  document.body.append(dialog);
+  const show = () => dialog.open || dialog.showModal();
+  document.addEventListener("keydown", (event) => {
+    if (isTaken(event) || document.body.dataset.tab !== "playground") return;
+    const act = event.key === "?" ? show : ACTIONS[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+  return show;
+}

@@ -1,0 +1,29 @@
+// Which tab of the page is shown; the address remembers it. Every tab stays mounted.
+
+export const TABS = [
+  { name: "playground", label: "Playground" },
+  { name: "compare", label: "Compare" },
+  { name: "runs", label: "Runs" },
+  { name: "presets", label: "Presets" },
+  { name: "models", label: "Models" },
+];
+
+const listeners = [];
+
+/** Calls back with the name of a tab when it is shown. */
+export function onTab(listener) {
+  listeners.push(listener);
+  if (document.body.dataset.tab) listener(document.body.dataset.tab);
+}
+
+export function showTab(name) {
+  document.body.dataset.tab = name;
+  if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+  for (const listener of listeners) listener(name);
+}
+
+/** The tab of the address, else the playground. */
+export function restoreTab() {
+  const wanted = location.hash.slice(1);
+  showTab(TABS.some(({ name }) => name === wanted) ? wanted : "playground");
+}

@@ -1,0 +1,76 @@
+"""Compare: the same prompt under several settings, always beside plain decoding."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from app.components.settings import SettingsPanel
+from app.components.view import QUIET, view
+from app.contest import MOST_REPEATS, contest
+from app.handlers import Handlers, notice
+from app.run_form import changed_settings, config_from_values
+from app.session import ChatSession
+from app.visitors import visitor_of
+from core.config import RunConfig
+from core.errors import SpecDecodesError
+
+_PROMPT = "Explain in a few sentences why the sky is blue."
+
+
+def create_compare_tab(handlers: Handlers, session: gr.State, settings: SettingsPanel) -> None:
+    """Builds the prompt, the list of contenders and their results."""
+    with gr.Row(elem_id="contest-form"):
+        prompt = gr.Textbox(
+            _PROMPT, label="Prompt", lines=2, max_lines=6, scale=1, elem_id="contest-prompt"
+        )
+        repeats = gr.Number(
+            1,
+            label="Repeats",
+            info=f"1 to {MOST_REPEATS}",
+            precision=0,
+            min_width=90,
+            scale=0,
+            elem_id="contest-repeats",
+        )
+    with gr.Row(elem_id="contest-actions"):
+        add = gr.Button("Add current settings", elem_id="contest-add", scale=0)
+        reset = gr.Button("Empty the list", elem_id="contest-reset", scale=0)
+        run = gr.Button("Compare", variant="primary", elem_id="contest-run", scale=0)
+        stop = gr.Button("Stop", variant="stop", elem_id="contest-stop", scale=0)
+    stage = view("compare_view", label="Comparison")
+    names = ["mode", *settings.controls]
+    inputs = [settings.mode, *settings.controls.values()]
+
+    def add_current(session: Any, *given: Any) -> str:
+        try:
+            config = config_from_values(dict(zip(names, given, strict=True)))
+        except SpecDecodesError as error:
+            return notice(error)
+        if config not in session.contenders:
+            session.contenders.append(config)
+        return contenders_message(session.contenders)
+
+    def empty(session: Any) -> str:
+        session.contenders.clear()
+        return contenders_message(session.contenders)
+
+    def compare(session: Any, request: gr.Request, prompt: str, repeats: Any) -> Iterator[str]:
+        session.visitor = visitor_of(request)
+        try:
+            count = repeats if isinstance(repeats, int) else 0
+            yield from contest(handlers, session, prompt, list(session.contenders), count)
+        except SpecDecodesError as error:
+            yield notice(error)
+
+    add.click(add_current, [session, *inputs], stage, queue=False, **QUIET)
+    reset.click(empty, session, stage, queue=False, **QUIET)
+    run.click(compare, [session, prompt, repeats], stage, concurrency_limit=None, **QUIET)
+    stop.click(ChatSession.stop_contest, session, None, queue=False, **QUIET)
+
+
+def contenders_message(contenders: list[RunConfig]) -> str:
+    """The list as the page shows it."""
+    listed = [{"mode": config.mode, "settings": changed_settings(config)} for config in contenders]
+    return json.dumps({"contenders": listed})

@@ -1,0 +1,174 @@
+"""Runs worth seeing, as data. Adding one is adding one entry; the first is what a newcomer sees."""
+
+from typing import Any, NamedTuple
+
+from core.config import RunConfig
+from core.errors import InvalidSettingError
+
+
+class Preset(NamedTuple):
+    """A prompt with settings, and what to look at."""
+
+    name: str
+    """As `--preset` takes it."""
+    title: str
+    watch: str
+    """One sentence on what to look at."""
+    prompt: str
+    settings: dict[str, Any]
+    """What differs from the defaults of `RunConfig`."""
+    against: tuple[dict[str, Any], ...] = ()
+    """Settings to compare it with, where the sight is in the difference."""
+    system: str = ""
+
+    @property
+    def config(self) -> RunConfig:
+        """The checked configuration."""
+        return RunConfig.from_dict(self.settings)
+
+
+_REPORT = (
+    "The river Aar rose by two metres in one night after the dam at Hollern was opened without "
+    "warning. Forty houses in the lower town were flooded, and the bridge to Seefeld was closed "
+    "until Thursday. Mayor Lena Brandt said that nobody was hurt, and that the town will ask the "
+    "owners of the dam to pay for the damage."
+)
+_CODE = (
+    "def norm(values):\n"
+    "    total = 0\n"
+    "    for value in values:\n"
+    "        total += value * value\n"
+    "    return total ** 0.5"
+)
+_SKY = "Explain in a few sentences why the sky is blue."
+_STORY = "Write a short story about a lighthouse keeper who finds a letter."
+
+
+PRESETS = (
+    Preset(
+        "quoted-summary",
+        "A summary that quotes",
+        "Whole clauses of the article come as one accepted draft: look at the longest blue runs.",
+        "Summarize this report by quoting its most important sentences word for word.\n\n"
+        + _REPORT,
+        {"mode": "ngram", "max_new_tokens": 160},
+    ),
+    Preset(
+        "code-edit",
+        "An edit of code",
+        "Unchanged lines are drafted from the prompt; only the new name costs a refusal.",
+        "Rename the variable total to sum_of_squares and return the whole function:\n\n" + _CODE,
+        {"mode": "ngram", "max_new_tokens": 120},
+    ),
+    Preset(
+        "open-chat",
+        "Open chat, where lookup does not win",
+        "Little repeats, so drafts stay short, and a step costs about what plain decoding costs.",
+        _SKY,
+        {"mode": "ngram", "max_new_tokens": 160},
+        against=({"mode": "naive", "max_new_tokens": 160},),
+    ),
+    *(
+        Preset(
+            f"share-sd-{bits}-bits",
+            f"Share-SD at {bits} bits",
+            watch,
+            _SKY,
+            {
+                "mode": "share-sd",
+                "max_new_tokens": 96,
+                "drafter": {"bits": bits, "depth": 4, "num_nodes": 4, "fixed_size": True},
+            },
+        )
+        for bits, watch in (
+            (2, "Two bits are too few: the drafter is mostly refused, at the first token."),
+            (3, "Between two and four bits: compare how far down its drafts are accepted."),
+            (4, "The target's own weights at four bits draft nearly what it writes itself."),
+        )
+    ),
+    Preset(
+        "equal-drafter",
+        "A drafter equal to its target",
+        "Everything is accepted to the full depth, so each step ends with a bonus token.",
+        _SKY,
+        {
+            "mode": "share-sd",
+            "max_new_tokens": 96,
+            "drafter": {"bits": 16, "depth": 4, "num_nodes": 4, "fixed_size": True},
+        },
+    ),
+    Preset(
+        "sampling",
+        "Sampling against greedy",
+        "Noise keyed to the position makes sampled text predictable to lookup as well; "
+        "the same seed gives the same text in every mode.",
+        _STORY,
+        {
+            "mode": "ngram",
+            "max_new_tokens": 160,
+            "sampling": {"do_sample": True, "temperature": 0.8, "seed": 7},
+        },
+        against=({"mode": "ngram", "max_new_tokens": 160},),
+    ),
+    Preset(
+        "wide-tree",
+        "A wide tree",
+        "Several guesses share a step: often it is not the first branch that is accepted.",
+        _STORY,
+        {
+            "mode": "share-sd",
+            "max_new_tokens": 96,
+            "drafter": {
+                "bits": 4,
+                "num_nodes": 24,
+                "depth": 4,
+                "branching": 4,
+                "fixed_size": True,
+            },
+        },
+        against=(
+            {
+                "mode": "share-sd",
+                "max_new_tokens": 96,
+                "drafter": {
+                    "bits": 4,
+                    "num_nodes": 4,
+                    "depth": 4,
+                    "branching": 1,
+                    "fixed_size": True,
+                },
+            },
+        ),
+    ),
+    Preset(
+        "lossy-rule",
+        "A lossy rule against an exact one",
+        "Typical acceptance keeps likely drafts that the target would not have drawn: "
+        "more is accepted, and the text is another one.",
+        _STORY,
+        {
+            "mode": "share-sd",
+            "max_new_tokens": 96,
+            "accept": "typical",
+            "sampling": {"do_sample": True, "temperature": 0.8, "seed": 7},
+            "drafter": {"bits": 4, "num_nodes": 4, "depth": 4, "fixed_size": True},
+        },
+        against=(
+            {
+                "mode": "share-sd",
+                "max_new_tokens": 96,
+                "sampling": {"do_sample": True, "temperature": 0.8, "seed": 7},
+                "drafter": {"bits": 4, "num_nodes": 4, "depth": 4, "fixed_size": True},
+            },
+        ),
+    ),
+)
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of a name; raises InvalidSettingError with the names that there are."""
+    for preset in PRESETS:
+        if preset.name == name:
+            return preset
+    known = ", ".join(preset.name for preset in PRESETS)
+    raise InvalidSettingError(f"preset is {name!r}; give one of {known}.")
