@@ -1,22 +1,18 @@
 """The comparison on the default model and the project's own questions."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from core.benchmark import compare
-from core.models.storage import cache_home
 
-HOME = cache_home()  # before the fixture that gives each test a cache of its own
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
 def test_two_questions_are_answered_alike_by_plain_ngram_and_transformers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("SPECDECODES_HOME", os.fspath(HOME))
     path = tmp_path / "figures.json"
     words = ["--modes", "ngram", "--with-transformers", "--dtype", "float32"]
     more = ["--limit", "2", "--max-new-tokens", "16", "--json", str(path)]
