@@ -2,6 +2,7 @@
 
 import { h, onValue, setText } from "./dom.js";
 import { emptyState } from "./empty_state.js";
+import { frame } from "./frame.js";
 import { store } from "./page.js";
 import { mountLegend } from "./legend.js";
 import { connectStrip } from "./strip_input.js";
@@ -44,8 +45,8 @@ export function mount({ element, props, watch, server }) {
     welcome.hidden = store.turns.length > 0;
     notice.hidden = !store.notice;
     setText(notice, store.notice);
-    document.body.classList.toggle("is-busy", store.isBusy);
-    document.body.classList.toggle("has-chat", store.turns.length > 0);
+    frame().classList.toggle("is-busy", store.isBusy);
+    frame().classList.toggle("has-chat", store.turns.length > 0);
   }
 
   store.subscribe((changes) => {

@@ -2,6 +2,7 @@
 
 import { h, onValue, setText } from "./dom.js";
 import { comparisonTable } from "./compare_table.js";
+import { frame } from "./frame.js";
 import { Race } from "./race.js";
 import { onTab } from "./tabs.js";
 
@@ -34,7 +35,7 @@ export function mount({ element, props, watch }) {
 
   function busy(isBusy) {
     progress.hidden = !isBusy;
-    document.body.classList.toggle("is-comparing", isBusy);
+    frame().classList.toggle("is-comparing", isBusy);
   }
 
   draw = () => {

@@ -1,6 +1,7 @@
 // The bar at the top: name, tabs, and what changes the look of the page.
 
 import { h } from "./dom.js";
+import { frame } from "./frame.js";
 import { icon } from "./icons.js";
 import { mountShortcuts } from "./shortcuts.js";
 import { onTab, restoreTab, showTab, TABS } from "./tabs.js";
@@ -13,7 +14,7 @@ export function mount({ element }) {
   restoreTheme();
   const settings = iconButton("settings", "Settings", () => showSettings(!areSettingsShown()));
   const showSettings = (show) => {
-    document.body.dataset.settings = show ? "open" : "closed";
+    frame().dataset.settings = show ? "open" : "closed";
     settings.setAttribute("aria-pressed", String(show));
   };
   const room = window.matchMedia(ROOM_FOR_SETTINGS);
@@ -59,7 +60,7 @@ function tabBar() {
 }
 
 function areSettingsShown() {
-  return document.body.dataset.settings === "open";
+  return frame().dataset.settings === "open";
 }
 
 function iconButton(name, label, onclick) {

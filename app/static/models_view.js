@@ -2,6 +2,7 @@
 
 import { h, setText } from "./dom.js";
 import { bytes } from "./format.js";
+import { frame } from "./frame.js";
 import { onStatus, statusLine } from "./model_status.js";
 import { getJson, send } from "./net.js";
 import { onTab } from "./tabs.js";
@@ -75,7 +76,7 @@ export function mount({ element }) {
     cancel.hidden = read.phase !== "loading";
     gauge.hidden = read.phase !== "loading" || !read.total;
     gauge.style.setProperty("--share", read.total ? read.done / read.total : 0);
-    if (read.phase !== phase && document.body.dataset.tab === "models") reload();
+    if (read.phase !== phase && frame().dataset.tab === "models") reload();
     phase = read.phase;
   });
   onTab((tab) => tab === "models" && reload());

@@ -1,6 +1,7 @@
 // Keys that work on the whole playground, and the list of them.
 
 import { h } from "./dom.js";
+import { frame } from "./frame.js";
 import { store } from "./page.js";
 import { playback } from "./playback_clock.js";
 
@@ -42,7 +43,7 @@ export function mountShortcuts() {
   document.body.append(dialog);
   const show = () => dialog.open || dialog.showModal();
   document.addEventListener("keydown", (event) => {
-    if (isTaken(event) || document.body.dataset.tab !== "playground") return;
+    if (isTaken(event) || frame().dataset.tab !== "playground") return;
     const act = event.key === "?" ? show : ACTIONS[event.key];
     if (!act) return;
     event.preventDefault();

@@ -1,5 +1,7 @@
 // Which tab of the page is shown; the address remembers it. Every tab stays mounted.
 
+import { frame } from "./frame.js";
+
 export const TABS = [
   { name: "playground", label: "Playground" },
   { name: "compare", label: "Compare" },
@@ -13,11 +15,11 @@ const listeners = [];
 /** Calls back with the name of a tab when it is shown. */
 export function onTab(listener) {
   listeners.push(listener);
-  if (document.body.dataset.tab) listener(document.body.dataset.tab);
+  if (frame().dataset.tab) listener(frame().dataset.tab);
 }
 
 export function showTab(name) {
-  document.body.dataset.tab = name;
+  frame().dataset.tab = name;
   if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
   for (const listener of listeners) listener(name);
 }

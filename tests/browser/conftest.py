@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.app.scripted_engine import ScriptedEngine
 from tests.browser.served import LAUNCH_FLAGS, Served, serve
 
+# How long a busy machine may take; nothing is asserted of the time itself.
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 WIDE = {"width": 1600, "height": 1000}
 
 
@@ -78,7 +81,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
             viewport=viewport, color_scheme=color_scheme, accept_downloads=True
         )
         context.grant_permissions(["clipboard-read", "clipboard-write"])
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         pages.append(Opened(context.new_page(), served.address))
         return pages[-1].page
