@@ -42,25 +42,18 @@ def configs_of_modes(options: Namespace, modes: tuple[str, ...]) -> list[RunConf
     for mode in modes:
         if mode not in MODES:
             raise InvalidSettingError(f"mode is {mode!r}; give some of {', '.join(MODES)}.")
-    known = {mode: _setting_names(mode) for mode in modes}
-    some = set().union(*known.values())
+    known = {mode: _setting_names(mode) for mode in MODES}
+    every = set().union(*known.values())
     given = {name: value for name, value in vars(options).items() if value is not None}
-    for name in set().union(*map(_setting_names, MODES)) - some:
-        if name in given:
+    for name in sorted(every & given.keys()):
+        if not any(name in known[mode] for mode in modes):
             flag = "--" + name.replace("_", "-")
             raise InvalidSettingError(
                 f"{flag} is a setting of none of the modes {', '.join(modes)}; leave it out."
             )
     return [
         config_from_options(
-            Namespace(
-                **{
-                    name: value
-                    for name, value in given.items()
-                    if name not in some or name in known[mode]
-                }
-            ),
-            mode,
+            Namespace(**{name: given[name] for name in given.keys() - (every - known[mode])}), mode
         )
         for mode in modes
     ]
