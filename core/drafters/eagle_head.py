@@ -1,0 +1,122 @@
+"""The weights of an EAGLE head in the published formats, and their files.
+
+EAGLE-3 (Li et al. 2025): `fc` fuses hidden states of several layers of the target, one decoder
+layer reads that beside the next token's embedding, and an output layer of its own speaks a reduced
+vocabulary; `d2t` holds the difference from a draft id to the target's id. EAGLE-1 and -2 (Li et al.
+2024): `fc` fuses embedding and last hidden state, and the target's output layer speaks.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+
+class HeadShape(NamedTuple):
+    """Sizes of an EAGLE-3 head."""
+
+    hidden_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    draft_vocab_size: int
+    vocab_size: int
+    num_features: int
+    """Hidden states of the target that are fused."""
+    norm_eps: float
+
+
+class _Attention(nn.Module):
+    def __init__(self, shape: HeadShape):
+        super().__init__()
+        width = 2 * shape.hidden_size
+        self.q_proj = nn.Linear(width, shape.num_heads * shape.head_dim, bias=False)
+        self.k_proj = nn.Linear(width, shape.num_kv_heads * shape.head_dim, bias=False)
+        self.v_proj = nn.Linear(width, shape.num_kv_heads * shape.head_dim, bias=False)
+        self.o_proj = nn.Linear(shape.num_heads * shape.head_dim, shape.hidden_size, bias=False)
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, shape: HeadShape):
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+
+
+class _Layer(nn.Module):
+    def __init__(self, shape: HeadShape):
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(shape.hidden_size, shape.norm_eps)
+        self.hidden_norm = nn.RMSNorm(shape.hidden_size, shape.norm_eps)
+        self.self_attn = _Attention(shape)
+        self.post_attention_layernorm = nn.RMSNorm(shape.hidden_size, shape.norm_eps)
+        self.mlp = _FeedForward(shape)
+
+
+class EagleHead(nn.Module):
+    """Holds parameters under the published names; the forwards are where they are needed."""
+
+    d2t: torch.Tensor  # [draft_vocab]
+    t2d: torch.Tensor  # [vocab] bool
+
+    def __init__(self, shape: HeadShape):
+        super().__init__()
+        self.shape = shape
+        self.fc = nn.Linear(shape.num_features * shape.hidden_size, shape.hidden_size, bias=False)
+        self.midlayer = _Layer(shape)
+        self.norm = nn.RMSNorm(shape.hidden_size, shape.norm_eps)
+        self.lm_head = nn.Linear(shape.hidden_size, shape.draft_vocab_size, bias=False)
+        self.register_buffer("d2t", torch.zeros(shape.draft_vocab_size, dtype=torch.int64))
+        self.register_buffer("t2d", torch.zeros(shape.vocab_size, dtype=torch.bool))
+
+    def set_vocabulary(self, target_ids: torch.Tensor) -> None:  # [draft_vocab] increasing
+        """Says which of the target's ids the head speaks."""
+        self.d2t.copy_(target_ids - torch.arange(len(target_ids), device=target_ids.device))
+        self.t2d.zero_()
+        self.t2d[target_ids] = True
+
+    @property
+    def target_ids(self) -> torch.Tensor:
+        """The target's id of every draft id  # [draft_vocab]."""
+        return self.d2t + torch.arange(len(self.d2t), device=self.d2t.device)
+
+
+def default_feature_layers(num_layers: int) -> tuple[int, ...]:
+    """Low, middle and high, as published heads fuse them: the states in front of these layers."""
+    return (2, num_layers // 2, num_layers - 3)
+
+
+def write_parts(
+    tensors: dict[str, torch.Tensor], folder: Path, metadata: dict[str, str], most_bytes: int
+) -> None:
+    """Writes safetensors files of at most `most_bytes` each, in the tensors' order."""
+    from safetensors.torch import save_file
+
+    parts: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if parts[-1] and size + tensor.nbytes > most_bytes:
+            parts.append({})
+            size = 0
+        parts[-1][name] = tensor.contiguous()
+        size += tensor.nbytes
+    for old in folder.glob("model*.safetensors"):
+        old.unlink()
+    for number, part in enumerate(parts, 1):
+        name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
+        save_file(part, folder / name, metadata)
+
+
+def read_parts(folder: Path) -> dict[str, Any]:
+    """All tensors of a folder's safetensors files, or of its `pytorch_model.bin`."""
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors.update(load_file(path))
+    if not tensors and (folder / "pytorch_model.bin").is_file():
+        tensors = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    return tensors

@@ -1,0 +1,165 @@
+"""A small draft model as something to train: a few-layer Llama that imitates the target."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from core.models.fingerprint import model_key
+from core.models.loading import LoadedModel
+from core.train.batched_llama import PackedForward
+from core.train.distillation import (
+    Dealer,
+    FrozenTarget,
+    TrainingData,
+    chain_figures,
+    soft_loss,
+    target_probs,
+)
+from core.train.packing import PackedRows
+from core.train.ranks import Rank
+
+_MOST_HELD_OUT_ROWS = 64
+_DEPTHS = 5
+_SHARD_SIZE = "15MB"
+
+
+class DraftTask:
+    """Implements `core.train.loop.Task`."""
+
+    def __init__(
+        self, target: LoadedModel, data: TrainingData, options: argparse.Namespace, rank: Rank
+    ):
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(options.seed)
+        self._target = target
+        self._frozen = FrozenTarget(target.module)
+        config = target.module.config
+        num_heads = options.hidden_size // options.head_dim
+        self._config = LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=options.hidden_size,
+            intermediate_size=4 * options.hidden_size,
+            num_hidden_layers=options.num_layers,
+            num_attention_heads=num_heads,
+            num_key_value_heads=num_heads,
+            head_dim=options.head_dim,
+            max_position_embeddings=config.max_position_embeddings,
+            rms_norm_eps=config.rms_norm_eps,
+            tie_word_embeddings=True,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+        )
+        model: Any = LlamaForCausalLM(self._config)
+        self.module = model.to(rank.device)
+        self._forward = PackedForward(self.module)
+        self._dealer = Dealer(data.train, options.rows, options.seed, rank)
+        self._held_out = PackedRows(
+            *(
+                part[:: max(1, len(part) // _MOST_HELD_OUT_ROWS)][:_MOST_HELD_OUT_ROWS]
+                for part in data.held_out
+            )
+        )
+        self._rows_at_once = max(1, options.rows // rank.count)
+        self._device = rank.device
+        self._loss = _loss
+        if rank.device.type == "cuda":
+            self._loss = torch.compile(_loss)
+
+    def loss(self, step: int) -> torch.Tensor:
+        """See `Task.loss`."""
+        batch = self._dealer.batch(step)
+        view = self._frozen(batch)
+        valid = _valid_positions(batch)
+        with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
+            hidden, _ = self._forward(batch.token_ids.long(), view.mask)
+            weight = self.module.lm_head.weight
+            # Positions that count for nothing need no row over the vocabulary; the number of rows
+            # is rounded up, so that few sizes are compiled.
+            places = valid.flatten().nonzero()[:, 0]
+            rows = min(-(-len(places) // 4096) * 4096, valid.numel())
+            weights = torch.zeros(rows, device=self._device)
+            weights[: len(places)] = 1.0
+            places = F.pad(places, (0, rows - len(places)))
+            return self._loss(
+                hidden.flatten(0, 1)[places],
+                view.hidden.flatten(0, 1)[places],
+                weight,
+                self._frozen.head_weight,
+                weights,
+            )
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """See `Task.evaluate`: greedy acceptance of a chain, from every answer token on."""
+        accepted = torch.zeros(_DEPTHS, device=self._device)
+        num_anchors = torch.zeros((), device=self._device)
+        for start in range(0, len(self._held_out.token_ids), self._rows_at_once):
+            batch = PackedRows(
+                *(
+                    part[start : start + self._rows_at_once].to(self._device)
+                    for part in self._held_out
+                )
+            )
+            view = self._frozen(batch)
+            with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
+                hidden, _ = self._forward(batch.token_ids.long(), view.mask)
+                is_right = torch.cat(
+                    [
+                        F.linear(own, self.module.lm_head.weight).argmax(-1)
+                        == F.linear(theirs, self._frozen.head_weight).argmax(-1)
+                        for own, theirs in zip(hidden.split(2), view.hidden.split(2), strict=True)
+                    ]
+                )
+            valid = _valid_positions(batch)
+            is_right &= valid
+            chain, anchors = is_right, valid
+            length = valid.shape[1]
+            for depth in range(1, _DEPTHS):
+                # Anchors near the end of an answer have no drafts to judge.
+                anchors = anchors & F.pad(valid, (0, depth))[:, depth : depth + length]
+            num_anchors += anchors.sum()
+            for depth in range(_DEPTHS):
+                if depth:
+                    chain = chain & F.pad(is_right, (0, depth))[:, depth : depth + length]
+                accepted[depth] += (chain & anchors).sum()
+        return chain_figures(accepted, num_anchors)
+
+    def save(self, folder: Path, figures: dict[str, float], step: int) -> None:
+        """See `Task.save`: a folder in transformers' format, with the target's tokenizer."""
+        from transformers import LlamaForCausalLM
+
+        small: Any = LlamaForCausalLM(self._config).to(torch.bfloat16)
+        small.load_state_dict(self.module.state_dict())
+        small.generation_config = self._target.module.generation_config
+        small.save_pretrained(folder, max_shard_size=_SHARD_SIZE)
+        self._target.tokenizer.save_pretrained(folder)
+        description = {
+            "target_sha256": model_key(self._target),
+            "steps": step,
+            "held_out": {name: round(value, 4) for name, value in figures.items()},
+        }
+        (folder / "training.json").write_text(json.dumps(description, indent=1) + "\n")
+
+
+def _valid_positions(batch: PackedRows) -> torch.Tensor:
+    """Where the next token is an answer's, of the same conversation  # [batch, length] bool."""
+    same = batch.documents[:, 1:] == batch.documents[:, :-1]
+    return F.pad(same & batch.loss_mask[:, 1:], (0, 1))
+
+
+def _loss(
+    hidden: torch.Tensor,  # [positions, hidden]
+    target_hidden: torch.Tensor,  # [positions, target_hidden]
+    weight: torch.Tensor,  # [vocab, hidden]
+    target_weight: torch.Tensor,  # [vocab, target_hidden]
+    weights: torch.Tensor,  # [positions]
+) -> torch.Tensor:
+    with torch.no_grad():
+        probs = target_probs(target_hidden, target_weight, None)
+    return soft_loss(F.linear(hidden, weight), probs, weights)

@@ -1,0 +1,273 @@
+"""The loop of both trainings: optimizer, schedule, clipping, evaluation, checkpoints, progress."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from core.errors import InvalidSettingError
+from core.train.event_log import CurveLog
+from core.train.ranks import Rank, agree, average_gradients, wait_for_all
+
+_CLIP_NORM = 1.0
+_BETAS = (0.9, 0.95)
+_LOG_EVERY = 20
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long and how fast; `minutes` ends the schedule early where it comes before `steps`."""
+
+    steps: int
+    minutes: float
+    learning_rate: float
+    warmup_share: float
+    weight_decay: float
+    evaluate_every: int
+    seed: int
+
+
+class Task(Protocol):
+    """What is trained."""
+
+    module: torch.nn.Module
+
+    def loss(self, step: int) -> torch.Tensor:
+        """The loss of this rank's batch of a step; a scalar."""
+        ...
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures on the held-out split."""
+        ...
+
+    def save(self, folder: Path, figures: dict[str, float], step: int) -> None:
+        """Writes the weights in the form in which they are used."""
+        ...
+
+
+def learning_rate_share(progress: float, warmup_share: float) -> float:
+    """Linear warm-up, then a cosine to a hundredth; `progress` runs from 0 to 1."""
+    if progress < warmup_share:
+        return max(progress / warmup_share, 1e-3)
+    angle = math.pi * (progress - warmup_share) / (1.0 - warmup_share)
+    return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(min(angle, math.pi)))
+
+
+def train(
+    task: Task, settings: LoopSettings, out: Path, identity: dict[str, Any], rank: Rank
+) -> dict[str, float]:
+    """Trains to the end, from the folder's checkpoint where there is one; the last figures.
+
+    `identity` says what is trained; a checkpoint of another one is refused.
+    """
+    loop = _Loop(task, settings, out, identity, rank)
+    loop.resume()
+    return loop.run()
+
+
+class _Loop:
+    def __init__(
+        self,
+        task: Task,
+        settings: LoopSettings,
+        out: Path,
+        identity: dict[str, Any],
+        rank: Rank,
+    ):
+        self._task = task
+        self._settings = settings
+        self._out = out
+        self._identity = identity
+        self._rank = rank
+        self._parameters = [p for p in task.module.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters,
+            lr=settings.learning_rate,
+            betas=_BETAS,
+            weight_decay=settings.weight_decay,
+            fused=rank.device.type == "cuda",
+        )
+        self._step = 0
+        self._spent_s = 0.0
+        out.mkdir(parents=True, exist_ok=True)
+        self._log = CurveLog(out / "curves") if rank.is_first else None
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self._out / "checkpoint.pt"
+
+    def resume(self) -> None:
+        """Goes on from the checkpoint; raises InvalidSettingError for one of another training."""
+        if not self._checkpoint.exists():
+            return
+        state = torch.load(self._checkpoint, map_location=self._rank.device, weights_only=True)
+        if state["identity"] != self._identity:
+            changed = [
+                key for key in self._identity if state["identity"].get(key) != self._identity[key]
+            ]
+            raise InvalidSettingError(
+                f"{self._out} holds a training of other settings ({', '.join(changed)}); give "
+                "another folder, or the same settings to go on."
+            )
+        self._task.module.load_state_dict(state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._step, self._spent_s = state["step"], state["spent_s"]
+        self._say(f"goes on at step {self._step}")
+
+    def _save_checkpoint(self) -> None:
+        wait_for_all(self._rank)
+        if not self._rank.is_first:
+            return
+        temporary = self._checkpoint.with_name(f"checkpoint.{os.getpid()}.part")
+        state = {
+            "identity": self._identity,
+            "module": self._task.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self._step,
+            "spent_s": self._spent_s,
+        }
+        torch.save(state, temporary)
+        temporary.replace(self._checkpoint)
+
+    def _say(self, text: str) -> None:
+        if self._rank.is_first:
+            print(text, flush=True)
+
+    def run(self) -> dict[str, float]:
+        settings, started = self._settings, time.monotonic() - self._spent_s
+        losses: list[torch.Tensor] = []
+        figures: dict[str, float] = {}
+        is_done = False
+        while not is_done:
+            self._spent_s = time.monotonic() - started
+            progress = self._progress()
+            share = learning_rate_share(progress, settings.warmup_share)
+            for group in self._optimizer.param_groups:
+                group["lr"] = settings.learning_rate * share
+            losses.append(self._one_step())
+            self._step += 1
+            is_done = self._step >= settings.steps or progress >= 1.0
+            if self._step % _LOG_EVERY == 0 or is_done:
+                self._report(torch.stack(losses).mean().item(), share, progress)
+                losses.clear()
+            if self._step % settings.evaluate_every == 0 or is_done:
+                figures = self._evaluate()
+        return figures
+
+    def _progress(self) -> float:
+        """From 0 to 1, by steps or by time, whichever is nearer to its end."""
+        settings = self._settings
+        progress = self._step / settings.steps
+        if settings.minutes:
+            progress = max(progress, self._spent_s / (settings.minutes * 60))
+        return agree(min(progress, 1.0), self._rank)
+
+    def _one_step(self) -> torch.Tensor:
+        loss = self._task.loss(self._step)
+        loss.backward()
+        average_gradients(self._parameters, self._rank)
+        torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP_NORM)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def _report(self, loss: float, share: float, progress: float) -> None:
+        if not math.isfinite(loss):
+            raise InvalidSettingError(
+                f"the loss is {loss} at step {self._step}; start anew with a lower learning rate."
+            )
+        left_s = self._spent_s / max(progress, 1e-6) * (1.0 - progress)
+        self._say(
+            f"step {self._step}: loss {loss:.4f}, {progress:.0%}, "
+            f"{int(left_s) // 60}:{int(left_s) % 60:02d} left"
+        )
+        if self._log is not None:
+            rate = self._settings.learning_rate * share
+            self._log.add(self._step, {"loss": loss, "learning rate": rate})
+
+    def _evaluate(self) -> dict[str, float]:
+        figures = self._task.evaluate()
+        self._say(
+            f"step {self._step}, held out: "
+            + ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        )
+        if self._log is not None:
+            self._log.add(self._step, figures)
+            self._log.draw()
+            self._task.save(self._out, figures, self._step)
+        self._save_checkpoint()
+        return figures
+
+
+RunCommand = Callable[[], None]
+
+
+def run_or_explain(run: RunCommand) -> int:
+    """Runs a command; bad input and a full GPU become one sentence and status 2."""
+    import sys
+
+    from core.errors import SpecDecodesError
+
+    try:
+        run()
+    except SpecDecodesError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except torch.OutOfMemoryError:
+        print(
+            "the GPU's memory is too small for a step; lower --rows, --row-length or --depth.",
+            file=sys.stderr,
+        )
+        return 2
+    return 0
+
+
+def add_loop_options(parser: Any) -> None:
+    """The options that both trainings share."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of generate_data")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--steps", type=int, default=10_000, help="optimizer steps")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="end the schedule after; 0 never"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=32, help="rows of a step, all processes together"
+    )
+    parser.add_argument("--row-length", type=int, default=1024, help="tokens of a row")
+    parser.add_argument("--data-share", type=float, default=1.0, help="share of the data to use")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--warmup-share", type=float, default=0.03, help="of the schedule")
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--evaluate-every", type=int, default=500, help="steps between evaluations")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def loop_settings(options: Any) -> LoopSettings:
+    """The checked settings; raises InvalidSettingError."""
+    for name, low in (("steps", 1), ("rows", 1), ("row_length", 16), ("evaluate_every", 1)):
+        if getattr(options, name) < low:
+            raise InvalidSettingError(
+                f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least {low}."
+            )
+    for name, low, high in (
+        ("learning_rate", 1e-8, 1.0), ("warmup_share", 0.0, 0.9), ("data_share", 1e-6, 1.0)
+    ):  # fmt: skip
+        if not low <= getattr(options, name) <= high:
+            raise InvalidSettingError(
+                f"--{name.replace('_', '-')} is {getattr(options, name)}; give {low} to {high}."
+            )
+    return LoopSettings(
+        steps=options.steps,
+        minutes=options.minutes,
+        learning_rate=options.learning_rate,
+        warmup_share=options.warmup_share,
+        weight_decay=options.weight_decay,
+        evaluate_every=options.evaluate_every,
+        seed=options.seed,
+    )

@@ -1,0 +1,64 @@
+"""Trains a small draft model: `python -m core.train.train_draft --data DIR --out DIR`."""
+
+import argparse
+import sys
+from typing import Any
+
+from core.command_line import OneSentenceParser
+from core.config import DEFAULT_TARGET
+from core.errors import InvalidSettingError
+from core.models.fingerprint import model_key
+from core.models.loading import load_model
+from core.train.batched_llama import check_supported
+from core.train.distillation import load_data
+from core.train.draft_task import DraftTask
+from core.train.loop import add_loop_options, loop_settings, run_or_explain, train
+from core.train.ranks import join_ranks, leave_ranks
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    return run_or_explain(lambda: _run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneSentenceParser(prog="core.train.train_draft", description=__doc__)
+    parser.add_argument("--target", default=DEFAULT_TARGET, help="the model to draft for")
+    add_loop_options(parser)
+    parser.add_argument("--hidden-size", type=int, default=160)
+    parser.add_argument("--head-dim", type=int, default=32)
+    parser.add_argument("--num-layers", type=int, default=6)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = loop_settings(options)
+    for name in ("hidden_size", "head_dim", "num_layers"):
+        if getattr(options, name) < 1:
+            raise InvalidSettingError(f"--{name.replace('_', '-')} must be at least 1.")
+    if options.hidden_size % options.head_dim or options.head_dim % 2:
+        raise InvalidSettingError(
+            f"--hidden-size {options.hidden_size} is no multiple of an even --head-dim; give one "
+            "that is."
+        )
+    rank = join_ranks(options.device)
+    target = load_model(options.target, device=options.device)
+    check_supported(target.module)
+    data = load_data(options.data, target, options.row_length, options.data_share)
+    task = DraftTask(target, data, options, rank)
+    identity: dict[str, Any] = {
+        "target": model_key(target),
+        "hidden_size": options.hidden_size,
+        "head_dim": options.head_dim,
+        "num_layers": options.num_layers,
+        "rows": options.rows,
+        "row_length": options.row_length,
+        "seed": options.seed,
+    }
+    train(task, settings, options.out, identity, rank)
+    leave_ranks(rank)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Trains an EAGLE-3 head: `python -m core.train.train_eagle --data DIR --out DIR`."""
+
+import argparse
+import sys
+from typing import Any
+
+from core.command_line import OneSentenceParser
+from core.config import DEFAULT_TARGET
+from core.errors import InvalidSettingError
+from core.models.fingerprint import model_key
+from core.models.loading import LoadedModel, load_model
+from core.train.batched_llama import check_supported
+from core.train.distillation import load_data
+from core.train.eagle_task import EagleTask
+from core.train.loop import add_loop_options, loop_settings, run_or_explain, train
+from core.train.ranks import join_ranks, leave_ranks
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    return run_or_explain(lambda: _run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneSentenceParser(prog="core.train.train_eagle", description=__doc__)
+    parser.add_argument("--target", default=DEFAULT_TARGET, help="the model to draft for")
+    add_loop_options(parser)
+    parser.add_argument("--depth", type=int, default=5, help="steps of training-time test")
+    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head speaks")
+    parser.add_argument(
+        "--feature-layers",
+        help="hidden states to fuse, in front of these layers; commas (default: low, middle, high)",
+    )
+    parser.add_argument(
+        "--width", type=int, default=0, help="of the feed-forward; 0 takes the target's"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    settings = loop_settings(options)
+    rank = join_ranks(options.device)
+    target = load_model(options.target, device=options.device)
+    check_supported(target.module)
+    layers = _feature_layers(options.feature_layers, target)
+    vocab_size = target.module.config.vocab_size
+    if not 1 <= options.draft_vocab <= vocab_size:
+        raise InvalidSettingError(
+            f"--draft-vocab is {options.draft_vocab}; give 1 to {vocab_size}."
+        )
+    if not 1 <= options.depth < options.row_length // 2:
+        raise InvalidSettingError(
+            f"--depth is {options.depth}; give at least 1 and less than half of --row-length."
+        )
+    data = load_data(options.data, target, options.row_length, options.data_share)
+    task = EagleTask(target, data, layers, options, rank)
+    identity: dict[str, Any] = {
+        "target": model_key(target),
+        "feature_layers": list(layers),
+        "depth": options.depth,
+        "draft_vocab": options.draft_vocab,
+        "width": options.width,
+        "rows": options.rows,
+        "row_length": options.row_length,
+        "seed": options.seed,
+    }
+    train(task, settings, options.out, identity, rank)
+    leave_ranks(rank)
+
+
+def _feature_layers(text: str | None, target: LoadedModel) -> tuple[int, ...]:
+    from core.drafters.eagle_head import default_feature_layers
+
+    num_layers = target.module.config.num_hidden_layers
+    if text is None:
+        return default_feature_layers(num_layers)
+    try:
+        layers = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        layers = (-1,)
+    if not all(0 <= layer <= num_layers for layer in layers):
+        raise InvalidSettingError(
+            f"--feature-layers is {text!r}; give numbers from 0 to {num_layers} with commas."
+        )
+    return layers
+
+
+if __name__ == "__main__":
+    sys.exit(main())
