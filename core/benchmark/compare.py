@@ -5,10 +5,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from core.benchmark.comparison import PLAIN, compare, warm_up
 from core.benchmark.measurement import Measurement
 from core.benchmark.options import (
+    INTERRUPTED,
     add_question_options,
     answers_bar,
     configs_of_modes,
@@ -29,7 +31,7 @@ from core.models.progress_bar import ProgressBar
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status, 2 for bad input and 1 where an answer failed."""
+    """Runs the command; returns its exit status, 2 for bad input, 1 where an answer failed."""
     options = _parser().parse_args(arguments)
     try:
         check_writable(options.json)
@@ -45,12 +47,15 @@ def main(arguments: list[str] | None = None) -> int:
             first = [{"role": "user", "content": questions[0].turns[0]}]
             bar.show("warming up", 0, 0)
             warm_up(runners, engine.chat_prompt(first))
-        measurements = _measure(engine, runners, questions, options.repeats)
+        measurements, is_complete = _measure(engine, runners, questions, options.repeats)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped before anything was measured", file=sys.stderr)
+        return INTERRUPTED
     report = make_report(
-        sys.argv[1:] if arguments is None else arguments, target, configs, questions, measurements
+        sys.argv[1:] if arguments is None else arguments, target, configs, measurements
     )
     tables = tables_of(summarize(measurements))
     if options.markdown:
@@ -61,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     _print_failures(measurements)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if not is_complete:
+        return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0
 
 
@@ -108,9 +115,16 @@ def _runners(
     return runners
 
 
+class _Measured(NamedTuple):
+    """What was measured, and whether that is all."""
+
+    measurements: list[Measurement]
+    is_complete: bool
+
+
 def _measure(
     engine: Engine, runners: Sequence[Runner], questions: Sequence[Question], repeats: int
-) -> list[Measurement]:
+) -> _Measured:
     """All measurements; an interrupt ends them and keeps the turns that are complete."""
     measurements: list[Measurement] = []
     num_turns = sum(len(question.turns) for question in questions) * repeats
@@ -122,7 +136,8 @@ def _measure(
                 bar.advance(task)
         except KeyboardInterrupt:
             print("stopped; what was measured until then follows", file=sys.stderr)
-    return measurements
+            return _Measured(measurements, False)
+    return _Measured(measurements, True)
 
 
 def _print_failures(measurements: Sequence[Measurement]) -> None:

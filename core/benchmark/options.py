@@ -13,6 +13,9 @@ from core.command_line import config_from_options, words
 from core.config import DRAFTER_SETTINGS, MODES, RunConfig
 from core.errors import InvalidSettingError
 
+# What a shell reports for a program that an interrupt ended.
+INTERRUPTED = 130
+
 
 def add_question_options(parser: argparse.ArgumentParser) -> None:
     """Adds what `questions_from_options` reads."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.benchmark.measurement import Measurement
-from core.benchmark.questions import Question
 from core.benchmark.summary import summarize
 from core.config import RunConfig
 from core.models.loading import LoadedModel
@@ -19,7 +18,6 @@ def make_report(
     arguments: Sequence[str],
     target: LoadedModel,
     configs: Sequence[RunConfig],
-    questions: Sequence[Question],
     measurements: Sequence[Measurement],
 ) -> dict[str, Any]:
     """JSON-ready: how and where it was measured, the summary, and the numbers of every answer."""
@@ -32,7 +30,7 @@ def make_report(
         "versions": package_versions(),
         "target": target.identity.to_dict(),
         "configs": {config.mode: config.to_dict() for config in configs},
-        "question_ids": [question.question_id for question in questions],
+        "question_ids": list(dict.fromkeys(item.question_id for item in measurements)),
         "summary": [row.to_dict() for row in summarize(measurements)],
         "answers": [item.to_dict() for item in measurements],
     }

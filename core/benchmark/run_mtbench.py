@@ -9,7 +9,12 @@ from core.benchmark.answer_file import AnswerFile
 from core.benchmark.chat import SaveAnswer, answer_question
 from core.benchmark.comparison import MakePrompt, warm_up
 from core.benchmark.measurement import Answer
-from core.benchmark.options import add_question_options, answers_bar, questions_from_options
+from core.benchmark.options import (
+    INTERRUPTED,
+    add_question_options,
+    answers_bar,
+    questions_from_options,
+)
 from core.benchmark.questions import Question
 from core.benchmark.runners import EngineRunner, Runner
 from core.benchmark.summary import summarize
@@ -21,9 +26,6 @@ from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
 from core.trace import save_trace
-
-# What a shell reports for a program that an interrupt ended.
-_INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped before the first question", file=sys.stderr)
+        return INTERRUPTED
     measurements = file.measurements_of([question.question_id for question in questions])
     num_answered = sum(question.question_id in file.answered for question in questions)
     print(f"{num_answered} of {len(questions)} questions answered in {file.path}")
@@ -126,7 +131,7 @@ def _answer_all(
                 bar.advance(task)
         except KeyboardInterrupt:
             print("stopped; --resume goes on from here", file=sys.stderr)
-            return _INTERRUPTED
+            return INTERRUPTED
     return status
 
 

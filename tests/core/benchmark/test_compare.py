@@ -70,7 +70,16 @@ def test_an_interrupted_comparison_tells_what_it_has(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with interrupt_after(6):  # two of warming up, and two turns of two modes
-        assert compare.main(["--modes", "ngram", *common]) == 0
+        assert compare.main(["--modes", "ngram", *common]) == 130
     printed = capsys.readouterr()
     assert "stopped" in printed.err
-    assert "2 of 2" in printed.out
+    assert "2 of 2" in printed.out and "1 questions" in printed.out
+
+
+def test_an_interrupt_before_the_first_question_is_one_line(
+    common: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with interrupt_after(0):
+        assert compare.main(["--modes", "ngram", *common]) == 130
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1 and printed.out == ""
