@@ -1,6 +1,5 @@
 """Original weights on disk while the quantized copy drafts."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
