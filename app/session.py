@@ -22,6 +22,10 @@ class ChatSession:
         """The run in progress of a comparison."""
         self.is_contest_stopped = False
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "ChatSession":
+        """A new visitor's session; Gradio copies the one that it was given."""
+        return ChatSession()
+
     @property
     def runs(self) -> list[RunRecord]:
         """The runs of the chat, oldest first."""

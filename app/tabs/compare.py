@@ -66,7 +66,7 @@ def create_compare_tab(handlers: Handlers, session: gr.State, settings: Settings
 
     add.click(add_current, [session, *inputs], stage, queue=False, **QUIET)
     reset.click(empty, session, stage, queue=False, **QUIET)
-    run.click(compare, [session, prompt, repeats], stage, concurrency_limit=None, **QUIET)
+    run.click(run_contest, [session, prompt, repeats], stage, concurrency_limit=None, **QUIET)
     stop.click(ChatSession.stop_contest, session, None, queue=False, **QUIET)
 
 

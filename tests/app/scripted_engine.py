@@ -184,8 +184,10 @@ class ScriptedEngine:
             parents=parents,
             depths=depths,
             draft_probs=[1.0] + [0.9 ** depths[node] for node in range(1, rows)],
-            top_k_token_ids=[[] for _ in range(rows)],
-            top_k_probs=[[] for _ in range(rows)],
+            top_k_token_ids=[
+                [(node * 3 + k) % vocab_size for k in range(5)] for node in range(rows)
+            ],
+            top_k_probs=[[0.5, 0.2, 0.1, 0.05, 0.05]] * rows,
         )
         yield Verified(
             **span(0.5, 15),

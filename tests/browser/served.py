@@ -1,4 +1,4 @@
-"""The page on a free port with a scripted engine, in this process."""
+"""The page on a free port, in this process, with a scripted engine or a real one."""
 
 import contextlib
 import os
@@ -11,10 +11,11 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from app.archive import Archive
 from app.handlers import Handlers
-from app.model_pool import EngineKey, ModelPool
+from app.model_pool import EngineKey, LoadEngine, ModelPool
 from app.run_store import RunStore
 from app.ui import create_page, launch_options
 from core.stats import RunStats
+from presets.gallery import Preset
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 
 # No sandbox inside containers, and no name but this machine's resolves.
@@ -25,31 +26,48 @@ LAUNCH_FLAGS = [
 ]
 
 
-class Served(NamedTuple):
-    """A page that is being served, and what is behind it."""
+class ServedPage(NamedTuple):
+    """A page that is being served."""
 
     address: str
-    engine: ScriptedEngine
-    pool: ModelPool
-    store: RunStore
+    handlers: Handlers
 
     def last_stats(self) -> RunStats:
         """Statistics of the newest run."""
-        return self.store.runs[-1].snapshot().stats
+        return self.handlers.store.runs[-1].snapshot().stats
+
+
+class Served(NamedTuple):
+    """A page on a scripted engine."""
+
+    address: str
+    handlers: Handlers
+    engine: ScriptedEngine
+
+    def last_stats(self) -> RunStats:
+        """Statistics of the newest run."""
+        return self.handlers.store.runs[-1].snapshot().stats
 
 
 @contextlib.contextmanager
 def serve(engine: ScriptedEngine) -> Iterator[Served]:
-    """Serves the page until the block is left."""
-    pool = ModelPool(load_scripted(engine))
-    store = RunStore()
-    folder = tempfile.TemporaryDirectory(prefix="specdecodes-runs-")
-    handlers = Handlers(pool, store, Archive(Path(folder.name)))
-    page = create_page(handlers, "scripted")
-    pool.preload(EngineKey("scripted", None))
-    _, address, _ = page.launch(quiet=True, prevent_thread_lock=True, **launch_options(handlers))
-    try:
-        yield Served(address.rstrip("/"), engine, pool, store)
-    finally:
-        page.close()
-        folder.cleanup()
+    """Serves the page on a scripted engine until the block is left."""
+    with serve_pool(load_scripted(engine), "scripted") as page:
+        yield Served(page.address, page.handlers, engine)
+
+
+@contextlib.contextmanager
+def serve_pool(load: LoadEngine, target: str, preset: Preset | None = None) -> Iterator[ServedPage]:
+    """Serves the page on engines of `load` until the block is left; runs are kept until then."""
+    with tempfile.TemporaryDirectory(prefix="specdecodes-runs-") as folder:
+        pool = ModelPool(load)
+        handlers = Handlers(pool, RunStore(), Archive(Path(folder)))
+        page = create_page(handlers, target, preset)
+        pool.preload(EngineKey(target, None))
+        _, address, _ = page.launch(
+            quiet=True, prevent_thread_lock=True, **launch_options(handlers)
+        )
+        try:
+            yield ServedPage(address.rstrip("/"), handlers)
+        finally:
+            page.close()

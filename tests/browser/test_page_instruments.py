@@ -42,6 +42,7 @@ def told_at(page: Page, share: float) -> str:
 
 def test_the_zoom_of_the_bars_stays_while_they_grow(slow: Served, open_page: OpenPage) -> None:
     page = open_page(slow)
+    limit(page, 3000)
     ask(page, "Go on")
     tokens = page.locator(".strip .token")
     expect(tokens.nth(20)).to_be_visible()

@@ -1,0 +1,130 @@
+"""Kept runs over HTTP, each visitor's own."""
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from app.archive_routes import archive_routes
+from app.handlers import Handlers
+from app.model_routes import model_routes
+from app.places import PREFIX
+from app.session import ChatSession
+from app.visitors import COOKIE, VisitorCookie, visitor_of
+from tests.app.helpers import form_values, handlers_on
+from tests.app.scripted_engine import ScriptedEngine
+
+
+async def home(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(visitor_of(request) or "")
+
+
+@pytest.fixture
+def handlers() -> Handlers:
+    return handlers_on(ScriptedEngine())
+
+
+@pytest.fixture
+def client(handlers: Handlers) -> Iterator[TestClient]:
+    app = Starlette(
+        routes=[
+            Route("/", home),
+            *archive_routes(handlers.finder),
+            *model_routes(handlers.pool),
+        ],
+        middleware=[Middleware(VisitorCookie)],
+    )
+    with TestClient(app) as client:
+        client.get("/")
+        yield client
+
+
+def answer(handlers: Handlers, client: TestClient, num_tokens: int = 6) -> str:
+    session = ChatSession()
+    session.visitor = client.get("/").text
+    list(handlers.ask(session, "Hi", "", form_values(max_new_tokens=num_tokens)))
+    return session.runs[0].run_id
+
+
+def test_a_visitor_gets_one_cookie_for_good(client: TestClient) -> None:
+    first = client.cookies[COOKIE]
+    assert len(first) >= 30
+    assert client.get("/").headers.get("set-cookie") is None
+    assert client.cookies[COOKIE] == first
+
+
+def test_runs_are_listed_for_who_made_them(handlers: Handlers, client: TestClient) -> None:
+    run_id = answer(handlers, client)
+    listed = client.get(f"/{PREFIX}/archive.json").json()["runs"]
+    assert [run["run_id"] for run in listed] == [run_id]
+    client.cookies.clear()
+    assert client.get(f"/{PREFIX}/archive.json").status_code == 403
+    client.get("/")
+    assert client.get(f"/{PREFIX}/archive.json").json()["runs"] == []
+    assert client.get(f"/{PREFIX}/archive/{run_id}/message.json").status_code in (200, 404)
+
+
+def test_a_kept_run_outlives_its_chat(handlers: Handlers, client: TestClient) -> None:
+    run_id = answer(handlers, client)
+    handlers.store.drop([run_id])
+    message = client.get(f"/{PREFIX}/archive/{run_id}/message.json").json()
+    assert message["status"]["text"] == "Reached the token limit"
+    assert message["turn"]["user"] == "Hi"
+    client.cookies.clear()
+    client.get("/")
+    assert client.get(f"/{PREFIX}/archive/{run_id}/message.json").status_code == 404
+
+
+def test_tables_hold_all_runs(handlers: Handlers, client: TestClient) -> None:
+    answer(handlers, client)
+    answer(handlers, client)
+    table = client.get(f"/{PREFIX}/archive/runs.csv")
+    assert len(table.text.splitlines()) >= 3
+    assert client.get(f"/{PREFIX}/archive/secrets.csv").status_code == 404
+
+
+def test_what_is_no_trace_is_refused_with_its_line(client: TestClient) -> None:
+    refused = client.post(f"/{PREFIX}/archive", content="nonsense")
+    assert refused.status_code == 400
+    assert refused.text.startswith("line 1:")
+    deep = client.post(f"/{PREFIX}/archive", content="[" * 100_000)
+    assert deep.status_code == 400
+
+
+def test_kept_runs_are_compared(handlers: Handlers, client: TestClient) -> None:
+    ids = [answer(handlers, client), answer(handlers, client, 4)]
+    result = client.get(f"/{PREFIX}/archive/compare.json?ids={','.join(ids)}").json()
+    assert len(result["rows"]) == 2
+    refused = client.get(f"/{PREFIX}/archive/compare.json?ids={ids[0]}")
+    assert refused.status_code == 400
+    assert "choose 2 to 4" in refused.text
+
+
+def test_renaming_and_deleting_ask_for_sensible_values(
+    handlers: Handlers, client: TestClient
+) -> None:
+    run_id = answer(handlers, client)
+    address = f"/{PREFIX}/archive/{run_id}"
+    assert client.patch(address, json={"name": "New"}).status_code == 200
+    assert client.patch(address, json={"name": ""}).status_code == 400
+    assert client.patch(address, content="{").status_code == 400
+    assert client.delete(address).status_code == 200
+    assert client.get(f"/{PREFIX}/archive.json").json()["runs"] == []
+
+
+def test_models_tell_what_is_there_and_load_by_name(handlers: Handlers, client: TestClient) -> None:
+    models = client.get(f"/{PREFIX}/models.json").json()
+    assert models["catalogue"][0]["name"] == "smollm2-135m"
+    assert models["catalogue"][0]["num_parameters"] == 135_000_000
+    assert models["target"] is None
+    assert client.post(f"/{PREFIX}/models/load", json={"target": " "}).status_code == 400
+    assert client.post(f"/{PREFIX}/models/load", json={"target": "scripted"}).status_code == 200
+    ticket = handlers.pool.turnstile.join()
+    assert ticket.wait(10)
+    ticket.leave()
+    assert client.get(f"/{PREFIX}/models.json").json()["target"] == "scripted"

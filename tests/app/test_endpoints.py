@@ -1,0 +1,59 @@
+"""The public endpoints through Gradio's own client."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from gradio_client import Client
+
+from tests.app.scripted_engine import ScriptedEngine
+from tests.browser.served import Served, serve
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    with serve(ScriptedEngine()) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Client:
+    return Client(served.address, verbose=False)
+
+
+def settings(mode: str = "ngram") -> str:
+    return json.dumps({"mode": mode, "target": "scripted", "max_new_tokens": 10})
+
+
+def test_only_the_documented_endpoints_are_public(client: Client) -> None:
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(named) == {"/generate", "/compare", "/list_runs", "/export"}
+
+
+def test_an_answer_streams_and_ends_with_its_statistics(client: Client) -> None:
+    job = client.submit("Hi", settings(), api_name="/generate")
+    last = job.result(timeout=60)
+    assert last["stats"]["num_tokens"] == 10
+    assert last["text"].startswith("Speculative decoding")
+    assert last["status"] == "Reached the token limit"
+    trace = client.predict(last["run_id"], api_name="/export")
+    assert '"specdecodes-trace"' in trace.splitlines()[0]
+
+
+def test_modes_are_compared_with_plain_decoding(client: Client) -> None:
+    result = client.predict("Hi", [settings()], 1, api_name="/compare")
+    assert [row["mode"] for row in result["rows"]] == ["naive", "ngram"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "given", "told"),
+    [("Hi", "[]", "no object"), ("Hi", '{"mode": "fast"}', "mode is"), (" ", "{}", "empty")],
+)
+def test_bad_input_is_refused_in_words(client: Client, prompt: str, given: str, told: str) -> None:
+    with pytest.raises(Exception, match=re.escape(told)):
+        client.predict(prompt, given, api_name="/generate")
+
+
+def test_runs_of_nobody_are_not_listed(client: Client) -> None:
+    assert client.predict(api_name="/list_runs") == []

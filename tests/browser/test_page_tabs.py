@@ -1,0 +1,141 @@
+"""Compare, Runs, Presets and Models."""
+
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.served import Served
+from tests.browser.test_page_chat import ask, ended, limit
+from tests.browser.test_page_tokens import answered
+
+
+def show(page: Page, tab: str) -> None:
+    page.get_by_role("navigation").get_by_role("button", name=tab).click()
+
+
+def test_kept_runs_are_listed_opened_renamed_and_deleted(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = answered(open_page(scripted), 20)
+    page.reload()
+    expect(page.locator(".welcome")).to_be_visible()
+    show(page, "Runs")
+    row = page.locator("tr[data-run]")
+    expect(row).to_have_count(1)
+    row.locator(".run-name").fill("A better name")
+    row.locator(".run-name").press("Enter")
+    page.get_by_label("Filter").fill("nothing like it")
+    expect(row).to_have_count(0)
+    page.get_by_label("Filter").fill("better")
+    expect(row).to_have_count(1)
+    row.get_by_role("button", name="Open").click()
+    expect(page.locator(".strip .token")).to_have_count(20)
+    show(page, "Runs")
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+
+
+def test_another_visitor_sees_none_of_them(scripted: Served, open_page: OpenPage) -> None:
+    answered(open_page(scripted), 5)
+    other = open_page(scripted)
+    show(other, "Runs")
+    expect(other.locator("#runs-view .summary")).to_have_text("0 of 0")
+
+
+def test_a_trace_file_from_elsewhere_is_opened_and_a_bad_one_is_refused_with_its_line(
+    scripted: Served, open_page: OpenPage, tmp_path: Path
+) -> None:
+    page = answered(open_page(scripted), 12)
+    with page.expect_download() as download:
+        page.click("a[data-file='trace.jsonl']")
+    path = tmp_path / "saved.jsonl"
+    download.value.save_as(path)
+    show(page, "Runs")
+    page.set_input_files("#open-trace", path)
+    expect(page.locator(".run-name[value='saved.jsonl']")).to_be_visible()
+    lines = path.read_text("utf-8").splitlines()
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("\n".join([*lines[:3], '{"kind": "nonsense"}', *lines[4:]]), "utf-8")
+    page.set_input_files("#open-trace", bad)
+    expect(page.locator("#runs-view .notice")).to_contain_text("line 4: unknown event kind")
+
+
+def test_every_download_of_a_kept_run_is_there(scripted: Served, open_page: OpenPage) -> None:
+    page = answered(open_page(scripted), 5)
+    show(page, "Runs")
+    page.locator("tr[data-run] details.menu summary").click()
+    links = page.locator(".menu-list a")
+    assert links.count() == 7
+    for link in links.all():
+        response = page.request.get(link.get_attribute("href") or "")
+        assert response.ok, link.inner_text()
+        assert len(response.body()) > 50
+
+
+def test_settings_are_compared_with_plain_decoding_and_judged(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    limit(page, 20)
+    show(page, "Compare")
+    page.click("#contest-add")
+    expect(page.locator(".contenders li")).to_have_count(2)
+    page.fill("#contest-repeats input", "2")
+    page.click("#contest-run")
+    rows = page.locator(".comparison-table tbody tr")
+    expect(rows).to_have_count(2)
+    assert rows.nth(0).inner_text().startswith("naive")
+    expect(rows.nth(1)).to_contain_text("2 runs")
+    expect(rows.nth(1)).to_contain_text("identical over 20 tokens")
+    expect(page.locator(".lane .strip .token")).to_have_count(40)
+
+
+def test_nothing_to_compare_is_told(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    show(page, "Compare")
+    page.click("#contest-run")
+    expect(page.locator("#compare-view .notice")).to_contain_text("add settings first")
+
+
+def test_kept_runs_are_compared(scripted: Served, open_page: OpenPage) -> None:
+    page = answered(open_page(scripted), 10)
+    limit(page, 6)
+    page.click("#retry")
+    expect(page.locator(".strip .token")).to_have_count(6)
+    show(page, "Runs")
+    boxes = page.locator("tr[data-run] input[type=checkbox]")
+    expect(boxes).to_have_count(2)
+    for box in boxes.all():
+        box.check()
+    page.get_by_role("button", name="Compare chosen").click()
+    expect(page.locator(".comparison-table tbody tr")).to_have_count(2)
+
+
+def test_a_preset_sets_everything_and_runs(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    show(page, "Presets")
+    page.locator("[data-preset=wide-tree]").click()
+    ended(page)
+    expect(page.locator(".mode-badge").first).to_have_text("share-sd")
+    expect(page.locator("#setting-share-sd-branching input")).to_have_value("4")
+    assert "lighthouse" in page.locator(".question").inner_text()
+
+
+def test_models_can_be_loaded_and_a_missing_one_says_why(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    show(page, "Models")
+    expect(page.locator(".modes")).to_contain_text("layer-skip needs other layers.")
+    expect(page.locator("#models-view")).to_contain_text("smollm2-135m")
+    page.locator("#models-view input").fill("missing")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".status-line")).to_contain_text("no model named missing")
+    page.locator("#models-view input").fill("scripted")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.locator(".status-line")).to_contain_text("scripted is ready")
+    show(page, "Playground")
+    limit(page, 4)
+    ask(page, "Hi")
+    ended(page)

@@ -1,0 +1,54 @@
+"""Presets are data that the engine takes as it is."""
+
+import pytest
+
+from core.config import RunConfig
+from core.engine import Engine
+from core.errors import InvalidSettingError
+from core.events import RunFinished
+from presets.gallery import PRESETS, Preset, find_preset
+from tests.conftest import run_trace
+
+EVERY = pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+
+
+@EVERY
+def test_settings_of_a_preset_are_a_configuration(preset: Preset) -> None:
+    assert preset.config.mode != "naive"
+    for values in preset.against:
+        RunConfig.from_dict(values)
+
+
+@EVERY
+def test_a_preset_says_in_one_sentence_what_to_look_at(preset: Preset) -> None:
+    assert preset.watch.endswith(".")
+    assert preset.title
+    assert preset.prompt.strip()
+
+
+def test_names_are_different_and_found() -> None:
+    assert len({preset.name for preset in PRESETS}) == len(PRESETS)
+    assert find_preset("wide-tree").config.mode == "share-sd"
+    with pytest.raises(InvalidSettingError, match="quoted-summary"):
+        find_preset("nothing")
+
+
+@pytest.mark.slow
+@EVERY
+def test_a_preset_runs_on_the_default_model(preset: Preset, default_engine: Engine) -> None:
+    settings = {**preset.settings, "max_new_tokens": 24}
+    trace = run_trace(default_engine, preset.prompt, RunConfig.from_dict(settings))
+    assert trace.first(RunFinished) is not None
+    assert trace.stats.num_tokens > 0
+    assert trace.stats.num_drafted > 0 or preset.config.mode == "ngram"
+
+
+@pytest.mark.slow
+def test_a_drafter_equal_to_its_target_is_always_accepted(default_engine: Engine) -> None:
+    preset = find_preset("equal-drafter")
+    trace = run_trace(
+        default_engine,
+        preset.prompt,
+        RunConfig.from_dict({**preset.settings, "max_new_tokens": 24}),
+    )
+    assert trace.stats.acceptance_rate == 1.0
