@@ -37,7 +37,8 @@ class Settings:
     """Mixin of all settings classes: type and range checks, and the way to and from JSON."""
 
     def __post_init__(self) -> None:
-        hints = _hints_of(type(self))
+        cls: Any = type(self)
+        hints = _hints_of(cls)
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, item.name)
             _check_type(item.name, value, hints[item.name])
