@@ -11,8 +11,38 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
+class HiddenStates:
+    """Hidden states of some layers for every column of a cache, side by side in a row."""
+
+    def __init__(
+        self,
+        layers: tuple[int, ...],
+        hidden_size: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
+        """The states in front of these layers; the number of layers stands for the last state."""
+        self.layers = layers
+        self.layer_ids = torch.tensor(layers, dtype=torch.int32)  # for compiled kernels
+        self.rows = torch.zeros(
+            (capacity, len(layers) * hidden_size), dtype=dtype, device=device
+        )  # [capacity, num_layers * hidden]
+        self._hidden_size = hidden_size
+
+    def put(self, layer: int, x: torch.Tensor, start: int) -> None:  # [rows, hidden]
+        """Keeps the states in front of a layer, where they are asked for."""
+        for index, wanted in enumerate(self.layers):
+            if wanted == layer:
+                columns = slice(index * self._hidden_size, (index + 1) * self._hidden_size)
+                self.rows[start : start + len(x), columns] = x
+
+
 class TreeCache(Cache):
     """Keys and values of all layers in one tensor, with a committed length."""
+
+    hidden_states: HiddenStates | None = None
+    """Moves with keys and values; filled by the lean forward where a drafter reads it."""
 
     def __init__(
         self,
@@ -39,6 +69,9 @@ class TreeCache(Cache):
         if num_kept and rows[-1] != num_kept - 1:
             index = torch.tensor(rows, device=self.storage.device) + start
             self.storage[..., start : start + num_kept, :] = self.storage.index_select(4, index)
+            if self.hidden_states is not None:
+                states = self.hidden_states.rows
+                states[start : start + num_kept] = states.index_select(0, index)
         self.truncate(start + num_kept)
 
     def truncate(self, length: int) -> None:

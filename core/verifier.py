@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 
 from core.config import MAX_TREE_NODES
-from core.kv_cache import TreeCache
+from core.kv_cache import HiddenStates, TreeCache
 from core.tree import DraftTree, ancestor_mask
 
 # Long prompts are computed in pieces, so that attention's memory stays bounded and a stop is heard.
@@ -69,6 +69,8 @@ class Verifier:
         self.dtype = dtype
         self.device = device
         self._committed: list[int] = []
+        self._state_layers: tuple[int, ...] = ()
+        self._hidden_size = 0
         self._tree: DraftTree | None = None
         self._cache: TreeCache | None = None
         # Additive mask; all zero but for the window that a forward fills and clears again.
@@ -87,6 +89,16 @@ class Verifier:
         assert self._cache is not None, "begin() comes first"
         return self._cache
 
+    def keep_hidden_states(self, layers: tuple[int, ...], hidden_size: int) -> None:
+        """From now on the cache holds the states in front of these layers for every column.
+
+        They come from the lean forward. A cache without them is forgotten.
+        """
+        if self._state_layers != layers:
+            self._state_layers, self._hidden_size = layers, hidden_size
+            self._committed = []
+            self._cache = None
+
     def reserve(self, max_length: int) -> None:
         """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
         capacity = max_length + MAX_TREE_NODES + 1
@@ -95,6 +107,14 @@ class Verifier:
         self._committed = []
         self._cache = None  # the old storage goes before the new one comes
         self._cache = self._make_cache(capacity)
+        if self._state_layers:
+            self._cache.hidden_states = HiddenStates(
+                self._state_layers,
+                self._hidden_size,
+                self._cache.capacity,
+                self.dtype,
+                self.device,
+            )
         self.forward.reserve(self._cache.capacity)
 
     def _make_cache(self, capacity: int) -> TreeCache:

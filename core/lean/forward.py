@@ -89,36 +89,59 @@ class LeanForward:
         want_logits: bool,
     ) -> torch.Tensor | None:
         """See `TargetForward`."""
-        rows = token_ids.shape[0]
-        is_grouped = rows <= _MAX_GROUPED_ROWS
-        if mask is not None:
-            mask = mask.repeat(self._groups, 1)[None, None] if is_grouped else mask[None, None]
+        mask = self.grouped_mask(mask)
         rotation = self._rotary.at(positions)
+        states = cache.hidden_states
         x = self.stack.embedding.rows(token_ids)  # [rows, hidden]
-        for layer in self.stack.layers:
-            attended = self._attend(layer, x, rotation, cache, mask, is_grouped)
-            x = x + layer.o(attended)
-            normed = F.rms_norm(x, x.shape[1:], layer.post_norm, self.shape.norm_eps)
-            gate, up = layer.gate_up(normed).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate).mul_(up))
+        for index, layer in enumerate(self.stack.layers):
+            if states is not None:
+                states.put(index, x, cache.write_start)
+            x = self.layer(layer, x, self.norm(x, layer.input_norm), rotation, cache, mask)
+        if states is not None:
+            states.put(len(self.stack.layers), x, cache.write_start)
         if not want_logits:
             return None
-        x = F.rms_norm(x, x.shape[1:], self.stack.final_norm, self.shape.norm_eps)
-        return self.stack.head(x)  # [rows, vocab]
+        return self.stack.head(self.norm(x, self.stack.final_norm))  # [rows, vocab]
+
+    def norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """RMS norm over the last dimension."""
+        return F.rms_norm(x, x.shape[-1:], weight, self.shape.norm_eps)
+
+    def grouped_mask(
+        self,
+        mask: torch.Tensor | None,  # [rows, columns]
+    ) -> torch.Tensor | None:
+        """The mask as attention reads it: repeated for a group's heads where rows are few."""
+        if mask is None:
+            return None
+        is_grouped = len(mask) <= _MAX_GROUPED_ROWS
+        return mask.repeat(self._groups, 1)[None, None] if is_grouped else mask[None, None]
+
+    def layer(
+        self,
+        layer: LayerWeights,
+        x: torch.Tensor,  # [rows, hidden]
+        normed: torch.Tensor,  # [rows, width of the layer's input]
+        rotation: tuple[torch.Tensor, torch.Tensor],
+        cache: TreeCache,
+        mask: torch.Tensor | None,  # as grouped_mask made it
+    ) -> torch.Tensor:
+        """One decoder layer on the residual `x`, whose attention reads `normed`  # [rows, hidden]."""
+        x = x + layer.o(self._attend(layer, normed, rotation, cache, mask))
+        gate, up = layer.gate_up(self.norm(x, layer.post_norm)).chunk(2, dim=-1)
+        return x + layer.down(F.silu(gate).mul_(up))
 
     def _attend(
         self,
         layer: LayerWeights,
-        x: torch.Tensor,  # [rows, hidden]
+        normed: torch.Tensor,  # [rows, width of the layer's input]
         rotation: tuple[torch.Tensor, torch.Tensor],
         cache: TreeCache,
         mask: torch.Tensor | None,
-        is_grouped: bool,
     ) -> torch.Tensor:
         """Attention of the rows over the cache, in which they are written  # [rows, heads * dim]."""
         shape = self.shape
-        rows, num_heads, num_kv_heads = x.shape[0], shape.num_heads, shape.num_kv_heads
-        normed = F.rms_norm(x, x.shape[1:], layer.input_norm, shape.norm_eps)
+        rows, num_heads, num_kv_heads = normed.shape[0], shape.num_heads, shape.num_kv_heads
         qkv = layer.qkv(normed).view(rows, num_heads + 2 * num_kv_heads, shape.head_dim)
         qk = qkv[:, : num_heads + num_kv_heads]
         if layer.q_norm is not None and layer.k_norm is not None:
@@ -138,7 +161,7 @@ class LeanForward:
         values[:, start:end] = qkv[:, num_heads + num_kv_heads :].transpose(0, 1)
         keys, values = keys[None, :, :num_columns], values[None, :, :num_columns]
         queries = qk[:, :num_heads]
-        if not is_grouped:
+        if rows > _MAX_GROUPED_ROWS:
             attended = F.scaled_dot_product_attention(
                 queries.transpose(0, 1)[None],
                 keys,

@@ -82,6 +82,7 @@ class NativeForward(LeanForward):
             self._work = torch.empty(work_floats)
         logits = torch.empty(rows, self.shape.vocab_size) if want_logits else None
         num_columns = cache.write_start + rows if mask is None else mask.shape[1]
+        states = cache.hidden_states
         self.kernels.forward(
             model,
             RowsStruct(
@@ -98,6 +99,9 @@ class NativeForward(LeanForward):
                 mask_stride=0 if mask is None else mask.stride(0),
                 work=self._work.data_ptr(),
                 logits=None if logits is None else logits.data_ptr(),
+                hidden_states=None if states is None else states.rows[cache.write_start].data_ptr(),
+                state_layers=None if states is None else states.layer_ids.data_ptr(),
+                num_states=0 if states is None else len(states.layers),
             ),
         )
         return logits

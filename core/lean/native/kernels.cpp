@@ -84,6 +84,9 @@ struct Rows {
   int64_t mask_stride;
   float* work;             // work_floats() of them
   float* logits;           // [count, vocab] or null
+  float* hidden_states;    // [count, num_states * hidden]: those in front of state_layers, or null
+  const int32_t* state_layers;
+  int64_t num_states;
 };
 
 }  // extern "C"
@@ -385,8 +388,17 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
       write_out(model.embedding, rows.token_ids[row], x + row * hidden);
       list_visible(rows, row, visible + row * rows.capacity, counts + row);
     }
+    const auto keep_states = [&](int32_t layer) {  // nobody writes x before the next barrier
+      for (int64_t state = 0; rows.hidden_states && state < rows.num_states; ++state) {
+        if (rows.state_layers[state] != layer) continue;
+        for (int64_t row = own_rows.begin; row < own_rows.end; ++row)
+          std::memcpy(rows.hidden_states + (row * rows.num_states + state) * hidden,
+                      x + row * hidden, hidden * sizeof(float));
+      }
+    };
 #pragma omp barrier
     for (int32_t index = 0; index < model.num_layers; ++index) {
+      keep_states(index);
       const Layer& layer = model.layers[index];
       float* keys = rows.cache + layer.cache_index * 2 * kv_size;
       float* values = keys + kv_size;
@@ -433,6 +445,7 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
       multiply(layer.down, own_hidden.begin, own_hidden.end, n, product, x, hidden, Epilogue::ADD);
 #pragma omp barrier
     }
+    keep_states(model.num_layers);
     if (rows.logits) {
       norm_rows(model.final_norm);
       const int64_t vocab = model.head.out_features;

@@ -67,6 +67,9 @@ class RowsStruct(Structure):
         ("mask_stride", c_int64),
         ("work", c_void_p),
         ("logits", c_void_p),
+        ("hidden_states", c_void_p),
+        ("state_layers", c_void_p),
+        ("num_states", c_int64),
     )
 
 
