@@ -17,16 +17,20 @@ namespace {
 typedef float Lanes __attribute__((vector_size(32)));
 typedef int32_t Words __attribute__((vector_size(32)));
 typedef uint16_t Halves __attribute__((vector_size(16)));
+typedef _Float16 FourHalves __attribute__((vector_size(8)));
+typedef float FourFloats __attribute__((vector_size(16)));
 typedef float LooseLanes __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t LooseWords __attribute__((vector_size(32), aligned(4), may_alias));
 
 constexpr int LANES = 8;
 constexpr int UNIT = 32;  // weights handled at once: four vectors
+constexpr int AHEAD = 4096;  // bytes between a weight and the one to be fetched meanwhile
 
 inline Lanes load(const float* from) { return *reinterpret_cast<const LooseLanes*>(from); }
 inline void store(float* to, Lanes value) { *reinterpret_cast<LooseLanes*>(to) = value; }
 inline Words load_words(const int32_t* from) { return *reinterpret_cast<const LooseWords*>(from); }
-inline Lanes all(float value) { return Lanes{} + value; }
+inline void fetch(const void* from) { __builtin_prefetch(static_cast<const char*>(from) + AHEAD); }
+inline Lanes all(float value) { return value - Lanes{}; }
 
 inline float sum_of(Lanes v) {
   return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
@@ -54,7 +58,8 @@ inline Lanes exp_of(Lanes x) {
 extern "C" {
 
 struct Linear {
-  int32_t format, out_features, in_features, group_size;
+  int32_t format, out_features, in_features;
+  int32_t group_shift;  // a group has UNIT << group_shift weights
   const int32_t* values;  // [out_features, in_features * bits / 32]
   const void* scales;     // [out_features, num_groups, 2]: scale and offset
   const float* bias;      // [out_features] or null
@@ -99,6 +104,8 @@ namespace {
 struct Float32 {
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const float* from = reinterpret_cast<const float*>(linear.values) + row * linear.in_features;
+    fetch(from + unit * UNIT);
+    fetch(from + unit * UNIT + UNIT / 2);
     for (int i = 0; i < 4; ++i) w[i] = load(from + unit * UNIT + i * LANES);
   }
 };
@@ -107,6 +114,7 @@ struct BFloat16 {
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const uint16_t* from =
         reinterpret_cast<const uint16_t*>(linear.values) + row * linear.in_features + unit * UNIT;
+    fetch(from);
     for (int i = 0; i < 4; ++i) {
       Halves halves;
       std::memcpy(&halves, from + i * LANES, sizeof(halves));
@@ -115,12 +123,21 @@ struct BFloat16 {
   }
 };
 
+// Scale and offset of a weight's group, from a pair of halves or floats.
+inline Lanes pair_of(const _Float16* pair) {
+  FourHalves halves = {};
+  std::memcpy(&halves, pair, 2 * sizeof(*pair));
+  const FourFloats both = __builtin_convertvector(halves, FourFloats);
+  return Lanes{both[0], both[1]};
+}
+inline Lanes pair_of(const float* pair) { return Lanes{pair[0], pair[1]}; }
+
 template <class Scale>
 inline void scale_and_offset(const Linear& linear, int64_t row, int unit, Lanes* w) {
-  const int64_t num_groups = linear.in_features / linear.group_size;
-  const Scale* pair = static_cast<const Scale*>(linear.scales) +
-                      2 * (row * num_groups + unit * UNIT / linear.group_size);
-  const Lanes scale = all((float)pair[0]), offset = all((float)pair[1]);
+  const int64_t num_groups = (linear.in_features / UNIT) >> linear.group_shift;
+  const Scale* scales = static_cast<const Scale*>(linear.scales);
+  const Lanes pair = pair_of(scales + 2 * (row * num_groups + (unit >> linear.group_shift)));
+  const Lanes scale = all(pair[0]), offset = all(pair[1]);
   for (int i = 0; i < 4; ++i) w[i] = w[i] * scale + offset;
 }
 
@@ -128,6 +145,7 @@ template <class Scale>
 struct Int4 {  // 0 to 15
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const int32_t* from = linear.values + row * (linear.in_features / 8) + (unit / 2) * LANES;
+    fetch(from);
     const Words words = load_words(from) >> (unit % 2 * 16);
     for (int i = 0; i < 4; ++i) w[i] = __builtin_convertvector((words >> (4 * i)) & 15, Lanes);
     scale_and_offset<Scale>(linear, row, unit, w);
@@ -138,6 +156,7 @@ template <class Scale>
 struct Int8 {  // -128 to 127
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const int32_t* from = linear.values + row * (linear.in_features / 4) + unit * LANES;
+    fetch(from);
     const Words words = load_words(from);
     for (int i = 0; i < 4; ++i)
       w[i] = __builtin_convertvector((words << (24 - 8 * i)) >> 24, Lanes);
@@ -147,8 +166,24 @@ struct Int8 {  // -128 to 127
 
 enum class Epilogue { STORE, ADD };
 
-// NUM_OUT outputs of NUM_ROWS rows at a time. One accumulator a product keeps the order of its sum
-// the same for every tile.
+// Rows taken together when so many are left.
+int64_t tile_rows(int64_t left) { return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+// Lays the rows of each tile side by side, a vector of each in turn; a single row is so as it is.
+const float* interleaved(const float* x, int64_t rows, int64_t width, float* to) {
+  if (rows == 1) return x;
+  for (int64_t row = 0; row < rows;) {
+    const int64_t count = tile_rows(rows - row);
+    for (int64_t i = 0; i < width; i += LANES)
+      for (int64_t r = 0; r < count; ++r)
+        store(to + row * width + i * count + r * LANES, load(x + (row + r) * width + i));
+    row += count;
+  }
+  return to;
+}
+
+// NUM_OUT outputs of NUM_ROWS interleaved rows at a time. One accumulator a product keeps the order
+// of its sum the same for every tile.
 template <class Format, int NUM_ROWS, int NUM_OUT>
 void tile(const Linear& linear, int64_t out, const float* x, float* y, int64_t y_stride,
           Epilogue epilogue) {
@@ -163,7 +198,7 @@ void tile(const Linear& linear, int64_t out, const float* x, float* y, int64_t y
       for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 8
         for (int r = 0; r < NUM_ROWS; ++r)
-          sums[o][r] += w[i] * load(x + (int64_t)r * linear.in_features + unit * UNIT + i * LANES);
+          sums[o][r] += w[i] * load(x + ((unit * 4 + i) * NUM_ROWS + r) * LANES);
     }
   }
   for (int o = 0; o < NUM_OUT; ++o)
@@ -184,7 +219,7 @@ int64_t tiles(const Linear& linear, int64_t begin, int64_t end, const float* x, 
   return NUM_ROWS;
 }
 
-// Outputs begin to end of all rows.
+// Outputs begin to end of all rows, which are interleaved.
 template <class Format>
 void multiply_as(const Linear& linear, int64_t begin, int64_t end, int64_t rows, const float* x,
                  float* y, int64_t y_stride, Epilogue epilogue) {
@@ -194,15 +229,19 @@ void multiply_as(const Linear& linear, int64_t begin, int64_t end, int64_t rows,
     for (int64_t row = 0; row < rows;) {
       const float* x_row = x + row * linear.in_features;
       float* y_row = y + row * y_stride;
-      const int64_t left = rows - row;
-      if (left >= 8)
-        row += tiles<Format, 8, 1>(linear, from, to, x_row, y_row, y_stride, epilogue);
-      else if (left >= 4)
-        row += tiles<Format, 4, 2>(linear, from, to, x_row, y_row, y_stride, epilogue);
-      else if (left >= 2)
-        row += tiles<Format, 2, 4>(linear, from, to, x_row, y_row, y_stride, epilogue);
-      else
-        row += tiles<Format, 1, 4>(linear, from, to, x_row, y_row, y_stride, epilogue);
+      switch (tile_rows(rows - row)) {
+        case 8:
+          row += tiles<Format, 8, 1>(linear, from, to, x_row, y_row, y_stride, epilogue);
+          break;
+        case 4:
+          row += tiles<Format, 4, 2>(linear, from, to, x_row, y_row, y_stride, epilogue);
+          break;
+        case 2:
+          row += tiles<Format, 2, 4>(linear, from, to, x_row, y_row, y_stride, epilogue);
+          break;
+        default:
+          row += tiles<Format, 1, 4>(linear, from, to, x_row, y_row, y_stride, epilogue);
+      }
     }
   }
 }
@@ -219,6 +258,7 @@ void with_format(int32_t format, Call call) {
   }
 }
 
+// See multiply_as.
 void multiply(const Linear& linear, int64_t begin, int64_t end, int64_t rows, const float* x,
               float* y, int64_t y_stride, Epilogue epilogue = Epilogue::STORE) {
   with_format(linear.format, [&](auto format) {
@@ -317,7 +357,7 @@ struct Share {
 int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
 
 struct Sizes {
-  int64_t x, qkv, attended, gate_up, product, normed, scores, head, visible, counts;
+  int64_t x, qkv, attended, gate_up, product, normed, tiles, scores, head, visible, counts;
   int64_t shared, per_thread;
   Sizes(const Model& model, int64_t rows, int64_t capacity) {
     const int64_t heads = model.num_heads + 2 * model.num_kv_heads;
@@ -329,10 +369,12 @@ struct Sizes {
     visible = padded(rows * capacity);
     counts = padded(rows);
     normed = x;
+    tiles = x > attended ? x : attended;
+    tiles = tiles > product ? tiles : product;
     scores = padded(capacity + LANES);
     head = padded(model.head_dim);
     shared = x + qkv + attended + gate_up + product + visible + counts;
-    per_thread = normed + scores + head;
+    per_thread = normed + tiles + scores + head;
   }
 };
 
@@ -377,11 +419,13 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
   {
     const int thread = omp_get_thread_num(), team = omp_get_num_threads();
     float* normed = rows.work + sizes.shared + thread * sizes.per_thread;
-    float* scores = normed + sizes.normed;
+    float* tiles = normed + sizes.normed;
+    float* scores = tiles + sizes.tiles;
     float* query = scores + sizes.scores;
     const auto norm_rows = [&](const float* weight) {  // every thread for itself: no waiting
       for (int64_t row = 0; row < n; ++row)
         rms_norm(x + row * hidden, weight, hidden, model.norm_eps, normed + row * hidden);
+      return interleaved(normed, n, hidden, tiles);
     };
     const Share own_rows(n, 1, thread, team);
     for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
@@ -402,10 +446,11 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
       const Layer& layer = model.layers[index];
       float* keys = rows.cache + layer.cache_index * 2 * kv_size;
       float* values = keys + kv_size;
-      norm_rows(layer.input_norm);
+      const float* attention_in = norm_rows(layer.input_norm);
       // Whole heads a thread, so that it can write its own keys and values at once.
       const Share own_heads(num_heads + 2 * num_kv_heads, 1, thread, team);
-      multiply(layer.qkv, own_heads.begin * dim, own_heads.end * dim, n, normed, qkv, qkv_width);
+      multiply(layer.qkv, own_heads.begin * dim, own_heads.end * dim, n, attention_in, qkv,
+               qkv_width);
       for (int64_t head = own_heads.begin; head < own_heads.end; ++head) {
         if (head < num_heads) continue;
         const bool is_key = head < num_heads + num_kv_heads;
@@ -428,12 +473,13 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
       }
 #pragma omp barrier
       const Share own_hidden(hidden, 4, thread, team);
-      multiply(layer.o, own_hidden.begin, own_hidden.end, n, attended, x, hidden, Epilogue::ADD);
+      multiply(layer.o, own_hidden.begin, own_hidden.end, n,
+               interleaved(attended, n, q_width, tiles), x, hidden, Epilogue::ADD);
 #pragma omp barrier
-      norm_rows(layer.post_norm);
+      const float* product_in = norm_rows(layer.post_norm);
       const Share own_product(intermediate, LANES, thread, team);
       for (int64_t offset = 0; offset <= intermediate; offset += intermediate)
-        multiply(layer.gate_up, offset + own_product.begin, offset + own_product.end, n, normed,
+        multiply(layer.gate_up, offset + own_product.begin, offset + own_product.end, n, product_in,
                  gate_up, 2 * intermediate);
       for (int64_t row = 0; row < n; ++row)
         for (int64_t i = own_product.begin; i < own_product.end; i += LANES) {
@@ -442,15 +488,16 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
           store(product + row * intermediate + i, load(gate) * sigmoid * load(gate + intermediate));
         }
 #pragma omp barrier
-      multiply(layer.down, own_hidden.begin, own_hidden.end, n, product, x, hidden, Epilogue::ADD);
+      multiply(layer.down, own_hidden.begin, own_hidden.end, n,
+               interleaved(product, n, intermediate, tiles), x, hidden, Epilogue::ADD);
 #pragma omp barrier
     }
     keep_states(model.num_layers);
     if (rows.logits) {
-      norm_rows(model.final_norm);
+      const float* head_in = norm_rows(model.final_norm);
       const int64_t vocab = model.head.out_features;
       const Share own_vocab(vocab, 4, thread, team);
-      multiply(model.head, own_vocab.begin, own_vocab.end, n, normed, rows.logits, vocab);
+      multiply(model.head, own_vocab.begin, own_vocab.end, n, head_in, rows.logits, vocab);
     }
   }
 }

@@ -15,7 +15,7 @@ class LinearStruct(Structure):
         ("format", c_int32),
         ("out_features", c_int32),
         ("in_features", c_int32),
-        ("group_size", c_int32),
+        ("group_shift", c_int32),
         ("values", c_void_p),
         ("scales", c_void_p),
         ("bias", c_void_p),

@@ -52,7 +52,7 @@ class NativeLinear:
             format=format,
             out_features=self.out_features,
             in_features=in_features,
-            group_size=in_features // scales.shape[1] if scales is not None else in_features,
+            group_shift=_group_shift(in_features // scales.shape[1]) if scales is not None else 0,
             values=values.data_ptr(),
             scales=scales.data_ptr() if scales is not None else None,
             bias=bias.data_ptr() if bias is not None else None,
@@ -120,7 +120,13 @@ def native_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -
 def can_read_grid(grid: WeightGrid) -> bool:
     """Whether the kernels' tiles fit the grid."""
     step = _INT4_INPUT_STEP if grid.bits <= 4 else _INPUT_STEP
-    return grid.values.shape[1] % step == 0 and grid.group_size % _INPUT_STEP == 0
+    is_power = grid.group_size & (grid.group_size - 1) == 0
+    return grid.values.shape[1] % step == 0 and grid.group_size >= _INPUT_STEP and is_power
+
+
+def _group_shift(group_size: int) -> int:
+    """Doublings from the kernels' step to a group."""
+    return (group_size // _INPUT_STEP).bit_length() - 1
 
 
 def can_read_dense(linear: DenseLinear) -> bool:
