@@ -56,7 +56,7 @@ def create_compare_tab(handlers: Handlers, session: gr.State, settings: Settings
         session.contenders.clear()
         return contenders_message(session.contenders)
 
-    def compare(session: Any, request: gr.Request, prompt: str, repeats: Any) -> Iterator[str]:
+    def run_contest(session: Any, request: gr.Request, prompt: str, repeats: Any) -> Iterator[str]:
         session.visitor = visitor_of(request)
         try:
             count = repeats if isinstance(repeats, int) else 0
