@@ -7,7 +7,8 @@ import dataclasses
 import types
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from core.config import DRAFTER_SETTINGS, RunConfig, SamplingConfig, Settings
+from core.config import DRAFTER_SETTINGS, RunConfig, SamplingConfig
+from core.settings import Settings
 
 FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
 

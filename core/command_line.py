@@ -13,10 +13,9 @@ from core.config import (
     WEIGHTS,
     RunConfig,
     SamplingConfig,
-    Settings,
-    build,
 )
 from core.errors import InvalidSettingError
+from core.settings import Settings, build
 
 
 class OneSentenceParser(argparse.ArgumentParser):

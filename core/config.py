@@ -1,16 +1,13 @@
-"""Settings of a run: frozen dataclasses that check themselves.
+"""Settings of a run, of sampling and of each drafter.
 
 Defaults, limits and help texts exist only here; the command line and the page are built from them.
 """
 
-import dataclasses
-import math
-import types
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from core.errors import InvalidSettingError
+from core.settings import Settings, build, setting
 
 DEFAULT_TARGET = "smollm2-135m"
 MAX_TREE_NODES = 256
@@ -21,94 +18,6 @@ DtypeName = Literal["float32", "bfloat16", "float16"]
 WeightsName = Literal["full", "q4", "q8"]
 AcceptRule = Literal["match", "rejection", "typical"]
 LOSSY_RULES = frozenset({"typical"})
-
-
-SettingsT = TypeVar("SettingsT", bound="Settings")
-
-
-def setting(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, flag: str = ""
-) -> Any:
-    """A dataclass field with its help text and inclusive limits; `flag` renames its option."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "flag": flag})
-
-
-class Settings:
-    """Mixin of all settings classes: type and range checks, and the way to and from JSON."""
-
-    def __post_init__(self) -> None:
-        cls: Any = type(self)
-        hints = _hints_of(cls)
-        for item in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, item.name)
-            _check_type(item.name, value, hints[item.name])
-            _check_range(item.name, value, item.metadata)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` inverts it."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
-
-
-@cache
-def _hints_of(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    for option in options:
-        if get_origin(option) is Literal:
-            # True is 1 and 4.0 is 4 for `in`.
-            if any(value == word and type(value) is type(word) for word in get_args(option)):
-                return
-        elif option is float:
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                if not _is_finite(value):
-                    break
-                return
-        elif option is int:
-            if isinstance(value, int) and not isinstance(value, bool):
-                return
-        elif get_origin(option) is tuple:
-            inner = get_args(option)[0]
-            if isinstance(value, tuple) and all(isinstance(part, inner) for part in value):
-                return
-        elif isinstance(value, option):
-            return
-    raise InvalidSettingError(f"{name} is {value!r}; give {_describe(options)}.")
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond every float
-        return False
-
-
-def _describe(options: tuple[Any, ...]) -> str:
-    words = []
-    for option in options:
-        if get_origin(option) is Literal:
-            words.append("one of " + ", ".join(str(value) for value in get_args(option)))
-        elif option is type(None):
-            words.append("nothing")
-        elif get_origin(option) is tuple:
-            words.append("a list of " + get_args(option)[0].__name__)
-        else:
-            words.append(_TYPE_WORDS.get(option, option.__name__))
-    return " or ".join(words)
-
-
-_TYPE_WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
-
-
-def _check_range(name: str, value: Any, metadata: Any) -> None:
-    low, high = metadata.get("low"), metadata.get("high")
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return
-    if (low is not None and value < low) or (high is not None and value > high):
-        bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise InvalidSettingError(f"{name} is {value}; give a value {bounds}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +81,11 @@ class ClassicSettings(TreeSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EagleSettings(TreeSettings):
+    """A head on the target's hidden states drafts (EAGLE-3, Li et al. 2025)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShareSdSettings(TreeSettings):
     """The target's own hqq-quantized self drafts on the target's cache (Share-SD)."""
 
@@ -210,6 +124,7 @@ DRAFTER_SETTINGS: dict[str, type[DrafterSettings] | None] = {
     "naive": None,
     "ngram": NgramSettings,
     "sd-classic": ClassicSettings,
+    "sd-eagle": EagleSettings,
     "share-sd": ShareSdSettings,
     "layer-skip": LayerSkipSettings,
     "hybrid": HybridSettings,
@@ -297,14 +212,3 @@ def _part(values: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(part, dict):
         raise InvalidSettingError(f"{name} is {part!r}; give an object of settings.")
     return part
-
-
-def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:
-    """Makes settings from a dict; lists become tuples, and unknown names are refused."""
-    known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - known, key=str)
-    if unknown:
-        raise InvalidSettingError(
-            f"unknown setting {unknown[0]!r} for {cls.__name__}; known are {', '.join(sorted(known))}."
-        )
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
