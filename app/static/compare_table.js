@@ -37,7 +37,7 @@ export function comparisonTable({ rows, verdicts }) {
     h("p", { class: "summary" }, devices.join("; ")),
     h(
       "div",
-      { class: "table-scroller" },
+      { class: "table-scroller", tabindex: "0", role: "region", "aria-label": "Table" },
       h(
         "table",
         { class: "comparison-table" },

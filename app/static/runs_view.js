@@ -32,7 +32,7 @@ export function mount({ element }) {
       ...TABLES.map((table) => h("a", { class: "download", href: address(`archive/${table}.csv`), download: "", title: `All runs, a row a ${table.slice(0, -1)}` }, `${table}.csv`)),
     ),
     told,
-    h("div", { class: "table-scroller" }, h("table", { class: "runs" }, header(), body)),
+    h("div", { class: "table-scroller", tabindex: "0", role: "region", "aria-label": "Table" }, h("table", { class: "runs" }, header(), body)),
   );
 
   function set(values) {
