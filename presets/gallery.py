@@ -40,6 +40,8 @@ _CODE = (
     "        total += value * value\n"
     "    return total ** 0.5"
 )
+# A fixed size, so that the sight does not depend on what a machine's forward costs.
+_LOOKUP = {"num_nodes": 16, "depth": 12, "fixed_size": True}
 _SKY = "Explain in a few sentences why the sky is blue."
 _STORY = "Write a short story about a lighthouse keeper who finds a letter."
 
@@ -47,18 +49,18 @@ _STORY = "Write a short story about a lighthouse keeper who finds a letter."
 PRESETS = (
     Preset(
         "quoted-summary",
-        "A summary that quotes",
-        "Whole clauses of the article come as one accepted draft: look at the longest blue runs.",
-        "Summarize this report by quoting its most important sentences word for word.\n\n"
+        "A summary by quotation",
+        "Whole clauses of the report come as one accepted draft: look at the longest blue runs.",
+        "Repeat the following report word for word, then summarize it in one sentence.\n\n"
         + _REPORT,
-        {"mode": "ngram", "max_new_tokens": 160},
+        {"mode": "ngram", "max_new_tokens": 128, "drafter": _LOOKUP},
     ),
     Preset(
         "code-edit",
         "An edit of code",
         "Unchanged lines are drafted from the prompt; only the new name costs a refusal.",
         "Rename the variable total to sum_of_squares and return the whole function:\n\n" + _CODE,
-        {"mode": "ngram", "max_new_tokens": 120},
+        {"mode": "ngram", "max_new_tokens": 96, "drafter": _LOOKUP},
     ),
     Preset(
         "open-chat",

@@ -39,8 +39,8 @@ def _show_a_good_step(page: Page) -> None:
     page.locator(f"[data-preset={PRESET}]").click()
     expect(page.locator(".turn .answer-status")).to_contain_text(" token", timeout=PATIENCE_MS)
     page.locator("label.switch").click()
-    page.locator(".strip .token.recovered").nth(2).click()
-    page.locator(".tree .node.accepted, .tree .node.rejected").first.hover()
+    page.locator(".strip .token.accepted").nth(6).click()
+    page.locator(".tree .node.accepted").first.hover()
     expect(page.locator("#token-card")).to_be_visible()
 
 
