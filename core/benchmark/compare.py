@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.benchmark.comparison import PLAIN, compare, warm_up
+from core.benchmark.llama_cpp import llama_cpp_runners
 from core.benchmark.measurement import Measurement
 from core.benchmark.options import (
     INTERRUPTED,
@@ -44,6 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
             target, draft = _models(configs[0], bar, want_draft=options.with_transformers)
             engine = Engine(target, progress=bar.show)
             runners = _runners(engine, configs, draft, options.with_transformers)
+            llama_cpp = (
+                llama_cpp_runners(options.with_llama_cpp, target, configs[0])
+                if options.with_llama_cpp
+                else []
+            )
+            runners += llama_cpp
             first = [{"role": "user", "content": questions[0].turns[0]}]
             bar.show("warming up", 0, 0)
             warm_up(runners, engine.chat_prompt(first))
@@ -63,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         print_tables(tables)
     print(f"\n{caption(report)}")
+    for runner in llama_cpp:
+        print(f"Peak memory of {runner.label}: {runner.peak_memory_bytes / 1e6:.0f} MB")
     _print_failures(measurements)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -80,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         "--with-transformers",
         action="store_true",
         help="also transformers' generate, its prompt lookup, and with --draft its assisted one",
+    )
+    parser.add_argument(
+        "--with-llama-cpp",
+        type=Path,
+        metavar="PYTHON",
+        help="also llama.cpp on the target's GGUF file, by a Python that has llama-cpp-python",
     )
     add_question_options(parser)
     parser.add_argument("--repeats", type=int, default=1, help="answers to each prompt")
@@ -110,6 +125,11 @@ def _runners(
         if reason is not None:
             raise InvalidSettingError(reason)
     runners: list[Runner] = [EngineRunner(engine, config) for config in configs]
+    if with_transformers and engine.target.stack is not None:
+        raise InvalidSettingError(
+            f"transformers has no weights {engine.target.weights}; leave weights or transformers "
+            "out."
+        )
     if with_transformers:
         runners += transformers_runners(engine.target, configs[0], draft)
     return runners

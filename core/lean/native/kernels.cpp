@@ -33,7 +33,11 @@ inline void fetch(const void* from) { __builtin_prefetch(static_cast<const char*
 inline Lanes all(float value) { return value - Lanes{}; }
 
 inline float sum_of(Lanes v) {
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+  FourFloats low, high;
+  std::memcpy(&low, &v, sizeof(low));
+  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(low), sizeof(high));
+  const FourFloats pairs = low + high;
+  return (pairs[0] + pairs[2]) + (pairs[1] + pairs[3]);
 }
 
 // exp to about two units in the last place (the reduction and polynomial of Cephes).

@@ -1,0 +1,110 @@
+"""llama.cpp on the target's own GGUF file, plain and with its prompt lookup.
+
+It runs in a process of its own, by any Python that has llama-cpp-python installed, so that neither
+its threads nor its memory mix with ours. Its tokens are timed there, at the moments at which its
+generator hands them out.
+"""
+
+import atexit
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.benchmark.measurement import Answer, Emission
+from core.config import RunConfig
+from core.engine import Prompt
+from core.errors import InvalidSettingError
+from core.models.loading import LoadedModel
+
+_WORKER = Path(__file__).with_name("llama_worker.py")
+_MOST_CONTEXT = 4096
+
+
+class LlamaCppRunner:
+    """Implements `core.benchmark.runners.Runner`; greedy settings alone."""
+
+    gives_plain_text = False
+
+    def __init__(
+        self, python: Path, target: LoadedModel, config: RunConfig, *, prompt_lookup: bool
+    ):
+        """Starts the process; raises InvalidSettingError where it cannot answer."""
+        if target.source.gguf is None:
+            raise InvalidSettingError(
+                f"{target.identity.name} is no GGUF file, which llama.cpp needs; give another "
+                "target or leave llama.cpp out."
+            )
+        if not config.sampling.is_greedy:
+            raise InvalidSettingError(
+                "llama.cpp is compared with greedy settings alone; leave do-sample out."
+            )
+        self.label = "llama.cpp, prompt lookup" if prompt_lookup else "llama.cpp"
+        self.peak_memory_bytes = 0
+        """Of its process, after the last answer."""
+        settings = {
+            "gguf": str(target.source.gguf),
+            "num_threads": torch.get_num_threads(),
+            "context": min(target.context_limit, _MOST_CONTEXT),
+            "max_new_tokens": config.max_new_tokens,
+            "end_token_ids": sorted(target.eos_token_ids),
+            "prompt_lookup": prompt_lookup,
+        }
+        try:
+            self._process = subprocess.Popen(
+                # Isolated, for else this very file would be found as `llama_cpp`.
+                [str(python), "-I", str(_WORKER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        except OSError as error:
+            raise _unusable(python, error.strerror or str(error)) from error
+        atexit.register(self._process.kill)
+        started = self._ask(settings)
+        if "error" in started:
+            raise _unusable(python, str(started["error"]))
+
+    def answer(self, prompt: Prompt) -> Answer:
+        """See `Runner.answer`."""
+        result = self._ask(prompt.token_ids)
+        if "error" in result:
+            return Answer(error=str(result["error"]))
+        self.peak_memory_bytes = int(result["peak_memory_bytes"])
+        times_s: list[float] = result["times_s"]
+        return Answer(
+            token_ids=result["token_ids"],
+            emissions=[Emission(time_s, 1) for time_s in times_s],
+            total_s=times_s[-1] if times_s else 0.0,
+        )
+
+    def _ask(self, question: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except OSError:
+            line = ""
+        if not line:
+            return {"error": "its process ended"}
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+
+def llama_cpp_runners(python: Path, target: LoadedModel, config: RunConfig) -> list[LlamaCppRunner]:
+    """llama.cpp plain and with prompt lookup."""
+    return [
+        LlamaCppRunner(python, target, config, prompt_lookup=is_lookup)
+        for is_lookup in (False, True)
+    ]
+
+
+def _unusable(python: Path, reason: str) -> InvalidSettingError:
+    return InvalidSettingError(
+        f"{python} cannot run llama.cpp ({reason.rstrip('.')}); give a Python that has "
+        "llama-cpp-python, or leave llama.cpp out."
+    )
