@@ -13,7 +13,10 @@ from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.workshop import Workshop
 from core.errors import InvalidSettingError
 from core.invariant import invariant_sibling
+from core.models.fingerprint import model_key
 from core.models.forward import make_verifier
+from core.models.loading import LoadedModel
+from core.models.shipped import shipped_folder
 from core.models.tokenizer_match import check_same_tokenizer
 from core.tree import DraftTree
 from core.verifier import PREFILL_CHUNK, Verifier
@@ -116,7 +119,7 @@ def make_classic(workshop: Workshop) -> ClassicDrafter:
     """
     config, settings = workshop.config, workshop.config.drafter
     assert isinstance(settings, TreeSettings)
-    name = config.draft
+    name = config.draft or shipped_draft(workshop.target)
     if name is None:
         raise InvalidSettingError(
             f"mode {config.mode} needs a draft model; give --draft a smaller model with the "
@@ -136,6 +139,12 @@ def make_classic(workshop: Workshop) -> ClassicDrafter:
     )
 
 
+def shipped_draft(target: LoadedModel) -> str | None:
+    """The folder of the small model that is shipped for a target; None where there is none."""
+    folder = shipped_folder(model_key(target), "draft")
+    return None if folder is None else str(folder)
+
+
 def _load(workshop: Workshop, name: str) -> _DraftModel:
     config: RunConfig = workshop.config
     if name == config.target:
@@ -151,6 +160,9 @@ def _load(workshop: Workshop, name: str) -> _DraftModel:
             verifier = invariant_sibling(verifier)
     identity = {
         **model.identity.to_dict(),
+        "name": f"small model for {workshop.target.identity.name}"
+        if name == shipped_draft(workshop.target)
+        else name,
         "method": "sd-classic",
         "forward": verifier.forward.name,
     }

@@ -110,6 +110,33 @@ class SamplingProposer:
         return proposals
 
 
+class ReducedProposer:
+    """Children from logits over a part of the vocabulary, told by the target's ids."""
+
+    def __init__(
+        self,
+        inner: Proposer,
+        target_ids: torch.Tensor,  # [draft_vocab]
+        vocab_size: int,
+    ):
+        self.prob_is_chance = inner.prob_is_chance
+        self._inner = inner
+        self._target_ids = target_ids
+        self._vocab_size = vocab_size
+
+    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
+        """See `Proposer.propose`  # logits: [rows, draft_vocab]."""
+        if isinstance(self._inner, BestProposer):
+            return [
+                Proposal(self._target_ids[proposal.token_ids].tolist(), proposal.probs)
+                for proposal in self._inner.propose(logits, positions, count)
+            ]
+        # Noise and sampled laws are of the whole vocabulary.
+        whole = logits.new_full((len(logits), self._vocab_size), -torch.inf)
+        whole[:, self._target_ids] = logits
+        return self._inner.propose(whole, positions, count)
+
+
 def make_proposer(config: RunConfig, vocab_size: int, device: torch.device) -> Proposer:
     """The way of choosing that fits the run's sampling and acceptance rule."""
     if config.sampling.is_greedy:

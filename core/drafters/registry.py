@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from core.config import HybridSettings, NgramSettings
-from core.drafters.base import Drafter
+from core.drafters.base import Drafter, ModelDrafter
 from core.drafters.classic import make_classic
+from core.drafters.eagle import SHIPPED_HEAD, make_eagle
 from core.drafters.hybrid import HybridDrafter
 from core.drafters.layer_skip import make_layer_skip
 from core.drafters.ngram import NgramDrafter
@@ -36,14 +37,21 @@ def _make_hybrid(workshop: Workshop) -> Drafter:
             fixed_size=settings.fixed_size,
         )
     )
-    make_model = make_classic if workshop.config.draft is not None else make_share_sd
-    return HybridDrafter(lookup, make_model(workshop))
+    return HybridDrafter(lookup, _make_hybrid_model(workshop))
+
+
+def _make_hybrid_model(workshop: Workshop) -> ModelDrafter:
+    name = workshop.config.draft
+    if name is None:
+        return make_share_sd(workshop)
+    return make_eagle(workshop) if name == SHIPPED_HEAD else make_classic(workshop)
 
 
 _MODES = {
     "naive": _Mode(None),
     "ngram": _Mode(_make_ngram),
     "sd-classic": _Mode(make_classic),
+    "sd-eagle": _Mode(make_eagle, needs_lean=True),
     "share-sd": _Mode(make_share_sd, needs_lean=True),
     "layer-skip": _Mode(make_layer_skip, needs_lean=True),
     "hybrid": _Mode(_make_hybrid),
@@ -58,4 +66,4 @@ def make_drafter(workshop: Workshop) -> Drafter | None:
 
 def needs_lean_forward(mode: str, draft: str | None) -> bool:
     """Whether a mode works with the lean forward alone; `draft` is the named draft model."""
-    return _MODES[mode].needs_lean or (mode == "hybrid" and draft is None)
+    return _MODES[mode].needs_lean or (mode == "hybrid" and draft in (None, SHIPPED_HEAD))

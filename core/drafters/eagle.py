@@ -1,0 +1,185 @@
+"""EAGLE: a small head drafts from the target's hidden states (Li et al. 2024, 2025).
+
+The target's cache holds the hidden states of every committed token. A draft first runs the head
+over what was committed since the last one, with the target's own states; then level by level with
+the states that the head makes itself. Those rows are forgotten afterwards.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.config import TreeSettings
+from core.drafters.base import CostOfRows, DraftLimits, Outcome
+from core.drafters.draft_pass import DraftPass
+from core.drafters.eagle_forward import EagleForward
+from core.drafters.eagle_loading import load_head
+from core.drafters.proposals import Proposer, ReducedProposer
+from core.drafters.tree_growth import LevelRow, TreeGrower
+from core.drafters.workshop import Workshop
+from core.errors import DrafterUnavailableError
+from core.lean.forward import LeanForward
+from core.models.fingerprint import model_key
+from core.models.shipped import shipped_folder
+from core.tree import DraftTree
+from core.verifier import PREFILL_CHUNK, Verifier
+
+SHIPPED_HEAD = "eagle"
+"""As a draft model's name: the head that comes with the program."""
+
+
+class EagleDrafter:
+    """Implements `core.drafters.base.ModelDrafter`."""
+
+    name = "sd-eagle"
+
+    def __init__(
+        self,
+        identity: dict[str, Any],
+        forward: EagleForward,
+        own: Verifier,
+        target: Verifier,
+        settings: TreeSettings,
+        proposer: Proposer,
+        draft_cost: CostOfRows | None,
+    ):
+        """`own` holds the head's cache, `target` the hidden states; see `ClassicDrafter`."""
+        self.identity = identity
+        self._forward = forward
+        self._own = own
+        self._target = target
+        self._grower = TreeGrower(settings, proposer, draft_cost)
+        self._token_ids: list[int] = []
+        self._pass: DraftPass | None = None
+        self._states = torch.empty(0)  # [rows of this draft, hidden]
+
+    @property
+    def drafting_s(self) -> float:
+        return self._grower.drafting_s
+
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
+        """See `Drafter.begin`; the target has computed its prompt before."""
+        self._token_ids = prompt_token_ids.copy()
+        self._own.reserve(max_length)
+        self._own.cache.truncate(0)
+        self._pass = None
+        self._catch_up(1)
+
+    def _catch_up(self, num_left: int) -> None:
+        """Runs the head over committed rows until at most `num_left` are to be done."""
+        while (count := self._target.cache.length - self._own.cache.length) > num_left:
+            count = min(count - num_left, PREFILL_CHUNK // 2)
+            start = self._own.cache.length
+            self._own.cache.write_start = start
+            causal = torch.ones(count, count, dtype=torch.bool).tril()
+            self._forward.given = self._fused(start, count)
+            token_ids = self._token_ids[start + 1 : start + 1 + count]
+            positions = range(start, start + count)
+            self._own.forward_rows(token_ids, positions, causal, want_logits=False)
+            self._own.cache.truncate(start + count)
+
+    @torch.inference_mode()
+    def _fused(self, start: int, count: int) -> torch.Tensor:
+        states = self._target.cache.hidden_states
+        assert states is not None, "the target's cache keeps them"
+        return self._forward.fused(states.rows[start : start + count])
+
+    def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
+        """See `Drafter.draft`. Without a committed token there is no state to draft from."""
+        self._pass = None
+        self._catch_up(PREFILL_CHUNK // 2)
+        start = self._own.cache.length
+        count = self._target.cache.length - start
+        if count < 1:
+            return DraftTree(root_token_id)
+        self._pass = DraftPass(self._own, self._token_ids[start + 1 :])
+        self._states = self._fused(start, count)
+        return self._grower.grow(
+            root_token_id, len(self._token_ids), limits, cost, self._level_forward
+        )
+
+    def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
+        """Logits over the head's vocabulary; keeps what the head made of each row."""
+        assert self._pass is not None
+        is_root = not self._pass.paths
+        self._forward.given = (
+            self._states if is_root else self._states[[row.parent_row for row in rows]]
+        )
+        logits = self._pass(rows)
+        made = self._forward.made
+        self._states = made[-1:] if is_root else torch.cat([self._states, made])
+        return logits
+
+    def commit(self, outcome: Outcome) -> None:
+        """See `Drafter.commit`: rows with the target's own states stay, up to the root's."""
+        self._grower.learn(outcome)
+        if self._pass is not None and self._pass.paths:
+            count = self._pass.num_before_root + 1
+            self._own.cache.truncate(self._own.cache.length + count)
+        self.follow(outcome.emitted_token_ids)
+
+    def follow(self, token_ids: list[int]) -> None:
+        """See `ModelDrafter.follow`; the next draft runs over what was committed."""
+        self._pass = None
+        self._token_ids += token_ids
+
+    def finish(self) -> None:
+        """See `Drafter.finish`."""
+        self._pass = None
+
+
+def make_eagle(workshop: Workshop) -> EagleDrafter:
+    """The drafter for a run; its head is named by `draft`, else the one shipped for the target.
+
+    Raises DrafterUnavailableError where there is none, and for a head of another target.
+    """
+    settings = workshop.config.drafter
+    assert isinstance(settings, TreeSettings)
+    target_forward = workshop.verifier.forward
+    assert isinstance(target_forward, LeanForward), "unavailable_reason comes first"
+    folder = _folder(workshop)
+    forward = workshop.kept.get(
+        "EAGLE head", str(folder), lambda: load_head(folder, workshop.target, target_forward)
+    )
+    weights, verifier = forward.weights, workshop.verifier
+    verifier.keep_hidden_states(weights.state_layers, weights.hidden_size)
+    own = Verifier(forward, forward.shape, verifier.context_limit, verifier.dtype, verifier.device)
+    proposer = workshop.proposer()
+    if weights.target_ids is not None:
+        proposer = ReducedProposer(proposer, weights.target_ids, verifier.vocab_size)
+    return EagleDrafter(
+        identity={
+            "name": f"EAGLE head for {workshop.target.identity.name}",
+            "method": "sd-eagle",
+            "num_bytes": weights.num_bytes,
+            "state_layers": list(weights.state_layers),
+        },
+        forward=forward,
+        own=own,
+        target=verifier,
+        settings=settings,
+        proposer=proposer,
+        draft_cost=None
+        if settings.fixed_size
+        else workshop.measure_cost(own, forward, ("eagle", str(folder))),
+    )
+
+
+def _folder(workshop: Workshop) -> Path:
+    name = workshop.config.draft
+    if name is not None and name != SHIPPED_HEAD:
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise DrafterUnavailableError(
+                f"there is no folder {name!r} with an EAGLE head; give one, or leave --draft out "
+                "where one is shipped for the target."
+            )
+        return folder
+    folder_or_none = shipped_folder(model_key(workshop.target), "eagle")
+    if folder_or_none is None:
+        raise DrafterUnavailableError(
+            f"no EAGLE head is shipped for {workshop.target.identity.name}; give --draft a folder "
+            "with one, or train it with core.train.train_eagle."
+        )
+    return folder_or_none

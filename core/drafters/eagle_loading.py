@@ -1,0 +1,169 @@
+"""Reads an EAGLE head's folder: our own and the published formats, checked against the target."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.drafters.eagle_forward import EagleForward, HeadWeights
+from core.drafters.eagle_head import default_feature_layers, read_parts
+from core.errors import DrafterUnavailableError
+from core.lean.forward import LeanForward, RotaryTable
+from core.lean.linear import DenseLinear
+from core.lean.weights import LayerStack, LayerWeights, Shape
+from core.models.fingerprint import model_key
+from core.models.loading import LoadedModel
+
+_EAGLE3, _EAGLE1 = "midlayer.", "layers.0."
+
+
+def load_head(folder: Path, target: LoadedModel, forward: LeanForward) -> EagleForward:
+    """The head in a folder for a target that the lean forward computes.
+
+    Raises DrafterUnavailableError for a folder without a head, for another target's head, and for
+    tensors of other sizes.
+    """
+    description = _description(folder)
+    wanted = description.get("target_sha256")
+    if wanted not in (None, model_key(target)):
+        raise DrafterUnavailableError(
+            f"the EAGLE head in {folder.name} was trained for another target than "
+            f"{target.identity.name}; give the head of this target, or train one with "
+            "core.train.train_eagle."
+        )
+    tensors = read_parts(folder)
+    reader = _Reader(folder, tensors, target, forward)
+    weights = reader.eagle3(description) if "midlayer.self_attn.q_proj.weight" in tensors else None
+    if weights is None and "layers.0.self_attn.q_proj.weight" in tensors:
+        weights = reader.eagle1()
+    if weights is None:
+        raise DrafterUnavailableError(
+            f"{folder} holds no EAGLE head; give a folder with its safetensors files or "
+            "pytorch_model.bin."
+        )
+    shape = forward.shape
+    own = Shape(
+        num_layers=1,
+        num_heads=shape.num_heads,
+        num_kv_heads=reader.num_kv_heads,
+        head_dim=shape.head_dim,
+        vocab_size=shape.vocab_size if weights.target_ids is None else len(weights.target_ids),
+        norm_eps=shape.norm_eps,
+    )
+    return EagleForward(own, weights, RotaryTable(target.module))
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        values: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DrafterUnavailableError(
+            f"{folder} has no config.json; give a folder with an EAGLE head."
+        ) from error
+    except ValueError as error:
+        raise DrafterUnavailableError(f"{folder}/config.json is broken ({error}).") from error
+    return values if isinstance(values, dict) else {}
+
+
+class _Reader:
+    """Takes tensors by name, with their sizes checked."""
+
+    def __init__(
+        self, folder: Path, tensors: dict[str, Any], target: LoadedModel, forward: LeanForward
+    ):
+        self._folder = folder
+        self._tensors = tensors
+        self._target = target
+        self._stack, self._shape = forward.stack, forward.shape
+        self._hidden = int(forward.stack.final_norm.shape[0])
+        self.num_kv_heads = 0
+
+    def eagle3(self, description: dict[str, Any]) -> HeadWeights:
+        """The form of EAGLE-3."""
+        num_layers, hidden = self._shape.num_layers, self._hidden
+        layers = tuple(description.get("feature_layers") or default_feature_layers(num_layers))
+        if not all(isinstance(layer, int) and 0 <= layer <= num_layers for layer in layers):
+            raise DrafterUnavailableError(
+                f"the EAGLE head in {self._folder.name} reads layers {layers} and the target has "
+                f"{num_layers}; give the head of this target."
+            )
+        vocab = self._take("lm_head.weight", None, hidden)
+        offsets = self._take("d2t", len(vocab)) if "d2t" in self._tensors else None
+        target_ids = None
+        if offsets is not None:
+            target_ids = offsets.long() + torch.arange(len(vocab), device=offsets.device)
+            if int(target_ids.min()) < 0 or int(target_ids.max()) >= self._shape.vocab_size:
+                raise self._misfit("d2t", "ids outside of the target's vocabulary")
+        elif len(vocab) != self._shape.vocab_size:
+            raise self._misfit("lm_head.weight", f"{len(vocab)} outputs and no d2t")
+        stack = LayerStack(
+            layers=(self._layer(_EAGLE3, 2 * hidden),),
+            embedding=self._stack.embedding,
+            final_norm=self._take("norm.weight", hidden),
+            head=DenseLinear(vocab),
+        )
+        fuse = DenseLinear(self._take("fc.weight", hidden, len(layers) * hidden))
+        state_norm = self._take("midlayer.hidden_norm.weight", hidden)
+        return HeadWeights(stack, fuse, state_norm, None, target_ids, layers, hidden)
+
+    def eagle1(self) -> HeadWeights:
+        """The form of EAGLE-1 and -2."""
+        hidden = self._hidden
+        stack = LayerStack(
+            layers=(self._layer(_EAGLE1, hidden),),
+            embedding=self._stack.embedding,
+            final_norm=self._stack.final_norm,
+            head=self._stack.head,
+        )
+        bias = self._take("fc.bias", hidden) if "fc.bias" in self._tensors else None
+        fuse = DenseLinear(self._take("fc.weight", hidden, 2 * hidden), bias)
+        last = (self._shape.num_layers,)
+        return HeadWeights(stack, fuse, None, self._stack.final_norm, None, last, hidden)
+
+    def _layer(self, prefix: str, width: int) -> LayerWeights:
+        shape, hidden = self._shape, self._hidden
+        queries = shape.num_heads * shape.head_dim
+        keys = self._take(f"{prefix}self_attn.k_proj.weight", None, width)
+        self.num_kv_heads = len(keys) // shape.head_dim
+        if len(keys) % shape.head_dim or shape.num_heads % max(self.num_kv_heads, 1):
+            raise self._misfit(f"{prefix}self_attn.k_proj.weight", f"{len(keys)} outputs")
+        qkv = [
+            self._take(f"{prefix}self_attn.q_proj.weight", queries, width),
+            keys,
+            self._take(f"{prefix}self_attn.v_proj.weight", len(keys), width),
+        ]
+        gate = self._take(f"{prefix}mlp.gate_proj.weight", None, hidden)
+        up = self._take(f"{prefix}mlp.up_proj.weight", len(gate), hidden)
+        input_norm = f"{prefix}input_layernorm.weight"
+        post_norm = self._take(f"{prefix}post_attention_layernorm.weight", hidden)
+        return LayerWeights(
+            cache_index=0,
+            input_norm=self._take(input_norm, hidden) if input_norm in self._tensors else post_norm,
+            qkv=DenseLinear(torch.cat(qkv)),
+            q_norm=None,
+            k_norm=None,
+            o=DenseLinear(self._take(f"{prefix}self_attn.o_proj.weight", hidden, queries)),
+            post_norm=post_norm,
+            gate_up=DenseLinear(torch.cat([gate, up])),
+            down=DenseLinear(self._take(f"{prefix}mlp.down_proj.weight", hidden, len(gate))),
+        )
+
+    def _take(self, name: str, *sizes: int | None) -> torch.Tensor:
+        """A tensor of these sizes, None for any, in the target's dtype on its device."""
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise self._misfit(name, "nothing")
+        fits = tensor.dim() == len(sizes) and all(
+            size in (None, actual) for size, actual in zip(sizes, tensor.shape, strict=True)
+        )
+        if not fits:
+            raise self._misfit(name, f"sizes {tuple(tensor.shape)}")
+        dtype = self._target.dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(self._target.device, dtype)  # type: ignore[no-any-return]
+
+    def _misfit(self, name: str, got: str) -> DrafterUnavailableError:
+        return DrafterUnavailableError(
+            f"the EAGLE head in {self._folder.name} does not fit {self._target.identity.name}: "
+            f"{name} has {got}; give the head of this target."
+        )
