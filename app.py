@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 
+from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from core.command_line import OneSentenceParser
 from core.config import DEFAULT_TARGET
 from core.errors import InvalidSettingError
@@ -58,8 +59,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="model to start with: catalogue name, local folder, .gguf file or hub id",
     )
     parser.add_argument("--preset", type=_preset, help="run of the gallery to start with")
-    parser.add_argument("--keep-runs", type=_count, default=200, help="runs kept a visitor")
-    parser.add_argument("--keep-days", type=_count, default=30, help="days that a run is kept")
+    parser.add_argument("--keep-runs", type=_count, default=MAX_RUNS, help="runs kept a visitor")
+    parser.add_argument(
+        "--keep-days", type=_count, default=MAX_AGE_DAYS, help="days that a run is kept"
+    )
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
     parser.add_argument("--share", action="store_true", help="also give a public Gradio link")
     return parser.parse_args(arguments)

@@ -34,12 +34,11 @@ def create_endpoints(handlers: Handlers) -> None:
         record = handlers.store.create(prompt, config.mode)
         handlers.start(record, [{"role": "user", "content": prompt}], config, None)
         for _ in follow(record):
-            stats = record.snapshot().stats.to_dict()
             yield {
                 "run_id": record.run_id,
                 "text": record.answer,
                 "status": record.status_text,
-                "stats": stats,
+                "stats": record.stats,
             }
         if record.failure:
             raise gr.Error(record.failure)

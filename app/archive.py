@@ -15,7 +15,7 @@ from core.trace import Trace, load_trace, save_trace
 from visualize.run_facts import run_facts
 
 MAX_RUNS = 200
-MAX_AGE_DAYS = 30.0
+MAX_AGE_DAYS = 30
 MAX_NAME = 80
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _DAY_S = 24 * 3600

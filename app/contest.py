@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -40,7 +41,7 @@ def contest(
     traces: list[Trace] = []
     session.is_contest_stopped = False
     for place, (stage, config) in enumerate(runs):
-        record = RunRecord(f"contest-{place}", prompt, config.mode)
+        record = RunRecord(secrets.token_urlsafe(16), prompt, config.mode)
         session.contest = record
         is_counted = stage != "warm-up"
         handlers.start(record, messages, config, session.visitor if is_counted else None)

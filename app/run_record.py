@@ -47,6 +47,12 @@ class RunRecord:
         return self.status_text if self._status["phase"] == "failed" else None
 
     @property
+    def stats(self) -> dict[str, Any]:
+        """Counts and times so far, as a trace's end has them."""
+        with self._changed:
+            return self._stats.to_dict()
+
+    @property
     def num_tokens(self) -> int:
         return self._stats.num_tokens
 

@@ -51,11 +51,11 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
                     handlers, session, settings, preset.prompt if preset else ""
                 )
             with _tab("compare"):
-                create_compare_tab(handlers, session, settings)
+                compare = create_compare_tab(handlers, session, settings)
             with _tab("runs"):
                 view("runs_view", label="Kept runs")
             with _tab("presets"):
-                create_presets_tab(session, settings, message)
+                create_presets_tab(session, settings, message, compare)
             with _tab("models"):
                 view("models_view", label="Models")
         create_endpoints(handlers)

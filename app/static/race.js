@@ -50,11 +50,13 @@ function lane({ run: id, turn, events }, label, divergence) {
   let partial = null;
   let strip = null;
   let next = 0;
+  let marked = 0;
 
   function restart() {
     partial = new RunModel(id);
     strip = new Strip(partial, false);
     next = 0;
+    marked = 0;
     place.replaceChildren(strip.element);
   }
 
@@ -64,11 +66,18 @@ function lane({ run: id, turn, events }, label, divergence) {
     while (next < events.length && partial.steps.length <= step) partial.apply(events[next++]);
     strip.update();
     place.scrollTop = place.scrollHeight;
-    const parted = divergence && strip.span(divergence.position);
-    if (parted) parted.classList.add("parted");
+    if (divergence) markFrom(divergence.position);
     const isDone = step >= whole.steps.length - 1;
     setText(told, `${partial.tokens.length} tokens${isDone ? `, done at ${fixed(endS, 2)} s` : ""}`);
     element.classList.toggle("is-done", isDone);
+  }
+
+  // The first difference is framed, and all that follows it is another text.
+  function markFrom(position) {
+    strip.span(position)?.classList.add("parted");
+    for (; marked < strip.numSpans; marked += 1) {
+      if (marked > position) strip.span(marked).classList.add("astray");
+    }
   }
 
   restart();

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -19,7 +19,17 @@ from core.errors import SpecDecodesError
 _PROMPT = "Explain in a few sentences why the sky is blue."
 
 
-def create_compare_tab(handlers: Handlers, session: gr.State, settings: SettingsPanel) -> None:
+class CompareTab(NamedTuple):
+    """What presets fill."""
+
+    prompt: gr.Textbox
+    stage: gr.HTML
+    """Takes `contenders_message`."""
+
+
+def create_compare_tab(
+    handlers: Handlers, session: gr.State, settings: SettingsPanel
+) -> CompareTab:
     """Builds the prompt, the list of contenders and their results."""
     with gr.Row(elem_id="contest-form"):
         prompt = gr.Textbox(
@@ -68,6 +78,7 @@ def create_compare_tab(handlers: Handlers, session: gr.State, settings: Settings
     reset.click(empty, session, stage, queue=False, **QUIET)
     run.click(run_contest, [session, prompt, repeats], stage, concurrency_limit=None, **QUIET)
     stop.click(ChatSession.stop_contest, session, None, queue=False, **QUIET)
+    return CompareTab(prompt, stage)
 
 
 def contenders_message(contenders: list[RunConfig]) -> str:

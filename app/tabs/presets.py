@@ -8,21 +8,38 @@ import gradio as gr
 from app.components.settings import SettingsPanel
 from app.components.view import QUIET, view
 from app.run_form import config_from_values, values_from_config
+from app.tabs.compare import CompareTab, contenders_message
 from core.config import RunConfig
 from presets.gallery import PRESETS, Preset, find_preset
 
 
-def create_presets_tab(session: gr.State, settings: SettingsPanel, message: gr.Textbox) -> None:
+def create_presets_tab(
+    session: gr.State, settings: SettingsPanel, message: gr.Textbox, compare: CompareTab
+) -> None:
     """Builds the gallery; choosing a preset fills form and message, and sends it."""
     gallery = view("presets_view", label="Presets", value=gallery_message())
     names = ["mode", *settings.controls]
-    outputs = [settings.system, message, settings.mode, *settings.controls.values()]
+    outputs = [
+        compare.prompt,
+        compare.stage,
+        settings.system,
+        message,
+        settings.mode,
+        *settings.controls.values(),
+    ]
 
     def choose(session: Any, target: str, event: gr.EventData) -> list[Any]:
         preset = find_preset(str(event.preset))
         values = preset_values(preset, target)
         session.contenders[:] = contenders_of(preset, target)
-        return [preset.system, preset.prompt, *(values[name] for name in names)]
+        listed = contenders_message(session.contenders)
+        return [
+            preset.prompt,
+            listed,
+            preset.system,
+            preset.prompt,
+            *(values[name] for name in names),
+        ]
 
     gallery.select(
         choose, [session, settings.controls["target"]], outputs, queue=False, **QUIET

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -37,9 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _show_a_good_step(page: Page) -> None:
     page.get_by_role("button", name="Presets", exact=True).click()
     page.locator(f"[data-preset={PRESET}]").click()
-    expect(page.locator(".turn .answer-status")).to_contain_text(" token", timeout=PATIENCE_MS)
+    expect(page.locator(".turn .answer-status")).to_contain_text(
+        re.compile(r"· \d+ tokens"), timeout=PATIENCE_MS
+    )
     page.locator("label.switch").click()
-    page.locator(".strip .token.accepted").nth(6).click()
+    page.locator(".strip .token.accepted").first.click()
     page.locator(".tree .node.accepted").first.hover()
     expect(page.locator("#token-card")).to_be_visible()
 

@@ -1,6 +1,7 @@
 """The page from end to end on the embedded default model."""
 
 import csv
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def served() -> Iterator[ServedPage]:
 
 def answered(page: Page, turn: int = 0) -> None:
     status = page.locator(".turn").nth(turn).locator(".answer-status")
-    expect(status).to_contain_text(" token", timeout=LONG_MS)
+    expect(status).to_contain_text(re.compile(r"· \d+ tokens"), timeout=LONG_MS)
 
 
 def test_an_answer_is_watched_stopped_inspected_and_exported(

@@ -1,5 +1,6 @@
 """Compare, Runs, Presets and Models."""
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -120,6 +121,9 @@ def test_a_preset_sets_everything_and_runs(scripted: Served, open_page: OpenPage
     expect(page.locator(".mode-badge").first).to_have_text("share-sd")
     expect(page.locator("#setting-share-sd-branching input")).to_have_value("4")
     assert "lighthouse" in page.locator(".question").inner_text()
+    show(page, "Compare")
+    expect(page.locator(".contenders li")).to_have_count(3)
+    expect(page.locator("#contest-prompt textarea")).to_have_value(re.compile("lighthouse"))
 
 
 def test_models_can_be_loaded_and_a_missing_one_says_why(

@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { verdictText } from "../../../app/static/compare_table.js";
+import { heatOf } from "../../../app/static/heat.js";
+import { stepAt } from "../../../app/static/playback_clock.js";
+import { whyRefused } from "../../../app/static/run_model.js";
+import { tell } from "../../../app/static/step_bars.js";
+
+const ending = (t_end_s) => ({ committed: { t_end_s } });
+
+test("the clock is in the last step that has ended", () => {
+  const steps = [ending(0.1), ending(0.2), ending(0.4)];
+  assert.deepEqual([0, 0.1, 0.3, 9].map((seconds) => stepAt(steps, seconds)), [-1, 0, 1, 2]);
+  assert.equal(stepAt([], 1), -1);
+});
+
+test("a verdict says where texts part and by how much", () => {
+  assert.equal(verdictText({ divergence: null, num_compared: 20 }), "identical over 20 tokens");
+  const divergence = {
+    position: 4, reference_text: " a", other_text: " b", logit_gap: 0.0123, is_lower_bound: false,
+  };
+  assert.equal(verdictText({ divergence }), "parts at token 5: “·b” for “·a”, logit gap 0.012");
+  assert.equal(verdictText({ refused: "Different prompts." }), "Different prompts.");
+});
+
+const RUN = {
+  started: { config: { accept: "rejection", sampling: { do_sample: true } } },
+  textOf: (id) => `w${id}`,
+  plainMs: 20,
+  steps: [
+    {
+      drafted: { token_ids: [0, 1, 2], parents: [-1, 0, 0], draft_probs: [1, 0.8, 0.4] },
+      verified: { target_probs: [1, 0.2, 0.1] },
+      accepted: { path: [], tested: [1], next_token_id: 9, next_prob: 0.3 },
+      committed: { token_ids: [9], step_s: 0.03 },
+    },
+  ],
+};
+
+test("the threshold of the rejection rule is target over draft", () => {
+  const why = whyRefused(RUN, RUN.steps[0], 1);
+  assert.equal(why.rule, "rejection");
+  assert.equal(why.threshold, 0.25);
+  assert.equal(why.own, "w9");
+});
+
+test("the match rule names the token that the target chose", () => {
+  const greedy = { ...RUN, started: { config: { accept: "match", sampling: { do_sample: false } } } };
+  assert.deepEqual(whyRefused(greedy, RUN.steps[0], 1).rule, "greedy");
+});
+
+test("colours measure what they say", () => {
+  const own = { step: 0, node: -1 };
+  const drafted = { step: 0, node: 1 };
+  assert.equal(heatOf(RUN, own, "source"), null);
+  assert.equal(heatOf(RUN, own, "target"), 0.7);
+  assert.ok(Math.abs(heatOf(RUN, drafted, "gap") - 0.6) < 1e-9);
+  assert.equal(heatOf(RUN, own, "gap"), null);
+  assert.equal(heatOf(RUN, own, "time"), 1);
+});
+
+test("a step is told with its gain over plain decoding", () => {
+  const step = { number: 3, times: { draft: 1, verify: 17, settle: 1, other: 1 }, committed: { token_ids: [1, 2] } };
+  const run = { steps: [step], plainMs: 20, turn: { mode: "ngram" } };
+  assert.equal(
+    tell(run, step),
+    "step 3: draft 1.0, verify 17.0, accept + commit 1.0, other 1.0 ms for 2 tokens, 2.0× plain decoding",
+  );
+});
