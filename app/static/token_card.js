@@ -25,6 +25,7 @@ const WHY_TEXTS = {
 const shown = (text) => (text === null ? "another token" : `“${visible(text)}”`);
 
 let card = null;
+let anchored = null;
 
 function row(name, value) {
   return [h("dt", {}, name), h("dd", {}, value)];
@@ -67,11 +68,17 @@ export function showCard(facts, anchor) {
   );
   card.classList.toggle("is-wide", Boolean(facts.why && facts.drafterChoices.length));
   card.hidden = false;
+  anchored = anchor;
   place(anchor.getClientRects()[0] ?? anchor.getBoundingClientRect());
 }
 
 export function hideCard() {
   if (card) card.hidden = true;
+}
+
+/** Hides the card if it belongs to something inside an element that is about to go. */
+export function hideCardWithin(element) {
+  if (anchored && element.contains(anchored)) hideCard();
 }
 
 // Below the token where there is room, else above; always inside the window.

@@ -5,7 +5,7 @@ import { counted, visible } from "./format.js";
 import { store } from "./page.js";
 import { describeNode, describeToken, tokenOfNode } from "./run_model.js";
 import { PanZoom } from "./pan_zoom.js";
-import { hideCard, showCard } from "./token_card.js";
+import { hideCard, hideCardWithin, showCard } from "./token_card.js";
 import { columnEdges, layoutTree, ROW_HEIGHT } from "./tree_layout.js";
 
 const CHARACTER_PX = 7.3;
@@ -66,7 +66,7 @@ export function mount({ element }) {
     setText(summary, step ? describe(step) : "");
     image.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
     hint.hidden = Boolean(step);
-    hideCard();
+    hideCardWithin(group);
     const { nodes, width, height } = step ? drawTree(run, step) : { nodes: [], width: 1, height: 1 };
     group.replaceChildren(...nodes);
     size = { width, height };

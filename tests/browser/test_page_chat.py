@@ -120,7 +120,7 @@ def test_what_is_refused_is_told_in_a_sentence(
     if control and value:
         page.fill(f"#setting-{control} input", value)
     ask(page, "Hello" if control else "  ")
-    expect(page.locator(".notice")).to_contain_text(told)
+    expect(page.locator("#chat .notice")).to_contain_text(told)
     assert page.locator(".turn").count() == 0
 
 
