@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.command_line import (
 )
 from core.engine import Engine, Prompt
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.events import Committed, RunFailed, RunFinished, RunStarted
+from core.events import Committed, Event, RunFailed, RunFinished, RunStarted
 from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
 from core.trace import Trace, save_trace
@@ -46,10 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise InvalidSettingError("the prompt is empty; give --prompt some text.")
         with ProgressBar(config.target) as bar:
             target = load_target(config, bar.show)
+            engine = Engine(target, progress=bar.show)
+            events = engine.run(_prompt(engine, options), config)
         if target.note:
             print(target.note, file=sys.stderr)
-        engine = Engine(target)
-        trace = _run(engine, _prompt(engine, options), config, echo=not options.json)
+        trace = _collect(events, echo=not options.json)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
@@ -74,11 +76,11 @@ def _prompt(engine: Engine, options: Any) -> Prompt:
     return engine.chat_prompt(messages)
 
 
-def _run(engine: Engine, prompt: Prompt, config: Any, *, echo: bool) -> Trace:
+def _collect(events: Iterator[Event], *, echo: bool) -> Trace:
     """Runs to the end and keeps the events; an interrupt stops it and keeps what is there."""
     trace = Trace()
     try:
-        for event in engine.run(prompt, config):
+        for event in events:
             trace.events.append(event)
             if echo and isinstance(event, Committed):
                 print("".join(event.texts), end="", flush=True)
