@@ -58,7 +58,7 @@ def test_buckets_lie_above_the_length_and_within_the_context(
 def test_every_size_is_measured_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.runtime.cost_curve._BUDGET_S", 2.0)
     clock = Stopwatch(0.005)
-    curve, is_steady = measure(backend(), 64, clock)
+    curve, is_steady = measure(backend(), 64, clock, lambda: clock.now_s)
     assert curve.rows == (1, 2, 4, 8, 16, 32, 64)
     assert curve.seconds == pytest.approx([0.005] * 7)
     assert is_steady
@@ -75,15 +75,23 @@ def test_a_busy_machine_is_noticed_and_its_fastest_forwards_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("core.runtime.cost_curve._BUDGET_S", 8.0)
-    curve, is_steady = measure(backend(), 64, Stopwatch(0.001, hiccup_s=0.05))
+    clock = Stopwatch(0.001, hiccup_s=0.05)
+    curve, is_steady = measure(backend(), 64, clock, lambda: clock.now_s)
     assert curve.seconds == pytest.approx([0.001] * 7)
     assert not is_steady
+
+
+def test_a_thread_that_waits_for_a_processor_is_no_measure() -> None:
+    clock = Stopwatch(0.005)
+    assert measure(backend(), 64, clock, lambda: clock.now_s).is_steady
+    assert not measure(backend(), 64, clock, lambda: clock.now_s / 2).is_steady
 
 
 def test_a_measured_curve_is_read_back_and_a_broken_file_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.runtime.cost_curve._STEADY_RATIO", 1e9)
+    monkeypatch.setattr("core.runtime.cost_curve._STEADY_SHARE", 0.0)
     first = load_or_measure(tmp_path, "key", backend, 64)
     assert load_or_measure(tmp_path, "key", lambda: pytest.fail("measured again"), 64) == first
     (path,) = tmp_path.iterdir()
