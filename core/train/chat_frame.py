@@ -80,12 +80,24 @@ def assistant_mask(
     mask = np.zeros(len(token_ids), dtype=np.bool_)
     header = np.array(frame.answer_header, dtype=token_ids.dtype)
     ends = np.flatnonzero(np.isin(token_ids, list(frame.end_token_ids)))
-    position = 0
+    # Headers of user turns are skipped: in some templates they begin like those of answers.
+    position = _length_at(token_ids, 0, frame.opening)
     for start in np.flatnonzero(token_ids == header[0]):
         first = int(start) + len(header)
         if start < position or not np.array_equal(token_ids[start:first], header):
             continue
         after = ends[np.searchsorted(ends, first) :]
-        position = int(after[0]) + 1 if len(after) else len(token_ids)
-        mask[first:position] = True
+        end = int(after[0]) if len(after) else len(token_ids)
+        mask[first : end + 1] = True
+        position = end + max(1, _length_at(token_ids, end, frame.next_header))
     return mask
+
+
+def _length_at(
+    token_ids: NDArray[np.int32],  # [length]
+    start: int,
+    part: tuple[int, ...],
+) -> int:
+    """The length of a part that stands there; 0 where it does not."""
+    is_there = token_ids[start : start + len(part)].tolist() == list(part)
+    return len(part) if is_there else 0

@@ -58,7 +58,8 @@ class PromptFilter:
             return self._refuse("near a test question")
         return [int(token_id) for token_id in content]
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> list[int] | None:
+        """Counts why a prompt does not serve."""
         self.counts[reason] += 1
         return None
 

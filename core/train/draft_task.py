@@ -134,7 +134,8 @@ class DraftTask:
         """See `Task.save`: a folder in transformers' format, with the target's tokenizer."""
         from transformers import LlamaForCausalLM
 
-        small: Any = LlamaForCausalLM(self._config).to(torch.bfloat16)
+        small: Any = LlamaForCausalLM(self._config)
+        small.to(torch.bfloat16)
         small.load_state_dict(self.module.state_dict())
         small.generation_config = self._target.module.generation_config
         small.save_pretrained(folder, max_shard_size=_SHARD_SIZE)

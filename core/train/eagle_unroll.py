@@ -62,7 +62,8 @@ def _layer(
     groups = shape.num_heads // shape.num_kv_heads
 
     def heads(projection: torch.nn.Module) -> torch.Tensor:
-        return projection(both).view(batch, length, -1, shape.head_dim).transpose(1, 2)
+        projected: torch.Tensor = projection(both)
+        return projected.view(batch, length, -1, shape.head_dim).transpose(1, 2)
 
     queries = rotate(heads(layer.self_attn.q_proj), rotation)
     keys = rotate(heads(layer.self_attn.k_proj), rotation).repeat_interleave(groups, dim=1)

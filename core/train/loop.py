@@ -255,7 +255,7 @@ def loop_settings(options: Any) -> LoopSettings:
             raise InvalidSettingError(
                 f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least {low}."
             )
-    for name, low, high in (
+    for name, least, most in (
         ("learning_rate", 1e-8, 1.0), ("warmup_share", 0.0, 0.9), ("data_share", 1e-6, 1.0)
     ):  # fmt: skip
         if not low <= getattr(options, name) <= high:

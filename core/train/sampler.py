@@ -99,7 +99,10 @@ class Sampler:
                 self._graphs[num_visible].replay()
             else:
                 self._compute(num_visible)
-        return SampledRound(state.token_ids.cpu(), state.opening_at.cpu())
+        # Copies on a CPU too: the next round writes over the state.
+        return SampledRound(
+            state.token_ids.to("cpu", copy=True), state.opening_at.to("cpu", copy=True)
+        )
 
     def _capture(self) -> None:
         """Records a graph for every number of visible columns; they share their memory."""

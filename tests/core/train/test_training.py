@@ -1,0 +1,120 @@
+"""Training on a CPU: the loss falls, a head learnt by heart drafts, a killed training goes on."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.engine import Engine
+from core.errors import DrafterUnavailableError
+from core.models.loading import load_model
+from core.train import train_draft, train_eagle
+from tests.core.conftest import run
+
+
+def losses_of(out: Path) -> list[float]:
+    with (out / "curves" / "curve.csv").open(newline="", encoding="utf-8") as file:
+        return [float(row["value"]) for row in csv.DictReader(file) if row["tag"] == "loss"]
+
+
+def options_of(chat_folder: str, data_folder: Path, out: Path, steps: int) -> list[str]:
+    return [
+        "--target", chat_folder, "--data", str(data_folder), "--out", str(out),
+        "--steps", str(steps), "--rows", "2", "--row-length", "64", "--evaluate-every", "1000",
+        "--learning-rate", "5e-3",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def head_folder(
+    chat_folder: str, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("head")
+    options = options_of(chat_folder, data_folder, out, 240)
+    assert train_eagle.main([*options, "--depth", "3", "--draft-vocab", "100"]) == 0
+    return out
+
+
+def test_a_head_that_learnt_a_text_by_heart_drafts_it(chat_folder: str, head_folder: Path) -> None:
+    losses = losses_of(head_folder)
+    assert losses[-1] < losses[0]
+    engine = Engine(load_model(chat_folder, dtype="float32"))
+    prompt = engine.target.tokenizer.decode([181, 84, 10, 11, 12, 180, 181, 64])
+    plain = run(engine, prompt, max_new_tokens=24)
+    for branching in (1, 3):
+        shape = {"branching": branching, "depth": 4, "fixed_size": True}
+        trace = run(
+            engine, prompt, max_new_tokens=24, mode="sd-eagle", draft=str(head_folder),
+            drafter=shape,
+        )  # fmt: skip
+        assert trace.token_ids == plain.token_ids
+        assert trace.stats.acceptance_length > 2.0
+
+
+def test_a_head_of_another_target_is_refused_with_a_sentence(
+    tiny_home: Path, head_folder: Path
+) -> None:
+    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32"))
+    with pytest.raises(DrafterUnavailableError, match="trained for another target"):
+        run(engine, mode="sd-eagle", draft=str(head_folder))
+
+
+def test_without_a_head_the_mode_says_where_to_get_one(tiny_home: Path) -> None:
+    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32"))
+    with pytest.raises(DrafterUnavailableError, match="no EAGLE head is shipped"):
+        run(engine, mode="sd-eagle")
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(
+    chat_folder: str, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(out: Path) -> int:
+        options = options_of(chat_folder, data_folder, out, 12)
+        options += ["--evaluate-every", "6", "--hidden-size", "32", "--num-layers", "1"]
+        return train_draft.main(options)
+
+    assert train(tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        step_of = train_draft.DraftTask.loss
+
+        def killed(task, step: int) -> torch.Tensor:
+            if step == 8:
+                raise KeyboardInterrupt
+            return step_of(task, step)
+
+        patch.setattr(train_draft.DraftTask, "loss", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "killed")
+    assert train(tmp_path / "killed") == 0
+    whole, resumed = (
+        load_model(str(tmp_path / name), dtype="float32").module.state_dict()
+        for name in ("whole", "killed")
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_small_model_learns_and_is_loaded_as_a_draft(
+    chat_folder: str, data_folder: Path, tmp_path: Path
+) -> None:
+    options = options_of(chat_folder, data_folder, tmp_path, 120)
+    assert train_draft.main([*options, "--hidden-size", "64", "--num-layers", "1"]) == 0
+    losses = losses_of(tmp_path)
+    assert losses[-1] < losses[0]
+    engine = Engine(load_model(chat_folder, dtype="float32"))
+    settings = {"depth": 3, "fixed_size": True}
+    trace = run(engine, mode="sd-classic", draft=str(tmp_path), drafter=settings)
+    assert trace.token_ids == run(engine).token_ids
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--steps", "0", "at least 1"), ("--draft-vocab", "1000", "1 to 192"),
+     ("--feature-layers", "9", "0 to 3"), ("--learning-rate", "7", "1e-08 to 1.0")],
+)  # fmt: skip
+def test_bad_options_are_refused_in_a_sentence(
+    chat_folder: str, data_folder: Path, tmp_path: Path, capsys, option: str, value: str, words: str
+) -> None:
+    options = options_of(chat_folder, data_folder, tmp_path, 5)
+    assert train_eagle.main([*options, option, value]) == 2
+    assert words in capsys.readouterr().err
