@@ -18,6 +18,8 @@ ALLOWED = {
 }
 # Commands join rooms: this one writes tables with the exports that the page uses.
 COMMANDS = {("core/generate.py", "visualize.exports")}
+# Training draws its own curves as it goes.
+DRAWINGS = {("core/train/event_log.py", "plotly.subplots")}
 FOREIGN = {
     "core": {"gradio", "plotly", "pandas"},
     "visualize": {"torch", "gradio", "transformers"},
@@ -50,7 +52,8 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
     name = path.relative_to(ROOT).as_posix()
     room = name.split("/")[0]
     for module in imports_of(path):
-        assert not is_within(module, FOREIGN.get(room, set())), f"{name} imports {module}"
+        is_drawing = (name, module) in DRAWINGS
+        assert is_drawing or not is_within(module, FOREIGN.get(room, set())), f"{name}: {module}"
         if module.split(".")[0] in ROOMS and not is_within(module, {room} | ALLOWED[room]):
             assert (name, module) in COMMANDS, f"{name} imports {module}"
 

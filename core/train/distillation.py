@@ -59,9 +59,9 @@ class Dealer:
 
     def __init__(self, rows: PackedRows, per_step: int, seed: int, rank: Rank):
         """`per_step` rows in all ranks together."""
-        if per_step % rank.count:
+        if per_step % rank.num_ranks:
             raise InvalidSettingError(
-                f"--rows is {per_step} for {rank.count} processes; give a multiple of them."
+                f"--rows is {per_step} for {rank.num_ranks} processes; give a multiple of them."
             )
         # Rows stay where they are used: a batch is then one indexing.
         self._rows = PackedRows(*(part.to(rank.device) for part in rows))
@@ -70,7 +70,7 @@ class Dealer:
     def batch(self, step: int) -> PackedRows:
         """This rank's rows of a step."""
         picked = rows_of_step(len(self._rows.token_ids), self._per_step, step, self._seed)
-        mine = picked[self._rank.index :: self._rank.count].to(self._rank.device)
+        mine = picked[self._rank.number :: self._rank.num_ranks].to(self._rank.device)
         return PackedRows(*(part[mine] for part in self._rows))
 
 

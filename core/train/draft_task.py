@@ -65,7 +65,7 @@ class DraftTask:
                 for part in data.held_out
             )
         )
-        self._rows_at_once = max(1, options.rows // rank.count)
+        self._rows_at_once = max(1, options.rows // rank.num_ranks)
         self._device = rank.device
         self._loss = _loss
         if rank.device.type == "cuda":

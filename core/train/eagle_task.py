@@ -64,7 +64,7 @@ class EagleTask:
                 for part in data.held_out
             )
         )
-        self._rows_at_once = max(1, options.rows // rank.count)
+        self._rows_at_once = max(1, options.rows // rank.num_ranks)
         positions = torch.arange(options.row_length + self._depth, device=rank.device)
         self._rotation = rotation_of(target.module, positions)
         self._device = rank.device

@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from core.command_line import OneSentenceParser
-from core.config import DEFAULT_TARGET
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel, load_model
@@ -26,6 +24,7 @@ from core.runtime.environment import describe_device, package_versions
 from core.train.batched_llama import check_supported
 from core.train.chat_frame import ChatFrame, chat_frame
 from core.train.conversations import PromptFilter, cut, good_conversations
+from core.train.data_options import check_data_options, data_parser
 from core.train.filters import NearDuplicates, prompt_key, read_questions
 from core.train.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.train.sampler import Opening, SampledRound, Sampler, SamplerSettings
@@ -67,9 +66,9 @@ class _Job(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input."""
-    options = _parser().parse_args(arguments)
+    options = data_parser(__doc__).parse_args(arguments)
     try:
-        _check(options)
+        check_data_options(options)
         rank = join_ranks(options.device)
         _generate(_prepare(options, rank))
         leave_ranks(rank)
@@ -80,50 +79,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("the GPU's memory is too small; lower --slots or --columns.", file=sys.stderr)
         return 2
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneSentenceParser(prog="core.train.generate_data", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for shards and manifest")
-    parser.add_argument("--target", default=DEFAULT_TARGET, help="the model that writes")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--tokens", type=int, default=40_000_000, help="tokens to sample")
-    parser.add_argument("--slots", type=int, default=2048, help="conversations at once")
-    parser.add_argument("--columns", type=int, default=1024, help="longest conversation, tokens")
-    parser.add_argument("--most-user-tokens", type=int, default=160)
-    parser.add_argument("--most-answer-tokens", type=int, default=512)
-    parser.add_argument("--turns", type=int, default=2, help="most answers of a conversation")
-    parser.add_argument(
-        "--temperatures", default="0,0,0.7,1", help="of the answers, in turn; commas"
-    )
-    parser.add_argument(
-        "--prompts", type=Path, action="append", default=[], help="prompt files, .jsonl or lines"
-    )
-    parser.add_argument(
-        "--exclude", type=Path, action="append", default=[], help="questions never to train on"
-    )
-    parser.add_argument("--held-out", type=float, default=0.02, help="share of the prompts")
-    parser.add_argument("--minutes", type=float, default=0.0, help="stop after; 0 never")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser
-
-
-def _check(options: argparse.Namespace) -> None:
-    for name in ("tokens", "slots", "most_user_tokens", "most_answer_tokens", "turns"):
-        if getattr(options, name) < 1:
-            raise InvalidSettingError(
-                f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least 1."
-            )
-    if options.columns < 64:
-        raise InvalidSettingError(f"--columns is {options.columns}; give at least 64.")
-    try:
-        options.temperatures = [float(word) for word in options.temperatures.split(",")]
-    except ValueError:
-        options.temperatures = []
-    if not options.temperatures or not all(0 <= t <= 10 for t in options.temperatures):
-        raise InvalidSettingError("--temperatures takes numbers from 0 to 10 with commas between.")
-    if not 0 <= options.held_out < 1:
-        raise InvalidSettingError(f"--held-out is {options.held_out}; give 0 or more, below 1.")
 
 
 def _prepare(options: argparse.Namespace, rank: Rank) -> _Job:
@@ -177,7 +132,7 @@ def _generate(job: _Job) -> None:
     # The CPU sorts out a round while the GPU samples the next.
     with ThreadPoolExecutor(max_workers=1) as sorting:
         writing: Future[None] | None = None
-        for index in range(job.rank.index, job.num_rounds, job.rank.count):
+        for index in range(job.rank.number, job.num_rounds, job.rank.num_ranks):
             if shard_path(options.out, index).exists():
                 continue
             if options.minutes and time.monotonic() - started > options.minutes * 60:
@@ -238,17 +193,17 @@ def _all_prompts(job: _Job) -> list[list[int]]:
     round_index = 0
     while len(prompts) < wanted:
         # Ranks sample a part each, then all read all.
-        mine = round_index + job.rank.index
+        mine = round_index + job.rank.number
         path = options.out / f"prompts-{mine:05d}.safetensors"
         if not path.exists():
             sampler = sampler or _prompt_sampler(job)
             write_shard(path, _sampled_prompts(job, sampler, mine))
         wait_for_all(job.rank)
         before = len(prompts)
-        for part in range(round_index, round_index + job.rank.count):
+        for part in range(round_index, round_index + job.rank.num_ranks):
             for ids in _read_prompts(options.out / f"prompts-{part:05d}.safetensors"):
                 prompts.setdefault(prompt_key(tokenizer.decode(ids)), ids)
-        round_index += job.rank.count
+        round_index += job.rank.num_ranks
         if job.rank.is_first:
             print(f"{len(prompts):,} of {wanted:,} prompts", flush=True)
         if len(prompts) - before < (wanted - before) / 1000:

@@ -35,7 +35,8 @@ class LoopSettings:
 class Task(Protocol):
     """What is trained."""
 
-    module: torch.nn.Module
+    @property
+    def module(self) -> torch.nn.Module: ...
 
     def loss(self, step: int) -> torch.Tensor:
         """The loss of this rank's batch of a step; a scalar."""
@@ -258,9 +259,9 @@ def loop_settings(options: Any) -> LoopSettings:
     for name, least, most in (
         ("learning_rate", 1e-8, 1.0), ("warmup_share", 0.0, 0.9), ("data_share", 1e-6, 1.0)
     ):  # fmt: skip
-        if not low <= getattr(options, name) <= high:
+        if not least <= getattr(options, name) <= most:
             raise InvalidSettingError(
-                f"--{name.replace('_', '-')} is {getattr(options, name)}; give {low} to {high}."
+                f"--{name.replace('_', '-')} is {getattr(options, name)}; give {least} to {most}."
             )
     return LoopSettings(
         steps=options.steps,

@@ -17,13 +17,13 @@ _PATIENCE = timedelta(minutes=30)
 class Rank(NamedTuple):
     """This process among all."""
 
-    index: int
-    count: int
+    number: int
+    num_ranks: int
     device: torch.device
 
     @property
     def is_first(self) -> bool:
-        return self.index == 0
+        return self.number == 0
 
 
 def join_ranks(device: str) -> Rank:
@@ -49,25 +49,25 @@ def join_ranks(device: str) -> Rank:
 
 def wait_for_all(rank: Rank) -> None:
     """Returns when every process is here."""
-    if rank.count > 1:
+    if rank.num_ranks > 1:
         dist.barrier()
 
 
 def average_gradients(parameters: Iterable[torch.nn.Parameter], rank: Rank) -> None:
     """Replaces every gradient by its mean over the processes."""
-    if rank.count == 1:
+    if rank.num_ranks == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    flat /= rank.count
+    flat /= rank.num_ranks
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
 def agree(value: float, rank: Rank) -> float:
     """The first process's value, for decisions that all must take alike."""
-    if rank.count == 1:
+    if rank.num_ranks == 1:
         return value
     shared = torch.tensor([value], dtype=torch.float64, device=rank.device)
     dist.broadcast(shared, 0)
@@ -76,5 +76,5 @@ def agree(value: float, rank: Rank) -> float:
 
 def leave_ranks(rank: Rank) -> None:
     """Ends what `join_ranks` began."""
-    if rank.count > 1:
+    if rank.num_ranks > 1:
         dist.destroy_process_group()
