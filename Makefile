@@ -15,11 +15,14 @@ help:  ## this list
 demo: .build/run .build/model  ## the page in the browser, on the default model
 	$(PY) app.py --port $(PORT)
 
-test: .build/dev .build/model .build/browser  ## all tests that this machine can run
-	$(PY) -m pytest -m "not gpu"
+test: .build/dev .build/model .build/browser  ## tests, on the model and in a browser as well
+	$(PY) -m pytest -m "not gpu and not slow"
 
 test-fast: .build/dev  ## tests that need neither the model nor a browser
-	$(PY) -m pytest -m "not gpu and not slow and not browser"
+	$(PY) -m pytest -m "not gpu and not slow and not model and not browser"
+
+test-slow: .build/dev .build/model .build/browser  ## long tests of exactness, tens of minutes
+	$(PY) -m pytest -m slow
 
 test-gpu: .build/dev .build/model  ## tests for a machine with an NVIDIA GPU
 	$(PY) -m pytest -m gpu
