@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 
 from core.config import RunConfig
@@ -11,6 +12,10 @@ from core.trace import Trace
 from tests.prompts import PROMPTS
 
 NUM_NEW_TOKENS = 128
+
+# A busy machine is no failure, and a run of the tests can be repeated.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -27,9 +27,12 @@ class StreamDecoder:
         self._pending.append(token_id)
         text = self._decode([*self._before, *self._pending])
         piece = text[len(self._before_text) :]
-        if piece.endswith(_INCOMPLETE) and len(self._pending) < _MOST_PENDING:
-            return ""
-        if piece:  # special tokens add no text, and are no context for a next one
+        if piece.endswith(_INCOMPLETE):
+            if len(self._pending) < _MOST_PENDING:
+                return ""
+            # Loose bytes are no context: with the next ones they might read as something else.
+            self._before, self._before_text = [], ""
+        elif piece:  # special tokens add no text, and are no context for a next one
             self._before = self._pending
             self._before_text = self._decode(self._before)
         self._pending = []

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -42,7 +42,9 @@ def test_a_character_that_never_ends_comes_at_the_end() -> None:
     assert pieces[:-1] == ["a", "", "", ""] and set(pieces[-1]) == {"\ufffd"}
 
 
+@settings(max_examples=500)
 @given(st.lists(st.integers(0, 255), max_size=60))
+@example([94, 94, 94, 126, 94, 94, 94, 94])
 def test_bytes_that_are_no_text_never_hold_the_stream_up(token_ids: list[int]) -> None:
     stream = StreamDecoder(TOKENIZER)
     silent = 0
