@@ -15,6 +15,9 @@ from core.train.packing import PackedRows, pack, rows_of_step
 from core.train.ranks import Rank
 from core.train.shards import Conversations, read_manifest, read_shards
 
+# Figures on the way are taken on so many held-out rows.
+MOST_HELD_OUT_ROWS = 64
+
 
 class TrainingData(NamedTuple):
     """The two splits, packed; figures are taken on held-out greedy answers, where the target's

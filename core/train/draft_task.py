@@ -12,6 +12,7 @@ from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
 from core.train.batched_llama import PackedForward
 from core.train.distillation import (
+    MOST_HELD_OUT_ROWS,
     Dealer,
     FrozenTarget,
     TrainingData,
@@ -22,7 +23,6 @@ from core.train.distillation import (
 from core.train.packing import PackedRows
 from core.train.ranks import Rank
 
-_MOST_HELD_OUT_ROWS = 64
 _DEPTHS = 5
 _SHARD_SIZE = "15MB"
 
@@ -59,12 +59,7 @@ class DraftTask:
         self.module = model.to(rank.device)
         self._forward = PackedForward(self.module)
         self._dealer = Dealer(data.train, options.rows, options.seed, rank)
-        self._held_out = PackedRows(
-            *(
-                part[:: max(1, len(part) // _MOST_HELD_OUT_ROWS)][:_MOST_HELD_OUT_ROWS]
-                for part in data.held_out
-            )
-        )
+        self._held_out = data.held_out.thinned(MOST_HELD_OUT_ROWS)
         self._rows_at_once = max(1, options.rows // rank.num_ranks)
         self._device = rank.device
         self._loss = _loss

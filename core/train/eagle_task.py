@@ -13,6 +13,7 @@ from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
 from core.train.batched_llama import Rotation, rotation_of
 from core.train.distillation import (
+    MOST_HELD_OUT_ROWS,
     Dealer,
     FrozenTarget,
     TrainingData,
@@ -26,7 +27,6 @@ from core.train.ranks import Rank
 
 # A later step's loss counts this much less than the one before (EAGLE-3's released training code).
 _STEP_WEIGHT = 0.8
-_MOST_HELD_OUT_ROWS = 64
 _MOST_FILE_BYTES = 15_000_000
 
 
@@ -58,12 +58,7 @@ class EagleTask:
         self.module = head.to(rank.device)
         self._ids = ids.to(rank.device)
         self._dealer = Dealer(data.train, options.rows, options.seed, rank)
-        self._held_out = PackedRows(
-            *(
-                part[:: max(1, len(part) // _MOST_HELD_OUT_ROWS)][:_MOST_HELD_OUT_ROWS]
-                for part in data.held_out
-            )
-        )
+        self._held_out = data.held_out.thinned(MOST_HELD_OUT_ROWS)
         self._rows_at_once = max(1, options.rows // rank.num_ranks)
         positions = torch.arange(options.row_length + self._depth, device=rank.device)
         self._rotation = rotation_of(target.module, positions)

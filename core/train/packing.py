@@ -20,6 +20,10 @@ class PackedRows(NamedTuple):
         """Some rows, on a device."""
         return PackedRows(*(part[rows].to(device, non_blocking=True) for part in self))
 
+    def thinned(self, most: int) -> "PackedRows":
+        """At most so many rows, spread over all."""
+        return PackedRows(*(part[:: max(1, len(part) // most)][:most] for part in self))
+
 
 def pack(
     data: Conversations,
