@@ -35,7 +35,7 @@ class EngineKey(NamedTuple):
     target: str
     dtype: str | None
     weights: str = "full"
-    compile: bool = False
+    compile: bool | None = None
 
 
 Progress = Callable[[str, int, int], None]

@@ -12,7 +12,7 @@ from core.settings import Settings
 
 FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
 
-_RUN_FIELDS = ("target", "draft", "dtype", "max_new_tokens", "accept")
+_RUN_FIELDS = ("target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept")
 # A temperature of 0 is greedy, so that the page needs no switch for `do_sample` besides it.
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
 # Where the name of a setting, made of its field's, would not be the word of this field.
@@ -26,6 +26,8 @@ _LABELS = {
     "min_match": "Shortest match",
     "num_layers": "Number of layers",
 }
+# A switch that may also be left to the program.
+_SWITCH = {"": None, "on": True, "off": False}
 _NO_DRAFT_HELP = "Plain decoding, one token a step: what the other modes are measured against."
 
 
@@ -65,9 +67,11 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
     mode = values["mode"]
     cls = DRAFTER_SETTINGS.get(mode)
     drafter = {
-        item.name: _parsed(values[f"{mode}.{item.name}"], _kind_of(cls, item.name))
+        item.name: _parsed(values[f"{mode}.{item.name}"], cls, item.name)
         for item in (dataclasses.fields(cls) if cls else ())
     }
+    run = {name: _parsed(values[name], RunConfig, name) for name in _RUN_FIELDS}
+    run["target"] = run["target"] or RunConfig().target
     sampling = {name: values[name] for name in _SAMPLING_FIELDS}
     sampling["do_sample"] = sampling["temperature"] != 0
     if not sampling["do_sample"]:
@@ -75,11 +79,7 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
     return RunConfig.from_dict(
         {
             "mode": mode,
-            "target": (values["target"] or "").strip() or RunConfig().target,
-            "draft": (values["draft"] or "").strip() or None,
-            "dtype": values["dtype"] or None,
-            "max_new_tokens": values["max_new_tokens"],
-            "accept": values["accept"],
+            **run,
             "sampling": sampling,
             "drafter": drafter,
         }
@@ -90,17 +90,16 @@ def values_from_config(config: RunConfig) -> dict[str, Any]:
     """The form's values for a configuration; `config_from_values` inverts it."""
     values: dict[str, Any] = {"mode": config.mode}
     for name in _RUN_FIELDS:
-        values[name] = getattr(config, name)
+        values[name] = _shown(getattr(config, name), RunConfig, name)
     for name in _SAMPLING_FIELDS:
         values[name] = getattr(config.sampling, name)
     if config.sampling.is_greedy:
         values["temperature"] = 0.0
     for mode in DRAFTER_SETTINGS:
         values |= {field.key: field.default for field in mode_fields(mode)}
-    for name, value in (config.drafter.to_dict() if config.drafter else {}).items():
-        is_list = isinstance(value, tuple)
-        values[f"{config.mode}.{name}"] = ", ".join(value) if is_list else value
-    values["dtype"] = config.dtype or ""
+    if config.drafter is not None:
+        for name, value in config.drafter.to_dict().items():
+            values[f"{config.mode}.{name}"] = _shown(value, type(config.drafter), name)
     return values
 
 
@@ -116,16 +115,13 @@ def changed_settings(config: RunConfig) -> str:
 def _field(cls: type[Settings], name: str, key: str) -> FormField:
     item = next(item for item in dataclasses.fields(cls) if item.name == name)  # type: ignore[arg-type]
     kind = _kind_of(cls, name)
-    default = 0.0 if key == "temperature" else item.default
-    if isinstance(default, tuple):
-        default = ", ".join(map(str, default))
     help_text = item.metadata["help"]
     return FormField(
         key,
         _LABELS.get(name, name.replace("_", " ").capitalize()),
         help_text[:1].upper() + help_text[1:] + _limits(item.metadata),
         kind,
-        default,
+        0.0 if key == "temperature" else _shown(item.default, cls, name),
         _choices(cls, name) if kind == "choice" else (),
     )
 
@@ -143,10 +139,13 @@ def _alternatives(cls: type[Settings], name: str) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def _kind_of(cls: type[Settings] | None, name: str) -> FieldKind:
-    assert cls is not None
+def _is_switch(cls: type[Settings], name: str) -> bool:
+    return {bool, type(None)} == set(_alternatives(cls, name))
+
+
+def _kind_of(cls: type[Settings], name: str) -> FieldKind:
     options = _alternatives(cls, name)
-    if any(get_origin(option) is Literal for option in options):
+    if _is_switch(cls, name) or any(get_origin(option) is Literal for option in options):
         return "choice"
     if any(get_origin(option) is tuple for option in options):
         return "words"
@@ -156,13 +155,27 @@ def _kind_of(cls: type[Settings] | None, name: str) -> FieldKind:
 
 def _choices(cls: type[Settings], name: str) -> tuple[Any, ...]:
     """Allowed values; the empty word stands for "unset" where that is allowed."""
+    if _is_switch(cls, name):
+        return tuple(_SWITCH)
     options = _alternatives(cls, name)
     values = [value for o in options if get_origin(o) is Literal for value in get_args(o)]
     return ("",) * (type(None) in options) + tuple(values)
 
 
-def _parsed(value: Any, kind: FieldKind) -> Any:
+def _shown(value: Any, cls: type[Settings], name: str) -> Any:
+    """A setting as its control shows it; `_parsed` inverts it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if _is_switch(cls, name):
+        return next(word for word, meaning in _SWITCH.items() if meaning is value)
+    return "" if value is None and _kind_of(cls, name) == "choice" else value
+
+
+def _parsed(value: Any, cls: type[Settings] | None, name: str) -> Any:
     """Empty texts mean "unset"; the settings class checks all the rest."""
-    if kind == "words":
+    assert cls is not None
+    if _is_switch(cls, name):
+        return _SWITCH.get(value, value)
+    if _kind_of(cls, name) == "words":
         return tuple(word.strip() for word in (value or "").split(",") if word.strip())
     return (value.strip() or None) if isinstance(value, str) else value

@@ -61,10 +61,10 @@ def _add_option(group: Any, settings_class: Any, name: str) -> None:
     flag = "--" + (item.metadata["flag"] or name).replace("_", "-")
     help_text = f"{item.metadata['help']} (default: {item.default})"
     hint = get_type_hints(settings_class)[name]
-    if hint is bool:
-        group.add_argument(
-            flag, dest=name, action="store_true", default=None, help=item.metadata["help"]
-        )
+    if bool in (hint, *get_args(hint)):
+        # What may be unset can also be switched off.
+        action = "store_true" if hint is bool else argparse.BooleanOptionalAction
+        group.add_argument(flag, dest=name, action=action, default=None, help=item.metadata["help"])
     elif get_origin(hint) is tuple:
         group.add_argument(flag, dest=name, type=words, help=f"{item.metadata['help']}; commas")
     else:

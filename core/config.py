@@ -146,8 +146,9 @@ class RunConfig(Settings):
     weights: WeightsName = setting(
         "full", "full, or the target in 4 or 8 bits: a GGUF file's own numbers, else hqq's"
     )
-    compile: bool = setting(
-        False, "compute with kernels compiled for this processor, where a C++ compiler is there"
+    compile: bool | None = setting(
+        None,
+        "compute with kernels compiled for this processor; unset does so where they can be had",
     )
     max_new_tokens: int = setting(256, "stop after this many new tokens", low=1, high=10**6)
     accept: AcceptRule = setting(

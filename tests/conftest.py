@@ -12,6 +12,7 @@ from core.trace import Trace
 from tests.prompts import PROMPTS
 
 NUM_NEW_TOKENS = 128
+pytest_plugins = ("tests.chromium",)
 
 # A busy machine is no failure, and a run of the tests can be repeated.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)

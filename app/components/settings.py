@@ -15,7 +15,7 @@ _UNSET = "automatic"
 # Every field of `run_fields` stands in one of these.
 _SECTIONS = {
     "Answer": ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "accept"),
-    "Model": ("target", "draft", "dtype"),
+    "Model": ("target", "draft", "weights", "dtype", "compile"),
 }
 
 
@@ -118,7 +118,6 @@ def _control(field: FormField) -> Component:
             return gr.Number(**common, step=0.05, min_width=60)
         case "choice":
             choices = [(str(value) or _UNSET, value) for value in field.choices]
-            common["value"] = "" if field.default is None else field.default
             return gr.Dropdown(choices, **common, filterable=False)
         case "text" | "words":
             return gr.Textbox(**common, max_lines=1)

@@ -111,7 +111,10 @@ def _models(
     if not want_draft or config.draft is None:
         return target, None
     dtype = str(target.dtype).removeprefix("torch.")
-    return target, load_model(config.draft, dtype=dtype, device=config.device, progress=bar.show)
+    draft = load_model(
+        config.draft, dtype=dtype, device=config.device, compile=False, progress=bar.show
+    )
+    return target, draft
 
 
 def _runners(

@@ -1,5 +1,6 @@
 """Loads a model with its tokenizer into memory."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import torch
 from core.config import RunConfig
 from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
 from core.lean.native.library import Kernels, load_kernels
-from core.lean.weights import LayerStack
+from core.lean.weights import SUPPORTED, LayerStack
 from core.models.packed import packed_stack
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource, find_model
@@ -63,21 +64,24 @@ def load_model(
     dtype: str | None = None,
     device: str = "cpu",
     weights: str = "full",
-    compile: bool = False,
+    compile: bool | None = None,
     progress: Progress = no_progress,
 ) -> LoadedModel:
     """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
 
     Without a dtype, float32 for compiled kernels, else bfloat16 where the device computes it, else
-    float32. `weights` q4 and q8 keep the layers packed. Without a compiler the model is loaded all
-    the same, and `note` says so. Raises ModelUnavailableError where it cannot be had, and
-    InvalidSettingError for a missing device and for settings that do not go together.
+    float32. `weights` q4 and q8 keep the layers packed. `compile` unset compiles where device,
+    dtype and architecture allow it. Without a compiler the model is loaded all the same, and `note`
+    says so. Raises ModelUnavailableError where it cannot be had, and InvalidSettingError for a
+    missing device and for settings that do not go together.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidSettingError("device is cuda and there is no CUDA GPU; give cpu.")
     _check_together(dtype, device, weights, compile)
-    kernels, note = _kernels(progress) if compile else (None, "")
     source = find_model(name, progress)
+    if compile is None:
+        compile = device == "cpu" and dtype in (None, "float32") and _is_lean(source)
+    kernels, note = _kernels(progress) if compile else (None, "")
     wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
     torch_dtype: torch.dtype = getattr(torch, wanted)
     _check_memory(source, torch_dtype, torch.device(device))
@@ -111,7 +115,7 @@ def load_model(
     )
 
 
-def _check_together(dtype: str | None, device: str, weights: str, compile: bool) -> None:
+def _check_together(dtype: str | None, device: str, weights: str, compile: bool | None) -> None:
     if device == "cuda" and weights != "full":
         raise InvalidSettingError(
             f"weights {weights} is for the CPU and device is cuda; leave weights out."
@@ -123,6 +127,15 @@ def _check_together(dtype: str | None, device: str, weights: str, compile: bool)
             f"the compiled kernels compute in float32 and dtype is {dtype}; leave dtype or compile "
             "out."
         )
+
+
+def _is_lean(source: ModelSource) -> bool:
+    """Whether the lean forward, and so its compiled kernels, knows the architecture."""
+    try:
+        config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # told when the model is read
+        return False
+    return any(name in SUPPORTED for name in config.get("architectures") or ())
 
 
 class _Kernels(NamedTuple):

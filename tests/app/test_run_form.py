@@ -5,7 +5,13 @@ import dataclasses
 import pytest
 
 from app.components.settings import _SECTIONS
-from app.run_form import config_from_values, mode_fields, mode_help, run_fields
+from app.run_form import (
+    config_from_values,
+    mode_fields,
+    mode_help,
+    run_fields,
+    values_from_config,
+)
 from core.config import DRAFTER_SETTINGS, MODES, RunConfig, ShareSdSettings
 from core.errors import InvalidSettingError
 from tests.app.helpers import form_values
@@ -49,6 +55,13 @@ def test_words_are_parted_by_commas_and_numbers_stay_numbers() -> None:
 def test_empty_names_are_unset() -> None:
     config = config_from_values(form_values(draft="  ", dtype="", target=" "))
     assert (config.draft, config.dtype, config.target) == (None, None, RunConfig().target)
+
+
+@pytest.mark.parametrize(("word", "meaning"), [("", None), ("on", True), ("off", False)])
+def test_a_switch_may_be_left_to_the_program(word: str, meaning: bool | None) -> None:
+    config = config_from_values(form_values(compile=word))
+    assert config.compile is meaning
+    assert values_from_config(config)["compile"] == word
 
 
 @pytest.mark.parametrize("value", [None, 0, 1.5, "many"])

@@ -1,15 +1,13 @@
 """A real Chromium, and pages that watch for everything that goes wrong on them."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.app.scripted_engine import ScriptedEngine
-from tests.browser.served import LAUNCH_FLAGS, Served, serve
+from tests.browser.served import Served, serve
 
 # How long a busy machine may take; nothing is asserted of the time itself.
 PATIENCE_MS = 30_000
@@ -21,23 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        executable = find_chromium()
-        if executable is None and not Path(driver.chromium.executable_path).exists():
-            pytest.skip("no Chromium is installed; set SPECDECODES_CHROMIUM or run make test")
-        chromium = driver.chromium.launch(executable_path=executable, args=LAUNCH_FLAGS)
-        yield chromium
-        chromium.close()
-
-
-def find_chromium() -> str | None:
-    """The browser named by the environment or on the path; None leaves it to Playwright."""
-    named = os.environ.get("SPECDECODES_CHROMIUM")
-    return named or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Opened:

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from app.engines import load_engine
 from core.config import DEFAULT_TARGET
-from tests.browser.conftest import find_chromium
-from tests.browser.served import LAUNCH_FLAGS, serve_pool
+from tests.browser.served import serve_pool
+from tests.chromium import LAUNCH_FLAGS, find_chromium
 
 SIZE = {"width": 1600, "height": 1000}
 PATIENCE_MS = 300_000

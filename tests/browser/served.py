@@ -18,13 +18,6 @@ from core.stats import RunStats
 from presets.gallery import Preset
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 
-# No sandbox inside containers, and no name but this machine's resolves.
-LAUNCH_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-]
-
 
 class ServedPage(NamedTuple):
     """A page that is being served."""

@@ -41,7 +41,7 @@ def engine_of(tiny_home: Path) -> Callable[..., Engine]:
     def engine_of(dtype: str = "float32", name: str = "target") -> Engine:
         key = (dtype, name)
         if key not in engines:
-            engines[key] = Engine(load_model(str(tiny_home / name), dtype=dtype))
+            engines[key] = Engine(load_model(str(tiny_home / name), dtype=dtype, compile=False))
         return engines[key]
 
     return engine_of

@@ -1,7 +1,5 @@
 """The report in a real browser, without network."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +9,7 @@ from tests.visualize.test_report import evil_trace
 from tests.visualize.trace_builder import CHAIN, FORK, make_trace
 from visualize.report.page import export_report
 
-playwright = pytest.importorskip("playwright.sync_api")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        executable = shutil.which("chromium") or shutil.which("google-chrome")
-        if executable is None and not Path(driver.chromium.executable_path).exists():
-            pytest.skip("no Chromium is installed")
-        chromium = driver.chromium.launch(
-            executable_path=executable,
-            args=["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"],
-        )
-        yield chromium
-        chromium.close()
+pytestmark = pytest.mark.browser
 
 
 def opened(browser: Any, path: Path, scheme: str) -> tuple[Any, list[str]]:

@@ -41,7 +41,7 @@ def _compiler() -> str:
             return found
     raise KernelsUnavailableError(
         f"no C++ compiler was found ({chosen or ', '.join(_COMPILERS)}), so the forward runs "
-        "without compiled kernels; install one, or leave --compile out."
+        "without compiled kernels; install one, or give --no-compile."
     )
 
 
@@ -66,7 +66,7 @@ def _compile(command: list[str], library: Path) -> None:
 def _failed(compiler: str, reason: str) -> KernelsUnavailableError:
     return KernelsUnavailableError(
         f"{compiler} could not compile the kernels ({reason.rstrip('.')}), so the forward runs "
-        "without them; give another compiler in CXX, or leave --compile out."
+        "without them; give another compiler in CXX, or give --no-compile."
     )
 
 

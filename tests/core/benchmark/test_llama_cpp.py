@@ -13,7 +13,7 @@ from core.models.loading import LoadedModel, load_model
 
 @pytest.fixture(scope="module")
 def target(tiny_home: Path) -> LoadedModel:
-    return load_model(str(tiny_home / "target"), dtype="float32")
+    return load_model(str(tiny_home / "target"), dtype="float32", compile=False)
 
 
 def runner(target: LoadedModel, python: Path, config: RunConfig) -> LlamaCppRunner:
