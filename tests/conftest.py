@@ -1,6 +1,6 @@
 """Fixtures that several rooms' tests share."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import hypothesis
 import pytest
@@ -9,7 +9,6 @@ from core.config import RunConfig
 from core.engine import Engine
 from core.models.loading import LoadedModel, load_model
 from core.trace import Trace
-from tests.prompts import PROMPTS
 
 NUM_NEW_TOKENS = 128
 pytest_plugins = ("tests.chromium",)
@@ -21,7 +20,7 @@ hypothesis.settings.load_profile("steady")
 
 @pytest.fixture(scope="session")
 def default_model() -> LoadedModel:
-    """The embedded default model in float32, in which greedy texts are equal to the token."""
+    """The embedded default model as the product loads it, but in float32 on every machine."""
     return load_model("smollm2-135m", dtype="float32")
 
 
@@ -36,21 +35,24 @@ def run_trace(engine: Engine, text: str, config: RunConfig) -> Trace:
     return Trace(list(engine.run(prompt, config)))
 
 
-AnswersOf = Callable[[dict[str, object]], list[list[int]]]
+class PlainAnswers:
+    """Token ids that plain decoding gives for prompts, each computed once for each sampling."""
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+        self._known: dict[str, list[int]] = {}
+
+    def __call__(self, prompts: Sequence[str], sampling: dict[str, object]) -> list[list[int]]:
+        config = RunConfig.from_dict(
+            {"max_new_tokens": NUM_NEW_TOKENS, "sampling": sampling, "trace_top_k": 0}
+        )
+        for text in prompts:
+            key = f"{sampling} {text}"
+            if key not in self._known:
+                self._known[key] = run_trace(self._engine, text, config).token_ids
+        return [self._known[f"{sampling} {text}"] for text in prompts]
 
 
 @pytest.fixture(scope="session")
-def plain_answers(default_engine: Engine) -> AnswersOf:
-    """Token ids that plain decoding gives for all prompts, computed once for each sampling."""
-    known: dict[str, list[list[int]]] = {}
-
-    def answers_of(sampling: dict[str, object]) -> list[list[int]]:
-        key = repr(sorted(sampling.items()))
-        if key not in known:
-            config = RunConfig.from_dict(
-                {"max_new_tokens": NUM_NEW_TOKENS, "sampling": sampling, "trace_top_k": 0}
-            )
-            known[key] = [run_trace(default_engine, text, config).token_ids for text in PROMPTS]
-        return known[key]
-
-    return answers_of
+def plain_answers(default_engine: Engine) -> PlainAnswers:
+    return PlainAnswers(default_engine)

@@ -17,7 +17,7 @@ from tests.browser.test_page_instruments import choose_mode, saved
 from tests.browser.test_page_looks import BRIGHTNESS, NARROW
 from visualize.columns import COLUMNS
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.model
 
 # Loading, measuring the cost of a forward and answering, on a machine that does other things too.
 LONG_MS = 180_000

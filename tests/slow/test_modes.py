@@ -6,7 +6,7 @@ import pytest
 
 from core.config import RunConfig
 from core.engine import Engine
-from tests.conftest import NUM_NEW_TOKENS, AnswersOf, run_trace
+from tests.conftest import NUM_NEW_TOKENS, PlainAnswers, run_trace
 from tests.prompts import PROMPTS
 
 pytestmark = pytest.mark.slow
@@ -35,31 +35,31 @@ def config_of(mode: str, shape: dict[str, Any], **settings: Any) -> RunConfig:
 @SHAPES
 @pytest.mark.parametrize("mode", ["share-sd", "layer-skip", "hybrid"])
 def test_a_self_drafting_mode_gives_the_text_of_plain_decoding(
-    mode: str, shape: dict[str, Any], default_engine: Engine, plain_answers: AnswersOf
+    mode: str, shape: dict[str, Any], default_engine: Engine, plain_answers: PlainAnswers
 ) -> None:
     config = config_of(mode, shape)
     traces = [run_trace(default_engine, text, config) for text in PROMPTS]
-    assert [trace.token_ids for trace in traces] == plain_answers({})
+    assert [trace.token_ids for trace in traces] == plain_answers(PROMPTS, {})
     assert sum(trace.stats.num_accepted for trace in traces) > 100
 
 
 @SHAPES
 def test_a_model_that_drafts_for_itself_is_always_right_and_changes_nothing(
-    shape: dict[str, Any], default_engine: Engine, plain_answers: AnswersOf
+    shape: dict[str, Any], default_engine: Engine, plain_answers: PlainAnswers
 ) -> None:
     config = config_of("sd-classic", shape, draft="smollm2-135m")
     traces = [run_trace(default_engine, text, config) for text in PROMPTS]
-    assert [trace.token_ids for trace in traces] == plain_answers({})
+    assert [trace.token_ids for trace in traces] == plain_answers(PROMPTS, {})
     assert {trace.stats.acceptance_rate for trace in traces} == {1.0}
 
 
 @SHAPES
 def test_sampling_gives_the_same_text_for_the_same_seed(
-    shape: dict[str, Any], default_engine: Engine, plain_answers: AnswersOf
+    shape: dict[str, Any], default_engine: Engine, plain_answers: PlainAnswers
 ) -> None:
     config = config_of("share-sd", shape, sampling=SAMPLED)
     traces = [run_trace(default_engine, text, config) for text in PROMPTS]
-    assert [trace.token_ids for trace in traces] == plain_answers(SAMPLED)
+    assert [trace.token_ids for trace in traces] == plain_answers(PROMPTS, SAMPLED)
 
 
 def test_the_unquantized_self_is_always_right(default_engine: Engine) -> None:
@@ -69,8 +69,8 @@ def test_the_unquantized_self_is_always_right(default_engine: Engine) -> None:
 
 
 def test_measured_sizes_give_the_text_of_plain_decoding(
-    default_engine: Engine, plain_answers: AnswersOf
+    default_engine: Engine, plain_answers: PlainAnswers
 ) -> None:
     config = config_of("hybrid", {"fixed_size": False, "branching": 2})
     traces = [run_trace(default_engine, text, config) for text in PROMPTS[:8]]
-    assert [trace.token_ids for trace in traces] == plain_answers({})[:8]
+    assert [trace.token_ids for trace in traces] == plain_answers(PROMPTS[:8], {})

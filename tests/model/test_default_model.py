@@ -1,4 +1,4 @@
-"""The main job on the embedded default model, in float32."""
+"""The main job on the embedded default model."""
 
 import pytest
 import torch
@@ -7,30 +7,33 @@ from core.config import RunConfig
 from core.engine import Engine
 from core.events import RunFinished
 from core.models.loading import LoadedModel
-from tests.conftest import NUM_NEW_TOKENS, AnswersOf, run_trace
+from tests.conftest import NUM_NEW_TOKENS, PlainAnswers, run_trace
 from tests.prompts import PROMPTS
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.model
 
+NUM_PROMPTS = 10
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 11}
 
 
 @pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
 def test_ngram_gives_the_text_of_plain_decoding(
-    default_engine: Engine, plain_answers: AnswersOf, sampling: dict[str, object]
+    default_engine: Engine, plain_answers: PlainAnswers, sampling: dict[str, object]
 ) -> None:
     config = RunConfig.from_dict(
         {"mode": "ngram", "max_new_tokens": NUM_NEW_TOKENS, "sampling": sampling, "trace_top_k": 0}
     )
-    traces = [run_trace(default_engine, text, config) for text in PROMPTS]
-    assert [trace.token_ids for trace in traces] == plain_answers(sampling)
+    traces = [run_trace(default_engine, text, config) for text in PROMPTS[:NUM_PROMPTS]]
+    plain = plain_answers(PROMPTS[:NUM_PROMPTS], sampling)
+    assert [trace.token_ids for trace in traces] == plain
     assert sum(trace.stats.num_accepted for trace in traces) > 0
 
 
 def test_plain_decoding_gives_the_text_of_transformers(
-    default_model: LoadedModel, default_engine: Engine, plain_answers: AnswersOf
+    default_model: LoadedModel, default_engine: Engine, plain_answers: PlainAnswers
 ) -> None:
-    for text, answer in list(zip(PROMPTS, plain_answers({}), strict=True))[:10]:
+    prompts = PROMPTS[2:6]
+    for text, answer in zip(prompts, plain_answers(prompts, {}), strict=True):
         prompt = default_engine.chat_prompt([{"role": "user", "content": text}])
         input_ids = torch.tensor([prompt.token_ids])
         output = default_model.module.generate(
