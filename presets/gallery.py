@@ -33,6 +33,9 @@ _REPORT = (
     "until Thursday. Mayor Lena Brandt said that nobody was hurt, and that the town will ask the "
     "owners of the dam to pay for the damage."
 )
+_QUOTE_FIRST = (
+    "Repeat the following report word for word, then summarize it in one sentence.\n\n" + _REPORT
+)
 _CODE = (
     "def norm(values):\n"
     "    total = 0\n"
@@ -42,6 +45,7 @@ _CODE = (
 )
 # A fixed size, so that the sight does not depend on what a machine's forward costs.
 _LOOKUP = {"num_nodes": 16, "depth": 12, "fixed_size": True}
+_TREE = {"num_nodes": 24, "depth": 6, "branching": 4, "fixed_size": True}
 _SKY = "Explain in a few sentences why the sky is blue."
 _STORY = "Write a short story about a lighthouse keeper who finds a letter."
 
@@ -51,8 +55,7 @@ PRESETS = (
         "quoted-summary",
         "A summary by quotation",
         "Whole clauses of the report come as one accepted draft: look at the longest blue runs.",
-        "Repeat the following report word for word, then summarize it in one sentence.\n\n"
-        + _REPORT,
+        _QUOTE_FIRST,
         {"mode": "ngram", "max_new_tokens": 128, "drafter": _LOOKUP},
     ),
     Preset(
@@ -69,6 +72,30 @@ PRESETS = (
         _SKY,
         {"mode": "ngram", "max_new_tokens": 160},
         against=({"mode": "naive", "max_new_tokens": 160},),
+    ),
+    Preset(
+        "eagle-tree",
+        "An EAGLE head draws a tree",
+        "One trained layer guesses from the target's hidden states: follow the strong path, which "
+        "often leaves the first branch.",
+        _SKY,
+        {"mode": "sd-eagle", "max_new_tokens": 128, "drafter": _TREE},
+    ),
+    Preset(
+        "draft-model",
+        "A small draft model",
+        "Four layers, distilled from the target, write the draft: their guesses hold on longest "
+        "in common phrases.",
+        _SKY,
+        {"mode": "sd-classic", "max_new_tokens": 128, "drafter": _TREE},
+    ),
+    Preset(
+        "lookup-or-head",
+        "Lookup where it matches, else an EAGLE head",
+        "In the quotation long drafts come from the prompt, in the summary short ones from the "
+        "head.",
+        _QUOTE_FIRST,
+        {"mode": "hybrid", "draft": "eagle", "max_new_tokens": 128},
     ),
     *(
         Preset(

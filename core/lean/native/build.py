@@ -11,6 +11,7 @@ from core.errors import KernelsUnavailableError
 from core.models.storage import Progress, cache_home
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
+_SOURCES = (SOURCE, *sorted(SOURCE.parent.glob("*.h")))
 _COMPILERS = ("c++", "g++", "clang++")
 # Products and sums fuse the same way everywhere: a row's arithmetic may not hang on its tile.
 _FLAGS = ("-O3", "-std=c++17", "-ffp-contract=fast", "-fopenmp", "-fPIC", "-shared")
@@ -24,7 +25,8 @@ def built_library(progress: Progress) -> Path:
     """
     compiler = _compiler()
     command = [compiler, *_FLAGS, _tuning_flag()]
-    key = "\n".join([*command, _version(compiler), _processor(), SOURCE.read_text("utf-8")])
+    sources = [path.read_text("utf-8") for path in _SOURCES]
+    key = "\n".join([*command, _version(compiler), _processor(), *sources])
     digest = hashlib.sha256(key.encode()).hexdigest()[:20]
     library = cache_home() / "kernels" / f"{digest}.so"
     if not library.exists():

@@ -1,0 +1,46 @@
+// What Python hands over; `library.py` mirrors these structures.
+
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+struct Linear {
+  int32_t format, out_features, in_features;
+  int32_t group_shift;  // a group has UNIT << group_shift weights
+  const int32_t* values;  // [out_features, in_features * bits / 32]
+  const void* scales;     // [out_features, num_groups, 2]: scale and offset
+  const float* bias;      // [out_features] or null
+};
+
+struct Layer {
+  const float *input_norm, *q_norm, *k_norm, *post_norm;
+  Linear qkv, o, gate_up, down;
+  int64_t cache_index;
+};
+
+struct Model {
+  int32_t num_layers, num_heads, num_kv_heads, head_dim, hidden, intermediate;
+  float norm_eps;
+  const Layer* layers;
+  Linear embedding, head;
+  const float* final_norm;
+};
+
+struct Rows {
+  int64_t count;
+  const int64_t *token_ids, *positions;
+  const float *cos, *sin;  // [positions, head_dim]; the sines of the first half are negative
+  float* cache;            // [cache layers, 2, num_kv_heads, capacity, head_dim]
+  int64_t capacity, write_start, num_columns;
+  const float* mask;       // [count, mask_stride], 0 where a row sees a column; null: it sees all
+  int64_t mask_stride;
+  float* work;             // work_floats() of them
+  float* logits;           // [count, vocab] or null
+  float* hidden_states;    // [count, num_states * hidden]: those in front of state_layers, or null
+  const int32_t* state_layers;
+  int64_t num_states;
+};
+
+}  // extern "C"
