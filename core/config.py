@@ -115,7 +115,7 @@ class LayerSkipSettings(TreeSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class HybridSettings(ShareSdSettings):
-    """Suffix lookup where it has a match that pays, else the draft model or the quantized self."""
+    """Suffix lookup where it has a match that pays, else an EAGLE head or another model."""
 
     min_match: int = setting(2, "shortest repeated context in tokens that drafts", low=1, high=64)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from core.config import DRAFTER_SETTINGS, MODES, RunConfig
 from core.decoder import Decoder, check_prompt
 from core.drafters.base import Drafter
-from core.drafters.registry import make_drafter, needs_lean_forward
+from core.drafters.registry import make_drafter, needs_full_weights, needs_lean_forward
 from core.drafters.share_sd import wants_offload
 from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
@@ -103,6 +103,13 @@ class Engine:
                 f"mode {mode} drafts with the target's own layers, which the lean forward must "
                 f"compute, and it cannot ({unsupported_reason(self.target.module)}); give another "
                 "target or mode."
+            )
+        if self.target.weights != "full" and needs_full_weights(
+            mode, draft, model_key(self.target)
+        ):
+            return (
+                f"mode {mode} drafts with the target's weights quantized, and this target is loaded "
+                f"with weights {self.target.weights}; give weights full or another mode."
             )
         return None
 

@@ -95,7 +95,7 @@ PRESETS = (
         "In the quotation long drafts come from the prompt, in the summary short ones from the "
         "head.",
         _QUOTE_FIRST,
-        {"mode": "hybrid", "draft": "eagle", "max_new_tokens": 128},
+        {"mode": "hybrid", "max_new_tokens": 128},
     ),
     *(
         Preset(

@@ -1,9 +1,16 @@
 """Makes the drafter of a run from its configuration. A new mode is one entry here."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-from core.config import HybridSettings, NgramSettings
+from core.config import (
+    DrafterSettings,
+    HybridSettings,
+    NgramSettings,
+    ShareSdSettings,
+    TreeSettings,
+)
 from core.drafters.base import Drafter, ModelDrafter
 from core.drafters.classic import make_classic
 from core.drafters.eagle import SHIPPED_HEAD, make_eagle
@@ -12,6 +19,12 @@ from core.drafters.layer_skip import make_layer_skip
 from core.drafters.ngram import NgramDrafter
 from core.drafters.share_sd import make_share_sd
 from core.drafters.workshop import Workshop
+from core.errors import InvalidSettingError
+from core.models.fingerprint import model_key
+from core.models.shipped import shipped_folder
+
+SELF = "self"
+"""As a hybrid's draft model: the target's own quantized self."""
 
 
 class _Mode(NamedTuple):
@@ -41,10 +54,29 @@ def _make_hybrid(workshop: Workshop) -> Drafter:
 
 
 def _make_hybrid_model(workshop: Workshop) -> ModelDrafter:
-    name = workshop.config.draft
-    if name is None:
+    name = _hybrid_draft(workshop.config.draft, model_key(workshop.target))
+    if name == SELF:
         return make_share_sd(workshop)
+    _check_unquantized(workshop.config.drafter, name)
     return make_eagle(workshop) if name == SHIPPED_HEAD else make_classic(workshop)
+
+
+def _check_unquantized(settings: DrafterSettings | None, name: str) -> None:
+    """Raises InvalidSettingError for a setting that only the quantized self would heed."""
+    for item in dataclasses.fields(ShareSdSettings):
+        is_own = item.name not in {common.name for common in dataclasses.fields(TreeSettings)}
+        if is_own and getattr(settings, item.name) != item.default:
+            raise InvalidSettingError(
+                f"{item.name} is a setting of the quantized self and {name} drafts; give draft "
+                f"{SELF}, or leave {item.name} out."
+            )
+
+
+def _hybrid_draft(name: str | None, target_key: str) -> str:
+    """The model that drafts beside the lookup: unset is the shipped head, else the quantized self."""
+    if name is not None:
+        return name
+    return SELF if shipped_folder(target_key, "eagle") is None else SHIPPED_HEAD
 
 
 _MODES = {
@@ -66,4 +98,9 @@ def make_drafter(workshop: Workshop) -> Drafter | None:
 
 def needs_lean_forward(mode: str, draft: str | None) -> bool:
     """Whether a mode works with the lean forward alone; `draft` is the named draft model."""
-    return _MODES[mode].needs_lean or (mode == "hybrid" and draft in (None, SHIPPED_HEAD))
+    return _MODES[mode].needs_lean or (mode == "hybrid" and draft in (None, SELF, SHIPPED_HEAD))
+
+
+def needs_full_weights(mode: str, draft: str | None, target_key: str) -> bool:
+    """Whether a mode quantizes the target, which a packed one is already."""
+    return mode == "share-sd" or (mode == "hybrid" and _hybrid_draft(draft, target_key) == SELF)

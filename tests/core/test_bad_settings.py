@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from core.engine import Engine
-from core.errors import DrafterUnavailableError, SpecDecodesError
+from core.errors import DrafterUnavailableError, InvalidSettingError, SpecDecodesError
+from core.models.loading import load_model
 from tests.core.conftest import run
 
 EngineOf = Callable[..., Engine]
@@ -78,6 +79,21 @@ def test_a_target_without_a_lean_forward_is_told_which_modes_it_lacks(
     drafter = {"fixed_size": True, "depth": 3}
     draft = str(tiny_home / "target")
     assert run(engine, mode="sd-classic", draft=draft, drafter=drafter).token_ids == plain.token_ids
+
+
+@pytest.mark.parametrize("mode", ["share-sd", "hybrid"])
+def test_a_packed_target_is_not_quantized_once_more(mode: str, tiny_home: Path) -> None:
+    engine = Engine(load_model(str(tiny_home / "target"), weights="q8", compile=False))
+    with pytest.raises(InvalidSettingError, match=r"loaded with weights q8; give weights full"):
+        run(engine, mode=mode)
+    assert engine.unavailable_reason("layer-skip") is None
+
+
+def test_settings_of_the_quantized_self_are_refused_beside_another_model(
+    engine_of: EngineOf, tiny_home: Path
+) -> None:
+    with pytest.raises(InvalidSettingError, match=r"bits is a setting .* give draft self"):
+        run(engine_of(), mode="hybrid", draft=str(tiny_home / "draft"), drafter={"bits": 3})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 11}
 
 
 def config_of(mode: str, shape: dict[str, Any], **settings: Any) -> RunConfig:
-    drafter = {"fixed_size": True, **shape}
+    drafter: dict[str, Any] = {"fixed_size": True, **shape}
     if mode == "layer-skip":
         drafter["layers"] = ["0-7", "20-29"]
     return RunConfig.from_dict(
@@ -33,8 +33,8 @@ def config_of(mode: str, shape: dict[str, Any], **settings: Any) -> RunConfig:
 
 
 @SHAPES
-@pytest.mark.parametrize("mode", ["share-sd", "layer-skip", "hybrid"])
-def test_a_self_drafting_mode_gives_the_text_of_plain_decoding(
+@pytest.mark.parametrize("mode", ["share-sd", "layer-skip", "sd-eagle", "sd-classic", "hybrid"])
+def test_a_mode_with_a_model_gives_the_text_of_plain_decoding(
     mode: str, shape: dict[str, Any], default_engine: Engine, plain_answers: PlainAnswers
 ) -> None:
     config = config_of(mode, shape)
