@@ -11,6 +11,9 @@ export class PanZoom {
     this._size = size;
     this._isOwn = false;
     this._grabbed = null;
+    // Asked of the SVG itself, its size would be laid out anew with every drawing.
+    this._place = { width: 0, height: 0 };
+    new ResizeObserver(([entry]) => this._resize(entry.contentRect)).observe(svg);
     svg.addEventListener("wheel", (event) => this._wheel(event), { passive: false });
     svg.addEventListener("pointerdown", (event) => (this._grabbed = { x: event.clientX, y: event.clientY }));
     svg.addEventListener("pointermove", (event) => this._move(event));
@@ -23,8 +26,7 @@ export class PanZoom {
   /** Shows all of the drawing, never larger than life; a small one stands at the left. */
   fit() {
     const { width, height } = this._size();
-    const { clientWidth, clientHeight } = this._svg;
-    const scale = Math.min(1, clientWidth / width || 1, clientHeight / height || 1);
+    const scale = Math.min(1, this._place.width / width || 1, this._place.height / height || 1);
     this._isOwn = false;
     this._set({ x: 0, y: 0, scale: Math.max(LEAST, scale) });
   }
@@ -32,6 +34,11 @@ export class PanZoom {
   /** After a new drawing: fits it, unless somebody chose a zoom. */
   refresh() {
     if (!this._isOwn) this.fit();
+  }
+
+  _resize(place) {
+    this._place = place;
+    this.refresh();
   }
 
   zoom(factor, x = 0, y = 0) {

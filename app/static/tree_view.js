@@ -57,7 +57,6 @@ export function mount({ element }) {
   let timer = 0;
   let size = { width: 1, height: 1 };
   const view = new PanZoom(image, group, () => size);
-  new ResizeObserver(() => view.refresh()).observe(image);
 
   function draw() {
     timer = 0;

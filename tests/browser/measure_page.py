@@ -103,14 +103,15 @@ def _report_stream(page: Page) -> None:
 def _report_runs(page: Page, num_runs: int) -> None:
     tools = page.context.new_cdp_session(page)
     limit(page, 100)
-    for number in range(num_runs):
-        ask(page, f"Run {number}")
-        _ended(page, number)
-        if number + 1 in (1, num_runs // 4, num_runs // 2, num_runs):
-            print(f"after {number + 1} runs: {_memory(tools)}")
-    page.click("#clear")
-    expect(page.locator(".turn")).to_have_count(0)
-    print(f"after clearing the chat: {_memory(tools)}")
+    for chat in ("first", "second"):
+        for number in range(num_runs):
+            ask(page, f"Run {number}")
+            _ended(page, number)
+            if number + 1 in (1, num_runs // 2, num_runs):
+                print(f"{chat} chat, after {number + 1} runs: {_memory(tools)}")
+        page.click("#clear")
+        expect(page.locator(".turn")).to_have_count(0)
+        print(f"{chat} chat cleared: {_memory(tools)}")
 
 
 def _ended(page: Page, turn: int) -> None:
