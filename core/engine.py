@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from core.config import DRAFTER_SETTINGS, MODES, RunConfig
+from core.config import RunConfig
 from core.decoder import Decoder, check_prompt
 from core.drafters.base import Drafter
-from core.drafters.registry import make_drafter, needs_full_weights, needs_lean_forward
+from core.drafters.registry import make_drafter, unavailable_reason
 from core.drafters.share_sd import wants_offload
 from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
@@ -20,7 +20,6 @@ from core.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
 from core.invariant import InvariantVerifier, invariant_sibling
 from core.lean.forward import LeanForward
 from core.lean.native.forward import NativeForward
-from core.lean.weights import unsupported_reason
 from core.models.detokenizer import StreamDecoder, TokenTable
 from core.models.fingerprint import model_key
 from core.models.forward import make_verifier
@@ -96,22 +95,7 @@ class Engine:
 
         `draft` is the draft model that the run names, if any.
         """
-        if mode not in DRAFTER_SETTINGS:
-            return f"mode is {mode!r}; give one of {', '.join(MODES)}."
-        if needs_lean_forward(mode, draft) and self._originals is None:
-            return (
-                f"mode {mode} drafts with the target's own layers, which the lean forward must "
-                f"compute, and it cannot ({unsupported_reason(self.target.module)}); give another "
-                "target or mode."
-            )
-        if self.target.weights != "full" and needs_full_weights(
-            mode, draft, model_key(self.target)
-        ):
-            return (
-                f"mode {mode} drafts with the target's weights quantized, and this target is loaded "
-                f"with weights {self.target.weights}; give weights full or another mode."
-            )
-        return None
+        return unavailable_reason(mode, draft, self.target, is_lean=self._originals is not None)
 
     def forget(self) -> None:
         """Empties the cache, so that the next run computes its whole prompt."""

@@ -11,6 +11,7 @@ import torch
 from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward, RotaryTable
 from core.lean.linear import Linear
+from core.lean.native.forward import MOST_ROWS, NativeForward
 from core.lean.weights import LayerStack, Shape
 
 
@@ -46,9 +47,17 @@ class EagleForward(LeanForward):
 
     name = "eagle"
 
-    def __init__(self, shape: Shape, weights: HeadWeights, rotary: RotaryTable):
+    def __init__(
+        self,
+        shape: Shape,
+        weights: HeadWeights,
+        rotary: RotaryTable,
+        native: NativeForward | None = None,
+    ):
+        """`native` computes the same head in compiled kernels, few rows at a time."""
         super().__init__(shape, weights.stack, rotary)
         self.weights = weights
+        self._native = native
         self.given: torch.Tensor | None = None  # [rows, hidden]
         """A state for each row of the next call, which takes them; without any, zeros, whose cost
         is the same."""
@@ -75,10 +84,17 @@ class EagleForward(LeanForward):
     ) -> torch.Tensor | None:
         """See `TargetForward`; logits are over the head's own vocabulary."""
         weights, layer = self.weights, self.stack.layers[0]
-        embedded = self.stack.embedding.rows(token_ids)
         states, self.given = self.given, None
         if states is None:
-            states = torch.zeros_like(embedded)
+            like = self.stack.final_norm
+            states = like.new_zeros(len(token_ids), weights.hidden_size)
+        if self._native is not None and len(token_ids) <= MOST_ROWS:
+            self.made = torch.empty_like(states)
+            return self._native.from_states(
+                token_ids, positions, cache, mask,
+                given=states, made=self.made, want_logits=want_logits,
+            )  # fmt: skip
+        embedded = self.stack.embedding.rows(token_ids)
         if weights.state_norm is None:
             x = weights.fuse(torch.cat([embedded, states], dim=-1))
             normed = x

@@ -11,6 +11,7 @@ from core.drafters.eagle_head import default_feature_layers, read_parts
 from core.errors import DrafterUnavailableError
 from core.lean.forward import LeanForward, RotaryTable
 from core.lean.linear import DenseLinear
+from core.lean.native.forward import NativeForward, native_reason
 from core.lean.weights import LayerStack, LayerWeights, Shape
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
@@ -51,7 +52,14 @@ def load_head(folder: Path, target: LoadedModel, forward: LeanForward) -> EagleF
         vocab_size=shape.vocab_size if weights.target_ids is None else len(weights.target_ids),
         norm_eps=shape.norm_eps,
     )
-    return EagleForward(own, weights, RotaryTable(target.module))
+    rotary = RotaryTable(target.module)
+    native = None
+    if isinstance(forward, NativeForward) and weights.state_norm is not None:
+        native = NativeForward(
+            own, weights.stack, rotary, forward.kernels, forward.made, weights.state_norm
+        )
+        native = native if native_reason(native) is None else None
+    return EagleForward(own, weights, rotary, native)
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from core.config import (
+    MODES,
     DrafterSettings,
     HybridSettings,
     NgramSettings,
@@ -20,7 +21,9 @@ from core.drafters.ngram import NgramDrafter
 from core.drafters.share_sd import make_share_sd
 from core.drafters.workshop import Workshop
 from core.errors import InvalidSettingError
+from core.lean.weights import unsupported_reason
 from core.models.fingerprint import model_key
+from core.models.loading import LoadedModel
 from core.models.shipped import shipped_folder
 
 SELF = "self"
@@ -96,11 +99,28 @@ def make_drafter(workshop: Workshop) -> Drafter | None:
     return None if make is None else make(workshop)
 
 
-def needs_lean_forward(mode: str, draft: str | None) -> bool:
-    """Whether a mode works with the lean forward alone; `draft` is the named draft model."""
-    return _MODES[mode].needs_lean or (mode == "hybrid" and draft in (None, SELF, SHIPPED_HEAD))
+def unavailable_reason(
+    mode: str, draft: str | None, target: LoadedModel, *, is_lean: bool
+) -> str | None:
+    """Why a mode cannot run with a target, in one sentence; None where it can.
 
-
-def needs_full_weights(mode: str, draft: str | None, target_key: str) -> bool:
-    """Whether a mode quantizes the target, which a packed one is already."""
-    return mode == "share-sd" or (mode == "hybrid" and _hybrid_draft(draft, target_key) == SELF)
+    `draft` is the named draft model, and `is_lean` whether the lean forward computes the target.
+    """
+    if mode not in MODES:
+        return f"mode is {mode!r}; give one of {', '.join(MODES)}."
+    is_hybrid = mode == "hybrid"
+    if not is_lean and (
+        _MODES[mode].needs_lean or (is_hybrid and draft in (None, SELF, SHIPPED_HEAD))
+    ):
+        return (
+            f"mode {mode} drafts with the target's own layers, which the lean forward must compute, "
+            f"and it cannot ({unsupported_reason(target.module)}); give another target or mode."
+        )
+    if target.weights != "full" and (
+        mode == "share-sd" or (is_hybrid and _hybrid_draft(draft, model_key(target)) == SELF)
+    ):
+        return (
+            f"mode {mode} drafts with the target's weights quantized, and this target is loaded with "
+            f"weights {target.weights}; give weights full or another mode."
+        )
+    return None

@@ -18,7 +18,7 @@ from core.lean.native.linear import NativeLinear, can_read_dense, native_dense
 from core.lean.weights import LayerStack, LayerWeights, Shape
 
 # From here on torch's matrix products win over the kernels'.
-_MOST_ROWS = 64
+MOST_ROWS = 64
 _HEAD_DIM_STEP = 8
 _LARGEST_HEAD_DIM = 512
 
@@ -35,11 +35,16 @@ class NativeForward(LeanForward):
         rotary: RotaryTable,
         kernels: Kernels,
         made: "WeakKeyDictionary[Any, NativeLinear] | None" = None,
+        state_norm: torch.Tensor | None = None,  # [hidden]
     ):
-        """`made` holds the kernels' copies of dense layers, shared between forwards."""
+        """`made` holds the kernels' copies of dense layers, shared between forwards.
+
+        With `state_norm` it is an EAGLE-3 head's, and `from_states` computes it.
+        """
         super().__init__(shape, stack, rotary)
         self.kernels = kernels
-        self._made = WeakKeyDictionary() if made is None else made
+        self.made = WeakKeyDictionary() if made is None else made
+        self._state_norm = state_norm
         self._model: ModelStruct | None = None
         self._model_of: LayerStack | None = None
         # The structures point into these.
@@ -48,7 +53,7 @@ class NativeForward(LeanForward):
 
     def with_stack(self, stack: LayerStack) -> "NativeForward":
         """See `LeanForward.with_stack`."""
-        return NativeForward(self.shape, stack, self._rotary, self.kernels, self._made)
+        return NativeForward(self.shape, stack, self._rotary, self.kernels, self.made)
 
     def with_exact_sums(self) -> "NativeForward":
         """See `LeanForward.with_exact_sums`; the kernels' sums are so anyway."""
@@ -73,38 +78,76 @@ class NativeForward(LeanForward):
         want_logits: bool,
     ) -> torch.Tensor | None:
         """See `TargetForward`."""
-        rows = token_ids.shape[0]
-        model = self._model_struct() if rows <= _MOST_ROWS else None
+        model = self._model_struct() if token_ids.shape[0] <= MOST_ROWS else None
         if model is None:
             return super().__call__(token_ids, positions, cache, mask, want_logits=want_logits)
+        logits = self._logits(token_ids, want_logits)
+        rows = self._rows(model, token_ids, positions, cache, mask, logits)
+        states = cache.hidden_states
+        if states is not None:
+            rows.hidden_states = states.rows[cache.write_start].data_ptr()
+            rows.state_layers = states.layer_ids.data_ptr()
+            rows.num_states = len(states.layers)
+        self.kernels.forward(model, rows)
+        return logits
+
+    def from_states(
+        self,
+        token_ids: torch.Tensor,  # [rows], at most MOST_ROWS
+        positions: torch.Tensor,  # [rows]
+        cache: TreeCache,
+        mask: torch.Tensor | None,  # [rows, columns] additive
+        *,
+        given: torch.Tensor,  # [rows, hidden]
+        made: torch.Tensor,  # [rows, hidden]
+        want_logits: bool,
+    ) -> torch.Tensor | None:
+        """An EAGLE-3 head over tokens beside given states; writes what it makes of them."""
+        model = self._model_struct()
+        assert model is not None, "native_reason comes first"
+        logits = self._logits(token_ids, want_logits)
+        last_layer = torch.tensor([self.shape.num_layers], dtype=torch.int32)
+        given = given.contiguous()
+        rows = self._rows(model, token_ids, positions, cache, mask, logits)
+        rows.given = given.data_ptr()
+        rows.hidden_states = made.data_ptr()
+        rows.state_layers = last_layer.data_ptr()
+        rows.num_states = 1
+        self.kernels.forward(model, rows)
+        return logits
+
+    def _logits(self, token_ids: torch.Tensor, want_logits: bool) -> torch.Tensor | None:
+        return torch.empty(token_ids.shape[0], self.shape.vocab_size) if want_logits else None
+
+    def _rows(
+        self,
+        model: ModelStruct,
+        token_ids: torch.Tensor,
+        positions: torch.Tensor,
+        cache: TreeCache,
+        mask: torch.Tensor | None,
+        logits: torch.Tensor | None,
+    ) -> RowsStruct:
+        rows = token_ids.shape[0]
         work_floats = self.kernels.work_floats(model, rows, cache.capacity)
         if self._work.shape[0] < work_floats:
             self._work = torch.empty(work_floats)
-        logits = torch.empty(rows, self.shape.vocab_size) if want_logits else None
         num_columns = cache.write_start + rows if mask is None else mask.shape[1]
-        states = cache.hidden_states
-        self.kernels.forward(
-            model,
-            RowsStruct(
-                count=rows,
-                token_ids=token_ids.data_ptr(),
-                positions=positions.data_ptr(),
-                cos=self._rotary.cos.data_ptr(),
-                sin=self._rotary.sin.data_ptr(),
-                cache=cache.storage.data_ptr(),
-                capacity=cache.capacity,
-                write_start=cache.write_start,
-                num_columns=num_columns,
-                mask=None if mask is None else mask.data_ptr(),
-                mask_stride=0 if mask is None else mask.stride(0),
-                work=self._work.data_ptr(),
-                logits=None if logits is None else logits.data_ptr(),
-                hidden_states=None if states is None else states.rows[cache.write_start].data_ptr(),
-                state_layers=None if states is None else states.layer_ids.data_ptr(),
-                num_states=0 if states is None else len(states.layers),
-            ),
+        return RowsStruct(
+            count=rows,
+            token_ids=token_ids.data_ptr(),
+            positions=positions.data_ptr(),
+            cos=self._rotary.cos.data_ptr(),
+            sin=self._rotary.sin.data_ptr(),
+            cache=cache.storage.data_ptr(),
+            capacity=cache.capacity,
+            write_start=cache.write_start,
+            num_columns=num_columns,
+            mask=None if mask is None else mask.data_ptr(),
+            mask_stride=0 if mask is None else mask.stride(0),
+            work=self._work.data_ptr(),
+            logits=None if logits is None else logits.data_ptr(),
         )
-        return logits
 
     def _model_struct(self) -> ModelStruct | None:
         """The present stack for the kernels; None where a layer is in no format of theirs."""
@@ -135,6 +178,7 @@ class NativeForward(LeanForward):
             embedding=embedding,
             head=head,
             final_norm=self._pointer(stack.final_norm),
+            state_norm=self._pointer(self._state_norm),
         )
 
     def _layer(self, layer: LayerWeights) -> LayerStruct | None:
@@ -156,9 +200,9 @@ class NativeForward(LeanForward):
             return linear
         if not isinstance(linear, DenseLinear) or not can_read_dense(linear):
             return None
-        if linear not in self._made:
-            self._made[linear] = native_dense(self.kernels, linear)
-        return self._made[linear]
+        if linear not in self.made:
+            self.made[linear] = native_dense(self.kernels, linear)
+        return self.made[linear]
 
     def _pointer(self, tensor: torch.Tensor | None) -> int | None:
         if tensor is None:

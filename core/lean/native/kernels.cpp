@@ -26,7 +26,7 @@ struct Share {
 int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
 
 struct Sizes {
-  int64_t x, qkv, attended, gate_up, product, normed, tiles, scores, head, visible, counts;
+  int64_t x, qkv, attended, gate_up, product, normed, tiles, scores, head, visible, counts, embedded;
   int64_t shared, per_thread;
   Sizes(const Model& model, int64_t rows, int64_t capacity) {
     const int64_t heads = model.num_heads + 2 * model.num_kv_heads;
@@ -37,12 +37,13 @@ struct Sizes {
     product = padded(rows * model.intermediate);
     visible = padded(rows * capacity);
     counts = padded(rows);
-    normed = x;
-    tiles = x > attended ? x : attended;
+    normed = model.state_norm ? padded(2 * rows * model.hidden) : x;
+    embedded = model.state_norm ? x : 0;
+    tiles = normed > attended ? normed : attended;
     tiles = tiles > product ? tiles : product;
     scores = padded(capacity + LANES);
     head = padded(model.head_dim);
-    shared = x + qkv + attended + gate_up + product + visible + counts;
+    shared = x + qkv + attended + gate_up + product + visible + counts + embedded;
     per_thread = normed + tiles + scores + head;
   }
 };
@@ -73,6 +74,7 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
   float* product = gate_up + sizes.gate_up;
   int32_t* visible = reinterpret_cast<int32_t*>(product + sizes.product);
   int32_t* counts = visible + sizes.visible;
+  float* embedded = reinterpret_cast<float*>(counts + sizes.counts);
 
 #pragma omp parallel num_threads(num_threads)
   {
@@ -86,9 +88,20 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
         rms_norm(x + row * hidden, weight, hidden, model.norm_eps, normed + row * hidden);
       return interleaved(normed, n, hidden, tiles);
     };
+    const auto norm_both = [&](const float* weight) {
+      for (int64_t row = 0; row < n; ++row) {
+        float* to = normed + row * 2 * hidden;
+        rms_norm(embedded + row * hidden, weight, hidden, model.norm_eps, to);
+        rms_norm(x + row * hidden, model.state_norm, hidden, model.norm_eps, to + hidden);
+      }
+      return interleaved(normed, n, 2 * hidden, tiles);
+    };
     const Share own_rows(n, 1, thread, team);
     for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
-      write_out(model.embedding, rows.token_ids[row], x + row * hidden);
+      float* embedding_at = (model.state_norm ? embedded : x) + row * hidden;
+      write_out(model.embedding, rows.token_ids[row], embedding_at);
+      if (model.state_norm)
+        std::memcpy(x + row * hidden, rows.given + row * hidden, hidden * sizeof(float));
       list_visible(rows, row, visible + row * rows.capacity, counts + row);
     }
     const auto keep_states = [&](int32_t layer) {  // nobody writes x before the next barrier
@@ -105,7 +118,9 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
       const Layer& layer = model.layers[index];
       float* keys = rows.cache + layer.cache_index * 2 * kv_size;
       float* values = keys + kv_size;
-      const float* attention_in = norm_rows(layer.input_norm);
+      const bool is_fusing = model.state_norm && index == 0;
+      const float* attention_in =
+          is_fusing ? norm_both(layer.input_norm) : norm_rows(layer.input_norm);
       // Whole heads a thread, so that it can write its own keys and values at once.
       const Share own_heads(num_heads + 2 * num_kv_heads, 1, thread, team);
       multiply(layer.qkv, own_heads.begin * dim, own_heads.end * dim,

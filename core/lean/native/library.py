@@ -49,6 +49,7 @@ class ModelStruct(Structure):
         ("embedding", LinearStruct),
         ("head", LinearStruct),
         ("final_norm", c_void_p),
+        ("state_norm", c_void_p),
     )
 
 
@@ -70,6 +71,7 @@ class RowsStruct(Structure):
         ("hidden_states", c_void_p),
         ("state_layers", c_void_p),
         ("num_states", c_int64),
+        ("given", c_void_p),
     )
 
 

@@ -26,6 +26,9 @@ struct Model {
   const Layer* layers;
   Linear embedding, head;
   const float* final_norm;
+  // Null but for an EAGLE head, whose first layer reads the embedding beside a given state, which
+  // has this norm.
+  const float* state_norm;
 };
 
 struct Rows {
@@ -41,6 +44,7 @@ struct Rows {
   float* hidden_states;    // [count, num_states * hidden]: those in front of state_layers, or null
   const int32_t* state_layers;
   int64_t num_states;
+  const float* given;      // [count, hidden]: states to start from where the model has state_norm
 };
 
 }  // extern "C"

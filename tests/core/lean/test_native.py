@@ -93,7 +93,7 @@ def test_wide_pieces_go_through_torch_with_the_same_result(
 ) -> None:
     narrow = native(kernels)
     narrow.begin(PROMPT, 60, never)
-    monkeypatch.setattr("core.lean.native.forward._MOST_ROWS", 2)
+    monkeypatch.setattr("core.lean.native.forward.MOST_ROWS", 2)
     wide = native(kernels)
     wide.begin(PROMPT, 60, never)
     tree = a_tree(PROMPT[-1])
