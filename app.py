@@ -1,14 +1,18 @@
 """Launches the page: `python app.py --help` lists the options."""
 
 import argparse
+import logging
 import os
 import sys
 
 from app.archive import MAX_AGE_DAYS, MAX_RUNS
+from app.limits import MOST_TOKENS, MOST_WAITING, Limits, allowed_models
 from core.command_line import OneSentenceParser
-from core.config import DEFAULT_TARGET
+from core.config import DEFAULT_TARGET, MAX_TREE_NODES
 from core.errors import InvalidSettingError
 from presets.gallery import Preset, find_preset
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    logging.basicConfig(level=os.environ.get("LOGLEVEL", "WARNING").upper(), format=_LOG_FORMAT)
     from app.archive import Archive
     from app.engines import load_engine
     from app.handlers import Handlers
@@ -26,7 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     pool = ModelPool(load_engine)
     archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)
-    handlers = Handlers(pool, RunStore(), archive)
+    limits = Limits(
+        allowed_models(options.allow_models, options.target, options.host),
+        options.max_tokens,
+        options.max_nodes,
+        options.max_queue,
+    )
+    handlers = Handlers(pool, RunStore(), archive, limits)
     page = create_page(handlers, options.target, options.preset)
     pool.preload(EngineKey(options.target, None))
     try:
@@ -37,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             quiet=True,
             prevent_thread_lock=True,
             mcp_server=options.mcp,
-            **launch_options(handlers),
+            **launch_options(handlers, with_metrics=options.metrics),
         )
     except OSError:
         told = f"{options.host}:{options.port} cannot be used; give another --host or --port."
@@ -63,7 +74,23 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--keep-days", type=_count, default=MAX_AGE_DAYS, help="days that a run is kept"
     )
+    parser.add_argument(
+        "--allow-models",
+        metavar="WHICH",
+        help="models that visitors may name: all, catalogue, or names with commas (default: all, "
+        "and catalogue where other machines reach the page)",
+    )
+    parser.add_argument(
+        "--max-tokens", type=_count, default=MOST_TOKENS, help="most new tokens a run"
+    )
+    parser.add_argument(
+        "--max-nodes", type=_count, default=MAX_TREE_NODES, help="most draft tokens a step"
+    )
+    parser.add_argument(
+        "--max-queue", type=_count, default=MOST_WAITING, help="most runs that may wait"
+    )
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
+    parser.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
     parser.add_argument("--share", action="store_true", help="also give a public Gradio link")
     return parser.parse_args(arguments)
 

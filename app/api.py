@@ -31,6 +31,10 @@ def create_endpoints(handlers: Handlers) -> None:
         config = _config(settings)
         if not prompt.strip():
             raise gr.Error("The prompt is empty; give one.")
+        try:
+            handlers.check(config)
+        except SpecDecodesError as error:
+            raise gr.Error(str(error)) from error
         record = handlers.store.create(prompt, config.mode)
         handlers.start(record, [{"role": "user", "content": prompt}], config, None)
         for _ in follow(record):

@@ -34,6 +34,8 @@ def contest(
     first-call costs stay outside. Rounds alternate, so that a machine that slows down slows all.
     """
     configs = _checked(prompt, contenders, num_repeats)
+    for config in configs:
+        handlers.check(config)
     messages = [{"role": "user", "content": prompt}]
     warm_ups = [dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS) for config in configs]
     runs = [("warm-up", config) for config in warm_ups]
@@ -76,8 +78,10 @@ def _checked(prompt: str, contenders: list[RunConfig], num_repeats: int) -> list
         raise InvalidSettingError(
             f"{len(configs)} runs are chosen with plain decoding; at most {MOST_CONTENDERS} fit."
         )
-    if len({(config.target, config.dtype) for config in configs}) > 1:
-        raise InvalidSettingError("The runs name different targets or dtypes; give one for all.")
+    if len({(c.target, c.dtype, c.weights, c.compile) for c in configs}) > 1:
+        raise InvalidSettingError(
+            "The runs differ in target, dtype, weights or compile; give the same for all."
+        )
     return configs
 
 

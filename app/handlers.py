@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.archive import Archive
+from app.limits import Limits
 from app.model_pool import EngineKey, ModelPool
 from app.run_finder import RunFinder
 from app.run_form import config_from_values, mode_help
 from app.run_record import RunRecord
 from app.run_store import RunStore
+from app.run_totals import RunTotals
 from app.runner import RunRequest, start_run
 from app.session import ChatSession
 from core.config import RunConfig
@@ -27,7 +29,11 @@ _notice_numbers = itertools.count(1)
 class Handlers:
     """Binds the page to its pool and its runs; sessions come from the visitors."""
 
-    def __init__(self, pool: ModelPool, store: RunStore, archive: Archive):
+    def __init__(
+        self, pool: ModelPool, store: RunStore, archive: Archive, limits: Limits | None = None
+    ):
+        self.limits = limits or Limits()
+        self.totals = RunTotals()
         self.pool = pool
         self.store = store
         self.archive = archive
@@ -66,6 +72,7 @@ class Handlers:
         if session.is_busy:
             raise SpecDecodesError("An answer is still coming; stop it or wait for its end.")
         config = config_from_values(values)
+        self.check(config)
         if replaced is not None:
             session.pop_last()
         messages = session.messages(system, text)
@@ -73,6 +80,10 @@ class Handlers:
         session.append(record)
         self.start(record, messages, config, session.visitor)
         yield from follow(record)
+
+    def check(self, config: RunConfig) -> None:
+        """Raises InvalidSettingError for a run that this page does not give."""
+        self.limits.check(config, self.pool.turnstile.length)
 
     def start(
         self,
@@ -84,6 +95,7 @@ class Handlers:
         """Queues a run; when it has ended it is kept for the visitor, if it has one."""
 
         def keep(ended: RunRecord) -> None:
+            self.totals.add(ended)
             if visitor is not None:
                 self.archive.keep(visitor, ended.run_id, ended.snapshot())
 

@@ -8,14 +8,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app.limits import Limits
 from app.model_pool import EngineKey, ModelPool
 from app.places import PREFIX
 from core.config import MODES
+from core.errors import SpecDecodesError
 
 _MAX_NAME = 400
 
 
-def model_routes(pool: ModelPool) -> list[BaseRoute]:
+def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
     """Routes of the models tab."""
 
     async def models(request: Request) -> Response:
@@ -26,6 +28,10 @@ def model_routes(pool: ModelPool) -> list[BaseRoute]:
         target = values.get("target") if isinstance(values, dict) else None
         if not isinstance(target, str) or not target.strip() or len(target) > _MAX_NAME:
             return PlainTextResponse("The name is empty or too long; give a model's name.", 400)
+        try:
+            limits.check_model(target.strip())
+        except SpecDecodesError as error:
+            return PlainTextResponse(str(error), 400)
         pool.preload(EngineKey(target.strip(), values.get("dtype") or None))
         return JSONResponse({})
 

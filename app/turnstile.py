@@ -29,6 +29,12 @@ class Turnstile:
         self._changed = threading.Condition()
         self._tickets: list[Ticket] = []
 
+    @property
+    def length(self) -> int:
+        """Tickets that wait or hold the engine."""
+        with self._changed:
+            return len(self._tickets)
+
     def join(self) -> Ticket:
         """A ticket at the end of the queue."""
         ticket = Ticket(self)

@@ -13,6 +13,7 @@ from app.archive_routes import archive_routes
 from app.components.settings import create_settings
 from app.components.view import view
 from app.handlers import Handlers
+from app.health import health_routes
 from app.model_routes import model_routes
 from app.places import PREFIX, STATIC
 from app.routes import routes
@@ -69,7 +70,7 @@ def _tab(name: str) -> Iterator[None]:
         yield
 
 
-def launch_options(handlers: Handlers) -> dict[str, Any]:
+def launch_options(handlers: Handlers, *, with_metrics: bool = False) -> dict[str, Any]:
     """Arguments of `Blocks.launch` that belong to the page and not to its address."""
     return {
         "theme": _theme(),
@@ -84,7 +85,8 @@ def launch_options(handlers: Handlers) -> dict[str, Any]:
         "app_kwargs": {
             "routes": [
                 *archive_routes(handlers.finder),
-                *model_routes(handlers.pool),
+                *model_routes(handlers.pool, handlers.limits),
+                *health_routes(handlers, with_metrics=with_metrics),
                 *routes(handlers),
             ],
             "middleware": [Middleware(VisitorCookie)],

@@ -63,8 +63,12 @@ class Engine:
         target: LoadedModel,
         clock: Callable[[], float] = time.perf_counter,
         progress: Progress = no_progress,
+        num_kept: int = 1,
     ):
-        """`progress` hears of what a run needs first: quantizing, loading a draft model, ..."""
+        """`progress` hears of what a run needs first: quantizing, loading a draft model, ...
+
+        `num_kept` is how many quantized selves, draft models and so on stay in memory between runs.
+        """
         self.target = target
         self._clock = clock
         self._progress = progress
@@ -79,7 +83,7 @@ class Engine:
             else None
         )
         self._token_table = TokenTable(target.tokenizer)
-        self._kept = KeptParts()
+        self._kept = KeptParts(num_kept)
         self._curves: dict[str, CostCurve] = {}
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> Prompt:

@@ -47,6 +47,11 @@ class RunStats:
                 self.commit_s += duration_s
                 self.steps_s += event.step_s
 
+    def merge(self, other: "RunStats") -> None:
+        """Adds the counters of another run."""
+        for item in dataclasses.fields(self):
+            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+
     @property
     def acceptance_rate(self) -> float | None:
         """Accepted over tested draft tokens; None where none was tested."""

@@ -17,7 +17,10 @@ ALLOWED = {
     "app": {"core", "visualize", "presets"},
 }
 # Commands join rooms: this one writes tables with the exports that the page uses.
-COMMANDS = {("core/generate.py", "visualize.exports")}
+COMMANDS = {
+    ("core/generate.py", "visualize.exports"),
+    ("core/benchmark/compare.py", "visualize.report.comparison"),
+}
 # Training draws its own curves as it goes.
 DRAWINGS = {("core/train/event_log.py", "plotly.subplots")}
 FOREIGN = {

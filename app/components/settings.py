@@ -7,10 +7,9 @@ from gradio.components import Component
 
 from app.handlers import Handlers
 from app.run_form import FormField, mode_fields, mode_help, run_fields
-from core.config import MODES
+from core.config import DEFAULT_TARGET, MODES
 from presets.gallery import Preset
 
-DEFAULT_MODE = "ngram"
 _UNSET = "automatic"
 # Every field of `run_fields` stands in one of these.
 _SECTIONS = {
@@ -34,7 +33,9 @@ def create_settings(
     handlers: Handlers, target: str, values: dict[str, Any], preset: Preset | None
 ) -> SettingsPanel:
     """Builds the controls; those of a mode show while it is chosen. `values` are set at first."""
-    values = {"target": target, "mode": DEFAULT_MODE, **values}
+    # The fastest mode that needs nothing made ready first: for the default target a head is shipped.
+    default_mode = "hybrid" if target == DEFAULT_TARGET else "ngram"
+    values = {"target": target, "mode": default_mode, **values}
     chosen_mode = values["mode"]
     fields = {field.key: _valued(field, values) for field in run_fields()}
     controls: dict[str, Component] = {}

@@ -12,13 +12,14 @@ from core.benchmark.llama_cpp import llama_cpp_runners
 from core.benchmark.measurement import Measurement
 from core.benchmark.options import (
     INTERRUPTED,
+    NamedConfig,
     add_question_options,
     answers_bar,
     configs_of_modes,
     questions_from_options,
 )
 from core.benchmark.questions import Question
-from core.benchmark.report import caption, make_report
+from core.benchmark.report import answers_csv, caption, make_report
 from core.benchmark.runners import EngineRunner, Runner
 from core.benchmark.summary import summarize
 from core.benchmark.tables import markdown, print_tables, tables_of
@@ -35,16 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input, 1 where an answer failed."""
     options = _parser().parse_args(arguments)
     try:
-        check_writable(options.json)
+        for path in (options.json, options.csv, options.html):
+            check_writable(path)
         if options.repeats < 1:
             raise InvalidSettingError(f"repeats is {options.repeats}; give at least 1.")
         questions = questions_from_options(options)
         modes = tuple(dict.fromkeys((PLAIN, *options.modes)))
-        configs = configs_of_modes(options, modes)
+        named = configs_of_modes(options, modes)
+        configs = [config for _, config in named]
         with ProgressBar(configs[0].target) as bar:
             target, draft = _models(configs[0], bar, want_draft=options.with_transformers)
-            engine = Engine(target, progress=bar.show)
-            runners = _runners(engine, configs, draft, options.with_transformers)
+            engine = Engine(target, progress=bar.show, num_kept=len(named))
+            runners = _runners(engine, named, draft, options.with_transformers)
             llama_cpp = (
                 llama_cpp_runners(options.with_llama_cpp, target, configs[0])
                 if options.with_llama_cpp
@@ -62,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped before anything was measured", file=sys.stderr)
         return INTERRUPTED
     report = make_report(
-        sys.argv[1:] if arguments is None else arguments, target, configs, measurements
+        sys.argv[1:] if arguments is None else arguments, target, named, measurements
     )
     tables = tables_of(summarize(measurements))
     if options.markdown:
@@ -75,6 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
     _print_failures(measurements)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if options.csv:
+        options.csv.write_text(answers_csv(measurements), encoding="utf-8")
+    if options.html:
+        from visualize.report.comparison import comparison_html
+
+        options.html.write_text(comparison_html(report, tables), encoding="utf-8")
     if not is_complete:
         return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0
@@ -83,7 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(prog="core.benchmark.compare", description=__doc__)
     parser.add_argument(
-        "--modes", type=words, required=True, help="modes beside naive, which always runs; commas"
+        "--modes",
+        type=words,
+        required=True,
+        help="modes beside naive, which always runs; commas; settings of one stand behind it: "
+        "share-sd:bits=3",
     )
     parser.add_argument(
         "--with-transformers",
@@ -100,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=1, help="answers to each prompt")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--json", type=Path, metavar="F", help="write every figure to this file")
+    parser.add_argument("--csv", type=Path, metavar="F", help="write a row an answer to this file")
+    parser.add_argument("--html", type=Path, metavar="F", help="write a page with plots, offline")
     add_run_options(parser, with_mode=False)
     return parser
 
@@ -119,22 +134,22 @@ def _models(
 
 def _runners(
     engine: Engine,
-    configs: Sequence[RunConfig],
+    named: Sequence[NamedConfig],
     draft: LoadedModel | None,
     with_transformers: bool,
 ) -> list[Runner]:
-    for config in configs:
+    for _, config in named:
         reason = engine.unavailable_reason(config.mode, config.draft)
         if reason is not None:
             raise InvalidSettingError(reason)
-    runners: list[Runner] = [EngineRunner(engine, config) for config in configs]
+    runners: list[Runner] = [EngineRunner(engine, config, label=label) for label, config in named]
     if with_transformers and engine.target.stack is not None:
         raise InvalidSettingError(
             f"transformers has no weights {engine.target.weights}; leave weights or transformers "
             "out."
         )
     if with_transformers:
-        runners += transformers_runners(engine.target, configs[0], draft)
+        runners += transformers_runners(engine.target, named[0].config, draft)
     return runners
 
 

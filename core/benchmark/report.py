@@ -1,13 +1,15 @@
 """A comparison as one object for JSON, and the line under its tables."""
 
+import csv
 import datetime
+import io
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from core.benchmark.measurement import Measurement
+from core.benchmark.options import NamedConfig
 from core.benchmark.summary import summarize
-from core.config import RunConfig
 from core.models.loading import LoadedModel
 from core.runtime.environment import describe_device, package_versions
 
@@ -17,7 +19,7 @@ VERSION = 1
 def make_report(
     arguments: Sequence[str],
     target: LoadedModel,
-    configs: Sequence[RunConfig],
+    configs: Sequence[NamedConfig],
     measurements: Sequence[Measurement],
 ) -> dict[str, Any]:
     """JSON-ready: how and where it was measured, the summary, and the numbers of every answer."""
@@ -29,11 +31,28 @@ def make_report(
         "device": describe_device(target.device),
         "versions": package_versions(),
         "target": target.identity.to_dict(),
-        "configs": {config.mode: config.to_dict() for config in configs},
+        "configs": {label: config.to_dict() for label, config in configs},
         "question_ids": list(dict.fromkeys(item.question_id for item in measurements)),
         "summary": [row.to_dict() for row in summarize(measurements)],
         "answers": [item.to_dict() for item in measurements],
     }
+
+
+def answers_csv(measurements: Sequence[Measurement]) -> str:
+    """A row an answer: the numbers of `Measurement`, counters of its steps behind them."""
+    rows = []
+    for item in measurements:
+        values = item.to_dict()
+        stats = values.pop("stats") or {}
+        divergence = values.pop("divergence") or {}
+        values["first_difference"] = divergence.get("position")
+        rows.append({**values, **{f"stats.{name}": value for name, value in stats.items()}})
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def caption(report: dict[str, Any]) -> str:

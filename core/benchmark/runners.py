@@ -25,12 +25,17 @@ class Runner(Protocol):
 
 
 class EngineRunner:
-    """Our engine under one configuration; its mode is the label."""
+    """Our engine under one configuration."""
 
     def __init__(
-        self, engine: Engine, config: RunConfig, clock: Callable[[], float] = time.perf_counter
+        self,
+        engine: Engine,
+        config: RunConfig,
+        clock: Callable[[], float] = time.perf_counter,
+        label: str | None = None,
     ):
-        self.label = config.mode
+        """Without a label it is the mode."""
+        self.label = label or config.mode
         self.gives_plain_text = config.sampling.is_greedy or config.accept == "match"
         self._config = config
         self._engine = engine

@@ -4,7 +4,6 @@ Failed answers are counted and enter no mean. A ratio sets a runner against plai
 same answers: those that neither of the two failed.
 """
 
-import dataclasses
 import random
 from collections.abc import Iterable, Sequence
 from statistics import median
@@ -175,8 +174,7 @@ def bootstrap_median(values: Sequence[float]) -> Interval:
 def _added_up(every: Iterable[RunStats]) -> RunStats:
     total = RunStats()
     for stats in every:
-        for item in dataclasses.fields(RunStats):
-            setattr(total, item.name, getattr(total, item.name) + getattr(stats, item.name))
+        total.merge(stats)
     return total
 
 

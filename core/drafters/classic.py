@@ -13,7 +13,7 @@ from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.workshop import Workshop
 from core.errors import InvalidSettingError
 from core.invariant import invariant_sibling
-from core.models.fingerprint import model_key
+from core.models.fingerprint import source_key
 from core.models.forward import make_verifier
 from core.models.loading import LoadedModel
 from core.models.shipped import shipped_folder
@@ -141,7 +141,7 @@ def make_classic(workshop: Workshop) -> ClassicDrafter:
 
 def shipped_draft(target: LoadedModel) -> str | None:
     """The folder of the small model that is shipped for a target; None where there is none."""
-    folder = shipped_folder(model_key(target), "draft")
+    folder = shipped_folder(source_key(target), "draft")
     return None if folder is None else str(folder)
 
 

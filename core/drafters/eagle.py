@@ -20,7 +20,7 @@ from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.workshop import Workshop
 from core.errors import DrafterUnavailableError
 from core.lean.forward import LeanForward
-from core.models.fingerprint import model_key
+from core.models.fingerprint import source_key
 from core.models.shipped import shipped_folder
 from core.tree import DraftTree
 from core.verifier import PREFILL_CHUNK, Verifier
@@ -176,7 +176,7 @@ def _folder(workshop: Workshop) -> Path:
                 "where one is shipped for the target."
             )
         return folder
-    folder_or_none = shipped_folder(model_key(workshop.target), "eagle")
+    folder_or_none = shipped_folder(source_key(workshop.target), "eagle")
     if folder_or_none is None:
         raise DrafterUnavailableError(
             f"no EAGLE head is shipped for {workshop.target.identity.name}; give --draft a folder "

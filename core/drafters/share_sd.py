@@ -52,7 +52,6 @@ def _drafting_stack(
 ) -> LayerStack:
     """The quantized stack of a run's settings, kept between runs; 16 bits are the original."""
     if settings.bits == _UNQUANTIZED:
-        workshop.kept.drop(_COPY)
         return target_forward.stack
 
     def make() -> LayerStack:

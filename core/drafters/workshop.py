@@ -20,19 +20,25 @@ T = TypeVar("T")
 
 
 class KeptParts:
-    """Quantized weights, draft models and the like: one of each sort, kept between runs."""
+    """Quantized weights, draft models and the like, kept between runs."""
 
-    def __init__(self) -> None:
-        self._parts: dict[str, tuple[Hashable, Any]] = {}
+    def __init__(self, num_kept: int = 1) -> None:
+        """`num_kept` of each sort stay, those that were used last."""
+        self._num_kept = num_kept
+        self._parts: dict[str, dict[Hashable, Any]] = {}
 
     def get(self, sort: str, key: Hashable, make: Callable[[], T]) -> T:
-        """The part of a sort for a key. Another key's part is let go before the new one is made.
+        """The part of a sort for a key. Where there is no room, the one that was used longest ago
+        is let go before the new one is made.
 
         Raises DrafterUnavailableError where memory does not suffice; then nothing is kept.
         """
-        if sort in self._parts and self._parts[sort][0] == key:
-            return cast(T, self._parts[sort][1])
-        self._parts.pop(sort, None)
+        parts = self._parts.setdefault(sort, {})
+        if key in parts:
+            parts[key] = parts.pop(key)
+            return cast(T, parts[key])
+        while len(parts) >= self._num_kept:
+            del parts[next(iter(parts))]
         try:
             part = make()
         except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
@@ -42,12 +48,8 @@ class KeptParts:
                 f"the {sort} does not fit into memory beside the target; choose a smaller one, "
                 "offload the original weights, or close other programs."
             ) from error
-        self._parts[sort] = (key, part)
+        parts[key] = part
         return part
-
-    def drop(self, sort: str) -> None:
-        """Lets the part of a sort go."""
-        self._parts.pop(sort, None)
 
 
 # Seconds by rows of a forward on the verifier's cache; the words tell what is computed.

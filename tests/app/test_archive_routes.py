@@ -35,7 +35,7 @@ def client(handlers: Handlers) -> Iterator[TestClient]:
         routes=[
             Route("/", home),
             *archive_routes(handlers.finder),
-            *model_routes(handlers.pool),
+            *model_routes(handlers.pool, handlers.limits),
         ],
         middleware=[Middleware(VisitorCookie)],
     )

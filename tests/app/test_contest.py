@@ -64,7 +64,7 @@ def test_two_settings_of_one_mode_are_two_runs() -> None:
         ([], 1, "add settings"),
         ([configured("ngram")], 6, "from 1 to 5"),
         ([configured("ngram", n) for n in (1, 2, 3, 4)], 1, "at most 4"),
-        ([configured("ngram"), configured("ngram", target="other")], 1, "different targets"),
+        ([configured("ngram"), configured("ngram", target="other")], 1, "differ in target"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_words(

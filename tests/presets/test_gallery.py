@@ -33,8 +33,16 @@ def test_names_are_different_and_found() -> None:
         find_preset("nothing")
 
 
-@pytest.mark.slow
-@EVERY
+def in_tests(preset: Preset) -> object:
+    """Quantizing to other than the default bits takes a minute each; those run apart."""
+    bits = getattr(preset.config.drafter, "bits", None)
+    is_long = preset.config.mode == "share-sd" and bits in (2, 3)
+    return pytest.param(
+        preset, marks=pytest.mark.slow if is_long else pytest.mark.model, id=preset.name
+    )
+
+
+@pytest.mark.parametrize("preset", [in_tests(preset) for preset in PRESETS])
 def test_a_preset_runs_on_the_default_model(preset: Preset, default_engine: Engine) -> None:
     settings = {**preset.settings, "max_new_tokens": 24}
     trace = run_trace(default_engine, preset.prompt, RunConfig.from_dict(settings))
@@ -43,7 +51,7 @@ def test_a_preset_runs_on_the_default_model(preset: Preset, default_engine: Engi
     assert trace.stats.num_drafted > 0 or preset.config.mode == "ngram"
 
 
-@pytest.mark.slow
+@pytest.mark.model
 def test_a_drafter_equal_to_its_target_is_always_accepted(default_engine: Engine) -> None:
     preset = find_preset("equal-drafter")
     trace = run_trace(

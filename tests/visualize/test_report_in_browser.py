@@ -7,12 +7,15 @@ import pytest
 
 from tests.visualize.test_report import evil_trace
 from tests.visualize.trace_builder import CHAIN, FORK, make_trace
+from visualize.report.comparison import comparison_html
 from visualize.report.page import export_report
 
 pytestmark = pytest.mark.browser
 
 
-def opened(browser: Any, path: Path, scheme: str) -> tuple[Any, list[str]]:
+def opened(
+    browser: Any, path: Path, scheme: str, figure: str = "tokens_over_time"
+) -> tuple[Any, list[str]]:
     """The page, and everything that went wrong or asked for something on the way."""
     page = browser.new_page(color_scheme=scheme, viewport={"width": 390, "height": 800})
     trouble: list[str] = []
@@ -28,7 +31,7 @@ def opened(browser: Any, path: Path, scheme: str) -> tuple[Any, list[str]]:
         ),
     )
     page.goto(path.as_uri())
-    page.wait_for_selector("#figure-tokens_over_time .main-svg")
+    page.wait_for_selector(f"#figure-{figure} .main-svg")
     return page, trouble
 
 
@@ -52,6 +55,30 @@ def test_a_report_draws_strip_numbers_figures_and_steps(
     assert page.locator("#numbers dd").nth(1).text_content() == "2.502 steps"
     assert page.locator("#figures .main-svg").count() >= 6
     assert page.locator("#steps tr").count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert trouble == []
+    page.close()
+
+
+def test_a_comparison_draws_figures_and_tables(browser: Any, tmp_path: Path) -> None:
+    interval = {"median": 1.5, "low": 1.2, "high": 1.9}
+    phases = {f"{name}_ms": 1.0 for name in ("draft", "verify", "accept", "commit", "other")}
+    row = {"runner": "ngram:depth=3", "ratio": interval, "phases": phases}
+    report = {
+        "summary": [{**row, "category": "all"}, {**row, "category": "<b>chat</b>"}],
+        "target": {"name": "tiny", "dtype": "float32"},
+        "versions": {"torch": "2"},
+        "device": "a machine",
+        "finished_at": "2026-01-01",
+        "command": "compare",
+        "configs": {},
+    }
+    path = tmp_path / "comparison.html"
+    path.write_text(comparison_html(report, [("Speed", ("", "ratio"), [("<i>ngram</i>", "1.5")])]))
+    page, trouble = opened(browser, path, "dark", figure="ratio_by_category")
+    assert page.locator("#figures .main-svg").count() >= 3
+    assert page.locator("#tables td").all_text_contents() == ["<i>ngram</i>", "1.5"]
+    assert page.locator("#figures b, #tables i").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert trouble == []
     page.close()

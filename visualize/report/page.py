@@ -1,27 +1,17 @@
-"""A run as one HTML file that opens offline, without Python and without a server.
-
-No markup is made from text here: the texts stand in a block of JSON, and the page's script writes
-them as text nodes.
-"""
+"""A run as one HTML file that opens offline, without Python and without a server."""
 
 import json
-import re
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from core.trace import Trace
 from visualize.columns import COLUMNS
 from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
-from visualize.figures.style import TEMPLATES
 from visualize.frames import steps_frame
+from visualize.report.document import filled_page, plain_figures, plain_templates
 from visualize.run_facts import run_facts
 from visualize.status import node_statuses
 from visualize.steps import Step, complete_steps, entry
-
-_PLACE = re.compile(r"/\*(STYLE|SCRIPT|PLOTLY|DATA)\*/")
-# Inside a script element these would end it or begin a comment, whatever their JSON type.
-_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 def export_report(trace: Trace, path: Path) -> None:
@@ -31,16 +21,7 @@ def export_report(trace: Trace, path: Path) -> None:
 
 def report_html(trace: Trace) -> str:
     """The whole page as a text."""
-    here = files(__package__)
-    parts = {
-        "STYLE": here.joinpath("report.css").read_text("utf-8"),
-        "SCRIPT": here.joinpath("report.js").read_text("utf-8"),
-        "PLOTLY": files("plotly").joinpath("package_data/plotly.min.js").read_text("utf-8"),
-        "DATA": json.dumps(report_data(trace), allow_nan=False).translate(_ESCAPES),
-    }
-    # One pass, so that a text that looks like a place is never filled.
-    template = here.joinpath("report.html").read_text("utf-8")
-    return _PLACE.sub(lambda match: parts[match.group(1)], template)
+    return filled_page("report", report_data(trace))
 
 
 def report_data(trace: Trace) -> dict[str, Any]:
@@ -56,16 +37,9 @@ def report_data(trace: Trace) -> dict[str, Any]:
         "steps": [_step(step, names) for step in complete_steps(trace)],
         "columns": {name: column._asdict() for name, column in COLUMNS["steps"].items()},
         "rows": json.loads(steps_frame(trace).to_json(orient="values", double_precision=6)),
-        "figures": {name: _plain(figure.to_json()) for name, figure in figures.items()},
-        "templates": {theme: _plain(made.to_plotly_json()) for theme, made in TEMPLATES.items()},
+        "figures": plain_figures(figures),
+        "templates": plain_templates(),
     }
-
-
-def _plain(figure: str | dict[str, Any]) -> dict[str, Any]:
-    """Figure parts as plain JSON, without the template that the page chooses by its theme."""
-    values: dict[str, Any] = json.loads(figure if isinstance(figure, str) else json.dumps(figure))
-    values.get("layout", {}).pop("template", None)
-    return values
 
 
 def _step(step: Step, names: dict[int, str]) -> dict[str, Any]:

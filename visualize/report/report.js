@@ -1,17 +1,9 @@
 // Draws a report from its data. Texts go in as text nodes only.
 "use strict";
 {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const place = (id) => document.getElementById(id);
+  const { data, place, make, drawFigures } = documentParts();
   const GLYPHS = { "\n": "↵\n", "\t": "⇥\t", "\r": "␍" };
   const visible = (text) => text.replace(/[\n\t\r]/g, (sign) => GLYPHS[sign]);
-
-  function make(name, className, text) {
-    const node = document.createElement(name);
-    if (className) node.className = className;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  }
 
   // Cells of numbers that the run does not have show a dash.
   const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
@@ -101,29 +93,10 @@
     }
   }
 
-  function drawFigures() {
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const draw = () => {
-      const template = data.templates[dark.matches ? "dark" : "light"];
-      for (const [name, figure] of Object.entries(data.figures)) {
-        const layout = { ...structuredClone(figure.layout), template, autosize: true };
-        const options = { responsive: true, displaylogo: false };
-        Plotly.react(place(`figure-${name}`), structuredClone(figure.data), layout, options);
-      }
-    };
-    for (const name of Object.keys(data.figures)) {
-      const node = make("div", name === "step_times" ? "figure wide" : "figure");
-      node.id = `figure-${name}`;
-      place("figures").append(node);
-    }
-    dark.addEventListener("change", draw);
-    draw();
-  }
-
   drawHeader();
   drawNumbers();
   drawLegend();
   drawStrip(false);
   drawSteps();
-  drawFigures();
+  drawFigures(["step_times"]);
 }

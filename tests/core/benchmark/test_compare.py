@@ -1,5 +1,6 @@
 """The comparison command on a tiny model."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -34,6 +35,29 @@ def test_a_comparison_measures_naive_and_all_that_is_asked(
         assert row["num_tokens"] == 4 * 12
 
 
+def test_one_mode_is_compared_under_several_settings(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = ["share-sd:bits=2:group-size=32:fixed-size", "share-sd:bits=8:group-size=32"]
+    files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "html")}
+    outputs = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    words = ["--modes", ",".join([*specs, "ngram"]), "--limit", "1", "--depth", "3", *outputs]
+    assert compare.main([*words, *common]) == 0
+    printed = capsys.readouterr().out
+    assert all(spec in printed for spec in specs)
+    configs = json.loads(files["json"].read_text(encoding="utf-8"))["configs"]
+    assert list(configs) == ["naive", *specs, "ngram"]
+    two, eight = (configs[spec]["drafter"] for spec in specs)
+    assert (two["bits"], two["fixed_size"], two["depth"]) == (2, True, 3)
+    assert (eight["bits"], eight["fixed_size"], eight["depth"]) == (8, False, 3)
+    with files["csv"].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["runner"] for row in rows[:4]] == ["naive", *specs, "ngram"]
+    assert all(int(row["num_tokens"]) == 12 and row["error"] == "" for row in rows)
+    page = files["html"].read_text(encoding="utf-8")
+    assert specs[0] in page and "<script src" not in page
+
+
 def test_markdown_is_printed_on_demand(
     common: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,6 +72,9 @@ def test_markdown_is_printed_on_demand(
     ("words", "complaint"),
     [
         (["--modes", "magic"], "magic"),
+        (["--modes", "share-sd:bits=x"], "share-sd:bits=x cannot be read"),
+        (["--modes", "share-sd:magic=1"], "share-sd:magic=1 cannot be read"),
+        (["--modes", "ngram:bits=3"], "--bits"),
         (["--modes", "ngram", "--bits", "3"], "--bits"),
         (["--modes", "ngram", "--repeats", "0"], "repeats is 0"),
         (["--modes", "ngram", "--limit", "0"], "limit is 0"),

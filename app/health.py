@@ -1,0 +1,63 @@
+"""For those who watch the server: whether it lives, and numbers in Prometheus' text format."""
+
+from collections.abc import Iterator
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from app.handlers import Handlers
+from core.stats import RunStats
+
+_PHASES = ("prefill", "draft", "verify", "accept", "commit", "other")
+
+
+def health_routes(handlers: Handlers, *, with_metrics: bool) -> list[BaseRoute]:
+    """`/healthz`, and `/metrics` on demand."""
+
+    async def health(request: Request) -> Response:
+        status = handlers.pool.status
+        values = {
+            "status": "failed" if status.phase == "failed" else "ok",
+            "model": status.text,
+            "queue": handlers.pool.turnstile.length,
+        }
+        return JSONResponse(values, 503 if status.phase == "failed" else 200)
+
+    async def metrics(request: Request) -> Response:
+        return PlainTextResponse("\n".join(_lines(handlers)) + "\n")
+
+    routes: list[BaseRoute] = [Route("/healthz", health)]
+    return [*routes, Route("/metrics", metrics)] if with_metrics else routes
+
+
+def _lines(handlers: Handlers) -> Iterator[str]:
+    num_runs, totals = handlers.totals.read()
+    queue = handlers.pool.turnstile.length
+    yield from _metric("queue_length", "gauge", "Runs that wait or run.", queue)
+    yield from _metric("runs_total", "counter", "Ended runs.", num_runs)
+    yield from _counters(totals)
+    yield "# HELP specdecodes_phase_seconds_total Time by phase of decoding."
+    yield "# TYPE specdecodes_phase_seconds_total counter"
+    for phase in _PHASES:
+        seconds = getattr(totals, f"{phase}_s")
+        yield f'specdecodes_phase_seconds_total{{phase="{phase}"}} {seconds:.6f}'
+
+
+def _counters(totals: RunStats) -> Iterator[str]:
+    """Tau and the acceptance rate are quotients of these."""
+    told = {
+        "tokens": "Tokens emitted.",
+        "steps": "Steps of verification.",
+        "drafted": "Draft tokens proposed.",
+        "tested": "Draft tokens that a verification judged.",
+        "accepted": "Draft tokens accepted.",
+    }
+    for name, text in told.items():
+        yield from _metric(f"{name}_total", "counter", text, getattr(totals, f"num_{name}"))
+
+
+def _metric(name: str, kind: str, text: str, value: float) -> Iterator[str]:
+    yield f"# HELP specdecodes_{name} {text}"
+    yield f"# TYPE specdecodes_{name} {kind}"
+    yield f"specdecodes_{name} {value}"

@@ -1,0 +1,41 @@
+"""Counters over all runs since the start, and a log line for each."""
+
+import json
+import logging
+import threading
+
+from app.run_record import RunRecord
+from core.stats import RunStats
+
+_log = logging.getLogger("specdecodes.runs")
+
+
+class RunTotals:
+    """Adds ended runs up; safe from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stats = RunStats()
+        self._num_runs = 0
+
+    def add(self, record: RunRecord) -> None:
+        """Counts an ended run and logs it as one JSON object under its id."""
+        stats = record.snapshot().stats
+        with self._lock:
+            self._stats.merge(stats)
+            self._num_runs += 1
+        values = {
+            "run_id": record.run_id,
+            "mode": record.mode,
+            "tokens": stats.num_tokens,
+            "steps": stats.num_steps,
+            "seconds": round(stats.total_s, 3),
+        }
+        _log.info(json.dumps(values))
+
+    def read(self) -> tuple[int, RunStats]:
+        """Number of runs, and a copy of their added counters."""
+        with self._lock:
+            copy = RunStats()
+            copy.merge(self._stats)
+            return self._num_runs, copy

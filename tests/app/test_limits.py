@@ -1,0 +1,66 @@
+"""What an operator may forbid, and what the page then says."""
+
+import pytest
+
+from app.limits import Limits, allowed_models
+from app.session import ChatSession
+from core.config import RunConfig
+from core.errors import InvalidSettingError
+from tests.app.helpers import form_values, handlers_on
+from tests.app.scripted_engine import ScriptedEngine
+
+LIMITS = Limits(frozenset({"scripted"}), most_tokens=50, most_nodes=8, most_waiting=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_waiting", "sentence"),
+    [
+        ({"target": "/etc"}, 0, r"model '/etc' is not offered here; choose one of scripted\.$"),
+        ({"draft": "../draft", "mode": "sd-classic"}, 0, r"'\.\./draft' is not offered"),
+        ({"max_new_tokens": 51}, 0, r"max_new_tokens is 51; this page gives at most 50\.$"),
+        ({"mode": "ngram", "drafter": {"num_nodes": 9}}, 0, r"num_nodes is 9; .* at most 8"),
+        ({}, 2, r"2 runs wait already"),
+    ],
+)
+def test_what_goes_beyond_a_limit_is_refused_in_a_sentence(
+    settings: dict[str, object], num_waiting: int, sentence: str
+) -> None:
+    config = RunConfig.from_dict({"target": "scripted", "max_new_tokens": 50, **settings})
+    with pytest.raises(InvalidSettingError, match=sentence):
+        LIMITS.check(config, num_waiting)
+
+
+def test_shipped_drafters_need_no_permission() -> None:
+    settings = {"mode": "hybrid", "draft": "eagle", "max_new_tokens": 9}
+    drafter = {"num_nodes": 8}
+    LIMITS.check(RunConfig.from_dict({**settings, "target": "scripted", "drafter": drafter}), 1)
+
+
+def test_a_refused_message_leaves_the_chat_as_it_was() -> None:
+    handlers, session = handlers_on(ScriptedEngine()), ChatSession()
+    handlers.limits = LIMITS
+    with pytest.raises(InvalidSettingError, match="not offered"):
+        next(handlers.ask(session, "Hi", "", form_values(target="other")))
+    assert session.runs == []
+
+
+@pytest.mark.parametrize(
+    ("word", "host", "expected"),
+    [
+        (None, "127.0.0.1", None),
+        (None, "::1", None),
+        (None, "localhost", None),
+        (None, "0.0.0.0", {"mine", "smollm2-135m"}),
+        (None, "example.org", {"mine", "smollm2-135m"}),
+        ("all", "0.0.0.0", None),
+        ("one, two", "127.0.0.1", {"mine", "one", "two"}),
+    ],
+)
+def test_a_page_that_others_reach_offers_only_the_catalogue(
+    word: str | None, host: str, expected: set[str] | None
+) -> None:
+    allowed = allowed_models(word, "mine", host)
+    if expected is None:
+        assert allowed is None
+    else:
+        assert allowed is not None and expected <= allowed

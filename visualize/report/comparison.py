@@ -1,0 +1,116 @@
+"""A benchmark's comparison as one HTML file with plots, which opens offline."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from visualize.figures.style import finish_figure
+from visualize.labels import figure_text
+from visualize.palette import PHASE_COLOURS, RUN_COLOURS
+from visualize.report.document import filled_page, plain_figures, plain_templates
+
+_ALL = "all"
+
+
+def comparison_html(
+    report: dict[str, Any], tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
+) -> str:
+    """The page of a report as `core.benchmark` writes it; tables are title, columns, rows."""
+    rows = report["summary"]
+    figures = {
+        "ratio": _ratio_figure(rows),
+        "phases": _phases_figure(rows),
+        "ratio_by_category": _category_figure(rows),
+    }
+    target, versions = report["target"], report["versions"]
+    packages = [f"{name} {version}" for name, version in versions.items()]
+    parts = [
+        target["name"], target["dtype"], report["device"], *packages, report["finished_at"],
+    ]  # fmt: skip
+    return filled_page(
+        "comparison",
+        {
+            "subtitle": " · ".join(parts),
+            "command": report["command"],
+            "configs": report["configs"],
+            "tables": [
+                {"title": title, "columns": list(columns), "rows": [list(row) for row in body]}
+                for title, columns, body in tables
+            ],
+            "figures": plain_figures(figures),
+            "templates": plain_templates(),
+        },
+    )
+
+
+def _ratio_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
+    shown = [row for row in rows if row["category"] == _ALL and row["ratio"]]
+    medians = [row["ratio"]["median"] for row in shown]
+    bar = go.Bar(
+        x=[figure_text(row["runner"]) for row in shown],
+        y=medians,
+        text=[f"{value:.2f}" for value in medians],
+        textposition="inside",
+        insidetextanchor="middle",
+        marker={"color": [RUN_COLOURS[i % len(RUN_COLOURS)] for i in range(len(shown))]},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [row["ratio"]["high"] - row["ratio"]["median"] for row in shown],
+            "arrayminus": [row["ratio"]["median"] - row["ratio"]["low"] for row in shown],
+        },
+    )
+    return finish_figure(
+        go.Figure(bar),
+        title="Speed over plain decoding",
+        subtitle="median over the questions, with its 95% bootstrap interval",
+        x_title="runner",
+        y_title="times plain decoding",
+        theme="light",
+        is_empty=not shown,
+    )
+
+
+def _phases_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
+    shown = [row for row in rows if row["category"] == _ALL and row["phases"]]
+    names = [figure_text(row["runner"]) for row in shown]
+    bars = [
+        go.Bar(
+            name=phase,
+            x=names,
+            y=[row["phases"][f"{phase}_ms"] for row in shown],
+            marker={"color": colour},
+        )
+        for phase, colour in PHASE_COLOURS.items()
+    ]
+    return finish_figure(
+        go.Figure(bars).update_layout(barmode="stack"),
+        title="Where a step's time goes",
+        subtitle="mean of all steps",
+        x_title="runner",
+        y_title="milliseconds a step",
+        theme="light",
+        is_empty=not shown,
+    )
+
+
+def _category_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
+    shown = [row for row in rows if row["category"] != _ALL and row["ratio"]]
+    bars = [
+        go.Bar(
+            name=figure_text(runner),
+            x=[figure_text(row["category"]) for row in shown if row["runner"] == runner],
+            y=[row["ratio"]["median"] for row in shown if row["runner"] == runner],
+        )
+        for runner in dict.fromkeys(row["runner"] for row in shown)
+    ]
+    return finish_figure(
+        go.Figure(bars).update_layout(barmode="group"),
+        title="Speed over plain decoding in each category",
+        subtitle="median over the questions of the category",
+        x_title="category",
+        y_title="times plain decoding",
+        theme="light",
+        is_empty=not shown,
+    )
