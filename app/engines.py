@@ -1,8 +1,16 @@
 """Loads real engines. Torch is imported on the first load, so that the page comes up at once."""
 
+from functools import cache
 from typing import cast
 
 from app.model_pool import EngineKey, EngineLike, Progress
+
+
+@cache
+def _num_cores() -> int:
+    import torch
+
+    return int(torch.get_num_threads())  # before anything here lowered it
 
 
 def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
@@ -13,6 +21,9 @@ def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
     from core.engine import Engine
     from core.models.loading import load_model
 
+    # A core stays for the server and the browser: a forward waits for its slowest thread, and on two
+    # cores a page that draws beside two threads makes both slower than one alone.
+    torch.set_num_threads(max(1, _num_cores() - 1))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     target = load_model(
         key.target,

@@ -34,18 +34,14 @@ _REPORT = (
     "owners of the dam to pay for the damage."
 )
 _QUOTE_FIRST = (
-    "Repeat the following report word for word, then summarize it in one sentence.\n\n" + _REPORT
+    "What does this report say? Quote it in full, then add one sentence of summary.\n\n" + _REPORT
 )
-_CODE = (
-    "def norm(values):\n"
-    "    total = 0\n"
-    "    for value in values:\n"
-    "        total += value * value\n"
-    "    return total ** 0.5"
+_MISSPELLED = "Correct the spelling:\n\n" + _REPORT.replace("houses", "huoses").replace(
+    "warning", "waring"
 )
 # A fixed size, so that the sight does not depend on what a machine's forward costs.
 _LOOKUP = {"num_nodes": 16, "depth": 12, "fixed_size": True}
-_TREE = {"num_nodes": 24, "depth": 6, "branching": 4, "fixed_size": True}
+_TREE = {"num_nodes": 7, "depth": 5, "branching": 3, "fixed_size": True}
 _SKY = "Explain in a few sentences why the sky is blue."
 _STORY = "Write a short story about a lighthouse keeper who finds a letter."
 
@@ -59,11 +55,11 @@ PRESETS = (
         {"mode": "ngram", "max_new_tokens": 128, "drafter": _LOOKUP},
     ),
     Preset(
-        "code-edit",
-        "An edit of code",
-        "Unchanged lines are drafted from the prompt; only the new name costs a refusal.",
-        "Rename the variable total to sum_of_squares and return the whole function:\n\n" + _CODE,
-        {"mode": "ngram", "max_new_tokens": 96, "drafter": _LOOKUP},
+        "correction",
+        "A correction",
+        "Unchanged clauses are drafted from the prompt; only a corrected word costs a refusal.",
+        _MISSPELLED,
+        {"mode": "ngram", "max_new_tokens": 128, "drafter": _LOOKUP},
     ),
     Preset(
         "open-chat",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
 
 from app.engines import load_engine
@@ -26,8 +27,10 @@ QUOTE = "Repeat exactly: the cat sat on the mat, the cat sat on the mat, the cat
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[ServedPage]:
+    num_threads = torch.get_num_threads()
     with serve_pool(load_engine, DEFAULT_TARGET) as page:
         yield page
+    torch.set_num_threads(num_threads)  # the page leaves a core to the browser
 
 
 def answered(page: Page, turn: int = 0) -> None:
