@@ -10,19 +10,23 @@ from core.engine import Engine
 from core.events import Event, RunFailed
 from core.models.loading import load_model
 from core.trace import Trace
+from tests.eagle_heads import eagle3_head
 from tests.tiny_folder import save_tiny_model
+from tests.tiny_models import tiny_model
 
 PROMPT = "The quick brown fox jumps over the lazy dog. The quick brown "
 
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the models `target`, `draft` (other weights), `shifted` (other ids), `neox`."""
+    """Folder with the models `target`, `draft` (other weights), `shifted` (other ids), `neox`, and
+    `head`, a random EAGLE head for `target`."""
     home = tmp_path_factory.mktemp("models")
     save_tiny_model(home / "target")
     save_tiny_model(home / "draft", seed=1)
     save_tiny_model(home / "shifted", first_id=3)
     save_tiny_model(home / "neox", "gpt-neox")
+    eagle3_head(home / "head", tiny_model("llama").config)
     return home
 
 

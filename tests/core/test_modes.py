@@ -18,6 +18,7 @@ TREE = {"fixed_size": True, "depth": 4, "branching": 3, "num_nodes": 20}
 MODES: dict[str, dict[str, Any]] = {
     "ngram": {},
     "sd-classic": {},
+    "sd-eagle": {},
     "share-sd": {"bits": 4, "group_size": 32},
     "layer-skip": {"layers": ["0", "2"]},
     "hybrid": {"bits": 3, "group_size": 32, "min_match": 1},
@@ -27,7 +28,8 @@ SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.95, "s
 
 
 def mode_settings(mode: str, shape: dict[str, Any], home: Path) -> dict[str, Any]:
-    draft = str(home / "draft") if mode == "sd-classic" else None
+    name = {"sd-classic": "draft", "sd-eagle": "head"}.get(mode)
+    draft = str(home / name) if name else None
     return {"mode": mode, "draft": draft, "drafter": {**MODES[mode], **shape}}
 
 
@@ -129,7 +131,7 @@ def test_rejection_sampling_with_model_drafters_runs_to_the_end(
     engine_of: EngineOf, tiny_home: Path
 ) -> None:
     engine = engine_of()
-    for mode in ("sd-classic", "share-sd", "layer-skip", "hybrid"):
+    for mode in ("sd-classic", "sd-eagle", "share-sd", "layer-skip", "hybrid"):
         for shape in (CHAIN, TREE):
             settings = mode_settings(mode, shape, tiny_home)
             trace = run(engine, accept="rejection", sampling=SAMPLED, **settings)
