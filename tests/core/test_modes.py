@@ -82,6 +82,17 @@ def test_a_drafter_that_is_the_target_is_always_right(
     assert trace.token_ids == run(engine, invariant=invariant).token_ids
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_agrees_in_bf16_by_shape_invariant_execution(
+    mode: str, engine_of: EngineOf, tiny_home: Path
+) -> None:
+    engine = engine_of("bfloat16")
+    plain = run(engine, invariant=True)
+    drafted = run(engine, invariant=True, **mode_settings(mode, TREE, tiny_home))
+    assert drafted.token_ids == plain.token_ids
+    assert drafted.stats.num_drafted > 0
+
+
 def draft_of(trace: Trace) -> dict[str, Any]:
     started = trace.first(RunStarted)
     assert started is not None and started.draft is not None
