@@ -50,7 +50,9 @@ def serve(engine: ScriptedEngine) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def serve_pool(load: LoadEngine, target: str, preset: Preset | None = None) -> Iterator[ServedPage]:
+def serve_pool(
+    load: LoadEngine, target: str, preset: Preset | None = None, *, mcp: bool = False
+) -> Iterator[ServedPage]:
     """Serves the page on engines of `load` until the block is left; runs are kept until then."""
     with tempfile.TemporaryDirectory(prefix="specdecodes-runs-") as folder:
         pool = ModelPool(load)
@@ -58,7 +60,7 @@ def serve_pool(load: LoadEngine, target: str, preset: Preset | None = None) -> I
         page = create_page(handlers, target, preset)
         pool.preload(EngineKey(target, None))
         _, address, _ = page.launch(
-            quiet=True, prevent_thread_lock=True, **launch_options(handlers)
+            quiet=True, prevent_thread_lock=True, mcp_server=mcp, **launch_options(handlers)
         )
         try:
             yield ServedPage(address.rstrip("/"), handlers)

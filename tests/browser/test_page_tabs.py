@@ -5,8 +5,10 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from presets.gallery import find_preset
+from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.conftest import OpenPage
-from tests.browser.served import Served
+from tests.browser.served import Served, serve_pool
 from tests.browser.test_page_chat import ask, ended, limit
 from tests.browser.test_page_tokens import answered
 
@@ -35,6 +37,15 @@ def test_kept_runs_are_listed_opened_renamed_and_deleted(
     show(page, "Runs")
     row.get_by_role("button", name="Delete").click()
     expect(row).to_have_count(0)
+
+
+def test_the_page_starts_with_the_preset_that_it_was_told(open_page: OpenPage) -> None:
+    preset = find_preset("wide-tree")
+    with serve_pool(load_scripted(ScriptedEngine()), "scripted", preset) as served:
+        page = open_page(served)
+        expect(page.locator("#message textarea")).to_have_value(preset.prompt)
+        expect(page.locator("#setting-mode input")).to_have_value("share-sd")
+        expect(page.locator("#setting-share-sd-branching input")).to_have_value("4")
 
 
 def test_another_visitor_sees_none_of_them(scripted: Served, open_page: OpenPage) -> None:
