@@ -7,6 +7,10 @@ import { getJson } from "./net.js";
 const BUSY_MS = 400;
 const QUIET_MS = 4000;
 const listeners = [];
+let readNow = () => {};
+
+/** Asks the server at once: something was just begun or ended. */
+export const refreshStatus = () => readNow();
 
 /** Calls back with the status whenever it is read. */
 export function onStatus(listener) {
@@ -25,7 +29,9 @@ export function mount({ element }) {
   element.setAttribute("role", "status");
   element.append(h("span", { class: "dot" }), text, gauge);
 
+  let timer = 0;
   async function read() {
+    clearTimeout(timer);
     let wait = QUIET_MS;
     try {
       const status = await getJson("status.json");
@@ -39,7 +45,9 @@ export function mount({ element }) {
       element.dataset.phase = "failed";
       setText(text, "The program does not answer; start it again.");
     }
-    setTimeout(read, wait);
+    clearTimeout(timer);
+    timer = setTimeout(read, wait);
   }
+  readNow = read;
   read();
 }

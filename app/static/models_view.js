@@ -3,7 +3,7 @@
 import { h, setText } from "./dom.js";
 import { bytes } from "./format.js";
 import { frame } from "./frame.js";
-import { onStatus, statusLine } from "./model_status.js";
+import { onStatus, refreshStatus, statusLine } from "./model_status.js";
 import { getJson, send } from "./net.js";
 import { onTab } from "./tabs.js";
 
@@ -51,6 +51,7 @@ export function mount({ element }) {
   function load(target) {
     act(async () => {
       await send("POST", "models/load", { target });
+      refreshStatus();
       const box = document.querySelector("#setting-target input");
       box.value = target.trim();
       box.dispatchEvent(new Event("input", { bubbles: true }));

@@ -60,6 +60,24 @@ def test_preloading_takes_a_turn_and_gives_it_back() -> None:
     assert pool.turnstile.join().wait(0)
 
 
+def test_loading_is_cancelled_at_its_next_report_and_can_begin_again() -> None:
+    pool = ModelPool(lambda key, progress: load_slowly(key, progress, pool))
+    with pytest.raises(ModelUnavailableError, match=r"cancelled; ask or load again\.$"):
+        pool.engine(EngineKey("cancelled", None))
+    assert pool.status.phase == "failed"
+    assert pool.engine(KEY) is not None
+    assert pool.status.phase == "ready"
+
+
+def load_slowly(key: EngineKey, progress: Any, pool: ModelPool) -> ScriptedEngine:
+    for done in range(5):
+        progress("reading weights", done, 5)
+        if key.target == "cancelled" and done == 2:
+            pool.cancel()
+        assert key.target != "cancelled" or done < 3, "the next report ends it"
+    return ScriptedEngine()
+
+
 def test_a_preload_that_fails_leaves_the_turn_free() -> None:
     pool = ModelPool(load_scripted(ScriptedEngine()))
     pool.preload(EngineKey("missing", None)).join(10)

@@ -1,10 +1,12 @@
 """Compare, Runs, Presets and Models."""
 
 import re
+import time
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from app.model_pool import EngineKey, Progress
 from presets.gallery import find_preset
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.conftest import OpenPage
@@ -46,6 +48,24 @@ def test_the_page_starts_with_the_preset_that_it_was_told(open_page: OpenPage) -
         expect(page.locator("#message textarea")).to_have_value(preset.prompt)
         expect(page.locator("#setting-mode input")).to_have_value("share-sd")
         expect(page.locator("#setting-share-sd-branching input")).to_have_value("4")
+
+
+def test_loading_shows_how_far_it_is_and_can_be_cancelled(open_page: OpenPage) -> None:
+    def load(key: EngineKey, progress: Progress) -> ScriptedEngine:
+        for done in range(500 if key.target == "large" else 1):
+            progress("reading weights", done * 10**6, 500 * 10**6)
+            time.sleep(0.02)
+        return ScriptedEngine()
+
+    with serve_pool(load, "scripted") as served:
+        page = open_page(served)
+        show(page, "Models")
+        page.get_by_label("Target", exact=True).fill("large")
+        page.get_by_role("button", name="Load", exact=True).click()
+        status = page.locator("#tab-models .status-line")
+        expect(status).to_contain_text(re.compile(r"large: reading weights .* of 500\.0 MB"))
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        expect(status).to_contain_text("Loading was cancelled; ask or load again.")
 
 
 def test_another_visitor_sees_none_of_them(scripted: Served, open_page: OpenPage) -> None:
