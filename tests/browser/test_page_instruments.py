@@ -89,10 +89,10 @@ def test_exports_are_there_when_the_run_has_ended(
     assert trace.text.split() == page.locator(".strip").inner_text().replace("↵", " ").split()
 
 
-def saved(page: Page, name: str, folder: Path) -> Path:
+def saved(page: Page, name: str, folder: Path, mode: str = "ngram") -> Path:
     with page.expect_download() as download:
         page.click(f"a[data-file='{name}']")
-    assert download.value.suggested_filename == f"ngram-{name}"
+    assert download.value.suggested_filename == f"{mode}-{name}"
     path = folder / name
     download.value.save_as(path)
     return path
