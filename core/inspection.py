@@ -52,7 +52,7 @@ class Inspector:
         highest = top_logits[:, :1]  # [rows, 1]
         torch.sub(logits, highest, out=work).exp_()
         total = work.sum(dim=-1)  # [rows]
-        mean_logit = torch.bmm(work[:, None], logits[:, :, None]).flatten() / total
+        mean_logit = torch.linalg.vecdot(work, logits) / total
         log_total = total.log() + highest[:, 0]  # [rows]
         own = next_token_id if next_token_id is not None else 0
         parents = torch.tensor([*tree.parents[1:], last_node], device=logits.device)
