@@ -15,6 +15,7 @@ from core.errors import InvalidSettingError
 from core.lean.linear import DenseLinear, Embedding, Linear, WeightGrid
 from core.lean.native.library import Kernels
 from core.lean.weights import LayerStack, LayerWeights, Shape
+from core.models.gguf_index import open_gguf
 from core.models.storage import Progress
 from core.quant.linears import linear_of
 
@@ -72,13 +73,10 @@ class _Reader:
     """Named parts of one file."""
 
     def __init__(self, gguf: Path, shape: Shape, dtype: torch.dtype, kernels: Kernels | None):
-        from gguf import GGUFReader
-
-        reader = GGUFReader(gguf)
+        file = open_gguf(gguf)
         self._name = gguf.name
-        self._tensors: dict[str, Any] = {tensor.name: tensor for tensor in reader.tensors}
-        field: Any = reader.get_field("general.architecture")
-        self._is_permuted = field.contents() in _PERMUTED
+        self._tensors = file.tensors
+        self._is_permuted = file.architecture in _PERMUTED
         self._shape = shape
         self._dtype = dtype
         self._kernels = kernels
@@ -86,9 +84,9 @@ class _Reader:
     def check_types(self, weights: str) -> None:
         """See `gguf_stack`."""
         found = {
-            tensor.tensor_type.name
+            tensor.type_name
             for name, tensor in self._tensors.items()
-            if name.startswith("blk.") and len(tensor.shape) > 1
+            if name.startswith("blk.") and tensor.data.ndim > 1
         }
         wanted = _TYPES[weights]
         if not found & set(wanted):
@@ -138,7 +136,7 @@ class _Reader:
         """One layer of the rows of all tensors; `heads` tells whose rows are to be reordered."""
         heads = heads if len(heads) == len(names) else [0] * len(names)
         bias = self._bias(names, heads)
-        types = {self._tensors[f"{name}.weight"].tensor_type.name for name in names}
+        types = {self._tensors[f"{name}.weight"].type_name for name in names}
         if not types <= {"Q4_0", "Q4_1", "Q8_0"}:
             parts = [
                 self._in_order(self._dense(name), count)
@@ -156,7 +154,7 @@ class _Reader:
 
     def _grid(self, name: str, num_heads: int) -> WeightGrid:
         tensor = self._tensors[f"{name}.weight"]
-        grid = decode_blocks(tensor.data, tensor.tensor_type.name)
+        grid = decode_blocks(tensor.data, tensor.type_name)
         return grid._replace(
             values=self._in_order(grid.values, num_heads),
             scales=self._in_order(grid.scales, num_heads),
@@ -164,10 +162,11 @@ class _Reader:
         )
 
     def _dense(self, name: str) -> torch.Tensor:
-        from gguf import dequantize
+        from gguf import GGMLQuantizationType, dequantize
 
         tensor = self._tensors[f"{name}.weight"]
-        return torch.tensor(dequantize(tensor.data, tensor.tensor_type)).to(self._dtype)
+        values = dequantize(tensor.data, GGMLQuantizationType[tensor.type_name])
+        return torch.tensor(values).to(self._dtype)
 
     def _bias(self, names: Sequence[str], heads: Sequence[int]) -> torch.Tensor | None:
         parts = [self._vector_or_none(f"{name}.bias") for name in names]
