@@ -1,6 +1,9 @@
 """Training on a CPU: the loss falls, a head learnt by heart drafts, a killed training goes on."""
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +121,27 @@ def test_bad_options_are_refused_in_a_sentence(
     options = options_of(chat_folder, data_folder, tmp_path, 5)
     assert train_eagle.main([*options, option, value]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train_eagle", "train_draft"])
+def test_two_processes_train_one_model_together(
+    command: str, chat_folder: str, data_folder: Path, tmp_path: Path
+) -> None:
+    options = options_of(chat_folder, data_folder, tmp_path / "out", 6)
+    options += (
+        ["--depth", "2", "--draft-vocab", "100"]
+        if command == "train_eagle"
+        else ["--hidden-size", "32", "--num-layers", "1"]
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*launch, "-m", f"core.train.{command}", *options],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(losses_of(tmp_path / "out")) > 0
+    assert list((tmp_path / "out").glob("model*.safetensors"))
