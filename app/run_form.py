@@ -19,6 +19,7 @@ _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
 _LABELS = {
     "draft": "Draft model",
     "dtype": "Number format",
+    "compile": "Compiled kernels",
     "accept": "Acceptance rule",
     "num_nodes": "Draft tokens",
     "top_k": "Top-k",
