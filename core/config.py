@@ -138,7 +138,9 @@ class RunConfig(Settings):
 
     mode: str = setting("naive", "which drafter proposes tokens; naive drafts nothing")
     target: str = setting(DEFAULT_TARGET, "catalogue name, local folder, .gguf file or hub id")
-    draft: str | None = setting(None, "draft model or EAGLE head; unset takes the one shipped for the target, if any")
+    draft: str | None = setting(
+        None, "draft model or EAGLE head; unset takes the one shipped for the target, if any"
+    )
     dtype: DtypeName | None = setting(
         None, "number format of the weights; unset picks the fastest exact one for the device"
     )
