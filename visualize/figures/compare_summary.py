@@ -7,9 +7,9 @@ import plotly.graph_objects as go
 
 from core.trace import Trace
 from visualize.compare import summary_frame
+from visualize.figures.spread_bar import spread_bar
 from visualize.figures.style import finish_figure
-from visualize.labels import figure_text
-from visualize.palette import RUN_COLOURS, Theme
+from visualize.palette import Theme
 
 
 class CompareSummaryInfo(NamedTuple):
@@ -40,19 +40,12 @@ def compare_summary_info(traces: Sequence[Trace]) -> CompareSummaryInfo:
 
 def compare_summary_figure(info: CompareSummaryInfo, theme: Theme = "light") -> go.Figure:
     """A bar a run with the spread of its repeats; the speed-up is written in it."""
-    bar = go.Bar(
-        x=[figure_text(label) for label in info.run],
-        y=info.tokens_per_s,
-        text=["" if ratio is None else f"{ratio:.2f}x" for ratio in info.speed_up],
-        textposition="inside",
-        insidetextanchor="middle",
-        marker={"color": [RUN_COLOURS[i % len(RUN_COLOURS)] for i in range(len(info.run))]},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": _distances(info.tokens_per_s_max, info.tokens_per_s),
-            "arrayminus": _distances(info.tokens_per_s, info.tokens_per_s_min),
-        },
+    bar = spread_bar(
+        info.run,
+        info.tokens_per_s,
+        info.tokens_per_s_min,
+        info.tokens_per_s_max,
+        ["" if ratio is None else f"{ratio:.2f}x" for ratio in info.speed_up],
     )
     figure = go.Figure(bar)
     figure.update_xaxes(type="category")
@@ -65,7 +58,3 @@ def compare_summary_figure(info: CompareSummaryInfo, theme: Theme = "light") -> 
         theme=theme,
         is_empty=not info.run,
     )
-
-
-def _distances(high: list[float], low: list[float]) -> list[float]:
-    return [top - bottom for top, bottom in zip(high, low, strict=True)]

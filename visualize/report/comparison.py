@@ -5,9 +5,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from visualize.figures.spread_bar import spread_bar
 from visualize.figures.style import finish_figure
 from visualize.labels import figure_text
-from visualize.palette import PHASE_COLOURS, RUN_COLOURS
+from visualize.palette import PHASE_COLOURS
 from visualize.report.document import filled_page, plain_figures, plain_templates
 
 _ALL = "all"
@@ -30,6 +31,7 @@ def comparison_html(
     ]  # fmt: skip
     return filled_page(
         "comparison",
+        "SpecDecodes comparison",
         {
             "subtitle": " · ".join(parts),
             "command": report["command"],
@@ -46,20 +48,13 @@ def comparison_html(
 
 def _ratio_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
     shown = [row for row in rows if row["category"] == _ALL and row["ratio"]]
-    medians = [row["ratio"]["median"] for row in shown]
-    bar = go.Bar(
-        x=[figure_text(row["runner"]) for row in shown],
-        y=medians,
-        text=[f"{value:.2f}" for value in medians],
-        textposition="inside",
-        insidetextanchor="middle",
-        marker={"color": [RUN_COLOURS[i % len(RUN_COLOURS)] for i in range(len(shown))]},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [row["ratio"]["high"] - row["ratio"]["median"] for row in shown],
-            "arrayminus": [row["ratio"]["median"] - row["ratio"]["low"] for row in shown],
-        },
+    ratios = [row["ratio"] for row in shown]
+    bar = spread_bar(
+        [row["runner"] for row in shown],
+        [ratio["median"] for ratio in ratios],
+        [ratio["low"] for ratio in ratios],
+        [ratio["high"] for ratio in ratios],
+        [f"{ratio['median']:.2f}" for ratio in ratios],
     )
     return finish_figure(
         go.Figure(bar),

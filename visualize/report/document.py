@@ -1,4 +1,4 @@
-"""One HTML file made of a template, its script, plotly and data; what all reports share.
+"""One HTML file made of a frame, a body, its script, plotly and data; what all reports share.
 
 No markup is made from text here: the texts stand in a block of JSON, and the page's script writes
 them as text nodes.
@@ -14,15 +14,17 @@ import plotly.graph_objects as go
 
 from visualize.figures.style import TEMPLATES
 
-_PLACE = re.compile(r"/\*(STYLE|SCRIPT|DOCUMENT|PLOTLY|DATA)\*/")
+_PLACE = re.compile(r"/\*(TITLE|BODY|STYLE|SCRIPT|DOCUMENT|PLOTLY|DATA)\*/")
 # Inside a script element these would end it or begin a comment, whatever their JSON type.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
-def filled_page(name: str, data: dict[str, Any]) -> str:
-    """The page of a template and script of this name; it is about 5 MB, nearly all of it plotly."""
+def filled_page(name: str, title: str, data: dict[str, Any]) -> str:
+    """The page of a body and script of this name; it is about 5 MB, nearly all of it plotly."""
     here = files(__package__)
     parts = {
+        "TITLE": title,
+        "BODY": here.joinpath(f"{name}.html").read_text("utf-8"),
         "STYLE": here.joinpath("report.css").read_text("utf-8"),
         "DOCUMENT": here.joinpath("document.js").read_text("utf-8"),
         "SCRIPT": here.joinpath(f"{name}.js").read_text("utf-8"),
@@ -30,7 +32,7 @@ def filled_page(name: str, data: dict[str, Any]) -> str:
         "DATA": json.dumps(data, allow_nan=False).translate(_ESCAPES),
     }
     # One pass, so that a text that looks like a place is never filled.
-    template = here.joinpath(f"{name}.html").read_text("utf-8")
+    template = here.joinpath("document.html").read_text("utf-8")
     return _PLACE.sub(lambda match: parts[match.group(1)], template)
 
 

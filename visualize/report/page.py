@@ -21,7 +21,7 @@ def export_report(trace: Trace, path: Path) -> None:
 
 def report_html(trace: Trace) -> str:
     """The whole page as a text."""
-    return filled_page("report", report_data(trace))
+    return filled_page("report", "SpecDecodes run", report_data(trace))
 
 
 def report_data(trace: Trace) -> dict[str, Any]:
