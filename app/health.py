@@ -1,6 +1,6 @@
 """For those who watch the server: whether it lives, and numbers in Prometheus' text format."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -34,14 +34,11 @@ def health_routes(handlers: Handlers, *, with_metrics: bool) -> list[BaseRoute]:
 def _lines(handlers: Handlers) -> Iterator[str]:
     num_runs, totals = handlers.totals.read()
     queue = handlers.pool.turnstile.length
-    yield from _metric("queue_length", "gauge", "Runs that wait or run.", queue)
-    yield from _metric("runs_total", "counter", "Ended runs.", num_runs)
+    yield from _metric("queue_length", "gauge", "Runs that wait or run.", {"": queue})
+    yield from _metric("runs_total", "counter", "Ended runs.", {"": num_runs})
     yield from _counters(totals)
-    yield "# HELP specdecodes_phase_seconds_total Time by phase of decoding."
-    yield "# TYPE specdecodes_phase_seconds_total counter"
-    for phase in _PHASES:
-        seconds = getattr(totals, f"{phase}_s")
-        yield f'specdecodes_phase_seconds_total{{phase="{phase}"}} {seconds:.6f}'
+    seconds = {f'{{phase="{phase}"}}': getattr(totals, f"{phase}_s") for phase in _PHASES}
+    yield from _metric("phase_seconds_total", "counter", "Time by phase of decoding.", seconds)
 
 
 def _counters(totals: RunStats) -> Iterator[str]:
@@ -54,10 +51,13 @@ def _counters(totals: RunStats) -> Iterator[str]:
         "accepted": "Draft tokens accepted.",
     }
     for name, text in told.items():
-        yield from _metric(f"{name}_total", "counter", text, getattr(totals, f"num_{name}"))
+        count = getattr(totals, f"num_{name}")
+        yield from _metric(f"{name}_total", "counter", text, {"": count})
 
 
-def _metric(name: str, kind: str, text: str, value: float) -> Iterator[str]:
+def _metric(name: str, kind: str, text: str, values: Mapping[str, float]) -> Iterator[str]:
+    """The lines of a metric; `values` are by label."""
     yield f"# HELP specdecodes_{name} {text}"
     yield f"# TYPE specdecodes_{name} {kind}"
-    yield f"specdecodes_{name} {value}"
+    for label, value in values.items():
+        yield f"specdecodes_{name}{label} {value}"

@@ -7,7 +7,7 @@ which others reach takes only the catalogue's, unless told otherwise.
 import ipaddress
 from dataclasses import dataclass
 
-from core.config import MAX_TREE_NODES, RunConfig
+from core.config import MAX_TREE_NODES, SELF, SHIPPED_HEAD, RunConfig
 from core.errors import InvalidSettingError
 from core.models.catalogue import CATALOGUE
 
@@ -31,8 +31,8 @@ class Limits:
     def check(self, config: RunConfig, num_waiting: int) -> None:
         """Raises InvalidSettingError for a run that goes beyond a limit."""
         self.check_model(config.target)
-        # "eagle" and the like name what is shipped, which is never a way out.
-        if config.draft is not None and config.draft not in ("eagle", "self"):
+        # What is shipped, and the target itself, are never a way out.
+        if config.draft not in (None, SHIPPED_HEAD, SELF):
             self.check_model(config.draft)
         if config.max_new_tokens > self.most_tokens:
             raise InvalidSettingError(

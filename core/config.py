@@ -11,6 +11,9 @@ from core.settings import Settings, build, setting
 
 DEFAULT_TARGET = "smollm2-135m"
 MAX_TREE_NODES = 256
+# As a draft model's name: the head that comes with the program, and the quantized target itself.
+SHIPPED_HEAD = "eagle"
+SELF = "self"
 DTYPES = ("float32", "bfloat16", "float16")
 WEIGHTS = ("full", "q4", "q8")
 

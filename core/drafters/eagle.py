@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from core.config import TreeSettings
+from core.config import SHIPPED_HEAD, TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.draft_pass import DraftPass
 from core.drafters.eagle_forward import EagleForward
@@ -24,9 +24,6 @@ from core.models.fingerprint import source_key
 from core.models.shipped import shipped_folder
 from core.tree import DraftTree
 from core.verifier import PREFILL_CHUNK, Verifier
-
-SHIPPED_HEAD = "eagle"
-"""As a draft model's name: the head that comes with the program."""
 
 
 class EagleDrafter:

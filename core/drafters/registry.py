@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from core.config import (
     MODES,
+    SELF,
+    SHIPPED_HEAD,
     DrafterSettings,
     HybridSettings,
     NgramSettings,
@@ -14,7 +16,7 @@ from core.config import (
 )
 from core.drafters.base import Drafter, ModelDrafter
 from core.drafters.classic import make_classic
-from core.drafters.eagle import SHIPPED_HEAD, make_eagle
+from core.drafters.eagle import make_eagle
 from core.drafters.hybrid import HybridDrafter
 from core.drafters.layer_skip import make_layer_skip
 from core.drafters.ngram import NgramDrafter
@@ -25,9 +27,6 @@ from core.lean.weights import unsupported_reason
 from core.models.fingerprint import source_key
 from core.models.loading import LoadedModel
 from core.models.shipped import shipped_folder
-
-SELF = "self"
-"""As a hybrid's draft model: the target's own quantized self."""
 
 
 class _Mode(NamedTuple):

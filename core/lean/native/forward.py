@@ -45,6 +45,7 @@ class NativeForward(LeanForward):
         self.kernels = kernels
         self.made = WeakKeyDictionary() if made is None else made
         self._state_norm = state_norm
+        self._last_layer = torch.tensor([shape.num_layers], dtype=torch.int32)
         self._model: ModelStruct | None = None
         self._model_of: LayerStack | None = None
         # The structures point into these.
@@ -106,12 +107,11 @@ class NativeForward(LeanForward):
         model = self._model_struct()
         assert model is not None, "native_reason comes first"
         logits = self._logits(token_ids, want_logits)
-        last_layer = torch.tensor([self.shape.num_layers], dtype=torch.int32)
         given = given.contiguous()
         rows = self._rows(model, token_ids, positions, cache, mask, logits)
         rows.given = given.data_ptr()
         rows.hidden_states = made.data_ptr()
-        rows.state_layers = last_layer.data_ptr()
+        rows.state_layers = self._last_layer.data_ptr()
         rows.num_states = 1
         self.kernels.forward(model, rows)
         return logits
