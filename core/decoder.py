@@ -1,18 +1,14 @@
-"""The loop of every mode: prefill, then draft, verify, accept, commit, emit.
+"""The loop of every mode: prefill, then one step after the other, told as events.
 
 Plain decoding is this loop without a drafter. It is a generator of events; to stop it, stop
 iterating or raise the stop flag.
 """
 
 from collections.abc import Callable, Generator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import torch
-
-from core.acceptance import Judgement, judge, make_rule
-from core.backend import Backend
 from core.config import MAX_TREE_NODES, RunConfig
-from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
+from core.drafters.base import DraftLimits
 from core.errors import InvalidSettingError
 from core.events import (
     Accepted,
@@ -24,11 +20,7 @@ from core.events import (
     TokenSource,
     Verified,
 )
-from core.inspection import Inspection, Inspector
-from core.sampling import TokenDrawer
-from core.tree import DraftTree
-
-Clock = Callable[[], float]
+from core.stepping import Clock, Stepper, StepResult
 
 
 class TextStream(Protocol):
@@ -37,16 +29,6 @@ class TextStream(Protocol):
     def push(self, token_id: int) -> str:
         """What the token adds to the text; empty while a character is incomplete."""
         ...
-
-
-class _Times(NamedTuple):
-    """Clock readings at the borders of a step's phases."""
-
-    start_s: float
-    drafted_s: float
-    verified_s: float
-    accepted_s: float
-    committed_s: float
 
 
 def check_prompt(prompt_token_ids: list[int], context_limit: int) -> None:
@@ -61,34 +43,24 @@ def check_prompt(prompt_token_ids: list[int], context_limit: int) -> None:
 
 
 class Decoder:
-    """One run of the loop over a backend. The parts are given; the loop owns the token ids."""
+    """One run of the loop. The stepper does the work; the loop counts tokens and tells."""
 
     def __init__(
         self,
-        backend: Backend,
-        drafter: Drafter | None,
+        stepper: Stepper,
         config: RunConfig,
         *,
-        device: torch.device,
         end_token_ids: frozenset[int],
         text: TextStream,
         clock: Clock,
         should_stop: Callable[[], bool],
-        cost: CostOfRows | None = None,
     ):
-        """`cost` is the measured cost of a forward; None leaves tree sizes to the settings."""
-        self._backend = backend
-        self._drafter = drafter
+        self._stepper = stepper
         self._config = config
         self._end_token_ids = end_token_ids
         self._text = text
         self._clock = clock
         self._should_stop = should_stop
-        self._cost = cost
-        drawer = TokenDrawer(config.sampling, backend.vocab_size, device)
-        generator = torch.Generator().manual_seed(config.sampling.seed)
-        self._rule = make_rule(config.accept, config.sampling, drawer, generator)
-        self._inspector = Inspector(config.trace_top_k)
         self._num_prompt_tokens = 0
         self._num_emitted = 0
 
@@ -97,31 +69,34 @@ class Decoder:
 
         Raises InvalidSettingError for an empty prompt and for one that fills the context.
         """
-        check_prompt(prompt_token_ids, self._backend.context_limit)
+        check_prompt(prompt_token_ids, self._stepper.context_limit)
         try:
             yield self._prefill(prompt_token_ids)
-            root_token_id = prompt_token_ids[-1]
+            reason: FinishReason | None = "stopped" if self._should_stop() else None
             step = 0
-            while (reason := self._end_reason(root_token_id if step else None)) is None:
+            self._go_on(reason, prompt_token_ids[-1])
+            while reason is None:
                 step += 1
-                events = self._step(step, root_token_id)
-                yield from events
-                root_token_id = events[-1].token_ids[-1]
+                resumed_s = self._clock()
+                result = self._stepper.result()
+                self._num_emitted += len(result.emitted)
+                reason = self._end_reason(result.emitted[-1])
+                # A device works on the next step while this one is told.
+                self._go_on(reason, result.emitted[-1])
+                yield from self._emit(step, result, resumed_s)
+                if reason is None and self._should_stop():
+                    reason = "stopped"
             return reason
         finally:
-            self._backend.finish()
-            if self._drafter is not None:
-                self._drafter.finish()
+            self._stepper.finish()
 
     def _prefill(self, prompt_token_ids: list[int]) -> Prefilled:
         start_s = self._clock()
         self._num_prompt_tokens = len(prompt_token_ids)
         longest = min(
-            self._num_prompt_tokens + self._config.max_new_tokens, self._backend.context_limit
+            self._num_prompt_tokens + self._config.max_new_tokens, self._stepper.context_limit
         )
-        num_reused = self._backend.begin(prompt_token_ids, longest, self._should_stop)
-        if self._drafter is not None:
-            self._drafter.begin(prompt_token_ids, longest)
+        num_reused = self._stepper.begin(prompt_token_ids, longest, self._should_stop)
         return Prefilled(
             step=0,
             t_start_s=start_s,
@@ -136,66 +111,32 @@ class Decoder:
         """Tokens of prompt and output; the last one is the root of the next tree."""
         return self._num_prompt_tokens + self._num_emitted
 
-    def _end_reason(self, last_token_id: int | None) -> FinishReason | None:
+    def _end_reason(self, last_token_id: int) -> FinishReason | None:
         if last_token_id in self._end_token_ids:
             return "eos"
         if self._num_emitted >= self._config.max_new_tokens:
             return "length"
-        if self._length >= self._backend.context_limit:
+        if self._length >= self._stepper.context_limit:
             return "context"
-        if self._should_stop():
-            return "stopped"
         return None
 
-    def _step(self, step: int, root_token_id: int) -> tuple[Drafted, Verified, Accepted, Committed]:
-        start_s = self._clock()
-        tree = self._draft(root_token_id)
-        drafted_s = self._clock()
-        logits = self._backend.tree_forward(tree)
-        verified_s = self._clock()
-        judgement = judge(self._rule, tree, logits, self._length, self._end_token_ids)
-        accepted_s = self._clock()
-        emitted = self._commit(tree, judgement)
-        committed_s = self._clock()
-        inspection = self._inspect(tree, logits, judgement)
-        times = _Times(start_s, drafted_s, verified_s, accepted_s, committed_s)
-        return self._emit(step, tree, judgement, emitted, inspection, times)
-
-    def _draft(self, root_token_id: int) -> DraftTree:
+    def _go_on(self, reason: FinishReason | None, root_token_id: int) -> None:
+        """Starts a step, where the run has not ended."""
+        if reason is not None:
+            return
         remaining = min(
             self._config.max_new_tokens - self._num_emitted,
-            self._backend.context_limit - self._length,
+            self._stepper.context_limit - self._length,
         )
         # The target's own token ends every step, so a draft need not be as long as what remains.
         limits = DraftLimits(num_nodes=MAX_TREE_NODES, depth=remaining - 1)
-        if self._drafter is None or limits.depth == 0:
-            return DraftTree(root_token_id)
-        return self._drafter.draft(root_token_id, limits, self._cost)
-
-    def _commit(self, tree: DraftTree, judgement: Judgement) -> list[int]:
-        """Moves the accepted path into the cache; returns the tokens that the step emits."""
-        self._backend.commit(judgement.path)
-        emitted = [tree.token_ids[node] for node in judgement.path]
-        if judgement.next_token_id is not None:
-            emitted.append(judgement.next_token_id)
-        self._num_emitted += len(emitted)
-        if self._drafter is not None:
-            self._drafter.commit(Outcome(tree, judgement.path, judgement.tested, emitted))
-        return emitted
-
-    def _inspect(self, tree: DraftTree, logits: torch.Tensor, judgement: Judgement) -> Inspection:
-        last_node = judgement.path[-1] if judgement.path else 0
-        return self._inspector.inspect(logits, tree, last_node, judgement.next_token_id)
+        self._stepper.launch(root_token_id, limits)
 
     def _emit(
-        self,
-        step: int,
-        tree: DraftTree,
-        judgement: Judgement,
-        emitted: list[int],
-        inspection: Inspection,
-        times: _Times,
+        self, step: int, result: StepResult, resumed_s: float
     ) -> tuple[Drafted, Verified, Accepted, Committed]:
+        tree, judgement, inspection = result.tree, result.judgement, result.inspection
+        times, emitted = result.times, result.emitted
         next_source: TokenSource | None
         if judgement.next_token_id is None:
             next_source = None
@@ -210,7 +151,7 @@ class Decoder:
             step=step,
             t_start_s=times.start_s,
             t_end_s=times.drafted_s,
-            drafter=self._drafter.name if self._drafter is not None else "none",
+            drafter=result.drafter,
             token_ids=tree.token_ids,
             parents=tree.parents,
             depths=tree.depths,
@@ -248,6 +189,6 @@ class Decoder:
             sources=accepted_sources + own,
             nodes=judgement.path + [-1] * len(own),
             cache_length=self._length - len(own),
-            step_s=self._clock() - times.start_s,
+            step_s=self._clock() - resumed_s,
         )
         return drafted, verified, accepted, committed

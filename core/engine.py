@@ -31,6 +31,7 @@ from core.quant.offload import OriginalWeights
 from core.runtime.cost_curve import CostCurve, context_bucket, load_or_measure
 from core.runtime.environment import describe_device, package_versions, peak_memory_bytes
 from core.stats import RunStats
+from core.stepping import HostStepper
 from core.verifier import TargetForward, Verifier
 
 
@@ -219,16 +220,22 @@ class Engine:
             return self._clock() - origin_s
 
         try:
-            decoder = Decoder(
+            stepper = HostStepper(
                 parts.verifier,
                 parts.drafter,
                 config,
                 device=self.target.device,
                 end_token_ids=self.target.eos_token_ids,
+                clock=now_s,
+                cost=parts.cost,
+            )
+            decoder = Decoder(
+                stepper,
+                config,
+                end_token_ids=self.target.eos_token_ids,
                 text=text,
                 clock=now_s,
                 should_stop=should_stop,
-                cost=parts.cost,
             )
             reason: FinishReason = yield from _counted(decoder.run(prompt.token_ids), stats)
         except Exception as error:  # a run that breaks is an event, with all before it kept

@@ -9,6 +9,7 @@ from core.config import RunConfig
 from core.decoder import Decoder
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.events import Committed, Event
+from core.stepping import HostStepper
 from core.tree import DraftTree
 
 LogitsOf = Callable[[Sequence[int]], list[float]]
@@ -115,6 +116,33 @@ def ticking_clock() -> Callable[[], float]:
     return clock
 
 
+def scripted_decoder(
+    backend: ScriptedBackend,
+    drafter: Drafter | None,
+    config: RunConfig,
+    end_token_ids: frozenset[int] = frozenset(),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Decoder:
+    """The loop over a scripted target, with a ticking clock."""
+    clock = ticking_clock()
+    stepper = HostStepper(
+        backend,
+        drafter,
+        config,
+        device=torch.device("cpu"),
+        end_token_ids=end_token_ids,
+        clock=clock,
+    )
+    return Decoder(
+        stepper,
+        config,
+        end_token_ids=end_token_ids,
+        text=NumberText(),
+        clock=clock,
+        should_stop=should_stop,
+    )
+
+
 def run_loop(
     backend: ScriptedBackend,
     drafter: Drafter | None,
@@ -125,16 +153,8 @@ def run_loop(
     **settings: object,
 ) -> tuple[list[Event], str]:
     """All events of a run and the reason of its end."""
-    decoder = Decoder(
-        backend,
-        drafter,
-        RunConfig.from_dict(dict(settings)),
-        device=torch.device("cpu"),
-        end_token_ids=end_token_ids,
-        text=NumberText(),
-        clock=ticking_clock(),
-        should_stop=should_stop,
-    )
+    config = RunConfig.from_dict(dict(settings))
+    decoder = scripted_decoder(backend, drafter, config, end_token_ids, should_stop)
     events: list[Event] = []
     run = decoder.run(prompt)
     while True:

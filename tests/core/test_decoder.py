@@ -1,24 +1,21 @@
 """The loop on scripted targets: exact events, exact lengths, exact ends."""
 
 import pytest
-import torch
 
 from core.config import RunConfig, SamplingConfig
-from core.decoder import Decoder
 from core.drafters.base import DraftLimits
 from core.errors import InvalidSettingError
 from core.events import Accepted, Committed, Drafted, Verified
 from core.stats import collect_stats
 from core.tree import DraftTree
 from tests.scripted import (
-    NumberText,
     ScriptedBackend,
     ScriptedDrafter,
     emitted,
     following,
     hashed_logits,
     run_loop,
-    ticking_clock,
+    scripted_decoder,
     tree_from,
 )
 
@@ -194,10 +191,7 @@ def test_a_stop_ends_the_run_within_one_step_and_keeps_what_was_generated() -> N
 
 def test_closing_the_generator_finishes_backend_and_drafter() -> None:
     target = backend()
-    decoder = Decoder(
-        target, None, RunConfig(), device=torch.device("cpu"), end_token_ids=frozenset(),
-        text=NumberText(), clock=ticking_clock(), should_stop=lambda: False,
-    )  # fmt: skip
+    decoder = scripted_decoder(target, None, RunConfig())
     run = decoder.run(SEQUENCE[:4])
     next(run)
     run.close()
