@@ -37,6 +37,18 @@ class HiddenStates:
                 columns = slice(index * self._hidden_size, (index + 1) * self._hidden_size)
                 self.rows[start : start + len(x), columns] = x
 
+    def put_at(
+        self,
+        layer: int,
+        x: torch.Tensor,  # [rows, hidden]
+        slots: torch.Tensor,  # [rows]
+    ) -> None:
+        """`put` for rows whose columns only the device knows."""
+        for index, wanted in enumerate(self.layers):
+            if wanted == layer:
+                columns = slice(index * self._hidden_size, (index + 1) * self._hidden_size)
+                self.rows[:, columns].index_copy_(0, slots, x)
+
 
 class TreeCache(Cache):
     """Keys and values of all layers in one tensor, with a committed length."""

@@ -30,6 +30,14 @@ def _mix(word: int) -> int:
     return word ^ (word >> 31)
 
 
+def _mix_words(words: torch.Tensor) -> torch.Tensor:
+    """`_mix` of every word; int64 products wrap as those of unsigned words do."""
+    # Shifts of int64 keep the sign, so the bits that come in are masked away.
+    words = (words ^ ((words >> 30) & ((1 << 34) - 1))).mul_(_signed(_MIX_1))
+    words = (words ^ ((words >> 27) & ((1 << 37) - 1))).mul_(_signed(_MIX_2))
+    return words ^ ((words >> 31) & ((1 << 33) - 1))
+
+
 class KeyedNoise:
     """Exp(1) noise of a vocabulary for a position, the same on every device."""
 
@@ -41,12 +49,15 @@ class KeyedNoise:
 
     def at(self, position: int) -> torch.Tensor:
         """Noise for the token at `position`, counted from the start of the prompt  # [vocab]."""
-        key = _mix(self._seed_key ^ _mix((position + 1) * _GOLDEN & _WORD))
-        words = self._counters + _signed(key)
-        # Shifts of int64 keep the sign, so the bits that come in are masked away.
-        words = (words ^ ((words >> 30) & ((1 << 34) - 1))).mul_(_signed(_MIX_1))
-        words = (words ^ ((words >> 27) & ((1 << 37) - 1))).mul_(_signed(_MIX_2))
-        words = (words ^ ((words >> 31) & ((1 << 33) - 1))) >> 11
+        return self.rows(torch.tensor([position], device=self._counters.device))[0]
+
+    def rows(
+        self,
+        positions: torch.Tensor,  # [rows] int64
+    ) -> torch.Tensor:
+        """Noise for the tokens at several positions  # [rows, vocab]."""
+        keys = _mix_words(_mix_words((positions + 1) * _signed(_GOLDEN)) ^ _signed(self._seed_key))
+        words = _mix_words(self._counters[None] + keys[:, None]) >> 11
         uniform = (words & ((1 << 53) - 1)).to(torch.float32).mul_(2.0**-53)
         # -log(1 - u) keeps full precision for the small values that win the race; u = 1 would be
         # infinite noise, u = 0 none at all.

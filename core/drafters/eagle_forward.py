@@ -103,7 +103,7 @@ class EagleForward(LeanForward):
             normed = torch.cat(
                 [self.norm(embedded, layer.input_norm), self.norm(x, weights.state_norm)], dim=-1
             )
-        rotation = self._rotary.at(positions)
+        rotation = self.rotary.at(positions)
         x = self.layer(layer, x, normed, rotation, cache, self.grouped_mask(mask))
         self.made = x
         if not want_logits:

@@ -50,13 +50,21 @@ class BestProposer:
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`; probabilities are at temperature 1."""
+        return _read(*self.choose(logits, count))
+
+    def choose(
+        self,
+        logits: torch.Tensor,  # [rows, vocab] float32
+        count: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and probabilities, best first  # [rows, count] both."""
         # Of tied logits, common in bf16, the target takes the one that argmax takes.
         ids = logits.argmax(dim=-1, keepdim=True)
         if count > 1:
             others = logits.scatter(-1, ids, -torch.inf).topk(min(count, logits.shape[-1]) - 1)
             ids = torch.cat([ids, others.indices], dim=-1)
         total = logits.logsumexp(dim=-1, keepdim=True)
-        return _read(ids, (logits.gather(-1, ids) - total).exp())
+        return ids, (logits.gather(-1, ids) - total).exp()
 
 
 class NoisyProposer:
@@ -73,12 +81,25 @@ class NoisyProposer:
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`. Tokens that the drafter's law excludes are left out."""
+        distinct = sorted(set(positions))
+        noise = self._noise.rows(torch.tensor(distinct, device=logits.device))
+        noise = noise[[distinct.index(position) for position in positions]]
+        return [_possible(proposal) for proposal in _read(*self.choose(logits, noise, count))]
+
+    def choose(
+        self,
+        logits: torch.Tensor,  # [rows, vocab] float32
+        noise: torch.Tensor,  # [rows or 1, vocab]
+        count: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and probabilities, best first; what the law excludes has probability zero.
+
+        Returns [rows, count] both.
+        """
         log_probs = law_log_probs(logits, self._sampling)
-        noise = {position: self._noise.at(position).log_() for position in set(positions)}
-        scores = log_probs - torch.stack([noise[position] for position in positions])
+        scores = log_probs - noise.log()
         ids = scores.topk(min(count, logits.shape[-1]), dim=-1).indices
-        proposals = _read(ids, log_probs.gather(-1, ids).exp())
-        return [_possible(proposal) for proposal in proposals]
+        return ids, log_probs.gather(-1, ids).exp()
 
 
 def _possible(proposal: Proposal) -> Proposal:

@@ -22,7 +22,7 @@ class RotaryTable:
     """Cosines and signed sines of all positions, as the model's own rotary module gives them."""
 
     def __init__(self, module: Any):
-        self._rotary = module.base_model.rotary_emb
+        self.rotary = module.base_model.rotary_emb
         self._like = module.base_model.norm.weight.data
         self.cos = torch.empty(0)  # [positions, 1, head_dim]
         self.sin = torch.empty(0)
@@ -32,7 +32,7 @@ class RotaryTable:
         if self.cos.shape[0] >= num_positions:
             return
         positions = torch.arange(num_positions, device=self._like.device)[None]
-        cos, sin = self._rotary(self._like, positions)
+        cos, sin = self.rotary(self._like, positions)
         half = sin.shape[-1] // 2
         # Rotating a half is rolling it; the sign of the first half is kept in the sines.
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
@@ -57,18 +57,18 @@ class LeanForward:
         """`exact_sums` makes a row's attention independent of where its keys stand."""
         self.shape = shape
         self.stack = stack
-        self._rotary = rotary
+        self.rotary = rotary
         self._exact_sums = exact_sums
         self._scale = shape.head_dim**-0.5
         self._groups = shape.num_heads // shape.num_kv_heads
 
     def with_stack(self, stack: LayerStack) -> "LeanForward":
         """The same shape and positions over other weights."""
-        return LeanForward(self.shape, stack, self._rotary, exact_sums=self._exact_sums)
+        return LeanForward(self.shape, stack, self.rotary, exact_sums=self._exact_sums)
 
     def with_exact_sums(self) -> "LeanForward":
         """The same weights with `attend_exactly`, for shape-invariant execution."""
-        return LeanForward(self.shape, self.stack, self._rotary, exact_sums=True)
+        return LeanForward(self.shape, self.stack, self.rotary, exact_sums=True)
 
     @property
     def kernel_names(self) -> list[str]:
@@ -77,7 +77,7 @@ class LeanForward:
 
     def reserve(self, num_positions: int) -> None:
         """Prepares for positions below `num_positions`."""
-        self._rotary.reserve(num_positions)
+        self.rotary.reserve(num_positions)
 
     def __call__(
         self,
@@ -90,7 +90,7 @@ class LeanForward:
     ) -> torch.Tensor | None:
         """See `TargetForward`."""
         mask = self.grouped_mask(mask)
-        rotation = self._rotary.at(positions)
+        rotation = self.rotary.at(positions)
         states = cache.hidden_states
         x = self.stack.embedding.rows(token_ids)  # [rows, hidden]
         for index, layer in enumerate(self.stack.layers):

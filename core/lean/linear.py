@@ -1,5 +1,6 @@
 """Linear layers of the lean forward: one small interface, one class a weight format."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -60,10 +61,34 @@ class WeightGrid(NamedTuple):
         return weight.view(self.values.shape)
 
 
+class TensorLinear(Linear, Protocol):
+    """A linear layer as a function of tensors, which torch.compile takes for all layers alike."""
+
+    @property
+    def product(self) -> Callable[..., torch.Tensor]:
+        """Multiplies rows by `tensors`; the very same object for layers of one format."""
+        ...
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        """What `product` takes after the rows."""
+        ...
+
+
+def dense_product(
+    x: torch.Tensor,  # [rows, in_features]
+    weight: torch.Tensor,  # [out_features, in_features]
+    bias: torch.Tensor | None,  # [out_features]
+) -> torch.Tensor:
+    """Rows times a weight in their own dtype  # [rows, out_features]."""
+    return F.linear(x, weight, bias)
+
+
 class DenseLinear:
     """Weights in the dtype of the rows."""
 
     kernel = "dense"
+    product = staticmethod(dense_product)
 
     def __init__(
         self,
@@ -77,8 +102,12 @@ class DenseLinear:
     def num_bytes(self) -> int:
         return self.weight.nbytes + (self.bias.nbytes if self.bias is not None else 0)
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        return self.weight, self.bias
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return dense_product(x, self.weight, self.bias)
 
     def rows(self, indices: torch.Tensor) -> torch.Tensor:
         """See `Embedding.rows`."""

@@ -54,7 +54,7 @@ class NativeForward(LeanForward):
 
     def with_stack(self, stack: LayerStack) -> "NativeForward":
         """See `LeanForward.with_stack`."""
-        return NativeForward(self.shape, stack, self._rotary, self.kernels, self.made)
+        return NativeForward(self.shape, stack, self.rotary, self.kernels, self.made)
 
     def with_exact_sums(self) -> "NativeForward":
         """See `LeanForward.with_exact_sums`; the kernels' sums are so anyway."""
@@ -137,8 +137,8 @@ class NativeForward(LeanForward):
             count=rows,
             token_ids=token_ids.data_ptr(),
             positions=positions.data_ptr(),
-            cos=self._rotary.cos.data_ptr(),
-            sin=self._rotary.sin.data_ptr(),
+            cos=self.rotary.cos.data_ptr(),
+            sin=self.rotary.sin.data_ptr(),
             cache=cache.storage.data_ptr(),
             capacity=cache.capacity,
             write_start=cache.write_start,

@@ -1,0 +1,81 @@
+"""A forward over rows whose places only the device knows, without any word from the host.
+
+It computes what `core.lean.forward` computes, over the same weights and the same cache; what is
+different is that the shapes are static, so that a captured graph can do it again for every step.
+"""
+
+import torch
+
+from core.kv_cache import TreeCache
+from core.lean.forward import LeanForward
+from core.resident.attention import Attention, Rows
+from core.resident.pieces import Pieces
+
+
+class ResidentForward:
+    """One stack of weights over one cache."""
+
+    def __init__(
+        self,
+        forward: LeanForward,
+        cache: TreeCache,
+        pieces: Pieces,
+        attention: Attention,
+        state_norm: torch.Tensor | None = None,  # [hidden]
+    ):
+        """With `state_norm` it is an EAGLE-3 head's, whose rows come with given states."""
+        self._forward = forward
+        self._cache = cache
+        self._pieces = pieces
+        self._attention = attention
+        self._state_norm = state_norm
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        rows: Rows,
+        *,
+        given: torch.Tensor | None = None,  # [rows, hidden]
+        spoken: torch.Tensor | None = None,  # [some]
+        want_logits: bool = True,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Logits of the `spoken` rows, else of all, in float32, and what the layers made of all.
+
+        Returns [rows, vocab] or None, and [rows, hidden].
+        """
+        forward, cache = self._forward, self._cache
+        shape, stack = forward.shape, forward.stack
+        cos, sin = forward.rotary.at(rows.positions)
+        prepared = self._attention.prepare(rows, cache.capacity)
+        x = stack.embedding.rows(rows.token_ids)
+        layers = iter(stack.layers)
+        layer = next(layers)
+        before = self._pieces.before(shape, layer, self._state_norm)
+        queries, keys_values = before(x, given, cos, sin)
+        if given is not None:
+            x = given
+        index = 0
+        while True:
+            self._keep_states(index, x, rows.slots)
+            storage = cache.storage[layer.cache_index, :, 0]  # [2, kv_heads, capacity, head_dim]
+            storage.index_copy_(2, rows.slots, keys_values)
+            attended = self._attention(queries, storage, rows, prepared)
+            index += 1
+            following = next(layers, None)
+            if following is None:
+                x = self._pieces.after(shape, layer)(x, attended)
+                break
+            between = self._pieces.between(shape, layer, following)
+            x, queries, keys_values = between(x, attended, cos, sin)
+            layer = following
+        self._keep_states(index, x, rows.slots)
+        if not want_logits:
+            return None, x
+        heard = x if spoken is None else x.index_select(0, spoken)
+        return self._pieces.speak(shape, stack.final_norm, stack.head)(heard), x
+
+    def _keep_states(self, index: int, x: torch.Tensor, slots: torch.Tensor) -> None:
+        """Keeps the states in front of a layer, where a drafter reads them."""
+        states = self._cache.hidden_states
+        if states is not None:
+            states.put_at(index, x, slots)

@@ -1,0 +1,75 @@
+"""Work on a device, done again by captured graphs, and the marks that say when it was done."""
+
+import time
+from collections.abc import Callable, Hashable
+
+import torch
+
+
+class Graphs:
+    """Runs functions whose inputs and outputs stand in static buffers.
+
+    The first time a function runs as it is, which compiles what it needs; the second time it is
+    captured; from then on the graph is replayed. A CPU has no graphs and runs it always.
+    """
+
+    def __init__(self, device: torch.device):
+        self._is_cuda = device.type == "cuda"
+        self._seen: set[Hashable] = set()
+        self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+        self._pool = torch.cuda.graph_pool_handle() if self._is_cuda else None
+
+    @property
+    def num_captured(self) -> int:
+        """Graphs that were captured so far."""
+        return len(self._graphs)
+
+    def run(self, key: Hashable, function: Callable[[], None]) -> None:
+        """Runs a function; the same key means the same work on the same buffers."""
+        if not self._is_cuda or key not in self._seen:
+            self._seen.add(key)
+            function()
+            return
+        graph = self._graphs.get(key)
+        if graph is None:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                function()
+            self._graphs[key] = graph
+        graph.replay()
+
+
+class Marks:
+    """Points on the device's own clock, told in seconds of the host's."""
+
+    def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter):
+        self._clock = clock
+        self._is_cuda = device.type == "cuda"
+        self._origin: torch.cuda.Event | None = None
+        self._origin_s = 0.0
+        if self._is_cuda:
+            torch.cuda.synchronize(device)
+            self._origin = torch.cuda.Event(enable_timing=True)
+            self._origin.record()
+            self._origin.synchronize()
+            self._origin_s = clock()
+
+    def mark(self) -> "torch.cuda.Event | float":
+        """Marks the end of the work given so far."""
+        if not self._is_cuda:
+            return self._clock()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def wait(self, mark: "torch.cuda.Event | float") -> None:
+        """Waits until the work before the mark is done."""
+        if isinstance(mark, torch.cuda.Event):
+            mark.synchronize()
+
+    def seconds(self, mark: "torch.cuda.Event | float") -> float:
+        """When a mark that was waited for was reached."""
+        if isinstance(mark, float):
+            return mark
+        assert self._origin is not None
+        return self._origin_s + self._origin.elapsed_time(mark) * 1e-3

@@ -1,0 +1,168 @@
+"""The parts of a layer between two attentions, compiled once for layers of one kind.
+
+A part is a function of tensors alone, so that torch.compile makes it once for all layers whose
+linears have the same format and for each number of rows: what it fuses is everything from one
+attention's output to the next one's queries. Writing the cache and attending stand between the
+parts, for they change what a part may only read.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from core.lean.linear import TensorLinear
+from core.lean.weights import LayerWeights, Shape
+
+Tensor = torch.Tensor
+# One function serves many formats and numbers of rows; torch gives up after 8 unless told.
+_MOST_VARIANTS = 4096
+
+
+class Pieces:
+    """Makes and keeps the compiled parts of all stacks over one shape of attention."""
+
+    def __init__(self, *, compile: bool):
+        self._compile = compile
+        self._made: dict[Hashable, Callable[..., Any]] = {}
+
+    def before(
+        self, shape: Shape, layer: LayerWeights, state_norm: Tensor | None
+    ) -> Callable[..., tuple[Tensor, Tensor]]:
+        """Rows to the queries, keys and values of a layer: (x, given, cos, sin)."""
+        qkv = _tensor_linear(layer.qkv)
+        function = self._get(_before, shape, qkv.product)
+        arguments = layer.input_norm, state_norm, layer.q_norm, layer.k_norm, *qkv.tensors
+        return lambda x, given, cos, sin: function(x, given, cos, sin, *arguments)
+
+    def after(self, shape: Shape, layer: LayerWeights) -> Callable[..., Tensor]:
+        """What a layer does behind its attention: (x, attended) to x."""
+        parts = [_tensor_linear(part) for part in (layer.o, layer.gate_up, layer.down)]
+        function = self._get(_after, shape, *(part.product for part in parts))
+        tensors = [part.tensors for part in parts]
+        return lambda x, attended: function(x, attended, layer.post_norm, *tensors)
+
+    def between(
+        self, shape: Shape, layer: LayerWeights, following: LayerWeights
+    ) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+        """`after` of a layer and `before` of the one that follows it, as one."""
+        parts = [
+            _tensor_linear(part) for part in (layer.o, layer.gate_up, layer.down, following.qkv)
+        ]
+        function = self._get(_between, shape, *(part.product for part in parts))
+        tensors = [part.tensors for part in parts]
+        norms = layer.post_norm, following.input_norm, following.q_norm, following.k_norm
+        return lambda x, attended, cos, sin: function(x, attended, cos, sin, norms, *tensors)
+
+    def speak(self, shape: Shape, norm: Tensor, head: Any) -> Callable[[Tensor], Tensor]:
+        """Rows to logits in float32."""
+        linear = _tensor_linear(head)
+        function = self._get(_speak, shape, linear.product)
+        return lambda x: function(x, norm, *linear.tensors)
+
+    def _get(
+        self, make: Callable[..., Callable[..., Any]], shape: Shape, *products: Any
+    ) -> Callable[..., Any]:
+        key = (make, shape, products)
+        if key not in self._made:
+            self._made[key] = self._compiled(make(shape, *products))
+        return self._made[key]
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if not self._compile:
+            return function
+        compiled = torch.compile(function, fullgraph=True, dynamic=False)
+
+        def call(*arguments: Any) -> Any:
+            with torch._dynamo.config.patch(
+                recompile_limit=_MOST_VARIANTS, accumulated_recompile_limit=_MOST_VARIANTS
+            ):
+                return compiled(*arguments)
+
+        return call
+
+
+def _tensor_linear(linear: Any) -> TensorLinear:
+    assert hasattr(linear, "product"), f"{type(linear).__name__} is no function of tensors"
+    return linear  # type: ignore[no-any-return]
+
+
+def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(x, x.shape[-1:], weight, eps)
+
+
+def _queries_keys_values(
+    shape: Shape,
+    qkv: Tensor,
+    q_norm: Tensor | None,
+    k_norm: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Rotated queries  # [rows, heads, dim]; keys and values  # [2, kv_heads, rows, dim]."""
+    num_heads, num_kv_heads = shape.num_heads, shape.num_kv_heads
+    heads = qkv.view(qkv.shape[0], num_heads + 2 * num_kv_heads, shape.head_dim)
+    queries, keys, values = heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+    if q_norm is not None and k_norm is not None:
+        queries = _norm(queries, q_norm, shape.norm_eps)
+        keys = _norm(keys, k_norm, shape.norm_eps)
+    half = shape.head_dim // 2
+    queries = queries * cos + queries.roll(half, dims=-1) * sin
+    keys = keys * cos + keys.roll(half, dims=-1) * sin
+    return queries.contiguous(), torch.stack([keys, values]).transpose(1, 2).contiguous()
+
+
+def _before(shape: Shape, qkv: Callable[..., Tensor]) -> Callable[..., Any]:
+    def before(
+        x: Tensor, given: Tensor | None, cos: Tensor, sin: Tensor, input_norm: Tensor,
+        state_norm: Tensor | None, q_norm: Tensor | None, k_norm: Tensor | None,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        rows = _norm(x, input_norm, shape.norm_eps)
+        if given is not None and state_norm is not None:
+            rows = torch.cat([rows, _norm(given, state_norm, shape.norm_eps)], dim=-1)
+        return _queries_keys_values(shape, qkv(rows, *tensors), q_norm, k_norm, cos, sin)
+
+    return before
+
+
+def _feed_forward(
+    shape: Shape, x: Tensor, post_norm: Tensor, gate_up: Any, down: Any,
+    gate_up_tensors: Any, down_tensors: Any,
+) -> Tensor:  # fmt: skip
+    gate, up = gate_up(_norm(x, post_norm, shape.norm_eps), *gate_up_tensors).chunk(2, dim=-1)
+    return x + down(F.silu(gate) * up, *down_tensors)  # type: ignore[no-any-return]
+
+
+def _after(shape: Shape, o: Any, gate_up: Any, down: Any) -> Callable[..., Any]:
+    def after(
+        x: Tensor, attended: Tensor, post_norm: Tensor,
+        o_tensors: Any, gate_up_tensors: Any, down_tensors: Any,
+    ) -> Tensor:  # fmt: skip
+        x = x + o(attended, *o_tensors)
+        return _feed_forward(shape, x, post_norm, gate_up, down, gate_up_tensors, down_tensors)
+
+    return after
+
+
+def _between(shape: Shape, o: Any, gate_up: Any, down: Any, qkv: Any) -> Callable[..., Any]:
+    def between(
+        x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor, norms: Any,
+        o_tensors: Any, gate_up_tensors: Any, down_tensors: Any, qkv_tensors: Any,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        post_norm, input_norm, q_norm, k_norm = norms
+        x = x + o(attended, *o_tensors)
+        x = _feed_forward(shape, x, post_norm, gate_up, down, gate_up_tensors, down_tensors)
+        product = qkv(_norm(x, input_norm, shape.norm_eps), *qkv_tensors)
+        return x, *_queries_keys_values(shape, product, q_norm, k_norm, cos, sin)
+
+    return between
+
+
+def _speak(shape: Shape, head: Any) -> Callable[..., Any]:
+    def speak(x: Tensor, norm: Tensor, *tensors: Tensor) -> Tensor:
+        logits: Tensor = head(_norm(x, norm, shape.norm_eps), *tensors).float()
+        return logits
+
+    return speak

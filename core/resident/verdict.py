@@ -1,0 +1,93 @@
+"""The match rule (`core.acceptance`) over a whole tree at once, and the commit of its path."""
+
+from typing import NamedTuple
+
+import torch
+
+from core.config import SamplingConfig
+from core.kv_cache import TreeCache
+from core.resident.state import LoopState
+from core.resident.tree import TreeRows, ancestors
+from core.sampling import KeyedNoise, law_log_probs
+
+
+class Verdict(NamedTuple):
+    """What became of a tree, on the device."""
+
+    path: torch.Tensor  # [depth + 1] int64
+    """Node at every depth of the accepted path, the root first; 0 behind its end."""
+    num_accepted: torch.Tensor  # [1] int64
+    next_token_id: torch.Tensor  # [1] int64
+    """The target's own token after the path, also where the path ended the run."""
+
+
+class MatchVerdict:
+    """Draws the target's token after every node and follows the children that are it."""
+
+    def __init__(
+        self,
+        sampling: SamplingConfig,
+        vocab_size: int,
+        end_token_ids: frozenset[int],
+        device: torch.device,
+    ):
+        self._sampling = sampling
+        self._noise = None if sampling.is_greedy else KeyedNoise(sampling.seed, vocab_size, device)
+        self._end_token_ids = torch.tensor(sorted(end_token_ids), dtype=torch.int64, device=device)
+
+    def draws(
+        self,
+        logits: torch.Tensor,  # [rows, vocab] float32
+        tree: TreeRows,
+        state: LoopState,
+        depth: int,
+    ) -> torch.Tensor:
+        """The target's token after every node  # [rows]."""
+        if self._noise is None:
+            return logits.argmax(dim=-1)
+        device = logits.device
+        positions = state.length + 1 + torch.arange(depth + 1, device=device)
+        noise = self._noise.rows(positions).log_()
+        return (law_log_probs(logits, self._sampling) - noise[tree.depths]).argmax(dim=-1)
+
+    def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
+        """`depth` is the most that the tree can have."""
+        draws = self.draws(logits, tree, state, depth)
+        rows = tree.parents.shape[0]
+        nodes = torch.arange(rows, device=logits.device)
+        parents, is_node = tree.parents, nodes < tree.num_nodes
+        ends = torch.isin(tree.token_ids, self._end_token_ids) & (nodes > 0)
+        is_kept = (tree.token_ids == draws[parents]) & is_node & ~ends[parents]
+        is_kept &= tree.depths <= state.depth_limit
+        is_kept |= nodes == 0
+        above = ancestors(parents)
+        is_reached = ~(above & ~is_kept[None]).any(dim=1)
+        last = torch.where(is_reached, tree.depths, -1).argmax()
+        on_path = above[last]
+        # Rows off the path are written to a place of their own, which is cut off.
+        places = torch.where(on_path, tree.depths, depth + 1)
+        path = torch.zeros(depth + 2, dtype=torch.int64, device=logits.device)
+        path = path.scatter_(0, places, nodes)[: depth + 1]
+        return Verdict(path, tree.depths[last][None], draws[last][None])
+
+
+def commit(
+    verdict: Verdict, tree: TreeRows, state: LoopState, cache: TreeCache, depth: int
+) -> None:
+    """Moves the path's rows into place, in the cache and among the tokens."""
+    device = state.length.device
+    steps = torch.arange(depth + 1, device=device)
+    is_kept = steps <= verdict.num_accepted
+    places = state.length + steps
+    sources = torch.where(is_kept, state.length + verdict.path, places)
+    if depth > 0:
+        cache.storage.index_copy_(4, places, cache.storage.index_select(4, sources))
+        if cache.hidden_states is not None:
+            states = cache.hidden_states.rows
+            states.index_copy_(0, places, states.index_select(0, sources))
+    # The root stands already; behind the path comes the target's own token.
+    drafted = tree.token_ids[verdict.path]
+    emitted = torch.where(is_kept, drafted, verdict.next_token_id)
+    emitted = torch.cat([emitted, verdict.next_token_id])
+    state.tokens.index_copy_(0, torch.cat([places, places[-1:] + 1]), emitted)
+    state.length += verdict.num_accepted + 1
