@@ -22,7 +22,7 @@ from core.lean.forward import LeanForward
 from core.lean.native.forward import NativeForward
 from core.models.detokenizer import StreamDecoder, TokenTable
 from core.models.fingerprint import model_key
-from core.models.forward import make_verifier
+from core.models.forward import verifier_of
 from core.models.loading import LoadedModel, load_model
 from core.models.prompts import chat_token_ids, raw_token_ids
 from core.models.storage import Progress, cache_home, no_progress
@@ -70,16 +70,15 @@ class Engine:
 
         `num_kept` is how many quantized selves, draft models and so on stay in memory between runs.
         """
-        self.target = target
+        # Weights that an engine moves to disk must be held by nobody else.
+        self.target = replace(target, stack=None)
         self._clock = clock
         self._progress = progress
-        self._backend = make_verifier(
-            target.module, target.context_limit, stack=target.stack, kernels=target.kernels
-        )
+        self._backend = verifier_of(target)
         self._invariant: InvariantVerifier | None = None
         forward = self._backend.forward
         self._originals = (
-            OriginalWeights(target.module, forward, cache_home() / "offload")
+            OriginalWeights(forward, cache_home() / "offload")
             if isinstance(forward, LeanForward)
             else None
         )

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.command_line import (
     OneSentenceParser,
@@ -12,13 +12,15 @@ from core.command_line import (
     check_writable,
     config_from_options,
 )
-from core.engine import Engine, Prompt
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.events import Committed, Event, RunFailed, RunFinished, RunStarted
-from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
+from core.runtime.imports import quick_imports
 from core.trace import Trace, save_trace
-from visualize.exports import export_csv
+
+if TYPE_CHECKING:
+    from core.config import RunConfig
+    from core.engine import Engine, Prompt
 
 _STATS = (
     "num_tokens", "num_steps", "num_drafted", "num_tested", "num_accepted", "acceptance_rate",
@@ -45,19 +47,15 @@ def main(arguments: list[str] | None = None) -> int:
         config = config_from_options(options)
         if not options.prompt.strip():
             raise InvalidSettingError("the prompt is empty; give --prompt some text.")
-        with ProgressBar(config.target) as bar:
-            target = load_target(config, bar.show)
-            engine = Engine(target, progress=bar.show)
-            events = engine.run(_prompt(engine, options), config)
-        if target.note:
-            print(target.note, file=sys.stderr)
-        trace = _collect(events, echo=not options.json)
+        trace = _collect(_start(config, options), echo=not options.json)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
     if options.trace:
         save_trace(trace, options.trace)
     if options.csv:
+        from visualize.exports import export_csv
+
         export_csv(trace, options.csv, options.csv_table)
     if options.json:
         print(json.dumps(_result(trace), ensure_ascii=False))
@@ -67,7 +65,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _prompt(engine: Engine, options: Any) -> Prompt:
+def _start(config: "RunConfig", options: Any) -> Iterator[Event]:
+    """Loads the target and starts the run; torch is imported once the options are known to be good."""
+    with quick_imports():
+        from core.engine import Engine
+        from core.models.loading import load_target
+    with ProgressBar(config.target) as bar:
+        engine = Engine(load_target(config, bar.show), progress=bar.show)
+        events = engine.run(_prompt(engine, options), config)
+    if engine.target.note:
+        print(engine.target.note, file=sys.stderr)
+    return events
+
+
+def _prompt(engine: "Engine", options: Any) -> "Prompt":
     if options.raw:
         return engine.raw_prompt(options.prompt)
     messages = [{"role": "user", "content": options.prompt}]

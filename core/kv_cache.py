@@ -1,14 +1,12 @@
-"""A preallocated KV cache under transformers' Cache interface.
+"""A preallocated KV cache of one sequence and the tree behind it.
 
 Tree tokens are written behind the committed ones; the accepted path is then moved into place by
 index, in one operation over all layers. Nothing is stacked anew or cropped by copying.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
 
 
 class HiddenStates:
@@ -50,7 +48,7 @@ class HiddenStates:
                 self.rows[:, columns].index_copy_(0, slots, x)
 
 
-class TreeCache(Cache):
+class TreeCache:
     """Keys and values of all layers in one tensor, with a committed length."""
 
     hidden_states: HiddenStates | None = None
@@ -73,7 +71,6 @@ class TreeCache(Cache):
         self.length = 0
         self.write_start = 0
         """Where the next forward writes; behind `length` while a drafter is at work."""
-        super().__init__(layers=[_TreeLayer(self, index) for index in range(num_layers)])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Commits rows written behind the committed length, given by their increasing offsets."""
@@ -90,43 +87,3 @@ class TreeCache(Cache):
         """Sets the committed length; entries behind it are free to be written over."""
         self.length = length
         self.write_start = length
-
-
-class _TreeLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer's view of a TreeCache."""
-
-    is_sliding = False
-
-    def __init__(self, cache: TreeCache, index: int):
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._cache = cache
-        # Shape of both: [1, num_kv_heads, capacity, head_dim]
-        self.keys: torch.Tensor = cache.storage[index, 0]
-        self.values: torch.Tensor = cache.storage[index, 1]
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do: the storage is there from the start."""
-
-    def update(
-        self,
-        key_states: torch.Tensor,  # [1, num_kv_heads, rows, head_dim]
-        value_states: torch.Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes rows at the cache's write position; returns all that can be attended to."""
-        start = self._cache.write_start
-        end = start + key_states.shape[2]
-        self.keys[:, :, start:end] = key_states
-        self.values[:, :, start:end] = value_states
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._cache.write_start + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return self._cache.write_start
-
-    def get_max_length(self) -> int:
-        return self._cache.capacity

@@ -143,7 +143,7 @@ def _runners(
         if reason is not None:
             raise InvalidSettingError(reason)
     runners: list[Runner] = [EngineRunner(engine, config, label=label) for label, config in named]
-    if with_transformers and engine.target.stack is not None:
+    if with_transformers and engine.target.weights != "full":
         raise InvalidSettingError(
             f"transformers has no weights {engine.target.weights}; leave weights or transformers "
             "out."

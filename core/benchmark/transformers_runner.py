@@ -53,6 +53,7 @@ class TransformersRunner:
         self.label = label
         self.gives_plain_text = config.sampling.is_greedy
         self._target = target
+        self._module = target.module  # read before anything is timed
         self._settings = _generation_settings(target, config)
         self._seed = config.sampling.seed
         self._clock = clock
@@ -65,7 +66,7 @@ class TransformersRunner:
         start_s = self._clock()
         streamer = _EmissionClock(self._clock)
         try:
-            output = self._target.module.generate(
+            output = self._module.generate(
                 prompt_ids,
                 attention_mask=torch.ones_like(prompt_ids),
                 streamer=streamer,

@@ -14,7 +14,7 @@ from core.drafters.workshop import Workshop
 from core.errors import InvalidSettingError
 from core.invariant import invariant_sibling
 from core.models.fingerprint import source_key
-from core.models.forward import make_verifier
+from core.models.forward import verifier_of
 from core.models.loading import LoadedModel
 from core.models.shipped import shipped_folder
 from core.models.tokenizer_match import check_same_tokenizer
@@ -153,9 +153,7 @@ def _load(workshop: Workshop, name: str) -> _DraftModel:
     else:
         model = workshop.load_draft(name)
         check_same_tokenizer(workshop.target, model)
-        verifier = make_verifier(
-            model.module, model.context_limit, stack=model.stack, kernels=model.kernels
-        )
+        verifier = verifier_of(model)
         if config.invariant:
             verifier = invariant_sibling(verifier)
     identity = {

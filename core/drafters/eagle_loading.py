@@ -52,7 +52,8 @@ def load_head(folder: Path, target: LoadedModel, forward: LeanForward) -> EagleF
         vocab_size=shape.vocab_size if weights.target_ids is None else len(weights.target_ids),
         norm_eps=shape.norm_eps,
     )
-    rotary = RotaryTable(target.module)
+    assert target.outline is not None, "its forward is the lean one"
+    rotary = RotaryTable(target.outline.rotation, target.dtype)
     native = None
     if isinstance(forward, NativeForward) and weights.state_norm is not None:
         native = NativeForward(

@@ -4,14 +4,12 @@ Computes what transformers' modules compute (Touvron et al. 2023; grouped heads 
 2023), without batch dimension, module calls or repeated key and value heads.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 
 from core.kv_cache import TreeCache
 from core.lean.exact_attention import attend_exactly
-from core.lean.weights import LayerStack, LayerWeights, Shape
+from core.lean.weights import LayerStack, LayerWeights, Rotation, Shape
 
 # Up to so many rows, the heads of a group are laid beside each other as more rows: attention then
 # reads each key once. For wide prompts the repeated mask would cost more than that saves.
@@ -19,11 +17,11 @@ _MAX_GROUPED_ROWS = 256
 
 
 class RotaryTable:
-    """Cosines and signed sines of all positions, as the model's own rotary module gives them."""
+    """Cosines and signed sines of all positions, the numbers of transformers' rotary modules."""
 
-    def __init__(self, module: Any):
-        self.rotary = module.base_model.rotary_emb
-        self._like = module.base_model.norm.weight.data
+    def __init__(self, rotation: Rotation, dtype: torch.dtype):
+        self._rotation = rotation
+        self._dtype = dtype
         self.cos = torch.empty(0)  # [positions, 1, head_dim]
         self.sin = torch.empty(0)
 
@@ -31,12 +29,13 @@ class RotaryTable:
         """Makes the table reach at least so far."""
         if self.cos.shape[0] >= num_positions:
             return
-        positions = torch.arange(num_positions, device=self._like.device)[None]
-        cos, sin = self.rotary(self._like, positions)
-        half = sin.shape[-1] // 2
+        inv_freq, scaling = self._rotation
+        positions = torch.arange(num_positions, device=inv_freq.device)
+        angles = torch.outer(positions.float(), inv_freq)  # [positions, head_dim / 2]
+        cos, sin = angles.cos() * scaling, angles.sin() * scaling
         # Rotating a half is rolling it; the sign of the first half is kept in the sines.
-        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
-        self.cos, self.sin = cos[0, :, None].contiguous(), sin[0, :, None].contiguous()
+        self.cos = torch.cat([cos, cos], dim=-1)[:, None].to(self._dtype)
+        self.sin = torch.cat([-sin, sin], dim=-1)[:, None].to(self._dtype)
 
     def at(
         self,

@@ -4,7 +4,7 @@ Query, key and value become one matrix, and so do gate and up: fewer, larger pro
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,6 +26,14 @@ class Shape:
     head_dim: int
     vocab_size: int
     norm_eps: float
+
+
+class Rotation(NamedTuple):
+    """How far a position rotates the pairs of a head's numbers."""
+
+    inv_freq: torch.Tensor  # [head_dim / 2] float32
+    scaling: float
+    """Of cosines and sines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,12 @@ def shape_of(module: Any) -> Shape:
         vocab_size=config.vocab_size,
         norm_eps=config.rms_norm_eps,
     )
+
+
+def rotation_of(module: Any) -> Rotation:
+    """The rotation of a supported module's own rotary part."""
+    rotary = module.base_model.rotary_emb
+    return Rotation(rotary.inv_freq.float(), float(rotary.attention_scaling))
 
 
 def stack_of(module: Any) -> LayerStack:

@@ -8,7 +8,16 @@ from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward, RotaryTable
 from core.lean.native.forward import NativeForward, native_reason
 from core.lean.native.library import Kernels
-from core.lean.weights import LayerStack, Shape, shape_of, stack_of, unsupported_reason
+from core.lean.weights import (
+    LayerStack,
+    Rotation,
+    Shape,
+    rotation_of,
+    shape_of,
+    stack_of,
+    unsupported_reason,
+)
+from core.models.loading import LoadedModel
 from core.verifier import TargetForward, Verifier
 
 
@@ -19,6 +28,7 @@ class TransformersForward:
 
     def __init__(self, module: Any):
         self._module = module
+        self._cache: Any = None
 
     def reserve(self, num_positions: int) -> None:
         """See `TargetForward.reserve`; nothing is needed."""
@@ -33,12 +43,16 @@ class TransformersForward:
         want_logits: bool,
     ) -> torch.Tensor | None:
         """See `TargetForward`."""
+        if self._cache is None or self._cache.tree_cache is not cache:
+            from core.models.transformers_cache import TransformersCache
+
+            self._cache = TransformersCache(cache)
         run = self._module if want_logits else self._module.base_model
         output = run(
             input_ids=token_ids[None],
             attention_mask=None if mask is None else mask[None, None],
             position_ids=positions[None],
-            past_key_values=cache,
+            past_key_values=self._cache,
             use_cache=True,
         )
         return output.logits[0] if want_logits else None
@@ -64,18 +78,43 @@ def make_verifier(
     stack: LayerStack | None = None,
     kernels: Kernels | None = None,
 ) -> Verifier:
-    """The backend of a loaded module, with a cache of its own.
+    """The backend of a transformers module, with a cache of its own.
 
     `stack` stands in for the module's own layers; `kernels` compute where they can.
     """
     forward: TargetForward
     if unsupported_reason(module) is None:
         shape = shape_of(module)
-        lean = LeanForward(shape, stack or stack_of(module), RotaryTable(module))
-        forward = lean
-        if kernels is not None and native_reason(lean) is None:
-            forward = NativeForward(shape, lean.stack, RotaryTable(module), kernels)
+        forward = _lean_forward(
+            shape, rotation_of(module), stack or stack_of(module), module.dtype, kernels
+        )
     else:
         shape = _transformers_shape(module)
         forward = TransformersForward(module)
     return Verifier(forward, shape, context_limit, module.dtype, module.device)
+
+
+def verifier_of(model: LoadedModel) -> Verifier:
+    """The backend of a loaded model, with a cache of its own."""
+    outline = model.outline
+    if outline is None:
+        return make_verifier(model.module, model.context_limit)
+    assert model.stack is not None, "no engine has taken it"
+    forward = _lean_forward(
+        outline.shape, outline.rotation, model.stack, model.dtype, model.kernels
+    )
+    return Verifier(forward, outline.shape, model.context_limit, model.dtype, model.device)
+
+
+def _lean_forward(
+    shape: Shape,
+    rotation: Rotation,
+    stack: LayerStack,
+    dtype: torch.dtype,
+    kernels: Kernels | None,
+) -> LeanForward:
+    rotary = RotaryTable(rotation, dtype)
+    lean = LeanForward(shape, stack, rotary)
+    if kernels is None or native_reason(lean) is not None:
+        return lean
+    return NativeForward(shape, stack, rotary, kernels)

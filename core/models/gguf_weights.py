@@ -63,7 +63,8 @@ def gguf_stack(
     reader.check_types(weights)
     layers = []
     for index in range(shape.num_layers):
-        progress("reading packed weights", index, shape.num_layers)
+        # Layers are of one size, and the embedding is read last.
+        progress("reading weights", reader.num_bytes * index // shape.num_layers, reader.num_bytes)
         layers.append(reader.layer(index))
     head, embedding = reader.head_and_embedding()
     return LayerStack(tuple(layers), embedding, reader.vector("output_norm"), head)
@@ -80,6 +81,11 @@ class _Reader:
         self._shape = shape
         self._dtype = dtype
         self._kernels = kernels
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all tensors."""
+        return sum(tensor.data.nbytes for tensor in self._tensors.values())
 
     def check_types(self, weights: str) -> None:
         """See `gguf_stack`."""

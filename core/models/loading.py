@@ -1,22 +1,41 @@
 """Loads a model with its tokenizer into memory."""
 
 import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
 from core.config import RunConfig
-from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
+from core.errors import InvalidSettingError, KernelsUnavailableError
 from core.lean.native.library import Kernels, load_kernels
-from core.lean.weights import SUPPORTED, LayerStack
+from core.lean.weights import SUPPORTED, LayerStack, stack_of, unsupported_reason
+from core.models.lean_loading import (
+    Placement,
+    num_parameters,
+    open_weights,
+    read_stack,
+)
+from core.models.outline import (
+    Outline,
+    context_limit_of,
+    generation_ends,
+    outline_of,
+    read_outline,
+)
 from core.models.packed import packed_stack
-from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource, find_model
 from core.models.storage import Progress, no_progress
+from core.models.tokenizer import read_tokenizer
+from core.models.transformers_loading import (
+    out_of_memory,
+    read_module,
+    read_transformers_tokenizer,
+)
 
-# Tokenizers and configurations without a limit say 10**30; nothing holds so many tokens.
-_MOST_CONTEXT = 1 << 20
 # Weights are not all that a run needs.
 _MEMORY_MARGIN = 1.1
 
@@ -37,12 +56,12 @@ class ModelIdentity(NamedTuple):
         return self._asdict()
 
 
-class LoadedModel(NamedTuple):
+@dataclass(frozen=True)
+class LoadedModel:
     """A model in memory."""
 
-    module: Any
-    """The transformers module, in evaluation mode."""
     tokenizer: Any
+    """transformers' own, or a `core.models.tokenizer.PlainTokenizer`."""
     identity: ModelIdentity
     source: ModelSource
     context_limit: int
@@ -50,12 +69,24 @@ class LoadedModel(NamedTuple):
     dtype: torch.dtype
     device: torch.device
     weights: str = "full"
+    outline: Outline | None = None
+    """What the lean forward is to compute; None where only the module can."""
     stack: LayerStack | None = None
-    """The layers in 4 or 8 bits, which stand in for the module's own."""
+    """The weights for it; None as well where an engine has taken them over."""
     kernels: Kernels | None = None
     """Compiled kernels, where they were asked for and can be had."""
     note: str = ""
     """Why something that was asked for is missing, in one sentence."""
+    given_module: Any = None
+
+    @cached_property
+    def module(self) -> Any:
+        """The transformers module, in evaluation mode; beside a stack it is read when it is first
+        asked for, with weights of its own.
+
+        Raises ModelUnavailableError where it cannot be read.
+        """
+        return self.given_module or read_module(self.source, self.dtype, self.device)
 
 
 def load_model(
@@ -65,6 +96,7 @@ def load_model(
     device: str = "cpu",
     weights: str = "full",
     compile: bool | None = None,
+    as_module: bool = False,
     progress: Progress = no_progress,
 ) -> LoadedModel:
     """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
@@ -72,8 +104,9 @@ def load_model(
     Without a dtype, float32 for compiled kernels, else bfloat16 where the device computes it, else
     float32. `weights` q4 and q8 keep the layers packed. `compile` unset compiles where device,
     dtype and architecture allow it. Without a compiler the model is loaded all the same, and `note`
-    says so. Raises ModelUnavailableError where it cannot be had, and InvalidSettingError for a
-    missing device and for settings that do not go together.
+    says so. `as_module` takes transformers' module and tokenizer alone, for training. Raises
+    ModelUnavailableError where it cannot be had, and InvalidSettingError for a missing device and
+    for settings that do not go together.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidSettingError("device is cuda and there is no CUDA GPU; give cpu.")
@@ -86,32 +119,34 @@ def load_model(
     torch_dtype: torch.dtype = getattr(torch, wanted)
     _check_memory(source, torch_dtype, torch.device(device))
     progress("reading weights", 0, 0)
-    is_packed = weights != "full"
-    # Only the settings and the rotation of the module are used beside packed layers.
-    module, tokenizer = _read(source, torch.bfloat16 if is_packed else torch_dtype, device)
-    num_parameters = sum(parameter.numel() for parameter in module.parameters())
-    stack = None
-    if is_packed:
-        stack = packed_stack(source, module, weights, torch_dtype, kernels, progress)
-        module.to(torch_dtype)
-    num_bytes = sum(parameter.nbytes for parameter in module.parameters())
-    if stack is not None:
-        num_bytes += stack.num_bytes + stack.num_embedding_bytes
+    place = Placement(torch_dtype, torch.device(device), kernels)
+    contents = _read(source, weights, place, progress, with_module=as_module)
+    tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
+    ends = set(contents.end_token_ids)
+    if tokenizer.eos_token_id is not None:
+        ends.add(int(tokenizer.eos_token_id))
     return LoadedModel(
-        module=module,
         tokenizer=tokenizer,
         identity=ModelIdentity(
-            name, source.kind, source.sha256, num_parameters, wanted, num_bytes, source.note
+            name,
+            source.kind,
+            source.sha256,
+            contents.num_parameters,
+            wanted,
+            contents.num_bytes,
+            source.note,
         ),
         source=source,
-        context_limit=_context_limit(module),
-        eos_token_ids=_eos_token_ids(module, tokenizer),
+        context_limit=contents.context_limit,
+        eos_token_ids=frozenset(ends),
         dtype=torch_dtype,
         device=torch.device(device),
         weights=weights,
-        stack=stack,
+        outline=contents.outline,
+        stack=contents.stack,
         kernels=kernels,
         note=note,
+        given_module=contents.module,
     )
 
 
@@ -179,7 +214,7 @@ def _check_memory(source: ModelSource, dtype: torch.dtype, device: torch.device)
     is_gpu = device.type == "cuda"
     available = torch.cuda.mem_get_info(device)[0] if is_gpu else _free_memory_bytes()
     if needed > available:
-        raise _out_of_memory(
+        raise out_of_memory(
             source.name,
             f"needs {needed / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')} and "
             f"{available / 1e9:.1f} GB are free",
@@ -192,41 +227,74 @@ def _free_memory_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _out_of_memory(name: str, why: str) -> ModelUnavailableError:
-    return ModelUnavailableError(
-        f"{name} {why}; give a smaller model or dtype, or close other programs."
-    )
+class _Contents(NamedTuple):
+    """What was read of a model beside its tokenizer."""
+
+    num_parameters: int
+    num_bytes: int
+    context_limit: int
+    end_token_ids: frozenset[int]
+    outline: Outline | None = None
+    stack: LayerStack | None = None
+    module: Any = None
 
 
-def _read(source: ModelSource, dtype: torch.dtype, device: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _read(
+    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
+) -> _Contents:
+    outline = None if with_module else read_outline(source.folder)
+    found = None if outline is None else _read_files(source, weights, outline, place, progress)
+    return found or _read_module(source, weights, place, progress, with_module=with_module)
 
-    quiet_transformers()
+
+def _read_files(
+    source: ModelSource, weights: str, outline: Outline, place: Placement, progress: Progress
+) -> _Contents | None:
+    """The lean parts from the files alone; None where they are not what the outline expects."""
     try:
-        module: Any = AutoModelForCausalLM.from_pretrained(source.folder, dtype=dtype)
-        module.to(device).eval().requires_grad_(False)
-        tokenizer = AutoTokenizer.from_pretrained(source.folder)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _out_of_memory(source.name, "does not fit into memory") from error
-    except Exception as error:  # broken files raise whatever comes
-        if "not enough memory" in str(error):
-            raise _out_of_memory(source.name, "does not fit into memory") from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ModelUnavailableError(
-            f"{source.name} cannot be loaded ({reason}); give a causal language model in "
-            "transformers' format."
-        ) from error
-    return module, tokenizer
+        with open_weights(source.folder) as tensors:
+            total = num_parameters(tensors)
+            if weights == "full" or source.gguf is None:
+                stack = read_stack(tensors, outline, place, progress)
+            else:
+                stack = None
+    except (OSError, SafetensorError):  # transformers says what is wrong with them
+        return None
+    if weights != "full" and (stack is not None or source.gguf is not None):
+        stack = packed_stack(source, outline.shape, stack, weights, place, progress)
+    if stack is None:
+        return None
+    return _lean_contents(total, outline, stack)
 
 
-def _context_limit(module: Any) -> int:
-    limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
-    return min(int(limit or _MOST_CONTEXT), _MOST_CONTEXT)
+def _read_module(
+    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
+) -> _Contents:
+    module = read_module(source, place.dtype, place.device)
+    total = sum(parameter.numel() for parameter in module.parameters())
+    reason = unsupported_reason(module)
+    if with_module or (reason is not None and weights == "full"):
+        num_bytes = sum(parameter.nbytes for parameter in module.parameters())
+        return _Contents(
+            total, num_bytes, context_limit_of(module), generation_ends(module), module=module
+        )
+    if reason is not None:
+        raise InvalidSettingError(
+            f"weights {weights} needs the lean forward, which cannot compute {source.name} "
+            f"({reason}); leave weights out."
+        )
+    outline, stack = outline_of(module), stack_of(module)
+    if weights != "full":
+        stack = packed_stack(source, outline.shape, stack, weights, place, progress)
+    return _lean_contents(total, outline, stack)
 
 
-def _eos_token_ids(module: Any, tokenizer: Any) -> frozenset[int]:
-    """All ids that end an answer: the generation settings' and the tokenizer's."""
-    found = module.generation_config.eos_token_id
-    ids = set(found) if isinstance(found, list) else {found}
-    ids.add(tokenizer.eos_token_id)
-    return frozenset(int(token_id) for token_id in ids if token_id is not None)
+def _lean_contents(total: int, outline: Outline, stack: LayerStack) -> _Contents:
+    return _Contents(
+        num_parameters=total,
+        num_bytes=stack.num_bytes + stack.num_embedding_bytes,
+        context_limit=outline.context_limit,
+        end_token_ids=outline.end_token_ids,
+        outline=outline,
+        stack=stack,
+    )

@@ -1,13 +1,9 @@
 """The target's layers in 4 or 8 bits: a GGUF file's own numbers, or hqq's for other sources."""
 
-from typing import Any
-
-import torch
-
-from core.errors import InvalidSettingError
 from core.lean.native.library import Kernels
-from core.lean.weights import LayerStack, shape_of, stack_of, unsupported_reason
+from core.lean.weights import LayerStack, Shape
 from core.models.gguf_weights import gguf_stack
+from core.models.lean_loading import Placement
 from core.models.sources import ModelSource
 from core.models.storage import Progress, cache_home
 from core.quant.stack import quantized_stack
@@ -19,35 +15,28 @@ _GROUP_SIZE = 32
 
 def packed_stack(
     source: ModelSource,
-    module: Any,
+    shape: Shape,
+    original: LayerStack | None,
     weights: str,
-    dtype: torch.dtype,
-    kernels: Kernels | None,
+    place: Placement,
     progress: Progress,
 ) -> LayerStack:
-    """The layers that stand in for the module's own, which are emptied.
+    """The layers that stand in for the original ones, which only sources without a GGUF need.
 
-    Raises InvalidSettingError for an architecture that the lean forward cannot compute and for a
-    GGUF file whose layers are of other types.
+    Raises InvalidSettingError for a GGUF file whose layers are of other types.
     """
-    reason = unsupported_reason(module)
-    if reason is not None:
-        raise InvalidSettingError(
-            f"weights {weights} needs the lean forward, which cannot compute {source.name} "
-            f"({reason}); leave weights out."
-        )
     if source.gguf is not None:
-        stack = gguf_stack(source.gguf, weights, shape_of(module), dtype, kernels, progress)
-    else:
-        stack = _quantized(source, module, weights, kernels, progress)
-    for parameter in module.parameters():
-        if parameter.dim() > 1:
-            parameter.data = parameter.data.new_empty(0)
-    return stack
+        return gguf_stack(source.gguf, weights, shape, place.dtype, place.kernels, progress)
+    assert original is not None, "there is no GGUF"
+    return _quantized(source, original, weights, place.kernels, progress)
 
 
 def _quantized(
-    source: ModelSource, module: Any, weights: str, kernels: Kernels | None, progress: Progress
+    source: ModelSource,
+    original: LayerStack,
+    weights: str,
+    kernels: Kernels | None,
+    progress: Progress,
 ) -> LayerStack:
     """hqq grids of all linear layers; the embedding stays as it is."""
     bits = _BITS[weights]
@@ -55,7 +44,7 @@ def _quantized(
     words = [f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
     store = GridStore(cache_home() / "grids", "\n".join(words), bits, _GROUP_SIZE)
     stack = quantized_stack(
-        stack_of(module),
+        original,
         bits=bits,
         group_size=_GROUP_SIZE,
         grid_of=store.grid_of,

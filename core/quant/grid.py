@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import torch
-from hqq.core.quantize import Quantizer
 
 from core.lean.linear import WeightGrid
 
@@ -26,6 +25,8 @@ def quantize(
     group_size: int,
 ) -> Grid:
     """hqq along the input axis (axis 1), with its default optimizer; deterministic."""
+    from hqq.core.quantize import Quantizer  # takes seconds to import
+
     packed, meta = Quantizer.quantize(
         weight.float(),
         nbits=bits,

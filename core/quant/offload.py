@@ -7,19 +7,24 @@ disk where it does not.
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate.utils import load_offloaded_weight, offload_weight
 
 from core.lean.forward import LeanForward
 from core.lean.linear import DenseLinear, Linear
+from core.lean.native.linear import NativeLinear, native_dense
 from core.lean.weights import LayerStack
 from core.models.storage import told_if_full
-from core.quant.stack import PARTS, linear_names
+from core.quant.stack import PARTS, dense_of, linear_names
+
+# Of weight [out_features, in_features] and bias.
+MakeLinear = Callable[[torch.Tensor, torch.Tensor | None], Linear]
 
 
 class OffloadedLinear:
@@ -28,39 +33,33 @@ class OffloadedLinear:
     kernel = "dense, from disk"
     num_bytes = 0
 
-    def __init__(self, path: Path, info: dict[str, Any], bias: torch.Tensor | None):
+    def __init__(
+        self, path: Path, info: dict[str, Any], bias: torch.Tensor | None, make: MakeLinear
+    ):
+        """`make` turns weight and bias into the layer that this one stands for."""
         self._path = path
         self._info = info
         self.bias = bias
+        self.make = make
 
     def read(self) -> torch.Tensor:
         """The weight  # [out_features, in_features]."""
+        from accelerate.utils import load_offloaded_weight
+
         return load_offloaded_weight(str(self._path), self._info)  # type: ignore[no-any-return]
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.read().to(x.device), self.bias)
 
 
-class _View(NamedTuple):
-    """A parameter of the transformers module that shows a part of a fused weight."""
-
-    parameter: torch.nn.Parameter
-    shape: torch.Size
-    stride: tuple[int, ...]
-    offset: int
-
-
 class OriginalWeights:
     """The linear layers of a target, which can be moved to disk and back between runs."""
 
-    def __init__(self, module: Any, forward: LeanForward, folder: Path):
-        """`module` is the transformers model whose parameters share the forward's weights; the
-        files go into a folder of their own under `folder` and vanish with this object."""
-        self._module = module
+    def __init__(self, forward: LeanForward, folder: Path):
+        """The files go into a folder of their own under `folder` and vanish with this object."""
         self._forward = forward
         self._parent = folder
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._views: dict[str, list[_View]] = {}
 
     @property
     def is_offloaded(self) -> bool:
@@ -80,14 +79,7 @@ class OriginalWeights:
         if self.is_offloaded:
             return
         stack = self._forward.stack
-        linears = {
-            name: linear
-            for name, linear in zip(linear_names(stack), stack.linears(), strict=True)
-            if isinstance(linear, DenseLinear) and linear is not stack.embedding
-        }
-        offloaded = self._write(linears)
-        self._views = self._release(linears)
-        self._forward.stack = _replaced(stack, offloaded)
+        self._forward.stack = _replaced(stack, self._write(stack))
 
     def to_memory(self) -> None:
         """Reads the weights back, where they were moved away."""
@@ -98,42 +90,35 @@ class OriginalWeights:
         for name, linear in zip(linear_names(stack), stack.linears(), strict=True):
             if not isinstance(linear, OffloadedLinear):
                 continue
-            weight = linear.read().to(self._module.device)
-            for view in self._views.pop(name, []):
-                view.parameter.data = weight.as_strided(view.shape, view.stride, view.offset)
-            restored[name] = DenseLinear(weight, linear.bias)
+            weight = linear.read().to(stack.final_norm.device)
+            restored[name] = linear.make(weight, linear.bias)
         self._forward.stack = _replaced(stack, restored)
         self._folder.cleanup()
         self._folder = None
 
-    def _write(self, linears: dict[str, DenseLinear]) -> dict[str, Linear]:
+    def _write(self, stack: LayerStack) -> dict[str, Linear]:
+        offloaded: dict[str, Linear] = {}
         with told_if_full(self._parent):
             self._parent.mkdir(parents=True, exist_ok=True)
             folder = tempfile.TemporaryDirectory(prefix="weights-", dir=self._parent)
-            index: dict[str, dict[str, Any]] = {}
-            for name, linear in linears.items():
-                offload_weight(linear.weight.cpu(), name, folder.name, index)
+            for name, linear in zip(linear_names(stack), stack.linears(), strict=True):
+                is_embedding = stack.is_tied and linear is stack.head
+                dense = None if is_embedding else dense_of(linear)
+                if dense is not None:
+                    offloaded[name] = _write_weight(linear, dense, name, Path(folder.name))
         self._folder = folder
-        return {
-            name: OffloadedLinear(Path(folder.name) / f"{name}.dat", index[name], linear.bias)
-            for name, linear in linears.items()
-        }
+        return offloaded
 
-    def _release(self, linears: dict[str, DenseLinear]) -> dict[str, list[_View]]:
-        """Empties the module's parameters that hold on to the weights; returns what they were."""
-        name_of = {
-            linear.weight.untyped_storage().data_ptr(): name for name, linear in linears.items()
-        }
-        views: dict[str, list[_View]] = {}
-        for parameter in self._module.parameters():
-            name = name_of.get(parameter.untyped_storage().data_ptr())
-            if name is not None:
-                view = _View(
-                    parameter, parameter.shape, parameter.stride(), parameter.storage_offset()
-                )
-                views.setdefault(name, []).append(view)
-                parameter.data = parameter.data.new_empty(0)
-        return views
+
+def _write_weight(linear: Linear, dense: DenseLinear, name: str, folder: Path) -> OffloadedLinear:
+    from accelerate.utils import offload_weight
+
+    index: dict[str, dict[str, Any]] = {}
+    offload_weight(dense.weight.cpu(), name, str(folder), index)
+    make: MakeLinear = DenseLinear
+    if isinstance(linear, NativeLinear):
+        make = partial(native_dense, linear.kernels)
+    return OffloadedLinear(folder / f"{name}.dat", index[name], dense.bias, make)
 
 
 def _replaced(stack: LayerStack, linears: dict[str, Linear]) -> LayerStack:

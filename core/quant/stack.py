@@ -10,6 +10,7 @@ import torch
 from core.errors import InvalidSettingError
 from core.lean.linear import DenseLinear, Linear
 from core.lean.native.library import Kernels
+from core.lean.native.linear import NativeLinear
 from core.lean.weights import LayerStack, LayerWeights
 from core.quant.grid import Grid, quantize
 from core.quant.linears import linear_of
@@ -47,17 +48,30 @@ def kept_names(stack: LayerStack, patterns: Sequence[str]) -> set[str]:
     return kept
 
 
+def dense_of(linear: Linear) -> DenseLinear | None:
+    """A dense layer as torch has it; None for one of whole numbers."""
+    if isinstance(linear, NativeLinear) and linear.is_dense:
+        return DenseLinear(linear.dequantize(), linear.bias)
+    return linear if isinstance(linear, DenseLinear) else None
+
+
+def _dense_width(linear: Linear) -> int | None:
+    """Inputs of a dense layer, without writing it out."""
+    if isinstance(linear, NativeLinear):
+        return linear.in_features if linear.is_dense else None
+    return linear.weight.shape[1] if isinstance(linear, DenseLinear) else None
+
+
 def check_group_size(stack: LayerStack, kept: set[str], group_size: int) -> None:
     """Raises InvalidSettingError where the group size does not divide a weight's input width."""
     for name, linear in zip(linear_names(stack), stack.linears(), strict=True):
-        if name not in kept and isinstance(linear, DenseLinear):
-            width = linear.weight.shape[1]
-            if width % group_size:
-                divisors = [size for size in (32, 64, 128) if width % size == 0]
-                raise InvalidSettingError(
-                    f"group_size is {group_size} and does not divide the {width} inputs of "
-                    f"{name}; give {' or '.join(map(str, divisors)) or 'another model'}."
-                )
+        width = _dense_width(linear)
+        if name not in kept and width is not None and width % group_size:
+            divisors = [size for size in (32, 64, 128) if width % size == 0]
+            raise InvalidSettingError(
+                f"group_size is {group_size} and does not divide the {width} inputs of "
+                f"{name}; give {' or '.join(map(str, divisors)) or 'another model'}."
+            )
 
 
 def quantized_stack(
@@ -81,17 +95,18 @@ def quantized_stack(
 
     def convert(name: str, linear: Linear) -> Linear:
         nonlocal done
-        if name in kept or not isinstance(linear, DenseLinear):
+        dense = None if name in kept else dense_of(linear)
+        if dense is None:
             return linear
         if grid_of is not None:
-            grid = grid_of(name, linear.weight)
+            grid = grid_of(name, dense.weight)
         else:
-            grid = quantize(linear.weight, bits, group_size)
+            grid = quantize(dense.weight, bits, group_size)
         done += 1
         if progress is not None:
             progress("quantizing", done, total)
         weight_grid = grid.to_weight_grid(bits)
-        return linear_of(weight_grid, linear.bias, linear.weight.dtype, kernels)
+        return linear_of(weight_grid, dense.bias, dense.weight.dtype, kernels)
 
     def convert_layer(layer: LayerWeights) -> LayerWeights:
         prefix = f"layers.{layer.cache_index}."

@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _prepare(options: argparse.Namespace, rank: Rank) -> _Job:
     questions = [question for path in options.exclude for question in read_questions(path)]
     near = NearDuplicates(questions)
-    target = load_model(options.target, device=options.device, compile=False)
+    target = load_model(options.target, device=options.device, compile=False, as_module=True)
     check_supported(target.module)
     frame = chat_frame(target.tokenizer, target.eos_token_ids)
     num_rounds = -(-options.tokens // (options.slots * options.columns))

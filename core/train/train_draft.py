@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> None:
             "that is."
         )
     rank = join_ranks(options.device)
-    target = load_model(options.target, device=options.device, compile=False)
+    target = load_model(options.target, device=options.device, compile=False, as_module=True)
     check_supported(target.module)
     data = load_data(options.data, target, options.row_length, options.data_share)
     task = DraftTask(target, data, options, rank)

@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     settings = loop_settings(options)
     rank = join_ranks(options.device)
-    target = load_model(options.target, device=options.device, compile=False)
+    target = load_model(options.target, device=options.device, compile=False, as_module=True)
     check_supported(target.module)
     layers = _feature_layers(options.feature_layers, target)
     vocab_size = target.module.config.vocab_size

@@ -198,10 +198,10 @@ class NativeForward(LeanForward):
     def _native(self, linear: Linear) -> NativeLinear | None:
         if isinstance(linear, NativeLinear):
             return linear
-        if not isinstance(linear, DenseLinear) or not can_read_dense(linear):
+        if not isinstance(linear, DenseLinear) or not _fits(linear):
             return None
         if linear not in self.made:
-            self.made[linear] = native_dense(self.kernels, linear)
+            self.made[linear] = native_dense(self.kernels, linear.weight, linear.bias)
         return self.made[linear]
 
     def _pointer(self, tensor: torch.Tensor | None) -> int | None:
@@ -216,6 +216,10 @@ _PARTS = ("qkv", "o", "gate_up", "down")
 _NORMS = ("input_norm", "q_norm", "k_norm", "post_norm")
 
 
+def _fits(linear: DenseLinear) -> bool:
+    return linear.weight.dtype == torch.float32 and can_read_dense(linear.weight)
+
+
 def native_reason(forward: LeanForward) -> str | None:
     """Why the kernels cannot compute a forward's model; None where they can."""
     stack, shape = forward.stack, forward.shape
@@ -225,7 +229,7 @@ def native_reason(forward: LeanForward) -> str | None:
         return f"its heads have {shape.head_dim} numbers"
     for linear in stack.linears():
         fits = isinstance(linear, NativeLinear) or (
-            isinstance(linear, DenseLinear) and can_read_dense(linear)
+            isinstance(linear, DenseLinear) and _fits(linear)
         )
         if not fits:
             return "a layer's width is no multiple of 32"

@@ -5,7 +5,7 @@ from enum import IntEnum
 import torch
 import torch.nn.functional as F
 
-from core.lean.linear import DenseLinear, WeightGrid
+from core.lean.linear import WeightGrid
 from core.lean.native.library import Kernels, LinearStruct
 
 # The kernels take so many inputs at once; words of 4-bit numbers hold twice as many.
@@ -44,10 +44,10 @@ class NativeLinear:
         self.kernel = kernel
         self.in_features = in_features
         self.out_features = values.shape[0]
-        self._kernels = kernels
+        self.kernels = kernels
         # The structure points into these.
         self._tensors = [part for part in (values, scales, bias) if part is not None]
-        self._bias = bias
+        self.bias = bias
         self.struct = LinearStruct(
             format=format,
             out_features=self.out_features,
@@ -62,10 +62,15 @@ class NativeLinear:
     def num_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self._tensors)
 
+    @property
+    def is_dense(self) -> bool:
+        """Whether its weights are floating numbers."""
+        return self.struct.format in (_Format.FLOAT32, _Format.BFLOAT16)
+
     def dequantize(self) -> torch.Tensor:
         """The weights as every product counts them  # [out_features, in_features] float32."""
         weight = torch.empty(self.out_features, self.in_features)
-        self._kernels.dequantize(self.struct, weight)
+        self.kernels.dequantize(self.struct, weight)
         return weight
 
     def rows(
@@ -74,7 +79,7 @@ class NativeLinear:
     ) -> torch.Tensor:
         """Rows of the weights  # [rows, in_features] float32."""
         found = torch.empty(indices.shape[0], self.in_features)
-        self._kernels.write_rows(self.struct, indices.contiguous(), found)
+        self.kernels.write_rows(self.struct, indices.contiguous(), found)
         return found
 
     def __call__(
@@ -82,18 +87,21 @@ class NativeLinear:
         x: torch.Tensor,  # [rows, in_features] float32
     ) -> torch.Tensor:
         """Returns  # [rows, out_features]."""
-        return F.linear(x, self.dequantize(), self._bias)
+        return F.linear(x, self.dequantize(), self.bias)
 
 
-def native_dense(kernels: Kernels, linear: DenseLinear) -> NativeLinear:
-    """A float32 layer; kept in bfloat16 where that holds every weight exactly."""
-    weight, bias = linear.weight.contiguous(), linear.bias
-    halved = weight.bfloat16()
-    if torch.equal(halved.float(), weight):
-        kernel, format, weight = "native bf16", _Format.BFLOAT16, halved
+def native_dense(
+    kernels: Kernels,
+    weight: torch.Tensor,  # [out_features, in_features] of any floating dtype
+    bias: torch.Tensor | None,  # [out_features] float32
+) -> NativeLinear:
+    """A dense layer; kept in bfloat16 where that holds every weight exactly, else in float32."""
+    halved = weight.bfloat16().contiguous()
+    if weight.dtype == torch.bfloat16 or torch.equal(halved.float(), weight.float()):
+        kernel, format, values = "native bf16", _Format.BFLOAT16, halved
     else:
-        kernel, format = "native fp32", _Format.FLOAT32
-    return NativeLinear(kernels, kernel, format, weight.shape[1], weight, None, bias)
+        kernel, format, values = "native fp32", _Format.FLOAT32, weight.float().contiguous()
+    return NativeLinear(kernels, kernel, format, values.shape[1], values, None, bias)
 
 
 def native_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> NativeLinear:
@@ -129,9 +137,11 @@ def _group_shift(group_size: int) -> int:
     return (group_size // _INPUT_STEP).bit_length() - 1
 
 
-def can_read_dense(linear: DenseLinear) -> bool:
+def can_read_dense(
+    weight: torch.Tensor,  # [out_features, in_features]
+) -> bool:
     """Whether the kernels' tiles fit a dense weight."""
-    return linear.weight.shape[1] % _INPUT_STEP == 0 and linear.weight.dtype == torch.float32
+    return weight.shape[1] % _INPUT_STEP == 0
 
 
 def _words(
