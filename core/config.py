@@ -68,6 +68,14 @@ class NgramSettings(DrafterSettings):
 class TreeSettings(DrafterSettings):
     """Dynamic draft trees of a model (EAGLE-2, Li et al. 2024); a chain has branching 1."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth * self.branching > MAX_TREE_NODES:
+            raise InvalidSettingError(
+                f"depth {self.depth} times branching {self.branching} are "
+                f"{self.depth * self.branching} rows of drafting; give at most {MAX_TREE_NODES}."
+            )
+
     num_nodes: int = setting(
         24, "largest number of draft tokens a step", low=1, high=MAX_TREE_NODES
     )

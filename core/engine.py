@@ -28,10 +28,17 @@ from core.models.prompts import chat_token_ids, raw_token_ids
 from core.models.storage import Progress, cache_home, no_progress
 from core.naming import with_token_texts
 from core.quant.offload import OriginalWeights
-from core.runtime.cost_curve import CostCurve, context_bucket, load_or_measure
+from core.resident.workshop import ResidentWorkshop, make_resident
+from core.runtime.cost_curve import (
+    CostCurve,
+    Measurement,
+    context_bucket,
+    load_or_measure,
+    measure,
+)
 from core.runtime.environment import describe_device, package_versions, peak_memory_bytes
 from core.stats import RunStats
-from core.stepping import HostStepper
+from core.stepping import Clock, HostStepper, Stepper
 from core.verifier import TargetForward, Verifier
 
 
@@ -54,6 +61,8 @@ class _RunParts(NamedTuple):
     drafter: Drafter | None
     cost: CostCurve | None
     """Of a verification; None where tree sizes are fixed."""
+    resident: ResidentWorkshop | None
+    """Lets the device do the steps alone; None where the host must decide them."""
 
 
 class Engine:
@@ -82,6 +91,7 @@ class Engine:
             if isinstance(forward, LeanForward)
             else None
         )
+        self._resident = make_resident(target, forward)
         self._token_table = TokenTable(target.tokenizer)
         self._kept = KeptParts(num_kept)
         self._curves: dict[str, CostCurve] = {}
@@ -112,7 +122,13 @@ class Engine:
         return self._measure(length, self._backend, self._backend.forward, ())
 
     def _measure(
-        self, length: int, verifier: Verifier, forward: TargetForward, words: tuple[str, ...]
+        self,
+        length: int,
+        verifier: Verifier,
+        forward: TargetForward,
+        words: tuple[str, ...],
+        *,
+        resident: ResidentWorkshop | None = None,
     ) -> CostCurve:
         bucket = context_bucket(length, verifier.context_limit)
         is_offloaded = self._originals is not None and self._originals.is_offloaded
@@ -125,15 +141,19 @@ class Engine:
                 forward.name,
                 type(verifier).__name__,
                 "offloaded" if is_offloaded else "in memory",
+                "eager" if resident is None else resident.name,
                 *words,
                 bucket,
             ]
         )
+
+        def measured(length: int) -> Measurement:
+            own = verifier.sibling(forward)
+            return measure(own, length) if resident is None else resident.measure(own, length)
+
         if key not in self._curves:
             self._progress("measuring the cost of a forward", 0, 0)
-            self._curves[key] = load_or_measure(
-                cache_home() / "cost-curves", key, lambda: verifier.sibling(forward), bucket
-            )
+            self._curves[key] = load_or_measure(cache_home() / "cost-curves", key, measured, bucket)
         return self._curves[key]
 
     def run(
@@ -162,7 +182,10 @@ class Engine:
         if config.invariant:
             self._invariant = self._invariant or invariant_sibling(self._backend)
             verifier = self._invariant
-        measure = partial(self._measure, len(prompt.token_ids))
+        resident = None
+        if self._resident is not None and self._resident.reason_against(config) is None:
+            resident = self._resident
+        measure_cost = partial(self._measure, len(prompt.token_ids), resident=resident)
         drafter = make_drafter(
             Workshop(
                 config=config,
@@ -170,16 +193,17 @@ class Engine:
                 verifier=verifier,
                 originals=self._originals,
                 kept=self._kept,
-                measure_cost=measure,
+                measure_cost=measure_cost,
                 load_draft=self._load_draft,
                 folder=cache_home(),
                 progress=self._progress,
             )
         )
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
-        return _RunParts(
-            verifier, drafter, measure(verifier, verifier.forward, ()) if is_sized else None
-        )
+        cost = measure_cost(verifier, verifier.forward, ()) if is_sized else None
+        if resident is not None and not resident.can_draft(drafter):
+            resident = None
+        return _RunParts(verifier, drafter, cost, resident)
 
     def _load_draft(self, name: str) -> LoadedModel:
         dtype = str(self.target.dtype).removeprefix("torch.")
@@ -204,7 +228,7 @@ class Engine:
                 f"the target is loaded with weights {self.target.weights} and the run asks for "
                 f"{config.weights}; load it anew."
             )
-        is_compiled = isinstance(self._backend.forward, NativeForward)
+        is_compiled = isinstance(self._backend.forward, NativeForward) or self._resident is not None
         return {"dtype": dtype, "device": self.target.device.type, "compile": is_compiled}
 
     def _events(
@@ -219,17 +243,8 @@ class Engine:
             return self._clock() - origin_s
 
         try:
-            stepper = HostStepper(
-                parts.verifier,
-                parts.drafter,
-                config,
-                device=self.target.device,
-                end_token_ids=self.target.eos_token_ids,
-                clock=now_s,
-                cost=parts.cost,
-            )
             decoder = Decoder(
-                stepper,
+                self._stepper(prompt, config, parts, now_s),
                 config,
                 end_token_ids=self.target.eos_token_ids,
                 text=text,
@@ -256,6 +271,26 @@ class Engine:
             tail_text=text.finish(),
             totals=stats.to_dict(),
             peak_memory_bytes=peak_memory_bytes(self.target.device),
+        )
+
+    def _stepper(
+        self, prompt: Prompt, config: RunConfig, parts: _RunParts, clock: Clock
+    ) -> Stepper:
+        """Who does the steps of a run: the device alone where it can, else the host."""
+        if parts.resident is not None:
+            max_length = len(prompt.token_ids) + config.max_new_tokens
+            max_length = min(max_length, self.target.context_limit)
+            return parts.resident.stepper(
+                parts.verifier, parts.drafter, config, max_length, clock, parts.cost
+            )
+        return HostStepper(
+            parts.verifier,
+            parts.drafter,
+            config,
+            device=self.target.device,
+            end_token_ids=self.target.eos_token_ids,
+            clock=clock,
+            cost=parts.cost,
         )
 
     def _started(self, prompt: Prompt, config: RunConfig, parts: _RunParts) -> RunStarted:

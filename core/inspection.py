@@ -24,6 +24,59 @@ class Inspection(NamedTuple):
 NOT_RECORDED = Inspection([], [], [], [], None)
 
 
+class Facts(NamedTuple):
+    """The same on the device, a row a node."""
+
+    entropies: torch.Tensor  # [rows] nats
+    probs: torch.Tensor  # [rows]
+    """Of each node's token after its parent; of the target's own token in the root's place."""
+    top_k_token_ids: torch.Tensor  # [rows, k]
+    top_k_probs: torch.Tensor  # [rows, k]
+
+
+def measure(
+    logits: torch.Tensor,  # [rows, vocab] float32
+    top_k: int,
+    parents: torch.Tensor,  # [rows]
+    token_ids: torch.Tensor,  # [rows]
+    work: torch.Tensor,  # [rows, vocab] float32
+) -> Facts:
+    """Probabilities at temperature 1. The root's place holds the target's own token and the node
+    that it follows; `work` is written over."""
+    top_logits, top_ids = _top_k(logits, top_k)
+    highest = top_logits[:, :1]  # [rows, 1]
+    torch.sub(logits, highest, out=work).exp_()
+    total = work.sum(dim=-1)  # [rows]
+    mean_logit = torch.linalg.vecdot(work, logits) / total
+    log_total = total.log() + highest[:, 0]  # [rows]
+    return Facts(
+        entropies=log_total - mean_logit,
+        probs=(logits[parents, token_ids] - log_total[parents]).exp(),
+        top_k_token_ids=top_ids,
+        top_k_probs=(top_logits - log_total[:, None]).exp(),
+    )
+
+
+def inspection_of(
+    entropies: list[float],
+    probs: list[float],
+    top_k_token_ids: list[list[int]],
+    top_k_probs: list[list[float]],
+    num_nodes: int,
+    *,
+    has_next: bool,
+) -> Inspection:
+    """The facts of the first `num_nodes` rows, read from the device."""
+    return Inspection(
+        target_probs=[1.0, *probs[1:num_nodes]],
+        top_k_token_ids=top_k_token_ids[:num_nodes],
+        top_k_probs=top_k_probs[:num_nodes],
+        # A one-hot distribution may come out a rounding below zero.
+        entropies_nats=[max(0.0, value) for value in entropies[:num_nodes]],
+        next_prob=probs[0] if has_next else None,
+    )
+
+
 class Inspector:
     """Reads probabilities of all nodes from logits; its buffers are kept between steps."""
 
@@ -38,46 +91,28 @@ class Inspector:
         last_node: int,
         next_token_id: int | None,
     ) -> Inspection:
-        """Probabilities at temperature 1, whatever the sampling settings.
-
-        `next_token_id` is the target's own token after `last_node`, if there is one.
-        """
+        """See `measure`; `next_token_id` is the target's own token after `last_node`, if any."""
         if self._top_k == 0:
             return NOT_RECORDED
         rows, vocab_size = logits.shape
         if self._work.shape[0] < rows or self._work.shape[-1] != vocab_size:
             self._work = torch.empty_like(logits)
-        work = self._work[:rows]
-        top_logits, top_ids = _top_k(logits, self._top_k)
-        highest = top_logits[:, :1]  # [rows, 1]
-        torch.sub(logits, highest, out=work).exp_()
-        total = work.sum(dim=-1)  # [rows]
-        mean_logit = torch.linalg.vecdot(work, logits) / total
-        log_total = total.log() + highest[:, 0]  # [rows]
         own = next_token_id if next_token_id is not None else 0
-        parents = torch.tensor([*tree.parents[1:], last_node], device=logits.device)
-        tokens = torch.tensor([*tree.token_ids[1:], own], device=logits.device)
-        node_log_probs = logits[parents, tokens] - log_total[parents]
-        packed = torch.cat(
-            [
-                log_total - mean_logit,
-                node_log_probs.exp(),
-                (top_logits - log_total[:, None]).exp().flatten(),
-            ]
-        ).tolist()  # one read from the device for all numbers
-        ids = top_ids.tolist()
-        width = top_ids.shape[1]
-        first_top = rows + tree.num_drafted + 1
-        return Inspection(
-            target_probs=[1.0, *packed[rows : first_top - 1]],
-            top_k_token_ids=ids,
-            top_k_probs=[
-                packed[first_top + row * width : first_top + (row + 1) * width]
-                for row in range(rows)
-            ],
-            # A one-hot distribution may come out a rounding below zero.
-            entropies_nats=[max(0.0, value) for value in packed[:rows]],
-            next_prob=packed[first_top - 1] if next_token_id is not None else None,
+        parents = torch.tensor([last_node, *tree.parents[1:]], device=logits.device)
+        tokens = torch.tensor([own, *tree.token_ids[1:]], device=logits.device)
+        facts = measure(logits, self._top_k, parents, tokens, self._work[:rows])
+        # One read from the device for all numbers.
+        floats = torch.cat([facts.entropies, facts.probs, facts.top_k_probs.flatten()]).tolist()
+        ids = facts.top_k_token_ids.tolist()
+        width = len(ids[0])
+        tops = [floats[start : start + width] for start in range(2 * rows, len(floats), width)]
+        return inspection_of(
+            floats[:rows],
+            floats[rows : 2 * rows],
+            ids,
+            tops,
+            rows,
+            has_next=next_token_id is not None,
         )
 
 

@@ -31,11 +31,9 @@ class InvariantVerifier(Verifier):
         )
 
     def _make_cache(self, capacity: int) -> TreeCache:
-        """Room for the padding of the last forward; zeros, for masked entries must be finite."""
+        """Room for the padding of the last forward."""
         steps = -(-(capacity + ROWS_PER_FORWARD) // _CAPACITY_STEP)
-        cache = super()._make_cache(steps * _CAPACITY_STEP)
-        cache.storage.zero_()
-        return cache
+        return super()._make_cache(steps * _CAPACITY_STEP)
 
     @torch.inference_mode()
     def forward_rows(

@@ -64,7 +64,8 @@ class TreeCache:
         device: torch.device,
     ):
         # The shape is [num_layers, 2, 1, num_kv_heads, capacity, head_dim]
-        self.storage = torch.empty(
+        # Zeros, for what a mask hides must be finite.
+        self.storage = torch.zeros(
             (num_layers, 2, 1, num_kv_heads, capacity, head_dim), dtype=dtype, device=device
         )
         self.capacity = capacity

@@ -11,6 +11,10 @@ from core.tree import DraftTree, ancestor_mask
 
 # Long prompts are computed in pieces, so that attention's memory stays bounded and a stop is heard.
 PREFILL_CHUNK = 512
+# Behind the committed tokens: a tree with its root, and what pads a commit.
+_SPARE_COLUMNS = MAX_TREE_NODES + 8
+# Captured graphs hold on to a cache, so that a longer run should find room in the last one's.
+_CUDA_CAPACITY_STEP = 2048
 
 
 class TargetForward(Protocol):
@@ -101,7 +105,8 @@ class Verifier:
 
     def reserve(self, max_length: int) -> None:
         """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
-        capacity = max_length + MAX_TREE_NODES + 1
+        step = _CUDA_CAPACITY_STEP if self.device.type == "cuda" else 1
+        capacity = -(-(max_length + _SPARE_COLUMNS) // step) * step
         if self._cache is not None and self._cache.capacity >= capacity:
             return
         self._committed = []
@@ -225,6 +230,10 @@ class Verifier:
         """Commits rows of the last forwards, by their offsets from the committed length."""
         self._committed.extend(token_ids)
         self.cache.keep(rows)
+
+    def adopt(self, token_ids: list[int]) -> None:
+        """Takes over tokens that were committed in the cache without this object's knowledge."""
+        self._keep_committed(token_ids)
 
     def forget(self) -> None:
         """Empties the cache, so that the next prompt is computed whole."""

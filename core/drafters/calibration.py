@@ -1,9 +1,11 @@
 """How often draft tokens of some probability and rank are accepted, learned during a run."""
 
+import torch
+
 from core.drafters.base import Outcome
 
-_NUM_BINS = 10
-_NUM_RANKS = 3  # best child, second, all others
+NUM_BINS = 10
+NUM_RANKS = 3  # best child, second, all others
 _PRIOR_WEIGHT = 4.0
 # What is expected of a child where the drafter's probability says little: a token drawn with the
 # target's noise or judged by rejection is accepted about as often as the two laws overlap.
@@ -20,14 +22,19 @@ class Calibration:
     def __init__(self, *, prob_is_chance: bool = True):
         """`prob_is_chance`: before anything was observed, a child's probability is its chance."""
         self._prob_is_chance = prob_is_chance
-        self._accepted = [[0.0] * _NUM_BINS for _ in range(_NUM_RANKS)]
-        self._judged = [[0.0] * _NUM_BINS for _ in range(_NUM_RANKS)]
+        self._accepted = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
+        self._judged = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
         self._best_accepted = 0.0
         self._best_judged = 0.0
 
+    @property
+    def tables(self) -> list[list[list[float]]]:
+        """Accepted and judged nodes by rank and by tenth of probability  # [2, ranks, bins]."""
+        return [self._accepted, self._judged]
+
     def chance(self, draft_prob: float, rank: int) -> float:
         """Chance that a child of this rank is accepted once its parent is."""
-        row, column = min(rank, _NUM_RANKS - 1), _bin(draft_prob)
+        row, column = min(rank, NUM_RANKS - 1), _bin(draft_prob)
         prior = draft_prob if self._prob_is_chance else _PRIOR_RATES[row]
         accepted = self._accepted[row][column] + _PRIOR_WEIGHT * prior
         return accepted / (self._judged[row][column] + _PRIOR_WEIGHT)
@@ -52,7 +59,7 @@ class Calibration:
         kept = set(outcome.path)
         for parent in (0, *outcome.path):
             for rank, node in enumerate(tree.children[parent]):
-                row, column = min(rank, _NUM_RANKS - 1), _bin(tree.draft_probs[node])
+                row, column = min(rank, NUM_RANKS - 1), _bin(tree.draft_probs[node])
                 self._judged[row][column] += 1.0
                 self._accepted[row][column] += node in kept
                 if rank == 0:
@@ -68,4 +75,23 @@ class Calibration:
 
 
 def _bin(prob: float) -> int:
-    return min(int(prob * _NUM_BINS), _NUM_BINS - 1)
+    return min(int(prob * NUM_BINS), NUM_BINS - 1)
+
+
+def chances(
+    probs: torch.Tensor,  # [rows, count] float64
+    tables: torch.Tensor,  # [2, ranks, bins] float64
+    *,
+    prob_is_chance: bool,
+) -> torch.Tensor:
+    """`Calibration.chance` of all children at once, best first in every row  # [rows, count]."""
+    ranks = torch.arange(probs.shape[1], device=probs.device).clamp(max=NUM_RANKS - 1)
+    bins = (probs * NUM_BINS).long().clamp(max=NUM_BINS - 1)
+    if prob_is_chance:
+        prior = probs
+    else:
+        prior = torch.full_like(probs, _PRIOR_RATES[-1])
+        for rank, rate in enumerate(_PRIOR_RATES[: probs.shape[1]]):
+            prior[:, rank] = rate
+    accepted, judged = tables[0, ranks, bins], tables[1, ranks, bins]
+    return (accepted + _PRIOR_WEIGHT * prior) / (judged + _PRIOR_WEIGHT)

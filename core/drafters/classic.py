@@ -39,7 +39,7 @@ class ClassicDrafter:
         """`verifier` is the draft model's, `vocab_size` the target's; `draft_cost` is the draft
         model's measured forward, None for fixed sizes."""
         self.identity = identity
-        self._verifier = verifier
+        self.own_verifier = verifier
         self._vocab_size = vocab_size
         self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []
@@ -53,22 +53,22 @@ class ClassicDrafter:
         """See `Drafter.begin`. A prompt beyond the draft model's context leaves it without drafts."""
         self._token_ids = prompt_token_ids.copy()
         self._pass = None
-        limit = self._verifier.context_limit
+        limit = self.own_verifier.context_limit
         if len(prompt_token_ids) < limit:
-            self._verifier.begin(prompt_token_ids, min(max_length, limit), bool)
+            self.own_verifier.begin(prompt_token_ids, min(max_length, limit), bool)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
         self._pass = None
         length = len(self._token_ids)
-        room = self._verifier.context_limit - length
+        room = self.own_verifier.context_limit - length
         if room < 1:
             return DraftTree(root_token_id)
-        unseen = self._token_ids[self._verifier.cache.length :]
+        unseen = self._token_ids[self.own_verifier.cache.length :]
         while len(unseen) > PREFILL_CHUNK // 2:
-            self._verifier.append(unseen[: PREFILL_CHUNK // 2])
+            self.own_verifier.append(unseen[: PREFILL_CHUNK // 2])
             unseen = unseen[PREFILL_CHUNK // 2 :]
-        self._pass = DraftPass(self._verifier, unseen)
+        self._pass = DraftPass(self.own_verifier, unseen)
         limits = DraftLimits(limits.num_nodes, min(limits.depth, room))
         return self._grower.grow(root_token_id, length, limits, cost, self._level_forward)
 
@@ -90,9 +90,9 @@ class ClassicDrafter:
             accepted = tuple(outcome.tree.token_ids[node] for node in outcome.path)
             prefixes = [accepted[:count] for count in range(len(accepted) + 1)]
             rows = [*range(before), *(row_of[prefix] for prefix in prefixes if prefix in row_of)]
-            start = self._verifier.cache.length
+            start = self.own_verifier.cache.length
             known = [*self._token_ids, *accepted]
-            self._verifier.keep_rows(rows, known[start : start + len(rows)])
+            self.own_verifier.keep_rows(rows, known[start : start + len(rows)])
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
@@ -103,7 +103,7 @@ class ClassicDrafter:
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._pass = None
-        self._verifier.finish()
+        self.own_verifier.finish()
 
 
 class _DraftModel(NamedTuple):

@@ -6,7 +6,7 @@ the states that the head makes itself. Those rows are forgotten afterwards.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -43,8 +43,8 @@ class EagleDrafter:
     ):
         """`own` holds the head's cache, `target` the hidden states; see `ClassicDrafter`."""
         self.identity = identity
-        self._forward = forward
-        self._own = own
+        self.forward = forward
+        self.own_verifier = own
         self._target = target
         self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []
@@ -58,39 +58,39 @@ class EagleDrafter:
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the target has computed its prompt before."""
         self._token_ids = prompt_token_ids.copy()
-        self._own.reserve(max_length)
-        self._own.cache.truncate(0)
+        self.own_verifier.reserve(max_length)
+        self.own_verifier.cache.truncate(0)
         self._pass = None
         self._catch_up(1)
 
     def _catch_up(self, num_left: int) -> None:
         """Runs the head over committed rows until at most `num_left` are to be done."""
-        while (count := self._target.cache.length - self._own.cache.length) > num_left:
+        while (count := self._target.cache.length - self.own_verifier.cache.length) > num_left:
             count = min(count - num_left, PREFILL_CHUNK // 2)
-            start = self._own.cache.length
-            self._own.cache.write_start = start
+            start = self.own_verifier.cache.length
+            self.own_verifier.cache.write_start = start
             causal = torch.ones(count, count, dtype=torch.bool).tril()
-            self._forward.given = self._fused(start, count)
+            self.forward.given = self._fused(start, count)
             token_ids = self._token_ids[start + 1 : start + 1 + count]
             positions = range(start, start + count)
-            self._own.forward_rows(token_ids, positions, causal, want_logits=False)
-            self._own.cache.truncate(start + count)
+            self.own_verifier.forward_rows(token_ids, positions, causal, want_logits=False)
+            self.own_verifier.cache.truncate(start + count)
 
     @torch.inference_mode()
     def _fused(self, start: int, count: int) -> torch.Tensor:
         states = self._target.cache.hidden_states
         assert states is not None, "the target's cache keeps them"
-        return self._forward.fused(states.rows[start : start + count])
+        return self.forward.fused(states.rows[start : start + count])
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`. Without a committed token there is no state to draft from."""
         self._pass = None
         self._catch_up(PREFILL_CHUNK // 2)
-        start = self._own.cache.length
+        start = self.own_verifier.cache.length
         count = self._target.cache.length - start
         if count < 1:
             return DraftTree(root_token_id)
-        self._pass = DraftPass(self._own, self._token_ids[start + 1 :])
+        self._pass = DraftPass(self.own_verifier, self._token_ids[start + 1 :])
         self._states = self._fused(start, count)
         return self._grower.grow(
             root_token_id, len(self._token_ids), limits, cost, self._level_forward
@@ -100,11 +100,11 @@ class EagleDrafter:
         """Logits over the head's vocabulary; keeps what the head made of each row."""
         assert self._pass is not None
         is_root = not self._pass.paths
-        self._forward.given = (
+        self.forward.given = (
             self._states if is_root else self._states[[row.parent_row for row in rows]]
         )
         logits = self._pass(rows)
-        made = self._forward.made
+        made = self.forward.made
         self._states = made[-1:] if is_root else torch.cat([self._states, made])
         return logits
 
@@ -113,7 +113,7 @@ class EagleDrafter:
         self._grower.learn(outcome)
         if self._pass is not None and self._pass.paths:
             count = self._pass.num_before_root + 1
-            self._own.cache.truncate(self._own.cache.length + count)
+            self.own_verifier.cache.truncate(self.own_verifier.cache.length + count)
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
@@ -126,6 +126,12 @@ class EagleDrafter:
         self._pass = None
 
 
+class _Head(NamedTuple):
+    forward: EagleForward
+    own: Verifier
+    """Holds its cache."""
+
+
 def make_eagle(workshop: Workshop) -> EagleDrafter:
     """The drafter for a run; its head is named by `draft`, else the one shipped for the target.
 
@@ -136,12 +142,18 @@ def make_eagle(workshop: Workshop) -> EagleDrafter:
     target_forward = workshop.verifier.forward
     assert isinstance(target_forward, LeanForward), "unavailable_reason comes first"
     folder = _folder(workshop)
-    forward = workshop.kept.get(
-        "EAGLE head", str(folder), lambda: load_head(folder, workshop.target, target_forward)
-    )
-    weights, verifier = forward.weights, workshop.verifier
+    verifier = workshop.verifier
+
+    def load() -> _Head:
+        forward = load_head(folder, workshop.target, target_forward)
+        own = Verifier(
+            forward, forward.shape, verifier.context_limit, verifier.dtype, verifier.device
+        )
+        return _Head(forward, own)
+
+    forward, own = workshop.kept.get("EAGLE head", str(folder), load)
+    weights = forward.weights
     verifier.keep_hidden_states(weights.state_layers, weights.hidden_size)
-    own = Verifier(forward, forward.shape, verifier.context_limit, verifier.dtype, verifier.device)
     proposer = workshop.proposer()
     if weights.target_ids is not None:
         proposer = ReducedProposer(proposer, weights.target_ids, verifier.vocab_size)

@@ -15,7 +15,7 @@ class HybridDrafter:
 
     def __init__(self, lookup: NgramDrafter, model: ModelDrafter):
         self._lookup = lookup
-        self._model = model
+        self.model = model
         self._last: Drafter = model
         self._step_s = 1.0
         # What a step with the model drafter emits and costs, smoothed. Before it was tried it is
@@ -29,15 +29,25 @@ class HybridDrafter:
 
     @property
     def identity(self) -> dict[str, Any] | None:
-        return self._model.identity
+        return self.model.identity
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
         self._lookup.begin(prompt_token_ids, max_length)
-        self._model.begin(prompt_token_ids, max_length)
+        self.model.begin(prompt_token_ids, max_length)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
-        """See `Drafter.draft`: the lookup wins where it promises more tokens per second.
+        """See `Drafter.draft`: the lookup wins where it promises more tokens per second."""
+        tree = self.look_up(root_token_id, limits, cost)
+        if tree is None:
+            tree = self.model.draft(root_token_id, limits, cost)
+            self._step_s = (cost or _one_second)(len(tree)) + self.model.drafting_s
+        return tree
+
+    def look_up(
+        self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None
+    ) -> DraftTree | None:
+        """The lookup's tree where it promises more; None where the model is to draft.
 
         Without measured costs every step counts the same.
         """
@@ -49,27 +59,32 @@ class HybridDrafter:
             if lookup_rate >= self._model_tokens / model_s:
                 self._last = self._lookup
                 return tree
-        self._last = self._model
-        tree = self._model.draft(root_token_id, limits, cost)
-        self._step_s = seconds(len(tree)) + self._model.drafting_s
-        return tree
+        self._last = self.model
+        return None
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`; the model learns from its own trees alone."""
+        is_model = self._last is self.model
+        self.learn(outcome, is_model=is_model, step_s=self._step_s)
+        if is_model:
+            self.model.commit(outcome)
+        else:
+            self.model.follow(outcome.emitted_token_ids)
+
+    def learn(self, outcome: Outcome, *, is_model: bool, step_s: float) -> None:
+        """Follows the tokens with the lookup, and what the model's steps give and take."""
         self._lookup.commit(outcome)
-        if self._last is not self._model:
-            self._model.follow(outcome.emitted_token_ids)
+        if not is_model:
             return
-        self._model.commit(outcome)
-        old_s = self._model_s if self._model_s is not None else self._step_s
-        self._model_s = old_s + _SMOOTHING * (self._step_s - old_s)
+        old_s = self._model_s if self._model_s is not None else step_s
+        self._model_s = old_s + _SMOOTHING * (step_s - old_s)
         num_tokens = len(outcome.emitted_token_ids)
         self._model_tokens += _SMOOTHING * (num_tokens - self._model_tokens)
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._lookup.finish()
-        self._model.finish()
+        self.model.finish()
 
 
 def _one_second(rows: int) -> float:

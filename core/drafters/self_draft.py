@@ -35,8 +35,8 @@ class SelfDrafter:
         """`draft_cost` is the measured cost of the cheaper forward; None for fixed sizes."""
         self.name = name
         self.identity = identity
-        self._verifier = verifier
-        self._forward = forward
+        self.verifier = verifier
+        self.forward = forward
         self._grower = TreeGrower(settings, proposer, draft_cost)
 
     @property
@@ -48,8 +48,8 @@ class SelfDrafter:
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
-        position = self._verifier.cache.length + 1
-        level_forward = DraftPass(self._verifier, [root_token_id], self._forward)
+        position = self.verifier.cache.length + 1
+        level_forward = DraftPass(self.verifier, [root_token_id], self.forward)
         return self._grower.grow(root_token_id, position, limits, cost, level_forward)
 
     def commit(self, outcome: Outcome) -> None:

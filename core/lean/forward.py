@@ -49,6 +49,8 @@ class LeanForward:
     """Implements `core.verifier.TargetForward` over a LayerStack."""
 
     name = "lean"
+    is_static = True
+    """Whether all its weights stay where they are."""
 
     def __init__(
         self, shape: Shape, stack: LayerStack, rotary: RotaryTable, *, exact_sums: bool = False

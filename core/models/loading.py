@@ -75,6 +75,8 @@ class LoadedModel:
     """The weights for it; None as well where an engine has taken them over."""
     kernels: Kernels | None = None
     """Compiled kernels, where they were asked for and can be had."""
+    is_compiled: bool = False
+    """Whether its forwards are to be compiled, by kernels or on its device."""
     note: str = ""
     """Why something that was asked for is missing, in one sentence."""
     given_module: Any = None
@@ -113,8 +115,8 @@ def load_model(
     _check_together(dtype, device, weights, compile)
     source = find_model(name, progress)
     if compile is None:
-        compile = device == "cpu" and dtype in (None, "float32") and _is_lean(source)
-    kernels, note = _kernels(progress) if compile else (None, "")
+        compile = (device == "cuda" or dtype in (None, "float32")) and _is_lean(source)
+    kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
     wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
     torch_dtype: torch.dtype = getattr(torch, wanted)
     _check_memory(source, torch_dtype, torch.device(device))
@@ -145,6 +147,7 @@ def load_model(
         outline=contents.outline,
         stack=contents.stack,
         kernels=kernels,
+        is_compiled=compile and (kernels is not None or device == "cuda"),
         note=note,
         given_module=contents.module,
     )
@@ -155,9 +158,7 @@ def _check_together(dtype: str | None, device: str, weights: str, compile: bool 
         raise InvalidSettingError(
             f"weights {weights} is for the CPU and device is cuda; leave weights out."
         )
-    if device == "cuda" and compile:
-        raise InvalidSettingError("compile is for the CPU and device is cuda; leave compile out.")
-    if compile and dtype not in (None, "float32"):
+    if device == "cpu" and compile and dtype not in (None, "float32"):
         raise InvalidSettingError(
             f"the compiled kernels compute in float32 and dtype is {dtype}; leave dtype or compile "
             "out."

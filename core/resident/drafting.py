@@ -18,6 +18,9 @@ from core.resident.state import LoopState
 class ResidentDrafter(Protocol):
     """Implements `core.resident.growth.DraftLevels` in every step of a run."""
 
+    num_root_rows: int
+    """Most rows that `root` and `catch_up` compute at once."""
+
     def num_unseen(self, length: int, num_seen: int) -> int:
         """Rows that `root` has to compute, for so many tokens in the target's cache."""
         ...
@@ -37,6 +40,8 @@ class ResidentDrafter(Protocol):
 
 class SharedCacheDrafter:
     """A cheaper self of the target, on the target's own cache: Share-SD and layer skipping."""
+
+    num_root_rows = 1
 
     def __init__(self, forward: ResidentForward, state: LoopState):
         self._forward = forward
@@ -89,6 +94,7 @@ class OwnCacheDrafter:
 
     def __init__(self, forward: ResidentForward, state: LoopState, num_root_rows: int):
         """`root` computes `num_root_rows` rows, most of which may stand for nothing."""
+        self.num_root_rows = num_root_rows
         self._forward = forward
         self._state = state
         device = state.length.device
@@ -138,6 +144,7 @@ class EagleLevels:
         num_root_rows: int,
     ):
         """See `OwnCacheDrafter`."""
+        self.num_root_rows = num_root_rows
         self._forward = forward
         self._head = head
         self._target_cache = target_cache

@@ -30,6 +30,11 @@ class ResidentForward:
         self._attention = attention
         self._state_norm = state_norm
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of rows and cache."""
+        return self._cache.storage.dtype
+
     @torch.inference_mode()
     def __call__(
         self,

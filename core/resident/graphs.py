@@ -5,6 +5,8 @@ from collections.abc import Callable, Hashable
 
 import torch
 
+Mark = torch.cuda.Event | float
+
 
 class Graphs:
     """Runs functions whose inputs and outputs stand in static buffers.
@@ -24,19 +26,25 @@ class Graphs:
         """Graphs that were captured so far."""
         return len(self._graphs)
 
-    def run(self, key: Hashable, function: Callable[[], None]) -> None:
-        """Runs a function; the same key means the same work on the same buffers."""
+    def run(self, key: Hashable, function: Callable[[], None]) -> bool:
+        """Runs a function; the same key means the same work on the same buffers.
+
+        Returns whether it ran as it always will, so that its time tells what it costs.
+        """
         if not self._is_cuda or key not in self._seen:
+            is_first = key not in self._seen
             self._seen.add(key)
             function()
-            return
+            return not is_first
         graph = self._graphs.get(key)
+        is_new = graph is None
         if graph is None:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self._pool):
                 function()
             self._graphs[key] = graph
         graph.replay()
+        return not is_new
 
 
 class Marks:
@@ -49,27 +57,30 @@ class Marks:
         self._origin_s = 0.0
         if self._is_cuda:
             torch.cuda.synchronize(device)
-            self._origin = torch.cuda.Event(enable_timing=True)
-            self._origin.record()
+            self._origin = _recorded()
             self._origin.synchronize()
             self._origin_s = clock()
 
-    def mark(self) -> "torch.cuda.Event | float":
+    def mark(self) -> Mark:
         """Marks the end of the work given so far."""
         if not self._is_cuda:
             return self._clock()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+        return _recorded()
 
-    def wait(self, mark: "torch.cuda.Event | float") -> None:
+    def wait(self, mark: Mark) -> None:
         """Waits until the work before the mark is done."""
         if isinstance(mark, torch.cuda.Event):
             mark.synchronize()
 
-    def seconds(self, mark: "torch.cuda.Event | float") -> float:
+    def seconds(self, mark: Mark) -> float:
         """When a mark that was waited for was reached."""
         if isinstance(mark, float):
             return mark
         assert self._origin is not None
-        return self._origin_s + self._origin.elapsed_time(mark) * 1e-3
+        return self._origin_s + float(self._origin.elapsed_time(mark)) * 1e-3
+
+
+def _recorded() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event

@@ -57,14 +57,23 @@ class DraftLevels(Protocol):
         ...
 
 
-def grow(drafter: DraftLevels, choose: Choose, shape: GrowthShape, tree: TreeRows) -> Proposals:
+# Probabilities of children, best first in every row, to the chances that they are accepted.
+Chances = Callable[[torch.Tensor], torch.Tensor]
+
+
+def grow(
+    drafter: DraftLevels, choose: Choose, chances: Chances, shape: GrowthShape, tree: TreeRows
+) -> Proposals:
     """Fills `tree`, whose root stands already; returns what was proposed on the way."""
     width, device = shape.branching, tree.parents.device
     ids, probs = choose(drafter.root(), 0)  # [1, width]
     found_ids, found_probs = [ids], [probs]
-    token_ids, chance = ids[0], probs[0].double()
+    token_ids, chance = ids[0], chances(probs.double())[0]
+    # The frontier goes on from the likeliest, and the order decides between equals.
+    order = torch.argsort(chance, descending=True, stable=True)
     reach, parents = [chance], [torch.zeros(width, dtype=torch.int64, device=device)]
-    frontier = torch.arange(1, width + 1, device=device)  # nodes of the pool
+    frontier = 1 + order  # nodes of the pool
+    token_ids, chance = token_ids[order], chance[order]
     expanded = [torch.zeros(1, dtype=torch.int64, device=device)]
     parent_places: torch.Tensor | None = None
     above = torch.zeros((width, shape.num_level_rows), dtype=torch.bool, device=device)
@@ -80,11 +89,11 @@ def grow(drafter: DraftLevels, choose: Choose, shape: GrowthShape, tree: TreeRow
         found_ids.append(ids)
         found_probs.append(probs)
         expanded.append(frontier)
-        # A child is never likelier than its parent, however its probability was rounded.
-        reach_of_children = (chance[:, None] * probs.double().clamp(max=1.0)).flatten()
+        reach_of_children = (chance[:, None] * chances(probs.double())).flatten()
         parents.append(frontier.repeat_interleave(width))
         reach.append(reach_of_children)
-        chance, best = reach_of_children.topk(width)
+        best = torch.argsort(reach_of_children, descending=True, stable=True)[:width]
+        chance = reach_of_children[best]
         parent_places = best // width
         token_ids = ids.flatten()[best]
         frontier = num_pool + best

@@ -1,18 +1,17 @@
 """The parts of a layer between two attentions, compiled once for layers of one kind.
 
 A part is a function of tensors alone, so that torch.compile makes it once for all layers whose
-linears have the same format and for each number of rows: what it fuses is everything from one
-attention's output to the next one's queries. Writing the cache and attending stand between the
+linears have the same format: what it fuses is everything from one attention's output to the next
+one's queries. Writing the cache and attending stand between the
 parts, for they change what a part may only read.
 """
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from core.lean.linear import TensorLinear
 from core.lean.weights import LayerWeights, Shape
 
 Tensor = torch.Tensor
@@ -24,7 +23,7 @@ class Pieces:
     """Makes and keeps the compiled parts of all stacks over one shape of attention."""
 
     def __init__(self, *, compile: bool):
-        self._compile = compile
+        self.is_compiled = compile
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
     def before(
@@ -70,22 +69,31 @@ class Pieces:
         return self._made[key]
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if not self._compile:
+        if not self.is_compiled:
             return function
-        compiled = torch.compile(function, fullgraph=True, dynamic=False)
+        compiled = torch.compile(function, fullgraph=True)
 
-        def call(*arguments: Any) -> Any:
+        def call(x: Tensor, *arguments: Any) -> Any:
+            if x.shape[0] > 1:  # one row has a form of its own, all other numbers share one
+                torch._dynamo.maybe_mark_dynamic(x, 0)
             with torch._dynamo.config.patch(
                 recompile_limit=_MOST_VARIANTS, accumulated_recompile_limit=_MOST_VARIANTS
             ):
-                return compiled(*arguments)
+                return compiled(x, *arguments)
 
         return call
 
 
-def _tensor_linear(linear: Any) -> TensorLinear:
-    assert hasattr(linear, "product"), f"{type(linear).__name__} is no function of tensors"
-    return linear  # type: ignore[no-any-return]
+class _Product(NamedTuple):
+    product: Callable[..., Tensor]
+    tensors: tuple[Tensor | None, ...]
+
+
+def _tensor_linear(linear: Any) -> _Product:
+    """A layer that is no function of tensors is one of rows alone: right, but of its own kind."""
+    if hasattr(linear, "product"):
+        return _Product(linear.product, linear.tensors)
+    return _Product(linear, ())
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -103,7 +111,8 @@ def _queries_keys_values(
     """Rotated queries  # [rows, heads, dim]; keys and values  # [2, kv_heads, rows, dim]."""
     num_heads, num_kv_heads = shape.num_heads, shape.num_kv_heads
     heads = qkv.view(qkv.shape[0], num_heads + 2 * num_kv_heads, shape.head_dim)
-    queries, keys, values = heads.split([num_heads, num_kv_heads, num_kv_heads], dim=1)
+    queries, keys = heads[:, :num_heads], heads[:, num_heads : num_heads + num_kv_heads]
+    values = heads[:, num_heads + num_kv_heads :]
     if q_norm is not None and k_norm is not None:
         queries = _norm(queries, q_norm, shape.norm_eps)
         keys = _norm(keys, k_norm, shape.norm_eps)

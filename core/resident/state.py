@@ -2,6 +2,8 @@
 
 import torch
 
+from core.drafters.calibration import NUM_BINS, NUM_RANKS
+
 
 class LoopState:
     """Static buffers, so that captured graphs find them at the same place in every step."""
@@ -16,8 +18,16 @@ class LoopState:
         """Tokens in the target's cache."""
         self.num_seen = number()
         """Tokens in the cache of a drafter that has one of its own."""
-        self.depth_limit = number()
-        """Longest path that this step may accept."""
+
+        self.calibration = torch.zeros((2, NUM_RANKS, NUM_BINS), dtype=torch.float64, device=device)
+        """`Calibration.tables` of what was judged so far."""
+
+    def calibrate(self, tables: list[list[list[float]]]) -> None:
+        """Takes over what the host learned."""
+        given = torch.tensor(tables, dtype=torch.float64)
+        if self.calibration.device.type == "cuda":
+            given = given.pin_memory()
+        self.calibration.copy_(given, non_blocking=True)
 
     def set(self, token_ids: list[int], num_seen: int) -> None:
         """Starts a run: all tokens but the last are in the target's cache."""

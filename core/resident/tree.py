@@ -22,8 +22,8 @@ class Proposals(NamedTuple):
     """What the drafter proposed after the nodes that it expanded."""
 
     nodes: torch.Tensor  # [expanded] int64, -1 for a node that was not kept
-    token_ids: torch.Tensor  # [expanded, count] int64
-    probs: torch.Tensor  # [expanded, count] float32
+    proposed_ids: torch.Tensor  # [expanded, count] int64
+    proposed_probs: torch.Tensor  # [expanded, count] float32
 
 
 def make_tree(rows: int, device: torch.device) -> TreeRows:

@@ -58,7 +58,6 @@ class MatchVerdict:
         parents, is_node = tree.parents, nodes < tree.num_nodes
         ends = torch.isin(tree.token_ids, self._end_token_ids) & (nodes > 0)
         is_kept = (tree.token_ids == draws[parents]) & is_node & ~ends[parents]
-        is_kept &= tree.depths <= state.depth_limit
         is_kept |= nodes == 0
         above = ancestors(parents)
         is_reached = ~(above & ~is_kept[None]).any(dim=1)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.config import MAX_TREE_NODES
 from core.runtime.json_cache import load_json, save_json
 from core.verifier import Verifier
 
@@ -76,7 +75,7 @@ def measure(
 
     The backend's cache is overwritten: give it one of its own.
     """
-    backend.reserve(context_length + MAX_TREE_NODES)
+    backend.reserve(context_length + ROWS[-1])
     backend.cache.storage.zero_()
     backend.cache.truncate(context_length)
     causal = torch.ones(ROWS[-1], ROWS[-1], dtype=torch.bool).tril()
@@ -107,7 +106,7 @@ def measure(
 
 
 def load_or_measure(
-    folder: Path, key: str, backend_of: Callable[[], Verifier], length: int
+    folder: Path, key: str, measured: Callable[[int], Measurement], length: int
 ) -> CostCurve:
     """The curve for a key (model, dtype, device, threads, ...) from disk, or measured now.
 
@@ -117,7 +116,7 @@ def load_or_measure(
     whole_key = f"{key} at {length}"
     curve = _curve_from(load_json(folder, whole_key))
     if curve is None:
-        curve, is_steady = measure(backend_of(), length)
+        curve, is_steady = measured(length)
         if is_steady:
             points = list(zip(curve.rows, curve.seconds, strict=True))
             save_json(folder, whole_key, {"key": whole_key, "points": points})

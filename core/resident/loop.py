@@ -1,0 +1,186 @@
+"""The four phases of a step over static buffers, each captured as a graph for each kind of step."""
+
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+import torch
+
+from core.config import SamplingConfig
+from core.inspection import Facts, measure
+from core.kv_cache import TreeCache
+from core.resident.attention import Rows
+from core.resident.drafting import ResidentDrafter
+from core.resident.forward import ResidentForward
+from core.resident.graphs import Graphs
+from core.resident.growth import Chances, Choose, GrowthShape, grow
+from core.resident.readout import Readout, StepTensors
+from core.resident.state import LoopState
+from core.resident.tree import Proposals, TreeRows, ancestors, make_tree
+from core.resident.verdict import MatchVerdict, Verdict, commit
+
+# Forwards have one of these numbers of rows, for every number is a graph of its own.
+ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 257)
+
+
+def bucket(rows: int) -> int:
+    """The smallest number of rows that a forward has and that is enough."""
+    return next(size for size in ROWS if size >= rows)
+
+
+class StepKind(NamedTuple):
+    """What decides the shapes of a step."""
+
+    rows: int
+    depth: int
+    """Longest path that it can accept."""
+    growth: GrowthShape | None
+    """None where the host gives the tree, or there is none."""
+
+
+class _Buffers(NamedTuple):
+    tree: TreeRows
+    logits: torch.Tensor  # [rows, vocab] float32
+    work: torch.Tensor  # [rows, vocab] float32
+    kept: dict[str, torch.Tensor]
+    readout: Readout
+
+
+class Loop:
+    """One target's cache, state and drafter, with all graphs that were captured over them."""
+
+    def __init__(
+        self,
+        forward: ResidentForward,
+        cache: TreeCache,
+        vocab_size: int,
+        sampling: SamplingConfig,
+        end_token_ids: frozenset[int],
+        trace_top_k: int,
+        *,
+        with_graphs: bool,
+    ):
+        """`with_graphs` is off where a forward waits for weights that come from elsewhere."""
+        self.cache = cache
+        self.device = cache.storage.device
+        self.state = LoopState(cache.capacity, self.device)
+        self.graphs = Graphs(self.device)
+        self.drafter: ResidentDrafter | None = None
+        self.choose: Choose | None = None
+        self.chances: Chances | None = None
+        self._forward = forward
+        self._vocab_size = vocab_size
+        self._verdict = MatchVerdict(sampling, vocab_size, end_token_ids, self.device)
+        self._trace_top_k = trace_top_k
+        self._with_graphs = with_graphs
+        self._buffers: dict[StepKind, _Buffers] = {}
+
+    def buffers(self, kind: StepKind) -> _Buffers:
+        """The buffers of a kind of step, made when it is first asked for."""
+        if kind not in self._buffers:
+            wide = (kind.rows, self._vocab_size)
+            self._buffers[kind] = _Buffers(
+                tree=make_tree(kind.rows, self.device),
+                logits=torch.empty(wide, dtype=torch.float32, device=self.device),
+                work=torch.empty(wide, dtype=torch.float32, device=self.device),
+                kept={},
+                readout=Readout(),
+            )
+        return self._buffers[kind]
+
+    def catch_up(self) -> None:
+        """The drafter computes some of the tokens that it has not seen."""
+        assert self.drafter is not None
+        self.graphs.run("catch up", self.drafter.catch_up)
+
+    def draft(self, kind: StepKind) -> bool:
+        """Roots the tree, and grows it where the drafter does; returns as `Graphs.run`."""
+        return self.graphs.run(("draft", kind), lambda: self._draft(kind))
+
+    def verify(self, kind: StepKind) -> bool:
+        """The target's logits after every node; returns as `Graphs.run`."""
+        key, function = ("verify", kind), lambda: self._verify(kind)
+        return self._run_verification(key, function)
+
+    def _run_verification(self, key: Hashable, function: Callable[[], None]) -> bool:
+        if self._with_graphs:
+            return self.graphs.run(key, function)
+        function()
+        return True
+
+    def accept(self, kind: StepKind) -> None:
+        """Judges the tree."""
+        self.graphs.run(("accept", kind), lambda: self._accept(kind))
+
+    def commit(self, kind: StepKind) -> None:
+        """Moves the accepted path into place."""
+        self.graphs.run(("commit", kind), lambda: self._commit(kind))
+
+    def read(self, kind: StepKind) -> None:
+        """Packs all results and starts their copy to the host."""
+        self.graphs.run(("read", kind), lambda: self._read(kind))
+        self.buffers(kind).readout.fetch()
+
+    @torch.inference_mode()
+    def _draft(self, kind: StepKind) -> None:
+        buffers, state = self.buffers(kind), self.state
+        buffers.tree.token_ids[:1] = state.tokens.index_select(0, state.length)
+        if kind.growth is None:
+            return
+        assert self.drafter is not None and self.choose is not None and self.chances is not None
+        proposals = grow(self.drafter, self.choose, self.chances, kind.growth, buffers.tree)
+        for name, tensor in proposals._asdict().items():
+            _keep(buffers, name, tensor)
+
+    @torch.inference_mode()
+    def _verify(self, kind: StepKind) -> None:
+        buffers, length = self.buffers(kind), self.state.length
+        tree = buffers.tree
+        rows = Rows(
+            token_ids=tree.token_ids,
+            positions=length + tree.depths,
+            slots=length + torch.arange(kind.rows, device=self.device),
+            start=length,
+            window=ancestors(tree.parents),
+        )
+        logits, _ = self._forward(rows)
+        assert logits is not None
+        buffers.logits.copy_(logits)
+
+    @torch.inference_mode()
+    def _accept(self, kind: StepKind) -> None:
+        buffers = self.buffers(kind)
+        verdict = self._verdict.judge(buffers.logits, buffers.tree, self.state, kind.depth)
+        for name, tensor in verdict._asdict().items():
+            _keep(buffers, name, tensor)
+
+    @torch.inference_mode()
+    def _commit(self, kind: StepKind) -> None:
+        buffers = self.buffers(kind)
+        commit(_verdict_of(buffers), buffers.tree, self.state, self.cache, kind.depth)
+
+    @torch.inference_mode()
+    def _read(self, kind: StepKind) -> None:
+        buffers = self.buffers(kind)
+        tree, verdict = buffers.tree, _verdict_of(buffers)
+        facts: Facts | None = None
+        if self._trace_top_k:
+            last = verdict.path.index_select(0, verdict.num_accepted)
+            parents = torch.cat([last, tree.parents[1:]])
+            token_ids = torch.cat([verdict.next_token_id, tree.token_ids[1:]])
+            facts = measure(buffers.logits, self._trace_top_k, parents, token_ids, buffers.work)
+        proposals = None
+        if kind.growth is not None:
+            kept = buffers.kept
+            proposals = Proposals(*(kept[name] for name in Proposals._fields))
+        buffers.readout.pack(StepTensors(tree, verdict, proposals, facts))
+
+
+def _keep(buffers: _Buffers, name: str, tensor: torch.Tensor) -> None:
+    """Copies a result to where the other graphs look for it."""
+    if name not in buffers.kept:
+        buffers.kept[name] = torch.empty_like(tensor)
+    buffers.kept[name].copy_(tensor)
+
+
+def _verdict_of(buffers: _Buffers) -> Verdict:
+    return Verdict(*(buffers.kept[name] for name in Verdict._fields))

@@ -1,0 +1,102 @@
+"""What a step did, packed into one buffer and read from the device at once."""
+
+from typing import NamedTuple
+
+import torch
+
+from core.inspection import NOT_RECORDED, Facts, Inspection, inspection_of
+from core.resident.tree import Proposals, TreeRows
+from core.resident.verdict import Verdict
+from core.tree import DraftTree
+
+
+class StepTensors(NamedTuple):
+    """All results of a step, on the device."""
+
+    tree: TreeRows
+    verdict: Verdict
+    proposals: Proposals | None
+    facts: Facts | None
+    """None where the trace is off."""
+
+
+class StepNumbers(NamedTuple):
+    """The same as Python numbers."""
+
+    tree: DraftTree
+    path: list[int]
+    next_token_id: int
+    inspection: Inspection
+
+
+class Readout:
+    """The buffers of one kind of step: on the device, and on the host where the copy goes."""
+
+    def __init__(self) -> None:
+        self._shapes: list[tuple[torch.Size, bool]] = []
+        self._packed = torch.empty(0, dtype=torch.int32)
+        self._host = torch.empty(0, dtype=torch.int32)
+        self._kind: tuple[bool, bool] = (False, False)
+
+    def pack(self, step: StepTensors) -> None:
+        """Copies all results behind each other; the same kind of step each time."""
+        tensors = _flat(step)
+        pieces = [
+            tensor.flatten().view(torch.int32)
+            if tensor.is_floating_point()
+            else tensor.flatten().to(torch.int32)
+            for tensor in tensors
+        ]
+        packed = torch.cat(pieces)
+        if not self._shapes:
+            self._shapes = [(tensor.shape, tensor.is_floating_point()) for tensor in tensors]
+            self._packed = torch.empty_like(packed)
+            is_cuda = packed.device.type == "cuda"
+            self._host = torch.empty(packed.shape, dtype=torch.int32, pin_memory=is_cuda)
+            self._kind = step.proposals is not None, step.facts is not None
+        self._packed.copy_(packed)
+
+    def fetch(self) -> None:
+        """Starts the copy to the host."""
+        self._host.copy_(self._packed, non_blocking=True)
+
+    def numbers(self) -> StepNumbers:
+        """The results, once the copy is done."""
+        has_proposals, has_facts = self._kind
+        lists = iter(self._lists())
+        token_ids, parents, _, probs, num_nodes = (next(lists) for _ in range(5))
+        path, num_accepted, next_token_id = (next(lists) for _ in range(3))
+        tree = DraftTree(token_ids[0])
+        for node in range(1, num_nodes[0]):
+            tree.add(parents[node], token_ids[node], probs[node])
+        if has_proposals:
+            for node, ids, chances in zip(*(next(lists) for _ in range(3)), strict=True):
+                if 0 <= node < len(tree):
+                    tree.set_top_k(node, ids, chances)
+        inspection = NOT_RECORDED
+        if has_facts:
+            entropies, probs, top_ids, top_probs = (next(lists) for _ in range(4))
+            inspection = inspection_of(
+                entropies, probs, top_ids, top_probs, len(tree), has_next=True
+            )
+        return StepNumbers(tree, path[1 : num_accepted[0] + 1], next_token_id[0], inspection)
+
+    def _lists(self) -> list[list]:  # type: ignore[type-arg]
+        lists = []
+        start = 0
+        for shape, is_float in self._shapes:
+            piece = self._host[start : start + shape.numel()]
+            start += shape.numel()
+            if is_float:
+                piece = piece.view(torch.float32)
+            lists.append(piece.view(shape).tolist())
+        return lists
+
+
+def _flat(step: StepTensors) -> list[torch.Tensor]:
+    tensors = [*step.tree, *step.verdict]
+    if step.proposals is not None:
+        tensors += step.proposals
+    if step.facts is not None:
+        tensors += step.facts
+    return tensors

@@ -1,0 +1,213 @@
+"""Steps that the device does alone: the host starts them and reads what came of them, once."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from core.acceptance import Judgement
+from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
+from core.drafters.hybrid import HybridDrafter
+from core.resident.depth_choice import DepthChoice
+from core.resident.graphs import Mark, Marks
+from core.resident.loop import Loop, StepKind, bucket
+from core.resident.tree import TreeRows
+from core.stepping import Clock, StepResult, StepTimes
+from core.tree import DraftTree
+from core.verifier import Verifier
+
+_PLAIN = StepKind(rows=1, depth=0, growth=None)
+
+
+class _Launched(NamedTuple):
+    kind: StepKind
+    drafter: str
+    marks: list[Mark]
+    is_usual: bool
+    """Whether all of it ran as it always will."""
+
+
+class ResidentStepper:
+    """Implements `core.stepping.Stepper` with the match rule, on one loop."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        verifier: Verifier,
+        drafter: Drafter | None,
+        depths: DepthChoice | None,
+        *,
+        end_token_ids: frozenset[int],
+        clock: Clock,
+        cost: CostOfRows | None,
+    ):
+        """`depths` chooses trees that the device grows; a drafter whose trees the host makes
+        gives them itself. `cost` is the measured cost of a verification, None for fixed sizes."""
+        self.context_limit = verifier.context_limit
+        self._loop = loop
+        self._verifier = verifier
+        self._drafter = drafter
+        self._depths = depths
+        self._end_token_ids = end_token_ids
+        self._marks = Marks(loop.device, clock)
+        self._cost = cost
+        self._token_ids: list[int] = []
+        self._num_seen = 0
+        self._launched: _Launched | None = None
+
+    @torch.inference_mode()
+    def begin(
+        self, prompt_token_ids: list[int], max_length: int, should_stop: Callable[[], bool]
+    ) -> int:
+        """See `Stepper.begin`; the loop's cache is large enough already."""
+        num_reused = self._verifier.begin(prompt_token_ids, max_length, should_stop)
+        assert self._verifier.cache is self._loop.cache, "the cache was reserved for the run"
+        if self._drafter is not None:
+            self._drafter.begin(prompt_token_ids, max_length)
+        self._token_ids = prompt_token_ids.copy()
+        self._num_seen = self._num_seen_by_drafter()
+        self._loop.state.set(prompt_token_ids, self._num_seen)
+        return num_reused
+
+    def _num_seen_by_drafter(self) -> int:
+        """Tokens or states that the drafter's own cache holds after the prompt."""
+        model = self._drafter.model if isinstance(self._drafter, HybridDrafter) else self._drafter
+        own = getattr(model, "own_verifier", None)
+        return own.cache.length if own is not None else 0
+
+    @torch.inference_mode()
+    def launch(self, root_token_id: int, limits: DraftLimits) -> None:
+        """See `Stepper.launch`."""
+        loop = self._loop
+        marks = [self._marks.mark()]
+        kind, tree, name = self._plan(root_token_id, limits)
+        if tree is not None:
+            _upload(tree, loop.buffers(kind).tree)
+        if kind.growth is not None and self._depths is not None:
+            loop.state.calibrate(self._depths.calibration.tables)
+            self._catch_up()
+        is_usual = loop.draft(kind)
+        marks.append(self._marks.mark())
+        is_usual = loop.verify(kind) and is_usual
+        marks.append(self._marks.mark())
+        loop.accept(kind)
+        marks.append(self._marks.mark())
+        loop.commit(kind)
+        marks.append(self._marks.mark())
+        loop.read(kind)
+        marks.append(self._marks.mark())
+        self._launched = _Launched(kind, name, marks, is_usual)
+
+    def _plan(
+        self, root_token_id: int, limits: DraftLimits
+    ) -> tuple[StepKind, DraftTree | None, str]:
+        """The kind of the next step, its tree if the host makes it, and who drafts."""
+        drafter = self._drafter
+        if drafter is None:
+            return _PLAIN, None, "none"
+        if limits.depth == 0:
+            return _PLAIN, None, drafter.name
+        tree = None
+        if isinstance(drafter, HybridDrafter):
+            tree = drafter.look_up(root_token_id, limits, self._cost)
+        elif self._depths is None:
+            tree = drafter.draft(root_token_id, limits, self._cost)
+        if tree is not None:
+            kind = StepKind(
+                bucket(len(tree)), bucket(max(tree.depths)) if tree.num_drafted else 0, None
+            )
+            return kind, tree, drafter.name
+        growth = None
+        if self._depths is not None and self._num_unseen() > 0:
+            growth = self._depths.choose(limits.depth, self._cost)
+        if growth is None:
+            return _PLAIN, None, drafter.name
+        return StepKind(bucket(growth.num_kept + 1), growth.depth, growth), None, drafter.name
+
+    def _num_unseen(self) -> int:
+        assert self._loop.drafter is not None
+        return self._loop.drafter.num_unseen(len(self._token_ids) - 1, self._num_seen)
+
+    def _catch_up(self) -> None:
+        """The drafter takes in what it has not seen; its own root pass does the last of it."""
+        drafter = self._loop.drafter
+        assert drafter is not None
+        unseen = self._num_unseen()
+        while unseen > drafter.num_root_rows:
+            self._loop.catch_up()
+            unseen -= drafter.num_root_rows
+            self._num_seen += drafter.num_root_rows
+        self._num_seen += unseen
+
+    def result(self) -> StepResult:
+        """See `Stepper.result`."""
+        assert self._launched is not None, "launch() comes first"
+        kind, name, marks, is_usual = self._launched
+        self._launched = None
+        self._marks.wait(marks[-1])
+        times = StepTimes(*(self._marks.seconds(mark) for mark in marks[:5]))
+        numbers = self._loop.buffers(kind).readout.numbers()
+        tree, path, inspection = numbers.tree, numbers.path, numbers.inspection
+        own: int | None = numbers.next_token_id
+        if path and tree.token_ids[path[-1]] in self._end_token_ids:
+            own = None
+            inspection = inspection._replace(next_prob=None)
+        result = StepResult(
+            name, tree, Judgement(path, _tested(tree, path, own), own), inspection, times
+        )
+        self._learn(kind, result, times.drafted_s - times.start_s if is_usual else None)
+        return result
+
+    def _learn(self, kind: StepKind, result: StepResult, draft_s: float | None) -> None:
+        self._token_ids += result.emitted
+        outcome = Outcome(
+            result.tree, result.judgement.path, result.judgement.tested, result.emitted
+        )
+        if kind.growth is not None and self._depths is not None:
+            self._depths.learn(kind.growth.depth, outcome, draft_s)
+        drafter = self._drafter
+        if isinstance(drafter, HybridDrafter):
+            step_s = result.times.accepted_s - result.times.start_s
+            drafter.learn(outcome, is_model=kind.growth is not None, step_s=step_s)
+        elif drafter is not None and self._depths is None:
+            drafter.commit(outcome)
+
+    def finish(self) -> None:
+        """See `Stepper.finish`: the verifier takes over what was committed."""
+        self._launched = None
+        self._verifier.synchronize()
+        self._verifier.adopt(self._token_ids[:-1])
+        self._verifier.finish()
+        if self._drafter is not None:
+            own = getattr(self._drafter, "own_verifier", None)
+            if own is not None:
+                own.adopt(self._token_ids[: min(self._num_seen, len(self._token_ids) - 1)])
+            self._drafter.finish()
+
+
+def _tested(tree: DraftTree, path: list[int], own: int | None) -> list[int]:
+    """The children that the match rule looked at, in order, down to the first that is the token."""
+    tested: list[int] = []
+    wanted = [*path, None]
+    for node, next_node in zip([0, *path], wanted, strict=True):
+        if next_node is None and own is None:
+            break
+        for child in tree.children[node]:
+            tested.append(child)
+            if child == next_node:
+                break
+    return tested
+
+
+def _upload(tree: DraftTree, rows: TreeRows) -> None:
+    """Copies a tree that the host made to the device."""
+    count = len(tree)
+    whole = torch.tensor([tree.token_ids, [0, *tree.parents[1:]], tree.depths])
+    probs = torch.tensor(tree.draft_probs)
+    if rows.parents.device.type == "cuda":
+        whole, probs = whole.pin_memory(), probs.pin_memory()
+    for target, source in zip((rows.token_ids, rows.parents, rows.depths), whole, strict=True):
+        target[:count].copy_(source, non_blocking=True)
+        target[count:].zero_()
+    rows.probs[:count].copy_(probs, non_blocking=True)
+    rows.num_nodes.fill_(count)
