@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -40,6 +41,8 @@ from core.runtime.environment import describe_device, package_versions, peak_mem
 from core.stats import RunStats
 from core.stepping import Clock, HostStepper, Stepper
 from core.verifier import TargetForward, Verifier
+
+_LOG = logging.getLogger(__name__)
 
 
 def never() -> bool:
@@ -253,6 +256,7 @@ class Engine:
             )
             reason: FinishReason = yield from _counted(decoder.run(prompt.token_ids), stats)
         except Exception as error:  # a run that breaks is an event, with all before it kept
+            _LOG.info("a run failed", exc_info=True)
             self.forget()
             yield RunFailed(
                 step=stats.num_steps,

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from core.benchmark.widening import SHAPES, Narrow, WideShape, Width, widened_eagle, widened_llama
 from core.config import DEFAULT_TARGET
 from core.drafters.eagle_head import read_parts, write_parts
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.fingerprint import source_key
 from core.models.loading import load_model
 from core.models.shipped import shipped_folder
-from core.benchmark.widening import SHAPES, Narrow, WideShape, Width, widened_eagle, widened_llama
 
 _MOST_BYTES = 1 << 31
 

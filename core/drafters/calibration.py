@@ -91,7 +91,8 @@ def chances(
         prior = probs
     else:
         prior = torch.full_like(probs, _PRIOR_RATES[-1])
-        for rank, rate in enumerate(_PRIOR_RATES[: probs.shape[1]]):
-            prior[:, rank] = rate
-    accepted, judged = tables[0, ranks, bins], tables[1, ranks, bins]
+        for rank, rate in enumerate(_PRIOR_RATES[:-1]):
+            prior = torch.where(ranks == rank, rate, prior)
+    places = (ranks * NUM_BINS + bins).flatten()
+    accepted, judged = tables.flatten(1).index_select(1, places).view(2, *probs.shape).unbind(0)
     return (accepted + _PRIOR_WEIGHT * prior) / (judged + _PRIOR_WEIGHT)

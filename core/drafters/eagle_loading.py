@@ -53,7 +53,7 @@ def load_head(folder: Path, target: LoadedModel, forward: LeanForward) -> EagleF
         norm_eps=shape.norm_eps,
     )
     assert target.outline is not None, "its forward is the lean one"
-    rotary = RotaryTable(target.outline.rotation, target.dtype)
+    rotary = RotaryTable(target.outline.rotation, target.dtype, target.device)
     native = None
     if isinstance(forward, NativeForward) and weights.state_norm is not None:
         native = NativeForward(

@@ -19,9 +19,10 @@ _MAX_GROUPED_ROWS = 256
 class RotaryTable:
     """Cosines and signed sines of all positions, the numbers of transformers' rotary modules."""
 
-    def __init__(self, rotation: Rotation, dtype: torch.dtype):
+    def __init__(self, rotation: Rotation, dtype: torch.dtype, device: torch.device):
         self._rotation = rotation
         self._dtype = dtype
+        self._device = device
         self.cos = torch.empty(0)  # [positions, 1, head_dim]
         self.sin = torch.empty(0)
 
@@ -29,7 +30,7 @@ class RotaryTable:
         """Makes the table reach at least so far."""
         if self.cos.shape[0] >= num_positions:
             return
-        inv_freq, scaling = self._rotation
+        inv_freq, scaling = self._rotation.inv_freq.to(self._device), self._rotation.scaling
         positions = torch.arange(num_positions, device=inv_freq.device)
         angles = torch.outer(positions.float(), inv_freq)  # [positions, head_dim / 2]
         cos, sin = angles.cos() * scaling, angles.sin() * scaling

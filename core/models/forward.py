@@ -113,7 +113,7 @@ def _lean_forward(
     dtype: torch.dtype,
     kernels: Kernels | None,
 ) -> LeanForward:
-    rotary = RotaryTable(rotation, dtype)
+    rotary = RotaryTable(rotation, dtype, stack.final_norm.device)
     lean = LeanForward(shape, stack, rotary)
     if kernels is None or native_reason(lean) is not None:
         return lean

@@ -81,9 +81,10 @@ def grow(
     for level in range(1, shape.depth):
         first_row = (level - 1) * width
         if parent_places is not None:
-            above = above[parent_places]
-        above = above.clone()
-        above[:, first_row : first_row + width].fill_diagonal_(True)
+            above = above.index_select(0, parent_places)
+        places = torch.arange(shape.num_level_rows, device=device)
+        itself = first_row + torch.arange(width, device=device)
+        above = above | (places[None] == itself[:, None])
         logits = drafter.level(LevelRows(level, first_row, token_ids, parent_places, above), shape)
         ids, probs = choose(logits, level)  # [width, width]
         found_ids.append(ids)
@@ -117,8 +118,8 @@ def _keep_best(
     count, device = shape.num_kept, reach.device
     order = torch.argsort(reach, descending=True, stable=True)[:count] + 1  # nodes of the pool
     new_index = torch.full((len(reach) + 1,), -1, dtype=torch.int64, device=device)
-    new_index[0] = 0
-    new_index[order] = torch.arange(1, count + 1, device=device)
+    kept = torch.cat([torch.zeros_like(order[:1]), order])
+    new_index.index_copy_(0, kept, torch.arange(count + 1, device=device))
     pool_ids = torch.cat([ids.flatten() for ids in found_ids])
     pool_probs = torch.cat([probs.flatten() for probs in found_probs])
     kept_parents = new_index[parents[order - 1]]

@@ -61,13 +61,14 @@ class MatchVerdict:
         is_kept |= nodes == 0
         above = ancestors(parents)
         is_reached = ~(above & ~is_kept[None]).any(dim=1)
-        last = torch.where(is_reached, tree.depths, -1).argmax()
-        on_path = above[last]
+        # Of one dimension: an index without any would be read by the host.
+        last = torch.where(is_reached, tree.depths, -1).argmax(dim=0, keepdim=True)
+        on_path = above.index_select(0, last)[0]
         # Rows off the path are written to a place of their own, which is cut off.
         places = torch.where(on_path, tree.depths, depth + 1)
         path = torch.zeros(depth + 2, dtype=torch.int64, device=logits.device)
         path = path.scatter_(0, places, nodes)[: depth + 1]
-        return Verdict(path, tree.depths[last][None], draws[last][None])
+        return Verdict(path, tree.depths.index_select(0, last), draws.index_select(0, last))
 
 
 def commit(

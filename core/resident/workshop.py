@@ -144,7 +144,7 @@ class ResidentWorkshop:
         assert isinstance(forward, LeanForward), "only a lean forward is resident"
         key = (
             id(verifier.cache), id(forward.stack), config.sampling, config.trace_top_k,
-            _signature(model), getattr(config.drafter, "depth", 0),
+            _signature(model), config.drafter,
         )  # fmt: skip
         if key in self._loops:
             self._loops[key] = self._loops.pop(key)

@@ -1,0 +1,95 @@
+"""The device's own steps on a GPU: captured graphs, Triton attention, no compilation in between."""
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from core.engine import Engine
+from core.models.loading import load_model
+from core.resident.attention import MaskedAttention, Rows
+from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
+from tests.core.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def engines(tiny_home) -> tuple[Engine, Engine]:  # noqa: F811
+    """Two engines in float32: the host decides the steps of one, eagerly."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+    def load(compile: bool) -> Engine:
+        name = str(tiny_home / "target")
+        return Engine(load_model(name, dtype="float32", device="cuda", compile=compile))
+
+    return load(False), load(True)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_gives_the_text_of_plain_decoding(
+    mode,
+    shape,
+    sampling,
+    engines,
+    tiny_home,  # noqa: F811
+) -> None:
+    eager, compiled = engines
+    settings = mode_settings(mode, shape, tiny_home)
+    expected = run(eager, device="cuda", sampling=sampling)
+    for _ in range(3):  # eager, captured, replayed
+        found = run(compiled, device="cuda", sampling=sampling, **settings)
+        assert found.token_ids == expected.token_ids
+    assert found.stats.num_drafted > 0
+
+
+def test_nothing_is_compiled_or_captured_once_a_mode_was_run(engines, tiny_home) -> None:  # noqa: F811
+    _, compiled = engines
+    settings = mode_settings("share-sd", TREE, tiny_home)
+    for _ in range(2):
+        run(compiled, device="cuda", **settings)
+    (loop,) = [loop for loop in compiled._resident._loops.values() if loop.drafter][-1:]
+    before = counters["stats"]["unique_graphs"], loop.graphs.num_captured
+    run(compiled, device="cuda", **settings)
+    assert (counters["stats"]["unique_graphs"], loop.graphs.num_captured) == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dim", "rows", "width", "start"),
+    [(9, 3, 64, 1, 1, 700), (32, 32, 128, 5, 7, 130), (9, 3, 64, 48, 48, 0), (4, 2, 32, 3, 70, 64)],
+)
+def test_triton_attention_equals_torchs(heads, kv_heads, dim, rows, width, start, dtype) -> None:
+    from core.resident.triton_attention import TritonAttention
+
+    torch.manual_seed(0)
+    layer = torch.randn(2, kv_heads, 1024, dim, device="cuda", dtype=dtype)
+    queries = torch.randn(rows, heads, dim, device="cuda", dtype=dtype)
+    window = torch.rand(rows, width, device="cuda") < 0.5
+    window[torch.arange(rows), torch.arange(rows) % width] = True
+    unused = torch.zeros(rows, device="cuda")
+    given = Rows(unused, unused, unused, torch.tensor([start], device="cuda"), window)
+    masked = MaskedAttention()
+    expected = masked(queries.float(), layer.float(), given, masked.prepare(given, 1024))
+    kernel = TritonAttention(heads, kv_heads, dim, 132)
+    found = kernel(queries, layer, given, kernel.prepare(given, 1024))
+    error = (found.float() - expected).norm() / expected.norm()
+    assert error < {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}[dtype]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("group_size", [32, 64, 128])
+def test_gemlite_computes_hqqs_grid(bits, group_size) -> None:
+    from core.quant.gemlite_linear import GemliteLinear
+    from core.quant.grid import quantize
+
+    torch.manual_seed(0)
+    weight = torch.randn(512, 256, device="cuda")
+    grid = quantize(weight, bits, group_size).to_weight_grid(bits)
+    layer = GemliteLinear(grid, None, torch.bfloat16)
+    for rows in (1, 4, 24):
+        x = torch.randn(rows, 256, device="cuda", dtype=torch.bfloat16)
+        expected = x.float() @ grid.dequantize().T
+        error = (layer(x).float() - expected).norm() / expected.norm()
+        assert error < 2e-2
