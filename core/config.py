@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.errors import InvalidSettingError
-from core.settings import Settings, build, setting
+from core.settings import Settings, build, parse_bytes, setting
 
 DEFAULT_TARGET = "smollm2-135m"
 MAX_TREE_NODES = 256
@@ -156,6 +156,11 @@ class RunConfig(Settings):
         None, "number format of the weights; unset picks the fastest exact one for the device"
     )
     device: Literal["cpu", "cuda"] = setting("cpu", "where the model runs")
+    gpu_memory: str | None = setting(
+        None,
+        "most memory to take on the GPU, such as 8GiB: layers beyond it stay in the host's memory "
+        "and are streamed for each forward",
+    )
     weights: WeightsName = setting(
         "full", "full, or the target in 4 or 8 bits: a GGUF file's own numbers, else hqq's"
     )
@@ -193,6 +198,8 @@ class RunConfig(Settings):
             got = type(self.drafter).__name__
             raise InvalidSettingError(f"mode {self.mode} takes {wanted.__name__}, not {got}.")
         drafter = self.drafter
+        if self.gpu_memory is not None:
+            _check_streaming(self)
         if isinstance(drafter, ShareSdSettings) and drafter.offload:
             if self.invariant:
                 raise InvalidSettingError(
@@ -216,6 +223,25 @@ class RunConfig(Settings):
             raise InvalidSettingError(f"mode {mode} takes no drafter settings; leave them out.")
         drafter = build(drafter_class, drafter_values) if drafter_class else None
         return build(cls, {**rest, "sampling": sampling, "drafter": drafter})
+
+
+def _check_streaming(config: RunConfig) -> None:
+    """Raises InvalidSettingError for what does not go together with streamed layers."""
+    parse_bytes(config.gpu_memory or "")
+    if config.device != "cuda":
+        raise InvalidSettingError("gpu_memory is for device cuda; leave it out on a CPU.")
+    drafter = config.drafter
+    if isinstance(drafter, ShareSdSettings) and (drafter.offload or drafter.keep):
+        name = "offload" if drafter.offload else "keep"
+        raise InvalidSettingError(f"gpu_memory and {name} exclude each other; leave one out.")
+    if isinstance(drafter, ShareSdSettings) and drafter.bits == 16:
+        raise InvalidSettingError(
+            "gpu_memory drafts with quantized weights and bits is 16; give 2, 3, 4 or 8 bits."
+        )
+    if config.mode == "layer-skip":
+        raise InvalidSettingError(
+            "mode layer-skip drafts with layers that gpu_memory keeps elsewhere; give another mode."
+        )
 
 
 def _part(values: dict[str, Any], name: str) -> dict[str, Any]:

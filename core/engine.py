@@ -29,6 +29,7 @@ from core.models.prompts import chat_token_ids, raw_token_ids
 from core.models.storage import Progress, cache_home, no_progress
 from core.naming import with_token_texts
 from core.quant.offload import OriginalWeights
+from core.quant.streaming import StreamedLayers, fit
 from core.resident.workshop import ResidentWorkshop, make_resident
 from core.runtime.cost_curve import (
     CostCurve,
@@ -38,6 +39,7 @@ from core.runtime.cost_curve import (
     measure,
 )
 from core.runtime.environment import describe_device, package_versions, peak_memory_bytes
+from core.settings import parse_bytes
 from core.stats import RunStats
 from core.stepping import Clock, HostStepper, Stepper
 from core.verifier import TargetForward, Verifier
@@ -122,7 +124,8 @@ class Engine:
 
     def cost_curve(self, length: int) -> CostCurve:
         """T(n) of the target about a context length; measured on the first call for its bucket."""
-        return self._measure(length, self._backend, self._backend.forward, ())
+        forward = self._backend.forward
+        return self._measure(length, self._backend, forward, (), resident=self._resident)
 
     def _measure(
         self,
@@ -181,6 +184,8 @@ class Engine:
         if self._originals is not None and wants_offload(config) != self._originals.is_offloaded:
             self._originals.to_memory()
             self._invariant = None  # it holds on to the weights as they were
+        if self._streamed_layers is not None:
+            self._streamed_layers.set_resident(0)  # what drafts comes first
         verifier: Verifier = self._backend
         if config.invariant:
             self._invariant = self._invariant or invariant_sibling(self._backend)
@@ -208,13 +213,19 @@ class Engine:
             resident = None
         return _RunParts(verifier, drafter, cost, resident)
 
+    @property
+    def _streamed_layers(self) -> StreamedLayers | None:
+        forward = self._backend.forward
+        layers = forward.stack.layers if isinstance(forward, LeanForward) else None
+        return layers if isinstance(layers, StreamedLayers) else None
+
     def _load_draft(self, name: str) -> LoadedModel:
         dtype = str(self.target.dtype).removeprefix("torch.")
         return load_model(
             name,
             dtype=dtype,
             device=self.target.device.type,
-            compile=self.target.kernels is not None,
+            compile=self.target.is_compiled,
             progress=self._progress,
         )
 
@@ -281,6 +292,12 @@ class Engine:
         self, prompt: Prompt, config: RunConfig, parts: _RunParts, clock: Clock
     ) -> Stepper:
         """Who does the steps of a run: the device alone where it can, else the host."""
+        layers = self._streamed_layers
+        if layers is not None and config.gpu_memory is not None:
+            parts.verifier.reserve(
+                min(len(prompt.token_ids) + config.max_new_tokens, self.target.context_limit)
+            )
+            fit(layers, parse_bytes(config.gpu_memory))
         if parts.resident is not None:
             max_length = len(prompt.token_ids) + config.max_new_tokens
             max_length = min(max_length, self.target.context_limit)

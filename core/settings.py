@@ -109,3 +109,19 @@ def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:
             f"unknown setting {unknown[0]!r} for {cls.__name__}; known are {', '.join(sorted(known))}."
         )
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def parse_bytes(text: str) -> int:
+    """A size such as 6GiB or 500MB in bytes; raises InvalidSettingError for anything else."""
+    word = text.strip().lower()
+    unit = next((unit for unit in _UNITS if word.endswith(unit)), "")
+    try:
+        size = float(word.removesuffix(unit)) * _UNITS.get(unit, 1)
+    except ValueError:
+        size = math.nan
+    if not 0.0 < size < 2.0**63:
+        raise InvalidSettingError(f"{text!r} is no size; give one such as 6GiB or 500MB.")
+    return int(size)
+
+
+_UNITS = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}

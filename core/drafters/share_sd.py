@@ -63,7 +63,8 @@ def _drafting_stack(
             bits=settings.bits,
             group_size=settings.group_size,
             keep=settings.keep,
-            grid_of=store.grid_of,
+            # A GPU quantizes faster than a disk is read.
+            grid_of=store.grid_of if workshop.target.device.type == "cpu" else None,
             progress=workshop.progress,
             kernels=workshop.target.kernels,
         )
@@ -79,6 +80,12 @@ def wants_offload(config: RunConfig) -> bool:
     return isinstance(config.drafter, ShareSdSettings) and config.drafter.offload
 
 
+def _place_of_originals(config: RunConfig, settings: ShareSdSettings) -> str:
+    if settings.offload:
+        return "disk"
+    return "memory" if config.gpu_memory is None else "host memory, streamed"
+
+
 def _identity(
     workshop: Workshop, settings: ShareSdSettings, forward: LeanForward
 ) -> dict[str, Any]:
@@ -90,5 +97,5 @@ def _identity(
         "method": "share-sd",
         "kernel": ", ".join(forward.kernel_names),
         "num_bytes": forward.stack.num_bytes,
-        "originals": "disk" if settings.offload else "memory",
+        "originals": _place_of_originals(workshop.config, settings),
     }

@@ -50,8 +50,6 @@ class LeanForward:
     """Implements `core.verifier.TargetForward` over a LayerStack."""
 
     name = "lean"
-    is_static = True
-    """Whether all its weights stay where they are."""
 
     def __init__(
         self, shape: Shape, stack: LayerStack, rotary: RotaryTable, *, exact_sums: bool = False
@@ -71,6 +69,11 @@ class LeanForward:
     def with_exact_sums(self) -> "LeanForward":
         """The same weights with `attend_exactly`, for shape-invariant execution."""
         return LeanForward(self.shape, self.stack, self.rotary, exact_sums=True)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether all its weights stay where they are."""
+        return isinstance(self.stack.layers, tuple)
 
     @property
     def kernel_names(self) -> list[str]:

@@ -3,6 +3,7 @@
 Query, key and value become one matrix, and so do gate and up: fewer, larger products a layer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,7 +56,8 @@ class LayerWeights:
 class LayerStack:
     """A whole network over one embedding: the target's own, or a cheaper one that drafts."""
 
-    layers: tuple[LayerWeights, ...]
+    layers: Sequence[LayerWeights]
+    """A tuple, or layers that come to the device when they are iterated over."""
     embedding: Embedding
     """The very object of `head` where they are tied."""
     final_norm: torch.Tensor  # [hidden]
@@ -74,7 +76,10 @@ class LayerStack:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of all linear layers; the embedding is counted where it is also the head."""
+        """Memory of all linear layers on their device, with the embedding where it is the head."""
+        streamed_bytes = getattr(self.layers, "num_device_bytes", None)
+        if streamed_bytes is not None:
+            return int(streamed_bytes) + self.head.num_bytes
         return sum(linear.num_bytes for linear in self.linears())
 
     @property

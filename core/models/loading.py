@@ -10,7 +10,11 @@ import torch
 from safetensors import SafetensorError
 
 from core.config import RunConfig
-from core.errors import InvalidSettingError, KernelsUnavailableError
+from core.errors import (
+    InvalidSettingError,
+    KernelsUnavailableError,
+    ModelUnavailableError,
+)
 from core.lean.native.library import Kernels, load_kernels
 from core.lean.weights import SUPPORTED, LayerStack, stack_of, unsupported_reason
 from core.models.lean_loading import (
@@ -35,6 +39,8 @@ from core.models.transformers_loading import (
     read_module,
     read_transformers_tokenizer,
 )
+from core.quant.streaming import streamed
+from core.settings import parse_bytes
 
 # Weights are not all that a run needs.
 _MEMORY_MARGIN = 1.1
@@ -98,6 +104,7 @@ def load_model(
     device: str = "cpu",
     weights: str = "full",
     compile: bool | None = None,
+    gpu_memory: str | None = None,
     as_module: bool = False,
     progress: Progress = no_progress,
 ) -> LoadedModel:
@@ -119,10 +126,12 @@ def load_model(
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
     wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
     torch_dtype: torch.dtype = getattr(torch, wanted)
-    _check_memory(source, torch_dtype, torch.device(device))
+    _check_memory(source, torch_dtype, torch.device("cpu" if gpu_memory else device))
     progress("reading weights", 0, 0)
-    place = Placement(torch_dtype, torch.device(device), kernels)
+    place = Placement(torch_dtype, torch.device("cpu" if gpu_memory else device), kernels)
     contents = _read(source, weights, place, progress, with_module=as_module)
+    if gpu_memory:
+        contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
     tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
     ends = set(contents.end_token_ids)
     if tokenizer.eos_token_id is not None:
@@ -194,6 +203,7 @@ def load_target(config: RunConfig, progress: Progress = no_progress) -> LoadedMo
         device=config.device,
         weights=config.weights,
         compile=config.compile,
+        gpu_memory=config.gpu_memory,
         progress=progress,
     )
 
@@ -238,6 +248,26 @@ class _Contents(NamedTuple):
     outline: Outline | None = None
     stack: LayerStack | None = None
     module: Any = None
+
+
+def _streamed(
+    source: ModelSource, contents: _Contents, device: torch.device, budget_bytes: int
+) -> _Contents:
+    """The layers in the host's memory; the device's allocator keeps to the budget from now on."""
+    if contents.stack is None:
+        raise InvalidSettingError(
+            f"gpu_memory streams the layers of Llama-shaped models, and {source.name} is none; "
+            "leave it out."
+        )
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / total), device)
+    try:
+        return contents._replace(stack=streamed(contents.stack, device))
+    except torch.OutOfMemoryError as error:
+        raise ModelUnavailableError(
+            f"gpu_memory is {budget_bytes / 2**30:.1f} GiB, too little for three layers, embedding "
+            f"and output layer of {source.name}; give more."
+        ) from error
 
 
 def _read(

@@ -1,0 +1,293 @@
+"""Tables of the GPU: each measured in one run, on the default model in the sizes of a larger one.
+
+python -m core.benchmark.widen --shape 7b --out DIR
+python -m core.benchmark.gpu --models DIR --questions FILE --tables plain,modes,share-sd --json OUT
+"""
+
+import argparse
+import datetime
+import gc
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.benchmark.gpu_runs import (
+    Measured,
+    copy_bandwidth,
+    identical,
+    measure,
+    transformers_speed,
+)
+from core.benchmark.questions import OWN_QUESTIONS, load_questions, pick_questions
+from core.engine import Engine, Prompt
+from core.errors import SpecDecodesError
+from core.models.loading import LoadedModel, load_model
+from core.runtime.environment import describe_device, package_versions
+
+_TOKENS = 128
+_EAGER_QUESTIONS = 2
+Rows = list[dict[str, Any]]
+
+
+class Bench:
+    """The models of a folder, and the questions."""
+
+    def __init__(self, folder: Path, questions: Path, limit: int, dtype: str):
+        self._folder = folder
+        self._dtype = dtype
+        self._questions = pick_questions(load_questions(questions), limit=limit)
+        self._target: LoadedModel | None = None
+        self._compiled: Engine | None = None
+        self._eager: Engine | None = None
+
+    @property
+    def target(self) -> LoadedModel:
+        """On the GPU, loaded when it is first asked for."""
+        if self._target is None:
+            name = str(self._folder / "target")
+            self._target = load_model(name, dtype=self._dtype, device="cuda")
+        return self._target
+
+    def engine(self, *, compile: bool = True) -> Engine:
+        """Over the one copy of the weights."""
+        if compile:
+            self._compiled = self._compiled or Engine(self.target)
+            return self._compiled
+        self._eager = self._eager or Engine(replace(self.target, is_compiled=False))
+        return self._eager
+
+    def forget(self) -> None:
+        """Frees all of it."""
+        self._target = self._compiled = self._eager = None
+        gc.collect()
+        torch.cuda.empty_cache()
+
+    def prompts(self, engine: Engine, limit: int | None = None) -> list[Prompt]:
+        """The first turn of every question."""
+        return [
+            engine.chat_prompt([{"role": "user", "content": question.turns[0]}])
+            for question in self._questions[:limit]
+        ]
+
+    def values(self, mode: str, **drafter: Any) -> dict[str, Any]:
+        """A run's settings, with the widened drafter where a mode needs one."""
+        names = {"sd-classic": "draft", "sd-eagle": "eagle"}
+        draft = str(self._folder / names[mode]) if mode in names else None
+        if mode == "hybrid":
+            draft = str(self._folder / "draft")
+        values: dict[str, Any] = {"mode": mode, "draft": draft, "max_new_tokens": _TOKENS}
+        return {**values, "drafter": drafter} if drafter else values
+
+    def plain(self) -> Measured:
+        engine = self.engine()
+        return measure(engine, self.prompts(engine), self.values("naive"))
+
+    # The tables ---------------------------------------------------------------------------------
+
+    def table_plain(self) -> Rows:
+        """Plain decoding against the memory's bandwidth and against transformers."""
+        bandwidth = copy_bandwidth()
+        found = self.plain()
+        num_bytes = self.target_bytes()
+        ours = found.to_dict()
+        step_s = found.stats.steps_s / found.stats.num_steps
+        verify_s = found.stats.verify_s / found.stats.num_steps
+        limit_s = num_bytes / bandwidth
+        eager = self.engine(compile=False)
+        prompts = self.prompts(eager, _EAGER_QUESTIONS)
+        slow = measure(eager, prompts, self.values("naive"), warm_ups=1)
+        rows = [
+            {"what": "compiled", **ours, "of_limit": round(limit_s / step_s, 3),
+             "forward_of_limit": round(limit_s / verify_s, 3)},
+            {"what": "eager", **slow.to_dict(), "identical": identical(slow, found)},
+            {"what": "limit", "tokens_per_s": round(1 / limit_s, 1),
+             "bandwidth_TB_s": round(bandwidth / 1e12, 3), "weights_GB": round(num_bytes / 1e9, 2)},
+        ]  # fmt: skip
+        module = self.target.module
+        for is_static, name in (
+            (False, "transformers eager"),
+            (True, "transformers static, compiled"),
+        ):
+            try:
+                speed = transformers_speed(module, prompts[:1], _TOKENS, is_static=is_static)
+                rows.append({"what": name, "tokens_per_s": round(speed, 1)})
+            except Exception as error:  # another program's failure is a row of the table
+                rows.append({"what": name, "failed": str(error).splitlines()[0][:200]})
+        del module
+        self.forget()
+        return rows
+
+    def target_bytes(self) -> int:
+        """What one token reads of the weights."""
+        stack = self.target.stack
+        assert stack is not None, "the bench holds on to it"
+        return stack.num_bytes
+
+    def table_modes(self) -> Rows:
+        """Every mode compiled, and eager for some questions."""
+        engine, eager = self.engine(), self.engine(compile=False)
+        prompts = self.prompts(engine)
+        plain = self.plain()
+        slow_plain = measure(
+            eager, prompts[:_EAGER_QUESTIONS], self.values("naive"), warm_ups=1
+        ).stats.tokens_per_s
+        rows: Rows = [{"what": "naive", **plain.to_dict(), "eager_tokens_per_s": slow_plain}]
+        tree = {"depth": 6, "branching": 6, "num_nodes": 31}
+        chain = {"depth": 6, "branching": 1}
+        specs: list[tuple[str, dict[str, Any]]] = [
+            ("ngram", {}),
+            ("sd-classic", chain),
+            ("sd-classic", tree),
+            ("sd-eagle", chain),
+            ("sd-eagle", tree),
+            ("share-sd", chain),
+            ("hybrid", tree),
+        ]
+        for mode, drafter in specs:
+            values = self.values(mode, **drafter)
+            found = measure(engine, prompts, values)
+            slow = measure(eager, prompts[:_EAGER_QUESTIONS], values, warm_ups=1)
+            speed = found.stats.tokens_per_s or 0.0
+            rows.append({
+                "what": f"{mode} {_words(drafter)}", **found.to_dict(),
+                "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 3),
+                "eager_tokens_per_s": round(slow.stats.tokens_per_s or 0.0, 1),
+                "identical": identical(found, plain),
+            })  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+        return rows
+
+    def table_share_sd(self) -> Rows:
+        """Share-SD by bits and group sizes: draft step against verification, and acceptance."""
+        engine, plain = self.engine(), self.plain()
+        prompts = self.prompts(engine)
+        rows: Rows = [{"what": "naive", **plain.to_dict()}]
+        for bits, group_size in ((2, 64), (3, 64), (4, 32), (4, 64), (4, 128), (8, 64)):
+            drafter = {"bits": bits, "group_size": group_size, "depth": 5, "fixed_size": True}
+            found = measure(engine, prompts, self.values("share-sd", **drafter))
+            row = found.to_dict()
+            speed = found.stats.tokens_per_s or 0.0
+            rows.append({
+                "what": f"{bits} bits, groups of {group_size}", **row,
+                "draft_step_over_verify": round(row["draft_ms"] / 5 / row["verify_ms"], 3),
+                "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 3),
+                "identical": identical(found, plain),
+            })  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+        return rows
+
+    def table_offload(self, budget: str) -> Rows:
+        """Plain decoding and Share-SD under one memory budget."""
+        self.forget()
+        name = str(self._folder / "target")
+        target = load_model(name, dtype=self._dtype, device="cuda", gpu_memory=budget)
+        engine = Engine(target)
+        del target
+        prompts = self.prompts(engine, 3)
+        common = {"gpu_memory": budget}
+        plain = measure(
+            engine, prompts, {**self.values("naive"), **common, "max_new_tokens": 24}, warm_ups=1
+        )
+        rows: Rows = [{"what": f"naive within {budget}", **plain.to_dict()}]
+        for depth, branching in ((16, 1), (24, 1), (32, 1), (16, 4)):
+            nodes = depth if branching == 1 else 64
+            drafter = {
+                "depth": depth,
+                "branching": branching,
+                "num_nodes": nodes,
+                "fixed_size": True,
+            }
+            found = measure(engine, prompts, {**self.values("share-sd", **drafter), **common})
+            speed = found.stats.tokens_per_s or 0.0
+            rows.append({
+                "what": f"share-sd within {budget}, {_words(drafter)}", **found.to_dict(),
+                "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 2),
+            })  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        return rows
+
+    def table_costs(self) -> Rows:
+        """T(n) of the compiled forward."""
+        curve = self.engine().cost_curve(256)
+        return [
+            {"rows": rows, "ms": round(seconds * 1e3, 3), "times_one": round(seconds / curve(1), 3)}
+            for rows, seconds in zip(curve.rows, curve.seconds, strict=True)
+        ]
+
+    def table_tracing(self) -> Rows:
+        """Tracing on against off, plain and with trees, in turns."""
+        engine = self.engine()
+        prompts = self.prompts(engine)
+        rows: Rows = []
+        for mode, drafter in (
+            ("naive", {}),
+            ("sd-eagle", {"depth": 6, "branching": 6, "num_nodes": 31}),
+        ):
+            speeds: dict[int, list[float]] = {0: [], 5: []}
+            for top_k in (5, 0, 0, 5, 5, 0):
+                values = {**self.values(mode, **drafter), "trace_top_k": top_k}
+                warm_ups = 0 if speeds[top_k] else 2
+                found = measure(engine, prompts, values, warm_ups=warm_ups)
+                speeds[top_k].append(found.stats.tokens_per_s or 0.0)
+            on, off = sorted(speeds[5])[1], sorted(speeds[0])[1]
+            rows.append({"what": mode, "on": round(on, 1), "off": round(off, 1),
+                         "cost_percent": round(100 * (1 - on / off), 2)})  # fmt: skip
+        return rows
+
+
+def _words(drafter: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in drafter.items())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns an exit status."""
+    parser = argparse.ArgumentParser(prog="python -m core.benchmark.gpu", description=__doc__)
+    parser.add_argument("--models", type=Path, required=True, help="folder that widen wrote")
+    parser.add_argument("--questions", type=Path, default=OWN_QUESTIONS, help="JSON lines")
+    parser.add_argument("--limit", type=int, default=8, help="number of questions")
+    parser.add_argument("--dtype", default="bfloat16", help="number format of the weights")
+    parser.add_argument("--gpu-memory", default="8GiB", help="budget of the table offload")
+    parser.add_argument("--tables", default="plain,modes,share-sd,offload,costs,tracing")
+    parser.add_argument("--json", type=Path, help="file for all rows")
+    options = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        print("error: there is no CUDA GPU; run this on a machine with one.", file=sys.stderr)
+        return 2
+    try:
+        bench = Bench(options.models, options.questions, options.limit, options.dtype)
+        makers: dict[str, Callable[[], Rows]] = {
+            "plain": bench.table_plain,
+            "modes": bench.table_modes,
+            "share-sd": bench.table_share_sd,
+            "offload": lambda: bench.table_offload(options.gpu_memory),
+            "costs": bench.table_costs,
+            "tracing": bench.table_tracing,
+        }
+        results: dict[str, Any] = {
+            "device": describe_device(torch.device("cuda")),
+            "versions": package_versions(),
+            "date": datetime.date.today().isoformat(),
+            "models": options.models.name,
+            "dtype": options.dtype,
+            "questions": f"{options.limit} of {options.questions.name}, first turn, {_TOKENS} tokens",
+        }
+        for name in options.tables.split(","):
+            results[name] = makers[name]()
+            for row in results[name]:
+                print(f"{name}: {json.dumps(row)}", flush=True)
+            if options.json is not None:
+                options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    except SpecDecodesError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
