@@ -8,6 +8,7 @@ import torch
 
 from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward
+from core.lean.weights import LayerWeights
 from core.resident.attention import Attention, Rows
 from core.resident.pieces import Pieces
 
@@ -55,15 +56,14 @@ class ResidentForward:
         x = stack.embedding.rows(rows.token_ids)
         layers = iter(stack.layers)
         layer = next(layers)
+        storage = self._storage(layer)
         before = self._pieces.before(shape, layer, self._state_norm)
-        queries, keys_values = before(x, given, cos, sin)
+        queries = before(x, given, cos, sin, storage, rows.slots)
         if given is not None:
             x = given
         index = 0
         while True:
             self._keep_states(index, x, rows.slots)
-            storage = cache.storage[layer.cache_index, :, 0]  # [2, kv_heads, capacity, head_dim]
-            storage.index_copy_(2, rows.slots, keys_values)
             attended = self._attention(queries, storage, rows, prepared)
             index += 1
             following = next(layers, None)
@@ -71,13 +71,17 @@ class ResidentForward:
                 x = self._pieces.after(shape, layer)(x, attended)
                 break
             between = self._pieces.between(shape, layer, following)
-            x, queries, keys_values = between(x, attended, cos, sin)
-            layer = following
+            layer, storage = following, self._storage(following)
+            x, queries = between(x, attended, cos, sin, storage, rows.slots)
         self._keep_states(index, x, rows.slots)
         if not want_logits:
             return None, x
         heard = x if spoken is None else x.index_select(0, spoken)
         return self._pieces.speak(shape, stack.final_norm, stack.head)(heard), x
+
+    def _storage(self, layer: LayerWeights) -> torch.Tensor:
+        """Keys and values of a layer  # [2, kv_heads, capacity, head_dim]."""
+        return self._cache.storage[layer.cache_index, :, 0]
 
     def _keep_states(self, index: int, x: torch.Tensor, slots: torch.Tensor) -> None:
         """Keeps the states in front of a layer, where a drafter reads them."""

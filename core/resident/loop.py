@@ -71,6 +71,7 @@ class Loop:
         self._vocab_size = vocab_size
         self._verdict = MatchVerdict(sampling, vocab_size, end_token_ids, self.device)
         self._trace_top_k = trace_top_k
+        self._itself = torch.ones((1, 1), dtype=torch.bool, device=self.device)
         self._with_graphs = with_graphs
         self._buffers: dict[StepKind, _Buffers] = {}
 
@@ -135,12 +136,14 @@ class Loop:
     def _verify(self, kind: StepKind) -> None:
         buffers, length = self.buffers(kind), self.state.length
         tree = buffers.tree
+        is_plain = kind.rows == 1
+        steps = torch.arange(kind.rows, device=self.device)
         rows = Rows(
             token_ids=tree.token_ids,
-            positions=length + tree.depths,
-            slots=length + torch.arange(kind.rows, device=self.device),
+            positions=length if is_plain else length + tree.depths,
+            slots=length if is_plain else length + steps,
             start=length,
-            window=ancestors(tree.parents),
+            window=self._itself if is_plain else ancestors(tree.parents),
         )
         logits, _ = self._forward(rows)
         assert logits is not None

@@ -17,6 +17,9 @@ from core.lean.weights import LayerWeights, Shape
 Tensor = torch.Tensor
 # One function serves many formats and numbers of rows; torch gives up after 8 unless told.
 _MOST_VARIANTS = 4096
+# Tuning takes half a minute, which narrow rows, bound by launches, do not earn.
+_LEAST_TUNED_WIDTH = 2048
+_TUNED: dict[str, str | int | bool | Callable[..., Any]] = {"coordinate_descent_tuning": True}
 
 
 class Pieces:
@@ -28,12 +31,12 @@ class Pieces:
 
     def before(
         self, shape: Shape, layer: LayerWeights, state_norm: Tensor | None
-    ) -> Callable[..., tuple[Tensor, Tensor]]:
-        """Rows to the queries, keys and values of a layer: (x, given, cos, sin)."""
+    ) -> Callable[..., Tensor]:
+        """Rows to the queries of a layer: (x, given, cos, sin, cache, slots)."""
         qkv = _tensor_linear(layer.qkv)
         function = self._get(_before, shape, qkv.product)
         arguments = layer.input_norm, state_norm, layer.q_norm, layer.k_norm, *qkv.tensors
-        return lambda x, given, cos, sin: function(x, given, cos, sin, *arguments)
+        return lambda x, given, *places: function(x, given, *places, *arguments)
 
     def after(self, shape: Shape, layer: LayerWeights) -> Callable[..., Tensor]:
         """What a layer does behind its attention: (x, attended) to x."""
@@ -44,15 +47,16 @@ class Pieces:
 
     def between(
         self, shape: Shape, layer: LayerWeights, following: LayerWeights
-    ) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-        """`after` of a layer and `before` of the one that follows it, as one."""
+    ) -> Callable[..., tuple[Tensor, Tensor]]:
+        """`after` of a layer and `before` of the one that follows it, as one: (x, attended, cos,
+        sin, cache, slots) to x and queries."""
         parts = [
             _tensor_linear(part) for part in (layer.o, layer.gate_up, layer.down, following.qkv)
         ]
         function = self._get(_between, shape, *(part.product for part in parts))
         tensors = [part.tensors for part in parts]
         norms = layer.post_norm, following.input_norm, following.q_norm, following.k_norm
-        return lambda x, attended, cos, sin: function(x, attended, cos, sin, norms, *tensors)
+        return lambda x, attended, *places: function(x, attended, *places, norms, *tensors)
 
     def speak(self, shape: Shape, norm: Tensor, head: Any) -> Callable[[Tensor], Tensor]:
         """Rows to logits in float32."""
@@ -71,15 +75,20 @@ class Pieces:
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if not self.is_compiled:
             return function
-        compiled = torch.compile(function, fullgraph=True)
+        # One wide row reads weights and does nothing else: products as tuned sums come nearer to
+        # the memory's bandwidth than the library's. All other rows share one form.
+        single = torch.compile(function, fullgraph=True, options=_TUNED)
+        several = torch.compile(function, fullgraph=True)
 
         def call(x: Tensor, *arguments: Any) -> Any:
-            if x.shape[0] > 1:  # one row has a form of its own, all other numbers share one
-                torch._dynamo.maybe_mark_dynamic(x, 0)
             with torch._dynamo.config.patch(
                 recompile_limit=_MOST_VARIANTS, accumulated_recompile_limit=_MOST_VARIANTS
             ):
-                return compiled(x, *arguments)
+                if x.shape[0] == 1 and x.shape[1] >= _LEAST_TUNED_WIDTH:
+                    return single(x, *arguments)
+                if x.shape[0] > 1:
+                    torch._dynamo.maybe_mark_dynamic(x, 0)
+                return several(x, *arguments)
 
         return call
 
@@ -100,15 +109,12 @@ def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return F.rms_norm(x, x.shape[-1:], weight, eps)
 
 
-def _queries_keys_values(
-    shape: Shape,
-    qkv: Tensor,
-    q_norm: Tensor | None,
-    k_norm: Tensor | None,
-    cos: Tensor,
-    sin: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Rotated queries  # [rows, heads, dim]; keys and values  # [2, kv_heads, rows, dim]."""
+def _queries(
+    shape: Shape, qkv: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
+    cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
+) -> Tensor:  # fmt: skip
+    """Rotated queries  # [rows, heads, dim]; keys and values go into the layer's cache, which is
+    [2, kv_heads, capacity, dim]."""
     num_heads, num_kv_heads = shape.num_heads, shape.num_kv_heads
     heads = qkv.view(qkv.shape[0], num_heads + 2 * num_kv_heads, shape.head_dim)
     queries, keys = heads[:, :num_heads], heads[:, num_heads : num_heads + num_kv_heads]
@@ -119,19 +125,21 @@ def _queries_keys_values(
     half = shape.head_dim // 2
     queries = queries * cos + queries.roll(half, dims=-1) * sin
     keys = keys * cos + keys.roll(half, dims=-1) * sin
-    return queries.contiguous(), torch.stack([keys, values]).transpose(1, 2).contiguous()
+    cache.index_copy_(2, slots, torch.stack([keys, values]).transpose(1, 2))
+    return queries.contiguous()
 
 
 def _before(shape: Shape, qkv: Callable[..., Tensor]) -> Callable[..., Any]:
     def before(
-        x: Tensor, given: Tensor | None, cos: Tensor, sin: Tensor, input_norm: Tensor,
-        state_norm: Tensor | None, q_norm: Tensor | None, k_norm: Tensor | None,
-        *tensors: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        x: Tensor, given: Tensor | None, cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
+        input_norm: Tensor, state_norm: Tensor | None,
+        q_norm: Tensor | None, k_norm: Tensor | None, *tensors: Tensor,
+    ) -> Tensor:  # fmt: skip
         rows = _norm(x, input_norm, shape.norm_eps)
         if given is not None and state_norm is not None:
             rows = torch.cat([rows, _norm(given, state_norm, shape.norm_eps)], dim=-1)
-        return _queries_keys_values(shape, qkv(rows, *tensors), q_norm, k_norm, cos, sin)
+        product = qkv(rows, *tensors)
+        return _queries(shape, product, q_norm, k_norm, cos, sin, cache, slots)
 
     return before
 
@@ -157,14 +165,14 @@ def _after(shape: Shape, o: Any, gate_up: Any, down: Any) -> Callable[..., Any]:
 
 def _between(shape: Shape, o: Any, gate_up: Any, down: Any, qkv: Any) -> Callable[..., Any]:
     def between(
-        x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor, norms: Any,
-        o_tensors: Any, gate_up_tensors: Any, down_tensors: Any, qkv_tensors: Any,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
+        norms: Any, o_tensors: Any, gate_up_tensors: Any, down_tensors: Any, qkv_tensors: Any,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         post_norm, input_norm, q_norm, k_norm = norms
         x = x + o(attended, *o_tensors)
         x = _feed_forward(shape, x, post_norm, gate_up, down, gate_up_tensors, down_tensors)
         product = qkv(_norm(x, input_norm, shape.norm_eps), *qkv_tensors)
-        return x, *_queries_keys_values(shape, product, q_norm, k_norm, cos, sin)
+        return x, _queries(shape, product, q_norm, k_norm, cos, sin, cache, slots)
 
     return between
 

@@ -53,6 +53,9 @@ class MatchVerdict:
     def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
         """`depth` is the most that the tree can have."""
         draws = self.draws(logits, tree, state, depth)
+        if depth == 0:  # nothing was drafted
+            nothing = torch.zeros(1, dtype=torch.int64, device=logits.device)
+            return Verdict(nothing, nothing, draws[:1])
         rows = tree.parents.shape[0]
         nodes = torch.arange(rows, device=logits.device)
         parents, is_node = tree.parents, nodes < tree.num_nodes
@@ -75,16 +78,19 @@ def commit(
     verdict: Verdict, tree: TreeRows, state: LoopState, cache: TreeCache, depth: int
 ) -> None:
     """Moves the path's rows into place, in the cache and among the tokens."""
+    if depth == 0:
+        state.length += 1
+        state.tokens.index_copy_(0, state.length, verdict.next_token_id)
+        return
     device = state.length.device
     steps = torch.arange(depth + 1, device=device)
     is_kept = steps <= verdict.num_accepted
     places = state.length + steps
     sources = torch.where(is_kept, state.length + verdict.path, places)
-    if depth > 0:
-        cache.storage.index_copy_(4, places, cache.storage.index_select(4, sources))
-        if cache.hidden_states is not None:
-            states = cache.hidden_states.rows
-            states.index_copy_(0, places, states.index_select(0, sources))
+    cache.storage.index_copy_(4, places, cache.storage.index_select(4, sources))
+    if cache.hidden_states is not None:
+        states = cache.hidden_states.rows
+        states.index_copy_(0, places, states.index_select(0, sources))
     # The root stands already; behind the path comes the target's own token.
     drafted = tree.token_ids[verdict.path]
     emitted = torch.where(is_kept, drafted, verdict.next_token_id)

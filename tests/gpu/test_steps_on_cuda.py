@@ -25,8 +25,11 @@ def engines(tiny_home) -> tuple[Engine, Engine]:  # noqa: F811
     return load(False), load(True)
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
+@pytest.mark.parametrize(
+    ("shape", "sampling"),
+    [(TREE, GREEDY), (CHAIN, SAMPLED)],
+    ids=["tree, greedy", "chain, sampled"],
+)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_gives_the_text_of_plain_decoding(
     mode,
@@ -78,8 +81,9 @@ def test_triton_attention_equals_torchs(heads, kv_heads, dim, rows, width, start
     assert error < {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}[dtype]
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-@pytest.mark.parametrize("group_size", [32, 64, 128])
+@pytest.mark.parametrize(
+    ("bits", "group_size"), [(2, 64), (3, 64), (4, 32), (4, 64), (4, 128), (8, 64)]
+)
 def test_gemlite_computes_hqqs_grid(bits, group_size) -> None:
     from core.quant.gemlite_linear import GemliteLinear
     from core.quant.grid import quantize
@@ -88,7 +92,7 @@ def test_gemlite_computes_hqqs_grid(bits, group_size) -> None:
     weight = torch.randn(512, 256, device="cuda")
     grid = quantize(weight, bits, group_size).to_weight_grid(bits)
     layer = GemliteLinear(grid, None, torch.bfloat16)
-    for rows in (1, 4, 24):
+    for rows in (1, 24):
         x = torch.randn(rows, 256, device="cuda", dtype=torch.bfloat16)
         expected = x.float() @ grid.dequantize().T
         error = (layer(x).float() - expected).norm() / expected.norm()
