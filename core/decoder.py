@@ -135,7 +135,7 @@ class Decoder:
     def _emit(
         self, step: int, result: StepResult, resumed_s: float
     ) -> tuple[Drafted, Verified, Accepted, Committed]:
-        tree, judgement, inspection = result.tree, result.judgement, result.inspection
+        tree, judgement, inspection = result.tree, result.judgement, result.inspect()
         times, emitted = result.times, result.emitted
         next_source: TokenSource | None
         if judgement.next_token_id is None:

@@ -317,6 +317,8 @@ class Engine:
     def _started(self, prompt: Prompt, config: RunConfig, parts: _RunParts) -> RunStarted:
         forward = parts.verifier.forward
         target = {**self.target.identity.to_dict(), "forward": forward.name}
+        if parts.resident is not None:
+            target["forward"] = f"{forward.name}, {parts.resident.name}"
         if isinstance(forward, LeanForward):
             target["kernels"] = forward.kernel_names
         if parts.cost is not None:

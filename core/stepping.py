@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -36,7 +37,8 @@ class StepResult(NamedTuple):
     """Who drafted; none for plain decoding."""
     tree: DraftTree
     judgement: Judgement
-    inspection: Inspection
+    inspect: Callable[[], Inspection]
+    """What is recorded of the distributions; asked for when the next step may be under way."""
     times: StepTimes
 
     @property
@@ -131,7 +133,9 @@ class HostStepper:
             drafter=self._drafter.name if self._drafter is not None else "none",
             tree=tree,
             judgement=judgement,
-            inspection=self._inspector.inspect(logits, tree, last_node, judgement.next_token_id),
+            inspect=partial(
+                self._inspector.inspect, logits, tree, last_node, judgement.next_token_id
+            ),
             times=StepTimes(start_s, drafted_s, verified_s, accepted_s, committed_s),
         )
 

@@ -260,7 +260,7 @@ def _streamed(
             "leave it out."
         )
     total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / total), device)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / total))
     try:
         return contents._replace(stack=streamed(contents.stack, device))
     except torch.OutOfMemoryError as error:

@@ -6,6 +6,8 @@ import torch
 
 from core.lean.linear import WeightGrid
 
+_MOST_NUMBERS = 1 << 25
+
 
 class Grid(NamedTuple):
     """A weight as whole numbers: weight = (values - zeros) * scales, group by group."""

@@ -1,6 +1,7 @@
 """What a step did, packed into one buffer and read from the device at once."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,7 +27,9 @@ class StepNumbers(NamedTuple):
     tree: DraftTree
     path: list[int]
     next_token_id: int
-    inspection: Inspection
+    inspect: Callable[[bool], Inspection]
+    """Reads the rest, given whether the run goes on after the path; it also tells the tree what
+    was proposed at its nodes."""
 
 
 class Readout:
@@ -61,31 +64,34 @@ class Readout:
         self._host.copy_(self._packed, non_blocking=True)
 
     def numbers(self) -> StepNumbers:
-        """The results, once the copy is done."""
-        has_proposals, has_facts = self._kind
-        lists = iter(self._lists())
-        token_ids, parents, _, probs, num_nodes = (next(lists) for _ in range(5))
-        path, num_accepted, next_token_id = (next(lists) for _ in range(3))
+        """The results, once the copy is done; the buffer may then be written over."""
+        given = self._host.clone()
+        token_ids, parents, _, probs, num_nodes = self._lists(given, 0, 5)
+        path, num_accepted, next_token_id = self._lists(given, 5, 8)
         tree = DraftTree(token_ids[0])
         for node in range(1, num_nodes[0]):
             tree.add(parents[node], token_ids[node], probs[node])
-        if has_proposals:
-            for node, ids, chances in zip(*(next(lists) for _ in range(3)), strict=True):
-                if 0 <= node < len(tree):
-                    tree.set_top_k(node, ids, chances)
-        inspection = NOT_RECORDED
-        if has_facts:
-            entropies, probs, top_ids, top_probs = (next(lists) for _ in range(4))
-            inspection = inspection_of(
-                entropies, probs, top_ids, top_probs, len(tree), has_next=True
-            )
-        return StepNumbers(tree, path[1 : num_accepted[0] + 1], next_token_id[0], inspection)
 
-    def _lists(self) -> list[list]:  # type: ignore[type-arg]
+        def inspect(has_next: bool) -> Inspection:
+            has_proposals, has_facts = self._kind
+            if has_proposals:
+                for node, ids, chances in zip(*self._lists(given, 8, 11), strict=True):
+                    if 0 <= node < len(tree):
+                        tree.set_top_k(node, ids, chances)
+            if not has_facts:
+                return NOT_RECORDED
+            count = len(self._shapes)
+            entropies, probs, top_ids, top_probs = self._lists(given, count - 4, count)
+            return inspection_of(entropies, probs, top_ids, top_probs, len(tree), has_next=has_next)
+
+        return StepNumbers(tree, path[1 : num_accepted[0] + 1], next_token_id[0], inspect)
+
+    def _lists(self, given: torch.Tensor, first: int, end: int) -> list[list[Any]]:
+        """Some of the tensors as nested lists."""
         lists = []
-        start = 0
-        for shape, is_float in self._shapes:
-            piece = self._host[start : start + shape.numel()]
+        start = sum(shape.numel() for shape, _ in self._shapes[:first])
+        for shape, is_float in self._shapes[first:end]:
+            piece = given[start : start + shape.numel()]
             start += shape.numel()
             if is_float:
                 piece = piece.view(torch.float32)

@@ -1,6 +1,7 @@
 """Steps that the device does alone: the host starts them and reads what came of them, once."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -147,14 +148,12 @@ class ResidentStepper:
         self._marks.wait(marks[-1])
         times = StepTimes(*(self._marks.seconds(mark) for mark in marks[:5]))
         numbers = self._loop.buffers(kind).readout.numbers()
-        tree, path, inspection = numbers.tree, numbers.path, numbers.inspection
-        own: int | None = numbers.next_token_id
-        if path and tree.token_ids[path[-1]] in self._end_token_ids:
-            own = None
-            inspection = inspection._replace(next_prob=None)
-        result = StepResult(
-            name, tree, Judgement(path, _tested(tree, path, own), own), inspection, times
-        )
+        tree, path = numbers.tree, numbers.path
+        has_ended = bool(path) and tree.token_ids[path[-1]] in self._end_token_ids
+        own = None if has_ended else numbers.next_token_id
+        judgement = Judgement(path, _tested(tree, path, own), own)
+        inspect = partial(numbers.inspect, own is not None)
+        result = StepResult(name, tree, judgement, inspect, times)
         self._learn(kind, result, times.drafted_s - times.start_s if is_usual else None)
         return result
 

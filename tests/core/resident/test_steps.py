@@ -1,17 +1,19 @@
 """Steps that the device does alone, run on the CPU: the text and the trace of the host's steps."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.config import RunConfig
 from core.engine import Engine
-from core.events import Accepted, Drafted
+from core.events import Accepted, Committed, Drafted, Prefilled, RunFinished, Verified
 from core.models.loading import load_model
 from core.resident.workshop import ResidentWorkshop
 from core.trace import Trace
-from tests.core.conftest import run
+from tests.core.conftest import PROMPT, run
 from tests.core.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, EngineOf, mode_settings
 
 
@@ -49,6 +51,69 @@ def judgements(trace: Trace) -> list[tuple[Any, ...]]:
     ]
 
 
+def assert_recorded_alike(found: Trace, expected: Trace) -> None:
+    """Top tokens and probabilities of drafter and target at every node."""
+    for one, other in zip(found.events, expected.events, strict=True):
+        if isinstance(one, Drafted):
+            assert one.top_k_token_ids == other.top_k_token_ids
+            assert flat(one.top_k_probs) == pytest.approx(flat(other.top_k_probs), abs=1e-4)
+        if isinstance(one, Verified):
+            assert one.top_k_token_ids == other.top_k_token_ids
+            assert one.target_probs == pytest.approx(other.target_probs, abs=1e-4)
+            assert one.entropies_nats == pytest.approx(other.entropies_nats, abs=1e-3)
+        if isinstance(one, Accepted):
+            assert one.next_prob == pytest.approx(other.next_prob, abs=1e-4)
+
+
+def flat(lists: list[list[float]]) -> list[float]:
+    return [value for values in lists for value in values]
+
+
+def test_a_run_ends_at_an_end_token_and_a_stop_keeps_what_was_told(
+    resident_of: Callable[[], tuple[Engine, Engine]],
+) -> None:
+    host, resident = resident_of()
+    whole = run(host)
+    last = whole.token_ids[12]
+    for engine in (host, resident):
+        engine.target = replace(engine.target, eos_token_ids=frozenset({last}))
+    resident._resident = ResidentWorkshop(frozenset({last}), compile=False)
+    drafter = {"bits": 16, "depth": 4, "fixed_size": True}
+    expected = run(host, mode="share-sd", drafter=drafter)
+    found = run(resident, mode="share-sd", drafter=drafter)
+    host.target = replace(host.target, eos_token_ids=frozenset())
+    assert (
+        found.token_ids == expected.token_ids == whole.token_ids[: whole.token_ids.index(last) + 1]
+    )
+    ends = [trace.events[-1] for trace in (found, expected)]
+    assert [end.reason for end in ends if isinstance(end, RunFinished)] == ["eos", "eos"]
+
+
+def test_what_was_decoded_after_a_stop_is_not_taken_for_committed(
+    resident_of: Callable[[], tuple[Engine, Engine]],
+) -> None:
+    """The device is a step ahead when the run is stopped; the next run starts from what was told."""
+    host, resident = resident_of()
+    prompt = resident.raw_prompt(PROMPT)
+    config = RunConfig.from_dict({"max_new_tokens": 40})
+    told: list[int] = []
+
+    def should_stop() -> bool:
+        return len(told) >= 5
+
+    for event in resident.run(prompt, config, should_stop=should_stop):
+        told.extend(event.token_ids if isinstance(event, Committed) else [])
+    expected = run(host).token_ids
+    assert told == expected[: len(told)]
+    longer = resident.raw_prompt(PROMPT)
+    longer = longer._replace(token_ids=[*prompt.token_ids, *told])
+    rest = replace(config, max_new_tokens=40 - len(told))
+    events = list(resident.run(longer, rest))
+    prefilled = next(event for event in events if isinstance(event, Prefilled))
+    assert prefilled.num_reused == len(longer.token_ids) - 1
+    assert Trace(events).token_ids == expected[len(told) :]
+
+
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
 @pytest.mark.parametrize("mode", MODES)
@@ -67,3 +132,4 @@ def test_steps_equal_those_of_the_host(
     if mode != "hybrid":  # which of its drafters goes next depends on the clock
         assert drafts(found) == drafts(expected)
         assert judgements(found) == judgements(expected)
+        assert_recorded_alike(found, expected)
