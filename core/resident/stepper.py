@@ -22,6 +22,8 @@ _PLAIN = StepKind(rows=1, depth=0, growth=None)
 
 class _Launched(NamedTuple):
     kind: StepKind
+    tree: DraftTree | None
+    """Where the host made it."""
     drafter: str
     marks: list[Mark]
     is_usual: bool
@@ -97,7 +99,7 @@ class ResidentStepper:
         marks.append(self._marks.mark())
         loop.read(kind)
         marks.append(self._marks.mark())
-        self._launched = _Launched(kind, name, marks, is_usual)
+        self._launched = _Launched(kind, tree, name, marks, is_usual)
 
     def _plan(
         self, root_token_id: int, limits: DraftLimits
@@ -143,12 +145,12 @@ class ResidentStepper:
     def result(self) -> StepResult:
         """See `Stepper.result`."""
         assert self._launched is not None, "launch() comes first"
-        kind, name, marks, is_usual = self._launched
+        kind, given, name, marks, is_usual = self._launched
         self._launched = None
         self._marks.wait(marks[-1])
         times = StepTimes(*(self._marks.seconds(mark) for mark in marks[:5]))
         numbers = self._loop.buffers(kind).readout.numbers()
-        tree, path = numbers.tree, numbers.path
+        tree, path = given or numbers.tree, numbers.path
         has_ended = bool(path) and tree.token_ids[path[-1]] in self._end_token_ids
         own = None if has_ended else numbers.next_token_id
         judgement = Judgement(path, _tested(tree, path, own), own)
