@@ -56,7 +56,7 @@ def assert_recorded_alike(found: Trace, expected: Trace) -> None:
     for one, other in zip(found.events, expected.events, strict=True):
         if isinstance(one, Drafted):
             assert one.top_k_token_ids == other.top_k_token_ids
-            assert flat(one.top_k_probs) == pytest.approx(flat(other.top_k_probs), abs=1e-4)
+            assert flat(one.top_k_probs) == pytest.approx(flat(other.top_k_probs), abs=5e-3)
         if isinstance(one, Verified):
             assert one.top_k_token_ids == other.top_k_token_ids
             assert one.target_probs == pytest.approx(other.target_probs, abs=1e-4)
