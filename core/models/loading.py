@@ -323,7 +323,7 @@ def _read_module(
 def _lean_contents(total: int, outline: Outline, stack: LayerStack) -> _Contents:
     return _Contents(
         num_parameters=total,
-        num_bytes=stack.num_bytes + stack.num_embedding_bytes,
+        num_bytes=stack.num_bytes + stack.num_embedding_bytes + stack.num_norm_bytes,
         context_limit=outline.context_limit,
         end_token_ids=outline.end_token_ids,
         outline=outline,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.errors import KernelsUnavailableError
-from core.lean.linear import DenseLinear, WeightGrid
+from core.lean.linear import WeightGrid
 from core.lean.native.build import built_library
 from core.lean.native.forward import NativeForward
 from core.lean.native.library import Kernels, load_kernels
@@ -140,7 +140,7 @@ def test_dense_weights_are_halved_only_where_that_is_exact(
     weight = torch.randn(8, 64)
     if is_short:
         weight = weight.bfloat16().float()
-    linear = native_dense(kernels, DenseLinear(weight))
+    linear = native_dense(kernels, weight, None)
     assert torch.equal(linear.dequantize(), weight)
     assert linear.num_bytes == weight.nbytes // (2 if is_short else 1)
 
