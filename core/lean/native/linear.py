@@ -87,7 +87,9 @@ class NativeLinear:
         x: torch.Tensor,  # [rows, in_features] float32
     ) -> torch.Tensor:
         """Returns  # [rows, out_features]."""
-        return F.linear(x, self.dequantize(), self.bias)
+        weight = self.kernels.scratch(self.out_features, self.in_features)
+        self.kernels.dequantize(self.struct, weight)
+        return F.linear(x, weight, self.bias)
 
 
 def native_dense(
