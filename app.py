@@ -10,6 +10,7 @@ from app.limits import MOST_TOKENS, MOST_WAITING, Limits, allowed_models
 from core.command_line import OneSentenceParser
 from core.config import DEFAULT_TARGET, MAX_TREE_NODES
 from core.errors import InvalidSettingError
+from core.runtime.imports import quick_imports
 from presets.gallery import Preset, find_preset
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -21,13 +22,14 @@ def main(arguments: list[str] | None = None) -> int:
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     logging.basicConfig(level=os.environ.get("LOGLEVEL", "WARNING").upper(), format=_LOG_FORMAT)
-    from app.archive import Archive
-    from app.engines import load_engine
-    from app.handlers import Handlers
-    from app.model_pool import EngineKey, ModelPool
-    from app.run_store import RunStore
-    from app.ui import create_page, launch_options
-    from core.models.storage import cache_home
+    with quick_imports():
+        from app.archive import Archive
+        from app.engines import load_engine
+        from app.handlers import Handlers
+        from app.model_pool import EngineKey, ModelPool
+        from app.run_store import RunStore
+        from app.ui import create_page, launch_options
+        from core.models.storage import cache_home
 
     pool = ModelPool(load_engine)
     archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)

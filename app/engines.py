@@ -4,6 +4,7 @@ from functools import cache
 from typing import cast
 
 from app.model_pool import EngineKey, EngineLike, Progress
+from core.runtime.imports import quick_imports
 
 
 @cache
@@ -16,10 +17,11 @@ def _num_cores() -> int:
 def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
     """The engine of a target on the best device; raises SpecDecodesError with one sentence."""
     progress("starting the engine", 0, 0)
-    import torch
+    with quick_imports():
+        import torch
 
-    from core.engine import Engine
-    from core.models.loading import load_model
+        from core.engine import Engine
+        from core.models.loading import load_model
 
     # A core stays for the server and the browser: a forward waits for its slowest thread, and on two
     # cores a page that draws beside two threads makes both slower than one alone.

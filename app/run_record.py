@@ -52,6 +52,11 @@ class RunRecord:
         with self._changed:
             return self._stats.to_dict()
 
+    def add_stats_to(self, totals: RunStats) -> None:
+        """Adds the counters so far to others."""
+        with self._changed:
+            totals.merge(self._stats)
+
     @property
     def num_tokens(self) -> int:
         return self._stats.num_tokens

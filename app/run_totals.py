@@ -20,16 +20,16 @@ class RunTotals:
 
     def add(self, record: RunRecord) -> None:
         """Counts an ended run and logs it as one JSON object under its id."""
-        stats = record.snapshot().stats
         with self._lock:
-            self._stats.merge(stats)
+            record.add_stats_to(self._stats)
             self._num_runs += 1
+        stats = record.stats
         values = {
             "run_id": record.run_id,
             "mode": record.mode,
-            "tokens": stats.num_tokens,
-            "steps": stats.num_steps,
-            "seconds": round(stats.total_s, 3),
+            "tokens": stats["num_tokens"],
+            "steps": stats["num_steps"],
+            "seconds": round(stats["total_s"], 3),
         }
         _log.info(json.dumps(values))
 

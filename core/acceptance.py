@@ -10,18 +10,26 @@
   enough; the output distribution is not the target's.
 """
 
-from collections.abc import Set
+import math
+from collections.abc import Sequence, Set
 from typing import NamedTuple, Protocol
 
 import torch
 
 from core.config import SamplingConfig
-from core.sampling import TokenDrawer, law_log_probs
+from core.sampling import Race, TokenDrawer, law_log_probs
 from core.tree import DraftTree
 
 # Medusa's threshold: at least min(epsilon, alpha * exp(-entropy)).
 TYPICAL_EPSILON = 0.09
 TYPICAL_ALPHA = 0.3
+
+
+class Trial(NamedTuple):
+    """What decided about one drafted token; see `core.events.Accepted`."""
+
+    noise: float | None
+    threshold: float | None
 
 
 class Judgement(NamedTuple):
@@ -33,6 +41,8 @@ class Judgement(NamedTuple):
     """Nodes that were judged, in order."""
     next_token_id: int | None
     """The target's token after the path; None where the path ended the run."""
+    trials: Sequence[Trial] = ()
+    """One for each tested node; empty where they are not recorded."""
 
 
 class _Choice(NamedTuple):
@@ -42,6 +52,7 @@ class _Choice(NamedTuple):
     kept: int | None
     own_token_id: int | None
     """The target's own token, where no child was kept."""
+    trials: Sequence[Trial] = ()
 
 
 class AcceptanceRule(Protocol):
@@ -68,33 +79,56 @@ def judge(
     """Walks from the root as long as the rule keeps a child; `position` follows the root."""
     path: list[int] = []
     tested: list[int] = []
+    trials: list[Trial] = []
     node = 0
     while True:
         choice = rule.choose(tree, node, logits[node], position + tree.depths[node])
         tested += choice.tested
+        trials += choice.trials
         if choice.kept is None:
-            return Judgement(path, tested, choice.own_token_id)
+            return Judgement(path, tested, choice.own_token_id, trials)
         path.append(choice.kept)
         if tree.token_ids[choice.kept] in end_token_ids:
-            return Judgement(path, tested, None)
+            return Judgement(path, tested, None, trials)
         node = choice.kept
 
 
 class MatchRule:
     """Accepts the child that is the target's own draw."""
 
-    def __init__(self, drawer: TokenDrawer):
+    def __init__(self, drawer: TokenDrawer, *, records_noise: bool = False):
+        """`records_noise` is not for greedy settings, which have none."""
         self._drawer = drawer
+        self._records_noise = records_noise
 
     def choose(self, tree: DraftTree, node: int, logits: torch.Tensor, position: int) -> _Choice:
         """See `AcceptanceRule.choose`."""
-        token_id = self._drawer.draw(logits, position)
-        tested = []
-        for child in tree.children[node]:
+        children = tree.children[node]
+        race = None
+        if self._records_noise and children:
+            race = self._drawer.race(logits, position)
+        token_id = self._drawer.draw(logits, position) if race is None else race.token_id
+        tested: list[int] = []
+        kept = None
+        for child in children:
             tested.append(child)
             if tree.token_ids[child] == token_id:
-                return _Choice(tested, child, None)
-        return _Choice(tested, None, token_id)
+                kept = child
+                break
+        trials = [] if race is None else _trials(race, [tree.token_ids[child] for child in tested])
+        return _Choice(tested, kept, None if kept is not None else token_id, trials)
+
+
+def _trials(race: Race, token_ids: list[int]) -> list[Trial]:
+    """The Gumbel noise of tokens, and what each would have needed to be drawn."""
+    ids = torch.tensor([race.token_id, *token_ids], device=race.log_probs.device)
+    numbers = torch.stack([race.log_probs[ids], race.log_noise[ids]])
+    log_probs, log_noise = numbers.tolist()  # one read from the device
+    best = log_probs[0] - log_noise[0]
+    return [
+        Trial(-noise, best - log_prob if math.isfinite(log_prob) else None)
+        for log_prob, noise in zip(log_probs[1:], log_noise[1:], strict=True)
+    ]
 
 
 class Round(NamedTuple):
@@ -142,7 +176,8 @@ class RejectionRule:
         """See `AcceptanceRule.choose`."""
         target_law = law_log_probs(logits[None], self._sampling)[0].exp_()
         sampled_law = tree.sampled_laws.get(node)
-        tested = []
+        tested: list[int] = []
+        trials: list[Trial] = []
         for child in tree.children[node]:
             tested.append(child)
             token_id = tree.token_ids[child]
@@ -152,13 +187,15 @@ class RejectionRule:
             else:
                 draft_law = sampled_law
             result = rejection_round(target_law, draft_law, token_id)
-            if float(torch.rand((), generator=self._generator)) < result.accept_prob:
-                return _Choice(tested, child, None)
+            noise = float(torch.rand((), generator=self._generator))
+            trials.append(Trial(noise, result.accept_prob))
+            if noise < result.accept_prob:
+                return _Choice(tested, child, None, trials)
             target_law = result.target_law
             if sampled_law is not None:
                 sampled_law = result.draft_law
         own = torch.multinomial(target_law.cpu(), 1, generator=self._generator)
-        return _Choice(tested, None, int(own))
+        return _Choice(tested, None, int(own), trials)
 
 
 class TypicalRule:
@@ -171,23 +208,33 @@ class TypicalRule:
     def choose(self, tree: DraftTree, node: int, logits: torch.Tensor, position: int) -> _Choice:
         """See `AcceptanceRule.choose`."""
         children = tree.children[node]
+        trials: list[Trial] = []
         if children:
             log_probs = law_log_probs(logits[None], self._sampling)[0]
             probs = log_probs.exp()
             entropy = float(-torch.xlogy(probs, probs).sum())
             threshold = min(TYPICAL_EPSILON, TYPICAL_ALPHA * float(torch.tensor(-entropy).exp()))
+            trials = [Trial(None, threshold)] * len(children)
             best = max(children, key=lambda child: float(probs[tree.token_ids[child]]))
             if float(probs[tree.token_ids[best]]) > threshold:
-                return _Choice(children, best, None)
-        return _Choice(children, None, self._drawer.draw(logits, position))
+                return _Choice(children, best, None, trials)
+        return _Choice(children, None, self._drawer.draw(logits, position), trials)
 
 
 def make_rule(
-    accept: str, sampling: SamplingConfig, drawer: TokenDrawer, generator: torch.Generator
+    accept: str,
+    sampling: SamplingConfig,
+    drawer: TokenDrawer,
+    generator: torch.Generator,
+    *,
+    records_noise: bool = False,
 ) -> AcceptanceRule:
-    """The rule of a name. With greedy settings every rule is `match`, for the law is one token."""
+    """The rule of a name. With greedy settings every rule is `match`, for the law is one token.
+
+    `records_noise` asks `match` for what the other rules know anyway.
+    """
     if accept == "match" or sampling.is_greedy:
-        return MatchRule(drawer)
+        return MatchRule(drawer, records_noise=records_noise and not sampling.is_greedy)
     if accept == "rejection":
         return RejectionRule(sampling, generator)
     return TypicalRule(sampling, drawer)

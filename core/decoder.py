@@ -178,6 +178,8 @@ class Decoder:
             next_token_id=judgement.next_token_id,
             next_source=next_source,
             next_prob=inspection.next_prob,
+            noises=[trial.noise for trial in judgement.trials],
+            thresholds=[trial.threshold for trial in judgement.trials],
         )
         texts = [self._text.push(token_id) for token_id in emitted]
         committed = Committed(

@@ -6,7 +6,7 @@ before its children. Probabilities are the model's own: softmax of its logits at
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 TokenSource = Literal["accepted", "recovered", "bonus", "plain"]
@@ -118,6 +118,14 @@ class Accepted(Event):
     next_source: TokenSource | None
     next_prob: float | None
     """The target's probability of that token; None when recording is off."""
+    noises: list[float | None] = field(default_factory=list)
+    """The noise that met each tested node, in the order of `tested`: Gumbel noise under `match`,
+    uniform under `rejection`; `typical` has none. Empty for greedy decoding, when recording is off,
+    and where a device decides alone."""
+    thresholds: list[float | None] = field(default_factory=list)
+    """What the rule held against it. `match` keeps a node whose noise reaches the threshold, which
+    is None where the sampling settings leave the token no probability; `rejection` one whose noise
+    is below it; `typical` one whose probability under the sampling settings is above it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ argmax(probs / noise) with noise ~ Exp(1), independent for each token id. The no
 position when it has the same distribution there.
 """
 
+from typing import NamedTuple
+
 import torch
 
 from core.config import SamplingConfig
@@ -101,6 +103,14 @@ def _nucleus_threshold(
     return best.gather(-1, last)
 
 
+class Race(NamedTuple):
+    """A draw with what decided it: the token is where log-probability less log-noise is highest."""
+
+    token_id: int
+    log_probs: torch.Tensor  # [vocab], of the law of the sampling settings
+    log_noise: torch.Tensor  # [vocab]
+
+
 class TokenDrawer:
     """Draws the target's own token from a row of logits."""
 
@@ -116,5 +126,15 @@ class TokenDrawer:
         """The token at `position`; depends on seed, position and logits alone."""
         if self._noise is None:
             return int(logits.argmax())
+        return self.race(logits, position).token_id
+
+    def race(
+        self,
+        logits: torch.Tensor,  # [vocab]
+        position: int,
+    ) -> Race:
+        """The same draw with its numbers; not for greedy settings, which have no noise."""
+        assert self._noise is not None, "the settings are greedy"
         log_probs = law_log_probs(logits[None], self._sampling)[0]
-        return int((log_probs - self._noise.at(position).log_()).argmax())
+        log_noise = self._noise.at(position).log_()
+        return Race(int((log_probs - log_noise).argmax()), log_probs, log_noise)

@@ -97,7 +97,13 @@ class HostStepper:
         self._cost = cost
         drawer = TokenDrawer(config.sampling, backend.vocab_size, device)
         generator = torch.Generator().manual_seed(config.sampling.seed)
-        self._rule = make_rule(config.accept, config.sampling, drawer, generator)
+        self._rule = make_rule(
+            config.accept,
+            config.sampling,
+            drawer,
+            generator,
+            records_noise=config.trace_top_k > 0,
+        )
         self._inspector = Inspector(config.trace_top_k)
         self._length = 0
         self._launched: tuple[int, DraftLimits] | None = None

@@ -19,7 +19,9 @@ from core.stats import RunStats, collect_stats
 from core.trace_check import TraceChecker
 
 FORMAT = "specdecodes-trace"
-VERSION = 1
+VERSION = 2
+# What version 1 lacks has defaults.
+_READABLE_VERSIONS = (1, VERSION)
 MAX_LINE_CHARACTERS = 4_000_000
 _MAX_INT = 2**63 - 1
 
@@ -152,9 +154,9 @@ def _check_header(values: dict[str, Any]) -> None:
     if values.get("kind") != "header" or values.get("format") != FORMAT:
         raise TraceFormatError(f"there is no {FORMAT} header; give a trace file.", 1)
     version = values.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if version not in _READABLE_VERSIONS or isinstance(version, bool):
         raise TraceFormatError(
-            f"the trace has version {version!r} and this program reads {VERSION}; "
+            f"the trace has version {version!r} and this program reads up to {VERSION}; "
             "open it with the program that wrote it.",
             1,
         )
@@ -168,7 +170,7 @@ def event_from_dict(values: dict[str, Any], line_number: int) -> Event:
         raise TraceFormatError(f"unknown event kind {kind!r}.", line_number)
     checks = _field_checks(cls.kind)
     given = {name: value for name, value in values.items() if name != "kind"}
-    for name in checks.keys() - given.keys():
+    for name in checks.keys() - given.keys() - _with_defaults(cls.kind):
         raise TraceFormatError(f"{kind} lacks {name!r}.", line_number)
     for name, value in given.items():
         check = checks.get(name)
@@ -184,6 +186,15 @@ def _field_checks(kind: str) -> dict[str, Callable[[Any], bool]]:
     cls = EVENT_CLASSES[kind]
     hints = get_type_hints(cls)
     return {item.name: _checker(hints[item.name]) for item in dataclasses.fields(cls)}
+
+
+@cache
+def _with_defaults(kind: str) -> frozenset[str]:
+    return frozenset(
+        item.name
+        for item in dataclasses.fields(EVENT_CLASSES[kind])
+        if item.default_factory is not dataclasses.MISSING
+    )
 
 
 def _checker(hint: Any) -> Callable[[Any], bool]:

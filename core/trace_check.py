@@ -90,7 +90,9 @@ class TraceChecker:
             if self._parents[node] != parent:
                 return "the accepted nodes are no path from the root"
         self._path = event.path
-        return None
+        if not event.noises and not event.thresholds:
+            return None
+        return _same_length(event.tested, event.noises, event.thresholds)
 
     def _is_drafted(self, node: int) -> bool:
         return 0 < node < len(self._parents)

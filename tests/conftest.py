@@ -11,7 +11,7 @@ from core.models.loading import LoadedModel, load_model
 from core.trace import Trace
 
 NUM_NEW_TOKENS = 128
-pytest_plugins = ("tests.chromium",)
+pytest_plugins = ("tests.chromium", "tests.compiler")
 
 # A busy machine is no failure, and a run of the tests can be repeated.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)

@@ -108,6 +108,8 @@ _NODES: Final = {
     "target_prob": Column("Float64", "0 to 1", "the target's probability after the parent"),
     "entropy_nats": Column("Float64", "nats", "entropy of the target after the parent"),
     "status": Column("string", "", "accepted, rejected or untested"),
+    "noise": Column("Float64", "", "the noise that the rule drew for it; see `accepted` below"),
+    "threshold": Column("Float64", "", "what the rule held against it; see `accepted` below"),
 }
 
 COLUMNS: Final[dict[str, dict[str, Column]]] = {

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from core.errors import InvalidSettingError
+from core.events import Accepted
 from core.trace import Trace
 from visualize.columns import COLUMNS
 from visualize.run_facts import run_facts
@@ -130,6 +131,7 @@ def _node_rows(trace: Trace) -> list[Row]:
     for step in complete_steps(trace):
         drafted, verified = step.drafted, step.verified
         statuses = node_statuses(len(drafted.token_ids), step.accepted)
+        trials = _trials(step.accepted)
         for node in range(1, len(drafted.token_ids)):
             parent, token_id = drafted.parents[node], drafted.token_ids[node]
             rows.append(
@@ -146,9 +148,16 @@ def _node_rows(trace: Trace) -> list[Row]:
                     "target_prob": entry(verified.target_probs, node),
                     "entropy_nats": entry(verified.entropies_nats, parent),
                     "status": statuses[node],
+                    **trials.get(node, {"noise": None, "threshold": None}),
                 }
             )
     return rows
+
+
+def _trials(accepted: Accepted) -> dict[int, Row]:
+    """Noise and threshold of the tested nodes, where they were recorded."""
+    numbers = zip(accepted.tested, accepted.noises, accepted.thresholds, strict=False)
+    return {node: {"noise": noise, "threshold": value} for node, noise, value in numbers}
 
 
 def _run_keys(trace: Trace) -> Row:

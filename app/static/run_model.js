@@ -149,21 +149,23 @@ function emitted(run, token) {
   return token.text || run.textOf(token.id);
 }
 
-/** Why a tested node was not kept: by which rule, and where its threshold lay. */
+/** Why a tested node was not kept: by which rule, by what noise, and where its threshold lay. */
 export function whyRefused(run, { drafted, verified, accepted }, node) {
   const { accept = "match", sampling = {} } = run.started?.config ?? {};
-  const target = verified.target_probs[node] ?? null;
-  const draft = drafted.draft_probs[node];
   const parent = drafted.parents[node];
   const path = [0, ...accepted.path];
   const next = path[path.indexOf(parent) + 1];
   const ownId = next === undefined ? accepted.next_token_id : drafted.token_ids[next];
   const own = ownId === null ? null : run.textOf(ownId);
-  if (accept === "match") {
-    return { rule: sampling.do_sample ? "drawn" : "greedy", own, target, draft, threshold: null };
-  }
-  const threshold = accept === "rejection" && target !== null && draft > 0 ? Math.min(1, target / draft) : null;
-  return { rule: accept, own, target, draft, threshold };
+  const place = accepted.tested.indexOf(node);
+  return {
+    rule: sampling.do_sample ? accept : "greedy",
+    own,
+    target: verified.target_probs[node] ?? null,
+    // undefined where the trace does not say, null where there is none
+    noise: accepted.noises?.[place],
+    threshold: accepted.thresholds?.[place],
+  };
 }
 
 function alternatives(run, step, parent, chosenId) {

@@ -15,12 +15,24 @@ const SOURCE_TEXTS = {
 
 const WHY_TEXTS = {
   greedy: ({ own }) => `Greedy decoding keeps a draft only if it is the target's most probable token: ${shown(own)}.`,
-  drawn: ({ own }) =>
-    `The noise of this position, keyed by the seed, makes the target draw ${shown(own)}; only that draft is kept.`,
-  rejection: ({ threshold }) =>
-    `Kept where the noise is below target/draft = ${percent(threshold)}; here it was above.`,
-  typical: ({ target }) => `The target's ${percent(target)} is below the threshold of typical acceptance.`,
+  match: ({ own, noise, threshold }) =>
+    `The noise of this position, keyed by the seed, makes the target draw ${shown(own)}; only that draft is kept.` +
+    (noise === undefined
+      ? ""
+      : threshold === null
+        ? " The sampling settings leave this token no probability, so no noise could save it."
+        : ` This token's noise was ${signed(noise)}, and it needed ${signed(threshold)}.`),
+  rejection: ({ noise, threshold }) =>
+    threshold === undefined
+      ? "Kept where the noise is below target/draft; here it was above."
+      : `Kept where the noise is below target/draft = ${percent(threshold)}; here it was ${percent(noise)}.`,
+  typical: ({ target, threshold }) =>
+    threshold === undefined
+      ? "The target finds it less probable than typical acceptance asks for."
+      : `Kept where the target's probability is above ${percent(threshold)} and no sibling's is higher; here it was ${percent(target)} at temperature 1.`,
 };
+
+const signed = (number) => number.toFixed(2).replace("-", "\u2212");
 
 const shown = (text) => (text === null ? "another token" : `“${visible(text)}”`);
 

@@ -75,6 +75,10 @@ class LeanForward:
         """Whether all its weights stay where they are."""
         return isinstance(self.stack.layers, tuple)
 
+    def use(self, stack: LayerStack) -> None:
+        """From now on computes with other weights, and holds nothing of the old ones."""
+        self.stack = stack
+
     @property
     def kernel_names(self) -> list[str]:
         """What multiplies, for the trace."""

@@ -87,6 +87,15 @@ class LayerStack:
         """Memory of the embedding beside the linear layers."""
         return 0 if self.is_tied else self.embedding.num_bytes
 
+    @property
+    def num_norm_bytes(self) -> int:
+        """Memory of the norms' weights."""
+        norms = [self.final_norm]
+        for layer in self.layers:
+            found = (layer.input_norm, layer.q_norm, layer.k_norm, layer.post_norm)
+            norms += [norm for norm in found if norm is not None]
+        return sum(norm.nbytes for norm in norms)
+
 
 def unsupported_reason(module: Any) -> str | None:
     """Why the lean forward cannot compute a transformers module; None where it can."""

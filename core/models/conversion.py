@@ -14,6 +14,7 @@ from core.models.storage import (
     check_free_space,
     exclusive,
     file_sha256,
+    known_sha256,
     new_folder,
     told_if_full,
 )
@@ -74,7 +75,7 @@ def _is_whole(folder: Path) -> bool:
     if manifest is None or not manifest.files:
         return False
     try:
-        return all(file_sha256(folder / name) == sha for name, sha in manifest.files.items())
+        return all(known_sha256(folder / name) == sha for name, sha in manifest.files.items())
     except OSError:
         return False
 

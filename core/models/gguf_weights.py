@@ -41,7 +41,10 @@ def decode_blocks(
     if type_name == "Q8_0":
         # Signed values, counted from -128.
         return WeightGrid((raw ^ 0x80).view(out_features, -1), scales, -128.0 * scales, 8)
-    values = torch.cat([raw & 15, raw >> 4], dim=-1).view(out_features, -1)
+    parts = torch.empty(*raw.shape[:2], 2, _BLOCK // 2, dtype=torch.uint8)
+    torch.bitwise_and(raw, 15, out=parts[:, :, 0])
+    torch.bitwise_right_shift(raw, 4, out=parts[:, :, 1])
+    values = parts.view(out_features, -1)
     if type_name == "Q4_0":
         return WeightGrid(values, scales, -8.0 * scales, 4)
     return WeightGrid(values, scales, torch.from_numpy(halves[:, :, 1].astype(np.float32)), 4)
@@ -150,12 +153,14 @@ class _Reader:
             ]
             return DenseLinear(torch.cat(parts), bias)
         grids = [self._grid(name, count) for name, count in zip(names, heads, strict=True)]
-        joined = WeightGrid(
-            torch.cat([grid.values for grid in grids]),
-            torch.cat([grid.scales for grid in grids]),
-            torch.cat([grid.offsets for grid in grids]),
-            max(grid.bits for grid in grids),
-        )
+        joined = grids[0]
+        if len(grids) > 1:
+            joined = WeightGrid(
+                torch.cat([grid.values for grid in grids]),
+                torch.cat([grid.scales for grid in grids]),
+                torch.cat([grid.offsets for grid in grids]),
+                max(grid.bits for grid in grids),
+            )
         return linear_of(joined, bias, self._dtype, self._kernels)
 
     def _grid(self, name: str, num_heads: int) -> WeightGrid:

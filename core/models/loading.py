@@ -7,30 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 
 from core.config import RunConfig
-from core.errors import (
-    InvalidSettingError,
-    KernelsUnavailableError,
-    ModelUnavailableError,
-)
+from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
 from core.lean.native.library import Kernels, load_kernels
-from core.lean.weights import SUPPORTED, LayerStack, stack_of, unsupported_reason
-from core.models.lean_loading import (
-    Placement,
-    num_parameters,
-    open_weights,
-    read_stack,
-)
-from core.models.outline import (
-    Outline,
-    context_limit_of,
-    generation_ends,
-    outline_of,
-    read_outline,
-)
-from core.models.packed import packed_stack
+from core.lean.weights import SUPPORTED, LayerStack
+from core.models.contents import Contents, read_contents
+from core.models.lean_loading import Placement
+from core.models.outline import Outline
 from core.models.sources import ModelSource, find_model
 from core.models.storage import Progress, no_progress
 from core.models.tokenizer import read_tokenizer
@@ -129,7 +113,7 @@ def load_model(
     _check_memory(source, torch_dtype, torch.device("cpu" if gpu_memory else device))
     progress("reading weights", 0, 0)
     place = Placement(torch_dtype, torch.device("cpu" if gpu_memory else device), kernels)
-    contents = _read(source, weights, place, progress, with_module=as_module)
+    contents = read_contents(source, weights, place, progress, with_module=as_module)
     if gpu_memory:
         contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
     tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
@@ -238,21 +222,9 @@ def _free_memory_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
-class _Contents(NamedTuple):
-    """What was read of a model beside its tokenizer."""
-
-    num_parameters: int
-    num_bytes: int
-    context_limit: int
-    end_token_ids: frozenset[int]
-    outline: Outline | None = None
-    stack: LayerStack | None = None
-    module: Any = None
-
-
 def _streamed(
-    source: ModelSource, contents: _Contents, device: torch.device, budget_bytes: int
-) -> _Contents:
+    source: ModelSource, contents: Contents, device: torch.device, budget_bytes: int
+) -> Contents:
     """The layers in the host's memory; the device's allocator keeps to the budget from now on."""
     if contents.stack is None:
         raise InvalidSettingError(
@@ -268,64 +240,3 @@ def _streamed(
             f"gpu_memory is {budget_bytes / 2**30:.1f} GiB, too little for three layers, embedding "
             f"and output layer of {source.name}; give more."
         ) from error
-
-
-def _read(
-    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
-) -> _Contents:
-    outline = None if with_module else read_outline(source.folder)
-    found = None if outline is None else _read_files(source, weights, outline, place, progress)
-    return found or _read_module(source, weights, place, progress, with_module=with_module)
-
-
-def _read_files(
-    source: ModelSource, weights: str, outline: Outline, place: Placement, progress: Progress
-) -> _Contents | None:
-    """The lean parts from the files alone; None where they are not what the outline expects."""
-    try:
-        with open_weights(source.folder) as tensors:
-            total = num_parameters(tensors)
-            if weights == "full" or source.gguf is None:
-                stack = read_stack(tensors, outline, place, progress)
-            else:
-                stack = None
-    except (OSError, SafetensorError):  # transformers says what is wrong with them
-        return None
-    if weights != "full" and (stack is not None or source.gguf is not None):
-        stack = packed_stack(source, outline.shape, stack, weights, place, progress)
-    if stack is None:
-        return None
-    return _lean_contents(total, outline, stack)
-
-
-def _read_module(
-    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
-) -> _Contents:
-    module = read_module(source, place.dtype, place.device)
-    total = sum(parameter.numel() for parameter in module.parameters())
-    reason = unsupported_reason(module)
-    if with_module or (reason is not None and weights == "full"):
-        num_bytes = sum(parameter.nbytes for parameter in module.parameters())
-        return _Contents(
-            total, num_bytes, context_limit_of(module), generation_ends(module), module=module
-        )
-    if reason is not None:
-        raise InvalidSettingError(
-            f"weights {weights} needs the lean forward, which cannot compute {source.name} "
-            f"({reason}); leave weights out."
-        )
-    outline, stack = outline_of(module), stack_of(module)
-    if weights != "full":
-        stack = packed_stack(source, outline.shape, stack, weights, place, progress)
-    return _lean_contents(total, outline, stack)
-
-
-def _lean_contents(total: int, outline: Outline, stack: LayerStack) -> _Contents:
-    return _Contents(
-        num_parameters=total,
-        num_bytes=stack.num_bytes + stack.num_embedding_bytes,
-        context_limit=outline.context_limit,
-        end_token_ids=outline.end_token_ids,
-        outline=outline,
-        stack=stack,
-    )

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from core.errors import ModelUnavailableError
+from core.runtime.json_cache import load_json, save_json
 
 # Stage, what is done, and of how much; 0 of 0 where that is not known.
 Progress = Callable[[str, int, int], None]
@@ -41,6 +43,19 @@ def file_sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes, computed once for each state of the file: size and times."""
+    stat = path.stat()
+    state = [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    folder, key = cache_home() / "checked", json.dumps(state)
+    known = load_json(folder, key)
+    if isinstance(known, dict) and isinstance(known.get("sha256"), str):
+        return str(known["sha256"])
+    digest = file_sha256(path)
+    save_json(folder, key, {"sha256": digest})
+    return digest
 
 
 @contextlib.contextmanager

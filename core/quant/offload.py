@@ -79,7 +79,7 @@ class OriginalWeights:
         if self.is_offloaded:
             return
         stack = self._forward.stack
-        self._forward.stack = _replaced(stack, self._write(stack))
+        self._forward.use(_replaced(stack, self._write(stack)))
 
     def to_memory(self) -> None:
         """Reads the weights back, where they were moved away."""
@@ -92,7 +92,7 @@ class OriginalWeights:
                 continue
             weight = linear.read().to(stack.final_norm.device)
             restored[name] = linear.make(weight, linear.bias)
-        self._forward.stack = _replaced(stack, restored)
+        self._forward.use(_replaced(stack, restored))
         self._folder.cleanup()
         self._folder = None
 

@@ -179,3 +179,56 @@ def test_sampled_children_are_judged_in_the_order_in_which_they_were_drawn() -> 
     tree.sampled_laws[0] = torch.tensor([0.0, 0.0, 0.5, 0.5])
     judgement = judge(rule, tree, LOGITS, 0, frozenset())
     assert judgement.tested[0] == 1
+
+
+@given(seed=st.integers(0, 200), top_k=st.sampled_from([0, 2]))
+def test_under_match_exactly_the_token_whose_noise_reaches_its_threshold_is_kept(
+    seed: int, top_k: int
+) -> None:
+    sampling = SamplingConfig(do_sample=True, temperature=0.7, top_k=top_k, seed=seed)
+    rule = MatchRule(TokenDrawer(sampling, VOCAB, CPU), records_noise=True)
+    tree = siblings(0, 1, 2, 3)
+    judgement = judge(rule, tree, torch.tensor([[1.0, 0.5, 0.0, -1.0]]).repeat(5, 1), 5, set())
+    assert len(judgement.trials) == len(judgement.tested)
+    for node, trial in zip(judgement.tested, judgement.trials, strict=True):
+        assert trial.noise is not None
+        reaches = trial.threshold is not None and trial.noise >= trial.threshold - 1e-5
+        assert reaches == (node in judgement.path)
+        assert top_k == 0 or (trial.threshold is None) == (tree.token_ids[node] >= top_k)
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_recording_noise_changes_no_draw(records: bool) -> None:
+    sampling = SamplingConfig(do_sample=True, seed=3)
+    drawer = TokenDrawer(sampling, VOCAB, CPU)
+    rule = MatchRule(drawer, records_noise=records)
+    logits = torch.randn(4, VOCAB, generator=torch.Generator().manual_seed(1))
+    for position in range(40):
+        judgement = judge(rule, siblings(1, 2, 3), logits, position, set())
+        first = drawer.draw(logits[0], position)
+        kept = [siblings(1, 2, 3).token_ids[node] for node in judgement.path[:1]]
+        assert kept == [first] if first else judgement.next_token_id == 0
+        assert bool(judgement.trials) == records
+
+
+def test_the_other_rules_tell_their_thresholds() -> None:
+    logits = torch.tensor([[3.0, 1.0, 0.0, -1.0]]).repeat(3, 1)
+    for name in ("rejection", "typical"):
+        judgement = judge(rule_of(name), siblings(3, 1), logits, 5, set())
+        assert len(judgement.trials) == len(judgement.tested) > 0
+        for node, trial in zip(judgement.tested, judgement.trials, strict=True):
+            assert trial.threshold is not None
+            if name == "rejection":
+                assert trial.noise is not None
+                assert (trial.noise < trial.threshold) == (node in judgement.path)
+            else:
+                assert trial.noise is None
+
+
+def test_greedy_decoding_has_no_noise() -> None:
+    sampling = SamplingConfig()
+    rule = make_rule(
+        "match", sampling, TokenDrawer(sampling, VOCAB, CPU), torch.Generator(), records_noise=True
+    )
+    judgement = judge(rule, siblings(1, 2), torch.zeros(3, VOCAB), 5, set())
+    assert judgement.trials == []

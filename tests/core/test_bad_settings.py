@@ -101,9 +101,9 @@ def test_settings_of_the_quantized_self_are_refused_beside_another_model(
     [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")],
 )
 def test_weights_that_do_not_fit_leave_the_engine_usable(
-    error: Exception, engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+    error: Exception, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(engine_of().target)
+    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=False))
 
     def too_large(*args: object, **kwargs: object) -> torch.Tensor:
         raise error

@@ -1,5 +1,7 @@
 """Every mode on a tiny random model: the text of plain decoding, id for id."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from core.engine import Engine
 from core.events import RunFinished, RunStarted
+from core.models.loading import load_model
 from core.trace import Trace
 from tests.core.conftest import run
 
@@ -152,16 +155,14 @@ def test_rejection_sampling_with_model_drafters_runs_to_the_end(
 
 
 def test_a_draft_model_with_a_shorter_context_stops_drafting_there(
-    engine_of: EngineOf, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_home: Path, tmp_path: Path
 ) -> None:
-    engine = engine_of()
+    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=False))
     plain = run(engine)
-    from core.drafters import classic
-
-    original = classic.make_verifier
-    monkeypatch.setattr(
-        classic, "make_verifier", lambda module, limit, **rest: original(module, 64 + 12, **rest)
-    )
-    settings = mode_settings("sd-classic", CHAIN, tiny_home)
-    trace = run(Engine(engine.target), **settings)
+    shutil.copytree(tiny_home / "draft", tmp_path / "draft")
+    config = json.loads((tmp_path / "draft" / "config.json").read_text("utf-8"))
+    config["max_position_embeddings"] = 64 + 12
+    (tmp_path / "draft" / "config.json").write_text(json.dumps(config), "utf-8")
+    settings = {**mode_settings("sd-classic", CHAIN, tiny_home), "draft": str(tmp_path / "draft")}
+    trace = run(engine, **settings)
     assert trace.token_ids == plain.token_ids

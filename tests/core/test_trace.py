@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.errors import TraceFormatError
-from core.events import EVENT_CLASSES, RunStarted, TokenTexts
+from core.events import EVENT_CLASSES, Accepted, RunStarted, TokenTexts
 from core.trace import (
     MAX_LINE_CHARACTERS,
     Trace,
@@ -77,11 +77,31 @@ def test_a_file_without_our_header_is_refused(header: str) -> None:
         read_trace([header])
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, True])
+@pytest.mark.parametrize("version", [0, 3, "1", None, True])
 def test_another_version_is_refused_and_named(version: object) -> None:
     header = changed(header_line(), version=version)
     with pytest.raises(TraceFormatError, match=f"line 1: the trace has version {version!r}"):
         read_trace([header])
+
+
+def test_files_of_the_first_version_are_read_without_noises() -> None:
+    lines = lines_of(make_trace(CHAIN))
+    old = [changed(lines[0], version=1)]
+    for line in lines[1:]:
+        values = json.loads(line)
+        values.pop("noises", None)
+        values.pop("thresholds", None)
+        old.append(json.dumps(values) + "\n")
+    accepted = [event for event in read_trace(old).events if isinstance(event, Accepted)]
+    assert accepted and all(event.noises == event.thresholds == [] for event in accepted)
+
+
+def test_noises_belong_to_the_tested_nodes() -> None:
+    lines = lines_of(make_trace(CHAIN))
+    number = line_of(lines, "accepted")
+    lines[number] = changed(lines[number], noises=[0.5], thresholds=[])
+    with pytest.raises(TraceFormatError, match=rf"line {number + 1}: accepted: lists that belong"):
+        read_trace(lines)
 
 
 def test_a_file_cut_in_its_last_line_keeps_all_before() -> None:

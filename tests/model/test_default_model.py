@@ -1,12 +1,17 @@
 """The main job on the embedded default model."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from core.config import RunConfig
 from core.engine import Engine
 from core.events import RunFinished
 from core.models.loading import LoadedModel
+from core.models.prompts import chat_token_ids, raw_token_ids
 from tests.conftest import NUM_NEW_TOKENS, PlainAnswers, run_trace
 from tests.prompts import PROMPTS
 
@@ -70,3 +75,29 @@ def test_a_second_turn_computes_only_what_is_new(default_engine: Engine) -> None
     prefilled = next(event for event in events if event.kind == "prefilled")
     assert prefilled.num_reused > 20
     assert prefilled.num_tokens < prefilled.num_reused
+
+
+def test_its_prompts_are_those_of_transformers(default_model: LoadedModel) -> None:
+    whole = AutoTokenizer.from_pretrained(default_model.source.folder)
+    for text in (*PROMPTS, "naïve façade 👩\u200d👧  <|im_end|>\n\tdef f(x):"):
+        chat = [{"role": "user", "content": text}]
+        assert chat_token_ids(default_model, chat) == whole.apply_chat_template(
+            chat, add_generation_prompt=True, return_dict=False
+        )
+        assert raw_token_ids(default_model, text) == whole(text).input_ids
+
+
+def test_it_answers_without_importing_transformers() -> None:
+    """That takes seconds, and what it would say of this model stands in the files."""
+    code = (
+        "import sys\n"
+        "from core.config import RunConfig\n"
+        "from core.engine import Engine\n"
+        "from core.models.loading import load_model\n"
+        "engine = Engine(load_model('smollm2-135m'))\n"
+        "prompt = engine.chat_prompt([{'role': 'user', 'content': 'Hi'}])\n"
+        "events = list(engine.run(prompt, RunConfig(max_new_tokens=2)))\n"
+        "assert events[-1].kind == 'run_finished', events[-1]\n"
+        "assert not {'transformers', 'hqq'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -149,3 +149,13 @@ def test_runs_stand_one_after_the_other() -> None:
         ("run-1", "ngram", 1),
         ("run-2", "naive", 1),
     ]
+
+
+def test_tested_nodes_have_their_noise_and_threshold() -> None:
+    nodes = nodes_frame(make_trace(FORK))
+    by_node = {row.node: row for row in nodes.itertuples()}
+    first, second = FORK.tested[:2]
+    assert (by_node[first].noise, by_node[first].threshold) == (0.25, 0.75)
+    assert pd.isna(by_node[second].noise) and by_node[second].threshold == 2.0
+    untested = set(by_node) - set(FORK.tested)
+    assert untested and all(pd.isna(by_node[node].threshold) for node in untested)

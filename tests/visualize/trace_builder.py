@@ -188,6 +188,8 @@ def _step(
             next_token_id=spec.next_token_id,
             next_source=next_source,
             next_prob=0.4 if spec.recorded and next_source else None,
+            noises=[0.25, None][: len(spec.tested)] + [1.5] * (len(spec.tested) - 2),
+            thresholds=[0.75, 2.0][: len(spec.tested)] + [None] * (len(spec.tested) - 2),
         ),
         Committed(
             step=number,

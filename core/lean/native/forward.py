@@ -60,6 +60,12 @@ class NativeForward(LeanForward):
         """See `LeanForward.with_exact_sums`; the kernels' sums are so anyway."""
         return self
 
+    def use(self, stack: LayerStack) -> None:
+        """See `LeanForward.use`."""
+        super().use(stack)
+        self._model = self._model_of = None
+        self._kept = []
+
     @property
     def kernel_names(self) -> list[str]:
         """See `LeanForward.kernel_names`."""

@@ -80,6 +80,7 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL):
         self._library = library
+        self._scratch = torch.empty(0)
         library.work_floats.restype = c_int64
 
     def work_floats(self, model: ModelStruct, num_rows: int, capacity: int) -> int:
@@ -88,6 +89,13 @@ class Kernels:
         return int(
             self._library.work_floats(byref(model), c_int64(num_rows), c_int64(capacity), threads)
         )
+
+    def scratch(self, num_rows: int, width: int) -> torch.Tensor:
+        """Memory that the next call gives away again: fresh memory would cost more than what is
+        written into it  # [num_rows, width] float32"""
+        if self._scratch.numel() < num_rows * width:
+            self._scratch = torch.empty(num_rows * width)
+        return self._scratch[: num_rows * width].view(num_rows, width)
 
     def forward(self, model: ModelStruct, rows: RowsStruct) -> None:
         """Computes the rows: keys and values into the cache, logits where there is room."""

@@ -87,7 +87,9 @@ class NativeLinear:
         x: torch.Tensor,  # [rows, in_features] float32
     ) -> torch.Tensor:
         """Returns  # [rows, out_features]."""
-        return F.linear(x, self.dequantize(), self.bias)
+        weight = self.kernels.scratch(self.out_features, self.in_features)
+        self.kernels.dequantize(self.struct, weight)
+        return F.linear(x, weight, self.bias)
 
 
 def native_dense(
@@ -152,9 +154,8 @@ def _words(
 
     Returns int32  # [out_features, in_features * bits / 32]
     """
-    per_word = 32 // bits
-    lanes = values.view(values.shape[0], -1, per_word, 8)
-    words = torch.zeros(lanes.shape[0], lanes.shape[1], 8, dtype=torch.int32)
-    for index in range(per_word):
-        words |= lanes[:, :, index].to(torch.int32) << (index * bits)
-    return words.view(values.shape[0], -1)
+    if bits == 4:  # the vectors 2k and 2k + 1 are the halves of byte k
+        halves = values.view(torch.int64).view(values.shape[0], -1, 2)  # eight lanes at once
+        values = (halves[:, :, 0] | (halves[:, :, 1] << 4)).view(torch.uint8)
+    in_bytes = values.reshape(values.shape[0], -1, 4, 8)  # [out_features, words / 8, byte, lane]
+    return in_bytes.transpose(2, 3).contiguous().view(torch.int32).view(values.shape[0], -1)

@@ -32,22 +32,31 @@ const RUN = {
     {
       drafted: { token_ids: [0, 1, 2], parents: [-1, 0, 0], draft_probs: [1, 0.8, 0.4] },
       verified: { target_probs: [1, 0.2, 0.1] },
-      accepted: { path: [], tested: [1], next_token_id: 9, next_prob: 0.3 },
+      accepted: { path: [], tested: [2, 1], next_token_id: 9, next_prob: 0.3, noises: [0.9, 0.6], thresholds: [null, 0.25] },
       committed: { token_ids: [9], step_s: 0.03 },
     },
   ],
 };
 
-test("the threshold of the rejection rule is target over draft", () => {
-  const why = whyRefused(RUN, RUN.steps[0], 1);
-  assert.equal(why.rule, "rejection");
-  assert.equal(why.threshold, 0.25);
-  assert.equal(why.own, "w9");
+const under = (accept, do_sample = true) => ({ ...RUN, started: { config: { accept, sampling: { do_sample } } } });
+
+test("a refused node tells its own noise and threshold, whatever the rule", () => {
+  for (const rule of ["match", "rejection", "typical"]) {
+    const why = whyRefused(under(rule), RUN.steps[0], 1);
+    assert.deepEqual(why, { rule, own: "w9", target: 0.2, noise: 0.6, threshold: 0.25 });
+  }
+  assert.equal(whyRefused(under("match"), RUN.steps[0], 2).threshold, null);
 });
 
-test("the match rule names the token that the target chose", () => {
-  const greedy = { ...RUN, started: { config: { accept: "match", sampling: { do_sample: false } } } };
-  assert.deepEqual(whyRefused(greedy, RUN.steps[0], 1).rule, "greedy");
+test("a trace without noises says no number", () => {
+  const { noises, thresholds, ...accepted } = RUN.steps[0].accepted;
+  const why = whyRefused(under("match"), { ...RUN.steps[0], accepted }, 1);
+  assert.equal(why.noise, undefined);
+  assert.equal(why.threshold, undefined);
+});
+
+test("greedy decoding has no noise to tell of", () => {
+  assert.equal(whyRefused(under("match", false), RUN.steps[0], 1).rule, "greedy");
 });
 
 test("colours measure what they say", () => {

@@ -1,6 +1,7 @@
 """What is told where llama.cpp cannot be compared with."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def runner(target: LoadedModel, python: Path, config: RunConfig) -> LlamaCppRunn
 
 
 def with_gguf(target: LoadedModel) -> LoadedModel:
-    return target._replace(source=target.source._replace(gguf=Path("model.gguf")))
+    return replace(target, source=target.source._replace(gguf=Path("model.gguf")))
 
 
 def test_a_target_that_is_no_gguf_is_refused(target: LoadedModel) -> None:

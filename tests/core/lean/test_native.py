@@ -1,16 +1,15 @@
 """The compiled kernels against torch, and their promise that a row's bits depend on it alone."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from core.errors import KernelsUnavailableError
-from core.lean.linear import DenseLinear, WeightGrid
+from core.lean.linear import WeightGrid
 from core.lean.native.build import built_library
 from core.lean.native.forward import NativeForward
-from core.lean.native.library import Kernels, load_kernels
+from core.lean.native.library import Kernels
 from core.lean.native.linear import NativeLinear, native_dense, native_grid
 from core.models.forward import make_verifier
 from core.models.storage import no_progress
@@ -21,13 +20,6 @@ from tests.tiny_models import FAMILIES, tiny_model
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
 never = bool  # called without arguments it is False
 LEAN = [family for family in FAMILIES if family != "gpt-neox"]
-
-
-@pytest.fixture(scope="session")
-def kernels() -> Kernels:
-    if shutil.which("c++") is None and shutil.which("g++") is None:
-        pytest.skip("no C++ compiler")
-    return load_kernels(no_progress)
 
 
 def native(kernels: Kernels, family: str = "llama") -> Verifier:
@@ -140,7 +132,7 @@ def test_dense_weights_are_halved_only_where_that_is_exact(
     weight = torch.randn(8, 64)
     if is_short:
         weight = weight.bfloat16().float()
-    linear = native_dense(kernels, DenseLinear(weight))
+    linear = native_dense(kernels, weight, None)
     assert torch.equal(linear.dequantize(), weight)
     assert linear.num_bytes == weight.nbytes // (2 if is_short else 1)
 

@@ -76,9 +76,9 @@ def serve(index: LocalIndex) -> Iterator[LocalIndex]:
             body = index.wheel[start:]
             is_pip = "pip/" in self.headers.get("User-Agent", "")
             cut = index.cut_after.pop(0) if index.cut_after and not is_pip else None
-            self._send(body, 206 if start else 200, "application/octet-stream", cut)
-            if not is_pip:
+            if not is_pip:  # counted before the last byte lets the reader go on
                 index.num_bytes_sent += len(body) if cut is None else cut
+            self._send(body, 206 if start else 200, "application/octet-stream", cut)
 
         def _send(self, body: bytes, status: int, kind: str, cut: int | None = None) -> None:
             self.send_response(status)

@@ -1,6 +1,5 @@
 """A GGUF file's own numbers as the target's layers."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter, dequantize, quantize
 
 from core.errors import InvalidSettingError
-from core.lean.native.library import load_kernels
+from core.lean.native.library import Kernels
 from core.lean.weights import shape_of
 from core.models import gguf_index
 from core.models.forward import make_verifier
@@ -97,10 +96,9 @@ def test_the_layers_compute_what_the_dequantized_model_computes(
     assert float(error) < 0.03, "torch's int4 kernel has scales and rows in bf16"
 
 
-def test_the_compiled_kernels_compute_the_very_weights_of_the_file(tmp_path: Path) -> None:
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler")
-    kernels = load_kernels(no_progress)
+def test_the_compiled_kernels_compute_the_very_weights_of_the_file(
+    tmp_path: Path, kernels: Kernels
+) -> None:
     module = tiny_model("llama")
     write_gguf(tmp_path / "model.gguf", module, "Q4_1", "Q8_0")
     stack = gguf_stack(

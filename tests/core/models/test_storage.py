@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from core.errors import ModelUnavailableError
-from core.models.storage import cache_home, exclusive, new_folder, no_progress, told_if_full
+from core.models.storage import (
+    cache_home,
+    exclusive,
+    file_sha256,
+    known_sha256,
+    new_folder,
+    no_progress,
+    told_if_full,
+)
 
 
 def test_the_home_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -68,3 +76,22 @@ def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
         raise ValueError
     with exclusive(tmp_path / "model", no_progress):
         pass
+
+
+def test_a_file_is_hashed_once_and_again_after_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "home"))
+    path, hashed = tmp_path / "weights", []
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return file_sha256(path)
+
+    monkeypatch.setattr("core.models.storage.file_sha256", counted)
+    path.write_bytes(b"one")
+    first = known_sha256(path)
+    assert known_sha256(path) == first == file_sha256(path)
+    assert len(hashed) == 1
+    path.write_bytes(b"two")
+    assert known_sha256(path) == file_sha256(path) != first

@@ -1,14 +1,19 @@
 """Original weights on disk while the quantized copy drafts."""
 
+import gc
+import weakref
 from pathlib import Path
 
+import pytest
 import torch
 
+from core.config import RunConfig
 from core.engine import Engine
 from core.events import RunStarted
 from core.lean.forward import LeanForward
 from core.models.loading import load_model
 from core.quant.offload import OriginalWeights
+from core.quant.stack import dense_of
 from tests.core.conftest import run
 
 OFFLOADED = {
@@ -35,20 +40,33 @@ def test_an_offloaded_run_gives_the_same_text_with_fewer_bytes_and_plain_runs_go
     assert again is not None and "place" not in again.target
 
 
+@pytest.mark.parametrize("compile", [False, None])
 def test_the_weights_leave_memory_and_come_back_bit_for_bit(
-    tiny_home: Path, tmp_path: Path
+    compile: bool | None, tiny_home: Path, tmp_path: Path
 ) -> None:
-    model = load_model(str(tiny_home / "target"), dtype="bfloat16")
-    before = {name: value.clone() for name, value in model.module.named_parameters()}
-    engine = Engine(model)
+    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=compile))
     forward = engine._backend.forward
     assert isinstance(forward, LeanForward)
-    weights = OriginalWeights(model.module, forward, tmp_path / "offload")
+    weights = OriginalWeights(forward, tmp_path / "offload")
+    before = [dense_of(linear) for linear in forward.stack.linears()]
     weights.to_disk()
-    left = sum(value.numel() for name, value in model.module.named_parameters() if "proj" in name)
-    assert left == 0
     assert len(list((tmp_path / "offload").glob("*/*.dat"))) == 12, "a file for each fused linear"
     weights.to_memory()
     assert list((tmp_path / "offload").iterdir()) == []
-    for name, value in model.module.named_parameters():
-        assert torch.equal(value, before[name]), name
+    for linear, old in zip(forward.stack.linears(), before, strict=True):
+        new = dense_of(linear)
+        assert new is not None and old is not None and torch.equal(new.weight, old.weight)
+
+
+@pytest.mark.parametrize("compile", [False, None])
+def test_nobody_holds_on_to_weights_on_disk(
+    compile: bool | None, tiny_home: Path, tmp_path: Path
+) -> None:
+    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=compile))
+    forward = engine._backend.forward
+    assert isinstance(forward, LeanForward)
+    list(engine.run(engine.raw_prompt("hello"), RunConfig(max_new_tokens=2)))
+    linears = [weakref.ref(linear) for linear in forward.stack.linears()[:-1]]
+    OriginalWeights(forward, tmp_path / "offload").to_disk()
+    gc.collect()
+    assert [linear() for linear in linears] == [None] * len(linears)
