@@ -77,6 +77,7 @@ class Engine:
         )
         self._invariant: InvariantVerifier | None = None
         forward = self._backend.forward
+        self.forward_name = forward.name
         self._originals = (
             OriginalWeights(target.module, forward, cache_home() / "offload")
             if isinstance(forward, LeanForward)
