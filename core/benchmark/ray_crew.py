@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from core.models.storage import Progress, no_progress
 
 # A task that ends its worker so often is no accident.
 _MOST_ATTEMPTS = 3
+_CONNECT_S = 10.0
 _CODE = Path(__file__).parents[1]
 
 
@@ -134,6 +136,7 @@ def ray_crew(
             "ray is not installed; install requirements-ray.txt, or leave --ray out."
         ) from error
     try:
+        _check_reachable(cluster.address)
         ray.init(
             address=cluster.address,
             include_dashboard=False if cluster.address == LOCAL else None,
@@ -144,7 +147,7 @@ def ray_crew(
             if cluster.address == LOCAL
             else {"py_modules": [str(_CODE)], "excludes": ["__pycache__"]},
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InvalidSettingError(
             f"there is no Ray cluster at {cluster.address} ({str(error).splitlines()[0].rstrip('.')}); "
             "give the address of one, or --ray alone to start one here."
@@ -154,6 +157,13 @@ def ray_crew(
         yield _RayCrew(ray, make_worker, shares.pop("num_workers"), shares)
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raises OSError where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
 
 
 def _shares(ray: Any, cluster: Cluster) -> dict[str, Any]:

@@ -41,14 +41,15 @@ def many(tmp_path: Path) -> list[str]:
 def kill_a_worker_behind_the_first_line(
     path: Path, killed: list[int], is_over: threading.Event
 ) -> None:
-    while not (path.exists() and path.read_bytes().count(b"\n")):
-        if is_over.wait(0.02):
-            return
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith("ray::_Actor"):
-            process.kill()
-            killed.append(process.pid)
-            return
+    while not is_over.wait(0.02):
+        if not (path.exists() and path.read_bytes().count(b"\n")):
+            continue
+        for process in psutil.process_iter(["cmdline"]):
+            # Ray names a process after what it does.
+            if (process.info["cmdline"] or [""])[0] == "ray::_Actor.work":
+                process.kill()
+                killed.append(process.pid)
+                return
 
 
 def test_a_worker_that_is_killed_in_the_middle_loses_nothing(
