@@ -1,19 +1,16 @@
 """Launches the page: `python app.py --help` lists the options."""
 
 import argparse
-import logging
 import os
 import sys
 
 from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.limits import MOST_TOKENS, MOST_WAITING, Limits, allowed_models
-from core.command_line import OneSentenceParser
+from core.command_line import OneSentenceParser, start_logging
 from core.config import DEFAULT_TARGET, MAX_TREE_NODES
 from core.errors import InvalidSettingError
 from core.runtime.imports import quick_imports
 from presets.gallery import Preset, find_preset
-
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    logging.basicConfig(level=os.environ.get("LOGLEVEL", "WARNING").upper(), format=_LOG_FORMAT)
+    try:
+        start_logging()
+    except InvalidSettingError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 2
     with quick_imports():
         from app.archive import Archive
         from app.engines import load_engine

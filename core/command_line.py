@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -16,6 +18,8 @@ from core.config import (
 )
 from core.errors import InvalidSettingError
 from core.settings import Settings, build
+
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -114,6 +118,17 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
             "drafter": build(settings_class, drafter) if settings_class else None,
         },
     )
+
+
+def start_logging() -> None:
+    """Logs to stderr from the level that `LOGLEVEL` names; raises InvalidSettingError."""
+    name = os.environ.get("LOGLEVEL", "WARNING")
+    levels = logging.getLevelNamesMapping()
+    if name.upper() not in levels:
+        raise InvalidSettingError(f"LOGLEVEL is {name!r}; give one of {', '.join(levels)}.")
+    # Torch reads it too, knows capitals alone, and fails to load for anything else.
+    os.environ["LOGLEVEL"] = name.upper()
+    logging.basicConfig(level=name.upper(), format=_LOG_FORMAT)
 
 
 def check_writable(path: Path | None) -> None:

@@ -91,6 +91,7 @@ class Engine:
         self._backend = verifier_of(target)
         self._invariant: InvariantVerifier | None = None
         forward = self._backend.forward
+        self.forward_name = forward.name
         self._originals = (
             OriginalWeights(forward, cache_home() / "offload")
             if isinstance(forward, LeanForward)

@@ -20,6 +20,7 @@ ALLOWED = {
 COMMANDS = {
     ("core/generate.py", "visualize.exports"),
     ("core/benchmark/compare.py", "visualize.report.comparison"),
+    ("core/benchmark/trace_folder.py", "visualize.exports"),
 }
 # Training draws its own curves as it goes.
 DRAWINGS = {("core/train/event_log.py", "plotly.subplots")}

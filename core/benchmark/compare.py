@@ -4,31 +4,36 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from core.benchmark.comparison import PLAIN, compare, warm_up
-from core.benchmark.llama_cpp import llama_cpp_runners
+from core.benchmark.bench import Bench, Plan
+from core.benchmark.comparison import PLAIN, Task, failed_task, tasks_of
+from core.benchmark.crew import Crew, open_crew
 from core.benchmark.measurement import Measurement
+from core.benchmark.named_configs import configs_of_modes
 from core.benchmark.options import (
     INTERRUPTED,
-    NamedConfig,
+    add_cluster_options,
     add_question_options,
-    answers_bar,
-    configs_of_modes,
+    cluster_from_options,
     questions_from_options,
 )
-from core.benchmark.questions import Question
+from core.benchmark.outside.engines import PLACES, parse_engines
 from core.benchmark.report import answers_csv, caption, make_report
-from core.benchmark.runners import EngineRunner, Runner
+from core.benchmark.result_file import ResultFile
 from core.benchmark.summary import summarize
-from core.benchmark.tables import markdown, print_tables, tables_of
-from core.benchmark.transformers_runner import transformers_runners
-from core.command_line import OneSentenceParser, add_run_options, check_writable, words
-from core.config import RunConfig
-from core.engine import Engine
+from core.benchmark.tables import Table, facts_table, markdown, print_tables, tables_of
+from core.benchmark.task_progress import TaskProgress
+from core.command_line import (
+    OneSentenceParser,
+    add_run_options,
+    check_writable,
+    start_logging,
+    words,
+)
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.models.loading import LoadedModel, load_model, load_target
 from core.models.progress_bar import ProgressBar
 
 
@@ -36,55 +41,36 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input, 1 where an answer failed."""
     options = _parser().parse_args(arguments)
     try:
-        for path in (options.json, options.csv, options.html):
+        start_logging()
+        for path in (options.json, options.csv, options.html, options.markdown):
             check_writable(path)
-        if options.repeats < 1:
-            raise InvalidSettingError(f"repeats is {options.repeats}; give at least 1.")
-        questions = questions_from_options(options)
-        modes = tuple(dict.fromkeys((PLAIN, *options.modes)))
-        named = configs_of_modes(options, modes)
-        configs = [config for _, config in named]
-        with ProgressBar(configs[0].target) as bar:
-            target, draft = _models(configs[0], bar, want_draft=options.with_transformers)
-            engine = Engine(target, progress=bar.show, num_kept=len(named))
-            runners = _runners(engine, named, draft, options.with_transformers)
-            llama_cpp = (
-                llama_cpp_runners(options.with_llama_cpp, target, configs[0])
-                if options.with_llama_cpp
-                else []
-            )
-            runners += llama_cpp
-            first = [{"role": "user", "content": questions[0].turns[0]}]
-            bar.show("warming up", 0, 0)
-            warm_up(runners, engine.chat_prompt(first))
-        measurements, is_complete = _measure(engine, runners, questions, options.repeats)
+        if options.resume and options.results is None:
+            raise InvalidSettingError("--resume goes on with a file of results; give --results F.")
+        tasks = list(tasks_of(questions_from_options(options), options.repeats))
+        named = configs_of_modes(options, tuple(dict.fromkeys((PLAIN, *options.modes))))
+        plan = Plan(named, parse_engines(options.outside))
+        with open_crew(partial(Bench, plan), cluster_from_options(options)) as crew:
+            file = _result_file(options, plan)
+            with ProgressBar(named[0].config.target) as bar:
+                crew.start(bar.show)
+            measured = _measure(crew, tasks, file)
+            benches = list(crew.descriptions)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped before anything was measured", file=sys.stderr)
         return INTERRUPTED
+    measurements = measured.measurements
     report = make_report(
-        sys.argv[1:] if arguments is None else arguments, target, named, measurements
+        sys.argv[1:] if arguments is None else arguments, benches, named, measurements
     )
-    tables = tables_of(summarize(measurements))
-    if options.markdown:
-        print(markdown(tables))
-    else:
-        print_tables(tables)
-    print(f"\n{caption(report)}")
-    for runner in llama_cpp:
-        print(f"Peak memory of {runner.label}: {runner.peak_memory_bytes / 1e6:.0f} MB")
-    _print_failures(measurements)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if options.csv:
-        options.csv.write_text(answers_csv(measurements), encoding="utf-8")
-    if options.html:
-        from visualize.report.comparison import comparison_html
-
-        options.html.write_text(comparison_html(report, tables), encoding="utf-8")
-    if not is_complete:
+    tables = [
+        *tables_of(summarize(measurements), benches[0].energy, measurements),
+        *facts_table(benches[0].facts),
+    ]
+    _write(options, report, tables, measurements)
+    if not measured.is_complete:
         return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0
 
@@ -98,59 +84,44 @@ def _parser() -> argparse.ArgumentParser:
         help="modes beside naive, which always runs; commas; settings of one stand behind it: "
         "share-sd:bits=3",
     )
+    places = ", ".join(f"{name}[={place}]" if place else name for name, place in PLACES.items())
+    parser.add_argument(
+        "--with",
+        dest="outside",
+        action="append",
+        default=[],
+        metavar="NAME[=WHERE]",
+        help=f"also another program, once each: {places}",
+    )
     parser.add_argument(
         "--with-transformers",
-        action="store_true",
-        help="also transformers' generate, its prompt lookup, and with --draft its assisted one",
-    )
-    parser.add_argument(
-        "--with-llama-cpp",
-        type=Path,
-        metavar="PYTHON",
-        help="also llama.cpp on the target's GGUF file, by a Python that has llama-cpp-python",
+        dest="outside",
+        action="append_const",
+        const="transformers",
+        help="the same as --with transformers",
     )
     add_question_options(parser)
-    parser.add_argument("--repeats", type=int, default=1, help="answers to each prompt")
-    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
+    add_cluster_options(parser)
+    parser.add_argument(
+        "--results", type=Path, metavar="F.jsonl", help="write measurements here as they come"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with a file of --results")
     parser.add_argument("--json", type=Path, metavar="F", help="write every figure to this file")
     parser.add_argument("--csv", type=Path, metavar="F", help="write a row an answer to this file")
     parser.add_argument("--html", type=Path, metavar="F", help="write a page with plots, offline")
+    parser.add_argument("--markdown", type=Path, metavar="F", help="write the tables as Markdown")
     add_run_options(parser, with_mode=False)
     return parser
 
 
-def _models(
-    config: RunConfig, bar: ProgressBar, *, want_draft: bool
-) -> tuple[LoadedModel, LoadedModel | None]:
-    target = load_target(config, bar.show)
-    if not want_draft or config.draft is None:
-        return target, None
-    dtype = str(target.dtype).removeprefix("torch.")
-    draft = load_model(
-        config.draft, dtype=dtype, device=config.device, compile=False, progress=bar.show
-    )
-    return target, draft
-
-
-def _runners(
-    engine: Engine,
-    named: Sequence[NamedConfig],
-    draft: LoadedModel | None,
-    with_transformers: bool,
-) -> list[Runner]:
-    for _, config in named:
-        reason = engine.unavailable_reason(config.mode, config.draft)
-        if reason is not None:
-            raise InvalidSettingError(reason)
-    runners: list[Runner] = [EngineRunner(engine, config, label=label) for label, config in named]
-    if with_transformers and engine.target.weights != "full":
-        raise InvalidSettingError(
-            f"transformers has no weights {engine.target.weights}; leave weights or transformers "
-            "out."
-        )
-    if with_transformers:
-        runners += transformers_runners(engine.target, named[0].config, draft)
-    return runners
+def _result_file(options: argparse.Namespace, plan: Plan) -> ResultFile | None:
+    if options.results is None:
+        return None
+    settings = {
+        "configs": {label: config.to_dict() for label, config in plan.configs},
+        "with": [engine.text for engine in plan.outside],
+    }
+    return ResultFile(options.results, settings, resume=options.resume)
 
 
 class _Measured(NamedTuple):
@@ -161,28 +132,51 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    engine: Engine, runners: Sequence[Runner], questions: Sequence[Question], repeats: int
+    crew: Crew[Task, list[Measurement]], tasks: Sequence[Task], file: ResultFile | None
 ) -> _Measured:
-    """All measurements; an interrupt ends them and keeps the turns that are complete."""
-    measurements: list[Measurement] = []
-    num_turns = sum(len(question.turns) for question in questions) * repeats
-    with answers_bar() as bar:
-        task = bar.add_task("questions", total=num_turns)
+    """All measurements in the order of the tasks; an interrupt keeps those of whole tasks."""
+    known = {place: file.measured(task) for place, task in enumerate(tasks)} if file else {}
+    results = {place: items for place, items in known.items() if items is not None}
+    places = {id(task): place for place, task in enumerate(tasks)}
+    labels = list(crew.descriptions[0].facts)
+    is_complete = True
+    waiting = [task for place, task in enumerate(tasks) if place not in results]
+    with TaskProgress("questions", len(waiting)) as progress:
         try:
-            for turn in compare(runners, questions, engine.chat_prompt, repeats):
-                measurements += turn
-                bar.advance(task)
+            for task, result in crew.work(waiting):
+                measurements = result or failed_task(task, labels, "its workers ended")
+                results[places[id(task)]] = measurements
+                if file is not None:
+                    file.append(task, measurements)
+                progress.advance(f"question {task.question.question_id}, repeat {task.repeat}")
         except KeyboardInterrupt:
+            if not results:
+                raise
             print("stopped; what was measured until then follows", file=sys.stderr)
-            return _Measured(measurements, False)
-    return _Measured(measurements, True)
+            is_complete = False
+    return _Measured([item for place in sorted(results) for item in results[place]], is_complete)
 
 
-def _print_failures(measurements: Sequence[Measurement]) -> None:
-    for item in measurements:
-        if item.error is not None:
-            place = f"question {item.question_id}, turn {item.turn}, repeat {item.repeat}"
-            print(f"{item.runner} failed at {place}: {item.error}", file=sys.stderr)
+def _write(
+    options: argparse.Namespace,
+    report: dict[str, Any],
+    tables: Sequence[Table],
+    measurements: Sequence[Measurement],
+) -> None:
+    """The tables on the terminal, and the files that were asked for."""
+    print_tables(tables)
+    print(f"\n{caption(report)}")
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if options.csv:
+        options.csv.write_text(answers_csv(measurements), encoding="utf-8")
+    if options.markdown:
+        text = f"{markdown(tables)}\n\n{caption(report)}\n"
+        options.markdown.write_text(text, encoding="utf-8")
+    if options.html:
+        from visualize.report.comparison import comparison_html
+
+        options.html.write_text(comparison_html(report, tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

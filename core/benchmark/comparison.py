@@ -1,8 +1,10 @@
 """Runs every runner over every question, interleaved, so that a slow minute meets all alike."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from core.benchmark.measurement import Answer, Measurement, measure
+from core.benchmark.meter import Meter
 from core.benchmark.questions import Question
 from core.benchmark.runners import Runner
 from core.engine import Prompt
@@ -12,6 +14,28 @@ PLAIN = "naive"
 
 Messages = list[dict[str, str]]
 MakePrompt = Callable[[Messages], Prompt]
+
+
+class Task(NamedTuple):
+    """What is measured in one place: all turns of a question by all runners, plain decoding too.
+
+    So a ratio never sets one machine against another, however the tasks are spread.
+    """
+
+    question: Question
+    repeat: int
+    """From 1."""
+    num_turns_before: int
+    """In the tasks before it; decides who answers first."""
+
+
+def tasks_of(questions: Sequence[Question], repeats: int = 1) -> Iterator[Task]:
+    """All tasks of a comparison in their order."""
+    num_turns = 0
+    for repeat in range(1, repeats + 1):
+        for question in questions:
+            yield Task(question, repeat, num_turns)
+            num_turns += len(question.turns)
 
 
 def warm_up(runners: Sequence[Runner], prompt: Prompt) -> None:
@@ -26,43 +50,46 @@ def warm_up(runners: Sequence[Runner], prompt: Prompt) -> None:
 
 
 def compare(
-    runners: Sequence[Runner],
-    questions: Sequence[Question],
-    make_prompt: MakePrompt,
-    repeats: int = 1,
-) -> Iterator[list[Measurement]]:
-    """The measurements of one turn at a time; one of the runners is labelled PLAIN.
+    runners: Sequence[Runner], task: Task, make_prompt: MakePrompt, meter: Meter
+) -> list[Measurement]:
+    """The measurements of a task, turn by turn; one of the runners is labelled PLAIN.
 
     All runners answer the same prompt: later turns hold plain decoding's answers. Who answers
     first changes from turn to turn.
     """
-    num_turns = 0
-    for repeat in range(1, repeats + 1):
-        for question in questions:
-            messages: Messages = []
-            for turn, text in enumerate(question.turns, start=1):
-                messages.append({"role": "user", "content": text})
-                prompt = make_prompt(messages)
-                answers = _answers(runners, prompt, first=num_turns)
-                num_turns += 1
-                plain = answers[PLAIN]
-                yield [
-                    measure(
-                        answers[runner.label],
-                        runner.label,
-                        question,
-                        turn,
-                        repeat,
-                        plain if runner.gives_plain_text else None,
-                    )
-                    for runner in runners
-                ]
-                if plain.error is not None:
-                    break  # the next turn has nothing to stand on
-                messages.append({"role": "assistant", "content": plain.text})
+    question = task.question
+    messages: Messages = []
+    measurements: list[Measurement] = []
+    for turn, text in enumerate(question.turns, start=1):
+        messages.append({"role": "user", "content": text})
+        prompt = make_prompt(messages)
+        answers = _answers(runners, prompt, meter, first=task.num_turns_before + turn - 1)
+        plain = answers[PLAIN]
+        measurements += [
+            measure(
+                answers[runner.label],
+                runner.label,
+                question,
+                turn,
+                task.repeat,
+                plain if runner.gives_plain_text else None,
+            )
+            for runner in runners
+        ]
+        if plain.error is not None:
+            break  # the next turn has nothing to stand on
+        messages.append({"role": "assistant", "content": plain.text})
+    return measurements
 
 
-def _answers(runners: Sequence[Runner], prompt: Prompt, first: int) -> dict[str, Answer]:
+def _answers(
+    runners: Sequence[Runner], prompt: Prompt, meter: Meter, first: int
+) -> dict[str, Answer]:
     start = first % len(runners)
     order = [*runners[start:], *runners[:start]]
-    return {runner.label: runner.answer(prompt) for runner in order}
+    return {runner.label: meter.answer(runner, prompt) for runner in order}
+
+
+def failed_task(task: Task, labels: Sequence[str], error: str) -> list[Measurement]:
+    """The measurements of a task that nobody answered: a failure of each runner."""
+    return [measure(Answer(error=error), label, task.question, 1, task.repeat) for label in labels]

@@ -14,6 +14,16 @@ from core.stats import RunStats
 from core.trace import Trace
 
 
+class Resources(NamedTuple):
+    """What an answer took beside time; None where the machine does not tell."""
+
+    peak_resident_bytes: int | None = None
+    """The most memory of the processes that computed it."""
+    peak_gpu_bytes: int | None = None
+    energy_j: float | None = None
+    """Of the whole machine while it was computed."""
+
+
 class Emission(NamedTuple):
     """Tokens handed out at once."""
 
@@ -27,6 +37,7 @@ class Answer:
     """What a runner gave for a prompt."""
 
     token_ids: list[int] = field(default_factory=list)
+    """Empty for a program that does not tell them."""
     text: str = ""
     emissions: list[Emission] = field(default_factory=list)
     total_s: float = 0.0
@@ -35,6 +46,7 @@ class Answer:
     """Of our engine's answers."""
     error: str | None = None
     """Why there is no whole answer."""
+    resources: Resources = Resources()
 
 
 class Pace(NamedTuple):
@@ -76,12 +88,14 @@ class Measurement:
     divergence: Divergence | None
     """Where the answer leaves plain decoding's; None where it is the same or was not compared."""
     error: str | None
+    resources: Resources
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `measurement_from_dict` inverts it."""
         values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         values["stats"] = self.stats.to_dict() if self.stats else None
         values["divergence"] = self.divergence._asdict() if self.divergence else None
+        values["resources"] = self.resources._asdict()
         return values
 
 
@@ -94,6 +108,7 @@ def measurement_from_dict(values: dict[str, Any]) -> Measurement:
             **values,
             "stats": RunStats(**{name: stats[name] for name in counters}) if stats else None,
             "divergence": Divergence(**divergence) if divergence else None,
+            "resources": Resources(**values["resources"]),
         }
     )
 
@@ -115,7 +130,7 @@ def measure(
         category=question.category,
         turn=turn,
         repeat=repeat,
-        num_tokens=len(answer.token_ids),
+        num_tokens=sum(emission.num_tokens for emission in answer.emissions),
         num_paced_tokens=pace.num_tokens,
         paced_s=pace.seconds,
         total_s=answer.total_s,
@@ -123,4 +138,5 @@ def measure(
         is_compared=reference is not None,
         divergence=first_divergence(reference, answer.token_ids) if reference else None,
         error=answer.error,
+        resources=answer.resources,
     )

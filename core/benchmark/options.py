@@ -1,23 +1,12 @@
-"""Options that the benchmark commands share, and configurations for several modes at once."""
+"""Options that the benchmark commands share."""
 
 import argparse
-import dataclasses
 from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from core.benchmark.questions import OWN_QUESTIONS, Question, load_questions, pick_questions
-from core.command_line import (
-    OneSentenceParser,
-    add_run_options,
-    config_from_options,
-    words,
-)
-from core.config import DRAFTER_SETTINGS, MODES, RunConfig
+from core.benchmark.crew import LOCAL, Cluster
+from core.benchmark.question_sets import OWN, questions_file
+from core.benchmark.questions import Question, load_questions, pick_questions
+from core.command_line import words
 from core.errors import InvalidSettingError
 
 # What a shell reports for a program that an interrupt ended.
@@ -28,93 +17,50 @@ def add_question_options(parser: argparse.ArgumentParser) -> None:
     """Adds what `questions_from_options` reads."""
     parser.add_argument(
         "--questions",
-        type=Path,
-        default=OWN_QUESTIONS,
+        default=OWN,
         metavar="F.jsonl",
-        help="questions, one JSON object a line (default: the project's own 80)",
+        help="questions, one JSON object a line; own takes the project's 80, mt-bench fetches "
+        "MT-Bench's from the hub (default: own)",
     )
     parser.add_argument(
         "--categories", type=words, default=(), help="only these categories; commas"
     )
     parser.add_argument("--limit", type=int, help="at most so many questions, over all categories")
+    parser.add_argument("--repeats", type=int, default=1, help="answers to each prompt")
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what `cluster_from_options` reads."""
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const=LOCAL,
+        metavar="ADDRESS",
+        help="spread the questions over a Ray cluster: host:port, auto for the one that runs here, "
+        "or nothing to start one",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="workers of the Ray cluster, a model each (default: one a node, or one a GPU)",
+    )
+
+
+def cluster_from_options(options: Namespace) -> Cluster | None:
+    """The cluster that is asked for, if any; raises InvalidSettingError."""
+    if options.ray is None:
+        if options.workers is not None:
+            raise InvalidSettingError("--workers is a setting of --ray; give that too.")
+        return None
+    if options.workers is not None and options.workers < 1:
+        raise InvalidSettingError(f"workers is {options.workers}; give at least 1.")
+    return Cluster(options.ray, options.workers, wants_gpu=options.device == "cuda")
 
 
 def questions_from_options(options: Namespace) -> list[Question]:
     """The chosen questions; raises InvalidSettingError."""
-    return pick_questions(load_questions(options.questions), options.categories, options.limit)
-
-
-class NamedConfig(NamedTuple):
-    """A configuration under the words that asked for it: share-sd:bits=3."""
-
-    label: str
-    config: RunConfig
-
-
-def configs_of_modes(options: Namespace, specs: Sequence[str]) -> list[NamedConfig]:
-    """A configuration for each of the modes, in which it has those drafter settings that it knows.
-
-    A mode may have settings of its own behind it: `share-sd:bits=3:fixed-size`. Raises
-    InvalidSettingError for an unknown mode or setting, and for an option that no mode knows.
-    """
-    parsed = {spec: _parsed(spec) for spec in specs}
-    modes = [mode for mode, _ in parsed.values()]
-    known = {mode: _setting_names(mode) for mode in MODES}
-    every = set().union(*known.values())
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    for name in sorted(every & given.keys()):
-        if not any(name in known[mode] for mode in modes):
-            flag = "--" + name.replace("_", "-")
-            raise InvalidSettingError(
-                f"{flag} is a setting of none of the modes {', '.join(modes)}; leave it out."
-            )
-    return [
-        NamedConfig(
-            spec,
-            config_from_options(
-                Namespace(
-                    **{name: given[name] for name in given.keys() - (every - known[mode])} | own
-                ),
-                mode,
-            ),
-        )
-        for spec, (mode, own) in parsed.items()
-    ]
-
-
-class _SpecParser(OneSentenceParser):
-    def error(self, message: str) -> NoReturn:
-        raise InvalidSettingError(
-            f"{self.prog} cannot be read ({message}); give MODE:name=value with the names of the "
-            "options, such as share-sd:bits=3:group-size=32."
-        )
-
-
-def _parsed(spec: str) -> tuple[str, dict[str, Any]]:
-    """Mode and own settings of `mode:name=value:flag`; raises InvalidSettingError."""
-    mode, *parts = spec.split(":")
-    if mode not in MODES:
-        raise InvalidSettingError(f"mode is {mode!r}; give some of {', '.join(MODES)}.")
-    parser = _SpecParser(prog=spec, add_help=False, allow_abbrev=False)
-    add_run_options(parser, with_mode=False)
-    own = parser.parse_args([f"--{part}" for part in parts])
-    return mode, {name: value for name, value in vars(own).items() if value is not None}
-
-
-def _setting_names(mode: str) -> set[str]:
-    settings_class = DRAFTER_SETTINGS[mode]
-    return {item.name for item in dataclasses.fields(settings_class)} if settings_class else set()
-
-
-def answers_bar() -> Progress:
-    """A bar on stderr with the answers done and the time left; silent without a terminal."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+    if options.repeats < 1:
+        raise InvalidSettingError(f"repeats is {options.repeats}; give at least 1.")
+    return pick_questions(
+        load_questions(questions_file(options.questions)), options.categories, options.limit
     )

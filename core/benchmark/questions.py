@@ -1,4 +1,8 @@
-"""Questions of a benchmark: JSON lines with question_id, category and turns, as MT-Bench has them."""
+"""Questions of a benchmark: JSON lines with question_id, category and turns, as MT-Bench has them.
+
+Spec-Bench's file (Xia et al. 2024) has this form too. Its six tasks are five categories of its own
+and MT-Bench's eight, which count as one.
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +10,8 @@ from typing import Any, NamedTuple
 
 from core.errors import InvalidSettingError
 
-OWN_QUESTIONS = Path(__file__).with_name("questions.jsonl")
+_SPEC_BENCH_TASKS = {"translation", "summarization", "qa", "math_reasoning", "rag"}
+_MT_BENCH_TASK = "mt_bench"
 
 
 class Question(NamedTuple):
@@ -17,7 +22,7 @@ class Question(NamedTuple):
     turns: tuple[str, ...]
 
 
-def load_questions(path: Path = OWN_QUESTIONS) -> list[Question]:
+def load_questions(path: Path) -> list[Question]:
     """All questions of a file; other keys, such as MT-Bench's references, are left alone.
 
     Raises InvalidSettingError for a file that cannot be read, and names the first bad line.
@@ -44,7 +49,19 @@ def load_questions(path: Path = OWN_QUESTIONS) -> list[Question]:
         questions.append(question)
     if not questions:
         raise InvalidSettingError(f"{path} has no questions; give one JSON object a line.")
-    return questions
+    return _by_task(questions)
+
+
+def _by_task(questions: list[Question]) -> list[Question]:
+    """Spec-Bench's questions under its tasks; those of all other files as they are."""
+    if not {question.category for question in questions} >= _SPEC_BENCH_TASKS:
+        return questions
+    return [
+        question
+        if question.category in _SPEC_BENCH_TASKS
+        else question._replace(category=_MT_BENCH_TASK)
+        for question in questions
+    ]
 
 
 def _parse(line: str, place: str) -> Question:

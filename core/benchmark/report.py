@@ -1,4 +1,4 @@
-"""A comparison as one object for JSON, and the line under its tables."""
+"""A comparison as one object for JSON, as a CSV, and the line under its tables."""
 
 import csv
 import datetime
@@ -7,31 +7,35 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from core.benchmark.bench import BenchDescription
 from core.benchmark.measurement import Measurement
-from core.benchmark.options import NamedConfig
+from core.benchmark.named_configs import NamedConfig
 from core.benchmark.summary import summarize
-from core.models.loading import LoadedModel
-from core.runtime.environment import describe_device, package_versions
 
-VERSION = 1
+VERSION = 2
 
 
 def make_report(
     arguments: Sequence[str],
-    target: LoadedModel,
+    benches: Sequence[BenchDescription],
     configs: Sequence[NamedConfig],
     measurements: Sequence[Measurement],
 ) -> dict[str, Any]:
     """JSON-ready: how and where it was measured, the summary, and the numbers of every answer."""
+    first = benches[0]
+    devices = dict.fromkeys(bench.device for bench in benches)
+    workers = f"{len(benches)} workers, each on " if len(benches) > 1 else ""
     return {
         "kind": "specdecodes-comparison",
         "version": VERSION,
         "command": shlex.join(["python", "-m", "core.benchmark.compare", *arguments]),
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "device": describe_device(target.device),
-        "versions": package_versions(),
-        "target": target.identity.to_dict(),
+        "device": workers + " or ".join(devices),
+        "versions": first.versions,
+        "target": first.target,
         "configs": {label: config.to_dict() for label, config in configs},
+        "facts": {label: facts._asdict() for label, facts in first.facts.items()},
+        "energy": first.energy,
         "question_ids": list(dict.fromkeys(item.question_id for item in measurements)),
         "summary": [row.to_dict() for row in summarize(measurements)],
         "answers": [item.to_dict() for item in measurements],
@@ -45,6 +49,7 @@ def answers_csv(measurements: Sequence[Measurement]) -> str:
         values = item.to_dict()
         stats = values.pop("stats") or {}
         divergence = values.pop("divergence") or {}
+        values |= values.pop("resources")
         values["first_difference"] = divergence.get("position")
         rows.append({**values, **{f"stats.{name}": value for name, value in stats.items()}})
     columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -3,55 +3,57 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from core.benchmark.answer_file import AnswerFile
-from core.benchmark.chat import SaveAnswer, answer_question
-from core.benchmark.comparison import MakePrompt, warm_up
-from core.benchmark.measurement import Answer
+from core.benchmark.chat import Chat, ChatPlan, ChatWorker
+from core.benchmark.crew import Crew, open_crew
 from core.benchmark.options import (
     INTERRUPTED,
+    add_cluster_options,
     add_question_options,
-    answers_bar,
+    cluster_from_options,
     questions_from_options,
 )
 from core.benchmark.questions import Question
-from core.benchmark.runners import EngineRunner, Runner
 from core.benchmark.summary import summarize
 from core.benchmark.tables import print_tables, tables_of
-from core.command_line import OneSentenceParser, add_run_options, config_from_options
+from core.benchmark.task_progress import TaskProgress
+from core.benchmark.trace_folder import TraceFolder
+from core.command_line import (
+    OneSentenceParser,
+    add_run_options,
+    config_from_options,
+    start_logging,
+)
 from core.config import RunConfig
-from core.engine import Engine
-from core.errors import InvalidSettingError, SpecDecodesError
-from core.models.loading import load_target
+from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
-from core.trace import save_trace
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input and 1 where an answer failed."""
     options = _parser().parse_args(arguments)
     try:
+        start_logging()
         config = config_from_options(options)
         questions = questions_from_options(options)
         model_id = _model_id(config)
-        save = _trace_saver(options.log_dir, model_id)
-        with ProgressBar(config.target) as bar:
-            target = load_target(config, bar.show)
-            dtype = str(target.dtype).removeprefix("torch.")
+        folder = TraceFolder(options.log_dir / model_id) if options.log_dir else None
+        plan = ChatPlan(config, options.repeats)
+        with open_crew(partial(ChatWorker, plan), cluster_from_options(options)) as crew:
+            with ProgressBar(config.target) as bar:
+                crew.start(bar.show)
+            description = crew.descriptions[0]
             file = AnswerFile(
                 options.out_dir / f"{model_id}.jsonl",
                 model_id,
-                {**config.to_dict(), "dtype": dtype},
+                {**config.to_dict(), "dtype": description.dtype, "repeats": options.repeats},
                 resume=options.resume,
             )
-            engine = Engine(target, progress=bar.show)
-            runner = EngineRunner(engine, config)
             waiting = [item for item in questions if item.question_id not in file.answered]
-            if waiting:
-                first = [{"role": "user", "content": waiting[0].turns[0]}]
-                warm_up([runner], engine.chat_prompt(first))
-        status = _answer_all(runner, engine.chat_prompt, waiting, file, save)
+            status = _answer_all(crew, waiting, file, folder)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     measurements = file.measurements_of([question.question_id for question in questions])
     num_answered = sum(question.question_id in file.answered for question in questions)
     print(f"{num_answered} of {len(questions)} questions answered in {file.path}")
-    print_tables(tables_of(summarize(measurements)))
+    print_tables(tables_of(summarize(measurements), description.energy))
     return status
 
 
@@ -73,10 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out-dir", type=Path, default=Path("answers"), help="folder of the answer files"
     )
-    parser.add_argument("--log-dir", type=Path, help="folder for a trace of every answer")
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        help="folder for a trace of every answer and a CSV of every question",
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on with an answer file, without doubles"
     )
+    add_cluster_options(parser)
     add_run_options(parser)
     return parser
 
@@ -86,53 +93,44 @@ def _model_id(config: RunConfig) -> str:
     return f"{Path(config.target).name}-{config.mode}"
 
 
-def _trace_saver(log_dir: Path | None, model_id: str) -> SaveAnswer:
-    if log_dir is None:
-        return lambda question, turn, answer: None
-    folder = log_dir / model_id
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidSettingError(
-            f"{folder} cannot be made ({error.strerror}); give another --log-dir."
-        ) from error
-
-    def save(question: Question, turn: int, answer: Answer) -> None:
-        if answer.trace is not None:
-            save_trace(answer.trace, folder / f"{question.question_id}-{turn}.jsonl")
-
-    return save
-
-
 def _answer_all(
-    runner: Runner,
-    make_prompt: MakePrompt,
+    crew: Crew[Question, Chat],
     questions: Sequence[Question],
     file: AnswerFile,
-    save: SaveAnswer,
+    folder: TraceFolder | None,
 ) -> int:
-    """Answers and writes question after question; returns the exit status.
+    """Has the questions answered and writes each as it comes; returns the exit status.
 
     A question that fails or is interrupted is not written, so that --resume asks it again.
     """
     status = 0
-    with answers_bar() as bar:
-        task = bar.add_task(runner.label, total=len(questions))
+    with TaskProgress(file.path.stem, len(questions)) as progress:
         try:
-            for question in questions:
-                answers = answer_question(runner, make_prompt, question, save)
-                failed = [item for item in answers.measurements if item.error is not None]
-                for item in failed:
-                    place = f"question {item.question_id}, turn {item.turn}"
-                    print(f"failed at {place}: {item.error}", file=sys.stderr)
+            for question, chat in crew.work(questions):
+                place = f"question {question.question_id} ({question.category})"
+                failures = _failures(chat)
+                for failure in failures:
+                    print(f"failed at {place}, {failure}", file=sys.stderr)
                     status = 1
-                if not failed:
-                    file.append(answers)
-                bar.advance(task)
+                if chat is not None and folder is not None:
+                    folder.save(question.question_id, chat.traces)
+                if chat is not None and not failures:
+                    file.append(chat.answers)
+                progress.advance(place)
         except KeyboardInterrupt:
             print("stopped; --resume goes on from here", file=sys.stderr)
             return INTERRUPTED
     return status
+
+
+def _failures(chat: Chat | None) -> list[str]:
+    if chat is None:
+        return ["its workers ended"]
+    return [
+        f"turn {item.turn}, repeat {item.repeat}: {item.error}"
+        for item in chat.answers.measurements
+        if item.error is not None
+    ]
 
 
 if __name__ == "__main__":

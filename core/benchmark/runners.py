@@ -1,15 +1,30 @@
-"""Who answers a prompt: our engine in one mode. `transformers_runner` has the others."""
+"""Who answers a prompt: our engine in one mode. `outside` has other programs."""
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.benchmark.measurement import Answer, Emission
 from core.config import RunConfig
 from core.engine import Engine, Prompt
 from core.errors import SpecDecodesError
 from core.events import Committed, RunFailed
+from core.models.loading import LoadedModel
+from core.runtime.peak_memory import MemoryGauge, OwnMemory
 from core.trace import Trace
+
+IN_PROCESS = "in this process"
+
+
+class Facts(NamedTuple):
+    """What decides a runner's figures beside its method; told where runners differ in it."""
+
+    weights: str
+    """Their number format, and where they come from."""
+    arithmetic: str
+    """Whose kernels compute, and in which number format."""
+    interface: str
+    """How it is asked, and by what its tokens are counted."""
 
 
 class Runner(Protocol):
@@ -18,6 +33,12 @@ class Runner(Protocol):
     label: str
     gives_plain_text: bool
     """Whether its answers should equal plain decoding's, id for id."""
+    facts: Facts
+
+    @property
+    def memory(self) -> MemoryGauge | None:
+        """Of the processes that compute; None where they run out of sight, as on another machine."""
+        ...
 
     def answer(self, prompt: Prompt) -> Answer:
         """The whole answer; a failure is told in it, never raised."""
@@ -37,6 +58,12 @@ class EngineRunner:
         """Without a label it is the mode."""
         self.label = label or config.mode
         self.gives_plain_text = config.sampling.is_greedy or config.accept == "match"
+        target = engine.target
+        dtype = str(target.dtype).removeprefix("torch.")
+        self.facts = Facts(
+            weights_in_words(target), f"ours ({engine.forward_name}), {dtype}", IN_PROCESS
+        )
+        self.memory = OwnMemory(target.device)
         self._config = config
         self._engine = engine
         self._clock = clock
@@ -65,3 +92,10 @@ class EngineRunner:
             trace=trace,
             error=f"{failed.error}: {failed.message}" if failed else None,
         )
+
+
+def weights_in_words(target: LoadedModel) -> str:
+    """Number format and origin of a loaded target's weights."""
+    dtype = str(target.dtype).removeprefix("torch.")
+    form = dtype if target.weights == "full" else f"{target.weights}, the rest in {dtype}"
+    return f"{form}, {target.identity.note}" if target.identity.note else form

@@ -66,6 +66,11 @@ class Row(NamedTuple):
     """The earliest place at which an answer differs."""
     largest_gap: float | None
     """The largest logit gap at a first difference."""
+    peak_resident_bytes: int | None
+    peak_gpu_bytes: int | None
+    """The most of all answers."""
+    joules_per_token: float | None
+    """Of the whole machine, prompts included."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -112,7 +117,24 @@ def _row(runner: str, category: str, measurements: Sequence[Measurement]) -> Row
         num_identical=sum(item.is_compared and not item.divergence for item in whole),
         first_position=min((item.position for item in divergences), default=None),
         largest_gap=max(gaps, default=None),
+        peak_resident_bytes=_largest(item.resources.peak_resident_bytes for item in whole),
+        peak_gpu_bytes=_largest(item.resources.peak_gpu_bytes for item in whole),
+        joules_per_token=_joules_per_token(whole),
     )
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _joules_per_token(items: Iterable[Measurement]) -> float | None:
+    told = [
+        (item.resources.energy_j, item.num_tokens)
+        for item in items
+        if item.resources.energy_j is not None
+    ]
+    num_tokens = sum(tokens for _, tokens in told)
+    return sum(joules for joules, _ in told) / num_tokens if num_tokens else None
 
 
 class _Pair(NamedTuple):

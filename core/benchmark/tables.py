@@ -1,16 +1,23 @@
 """Tables of a summary, for the terminal and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from core.benchmark.measurement import Measurement
+from core.benchmark.runners import Facts
 from core.benchmark.summary import ALL, Row
 
 _NONE = "-"
 _MIN_WIDTH = 160
+_RESOURCES_NOTE = (
+    "Memory is the most that the processes of a runner held while it answered; runners in this "
+    "process share it, with all that each keeps. GPU memory is what torch holds, so on a GPU only. "
+    "A dash: the machine does not tell, or the runner is out of sight."
+)
 
 
 class Table(NamedTuple):
@@ -18,14 +25,23 @@ class Table(NamedTuple):
 
     title: str
     columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+    """What is to be known of the figures."""
 
 
-def tables_of(rows: Sequence[Row]) -> list[Table]:
-    """Speed, time a step, and the ratio in each category; those that say something."""
+def tables_of(
+    rows: Sequence[Row], energy: str, measurements: Sequence[Measurement] = ()
+) -> list[Table]:
+    """Speed, time a step, ratios by category, memory and energy, and answers that failed.
+
+    `energy` says what counts it, or why nothing does. Tables without rows are left out.
+    """
     whole = [row for row in rows if row.category == ALL]
     tables = [_speed_table(whole), _phase_table(whole), _category_table(rows)]
-    return [_without_empty_columns(table) for table in tables if table.rows]
+    told = [_without_empty_columns(table) for table in tables if table.rows]
+    others = [_resource_table(whole, energy), _failure_table(measurements)]
+    return told + [table for table in others if table.rows]
 
 
 def _without_empty_columns(table: Table) -> Table:
@@ -35,7 +51,7 @@ def _without_empty_columns(table: Table) -> Table:
         if any(cells[place] != _NONE for cells in table.rows)
     ]
     rows = [tuple(cells[place] for place in told) for cells in table.rows]
-    return Table(table.title, tuple(table.columns[place] for place in told), rows)
+    return table._replace(columns=tuple(table.columns[place] for place in told), rows=rows)
 
 
 def _speed_table(rows: Sequence[Row]) -> Table:
@@ -96,6 +112,46 @@ def _category_cell(row: Row, has_ratios: bool) -> str:
     return _number(row.tokens_per_s, 1)
 
 
+def _resource_table(rows: Sequence[Row], energy: str) -> Table:
+    """A dash stands where the machine does not tell; the note says why."""
+    columns = ("", "peak memory, MB", "peak GPU memory, MB", "joules a token")
+    cells = [
+        (
+            row.runner,
+            _megabytes(row.peak_resident_bytes),
+            _megabytes(row.peak_gpu_bytes),
+            _number(row.joules_per_token, 3),
+        )
+        for row in rows
+    ]
+    return Table("Memory and energy", columns, cells, f"{_RESOURCES_NOTE} Energy: {energy}.")
+
+
+def _megabytes(value: int | None) -> str:
+    return _NONE if value is None else f"{value / 1e6:.0f}"
+
+
+def _failure_table(measurements: Sequence[Measurement]) -> Table:
+    columns = ("", "question", "category", "turn", "repeat", "why")
+    cells = [
+        (
+            item.runner, str(item.question_id), item.category, str(item.turn), str(item.repeat),
+            item.error,
+        )
+        for item in measurements
+        if item.error is not None
+    ]  # fmt: skip
+    return Table("Failed answers", columns, cells, "They enter no figure.")
+
+
+def facts_table(facts: Mapping[str, Facts]) -> list[Table]:
+    """What runners differ in beside their method; empty where they do not."""
+    if len(set(facts.values())) < 2:
+        return []
+    rows = [(runner, *own) for runner, own in facts.items()]
+    return [Table("What differs", ("", "weights", "arithmetic", "asked and counted"), rows)]
+
+
 def _number(value: float | None, digits: int) -> str:
     return _NONE if value is None else f"{value:.{digits}f}"
 
@@ -112,6 +168,8 @@ def print_tables(tables: Sequence[Table]) -> None:
         for cells in table.rows:
             shown.add_row(*map(escape, cells))
         console.print(shown)
+        if table.note:
+            console.print(escape(table.note), highlight=False)
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -123,7 +181,8 @@ def _markdown_table(table: Table) -> str:
     ruler = ("---", *("---:" for _ in table.columns[1:]))
     lines = [table.columns, ruler, *table.rows]
     body = "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-    return f"**{table.title}**\n\n{body}"
+    note = f"\n\n{table.note}" if table.note else ""
+    return f"**{table.title}**\n\n{body}{note}"
 
 
 def _escaped(cell: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.benchmark.tables import Table
 from tests.visualize.test_report import evil_trace
 from tests.visualize.trace_builder import CHAIN, FORK, make_trace
 from visualize.report.comparison import comparison_html
@@ -74,11 +75,12 @@ def test_a_comparison_draws_figures_and_tables(browser: Any, tmp_path: Path) -> 
         "configs": {},
     }
     path = tmp_path / "comparison.html"
-    path.write_text(comparison_html(report, [("Speed", ("", "ratio"), [("<i>ngram</i>", "1.5")])]))
+    table = Table("Speed", ("", "ratio"), [("<i>ngram</i>", "1.5")], "<b>note</b>")
+    path.write_text(comparison_html(report, [table]))
     page, trouble = opened(browser, path, "dark", figure="ratio_by_category")
     assert page.locator("#figures .main-svg").count() >= 3
     assert page.locator("#tables td").all_text_contents() == ["<i>ngram</i>", "1.5"]
-    assert page.locator("#figures b, #tables i").count() == 0
+    assert page.locator("#figures b, #tables i, #tables b").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert trouble == []
     page.close()

@@ -3,7 +3,7 @@
 {
   const { data, place, make, drawFigures } = documentParts();
 
-  function table({ title, columns, rows }) {
+  function table({ title, columns, rows, note }) {
     const body = make("table");
     const head = make("tr");
     head.append(...columns.map((name) => make("th", "", name)));
@@ -15,7 +15,7 @@
     }
     const scroll = make("div", "scroll");
     scroll.append(body);
-    place("tables").append(make("h3", "", title), scroll);
+    place("tables").append(make("h3", "", title), scroll, make("p", "", note));
   }
 
   place("subtitle").textContent = data.subtitle;

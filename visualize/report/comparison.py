@@ -1,7 +1,7 @@
 """A benchmark's comparison as one HTML file with plots, which opens offline."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import plotly.graph_objects as go
 
@@ -14,10 +14,26 @@ from visualize.report.document import filled_page, plain_figures, plain_template
 _ALL = "all"
 
 
-def comparison_html(
-    report: dict[str, Any], tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]]
-) -> str:
-    """The page of a report as `core.benchmark` writes it; tables are title, columns, rows."""
+class TextTable(Protocol):
+    """A table of texts, as a benchmark makes it."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    @property
+    def rows(self) -> Sequence[Sequence[str]]: ...
+
+    @property
+    def note(self) -> str:
+        """What is to be known of its figures."""
+        ...
+
+
+def comparison_html(report: dict[str, Any], tables: Sequence[TextTable]) -> str:
+    """The page of a report as `core.benchmark` writes it."""
     rows = report["summary"]
     figures = {
         "ratio": _ratio_figure(rows),
@@ -37,8 +53,13 @@ def comparison_html(
             "command": report["command"],
             "configs": report["configs"],
             "tables": [
-                {"title": title, "columns": list(columns), "rows": [list(row) for row in body]}
-                for title, columns, body in tables
+                {
+                    "title": table.title,
+                    "columns": list(table.columns),
+                    "rows": [list(row) for row in table.rows],
+                    "note": table.note,
+                }
+                for table in tables
             ],
             "figures": plain_figures(figures),
             "templates": plain_templates(),

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from core.benchmark.measurement import Answer, Emission
+from core.benchmark.runners import Facts
 from core.engine import Engine, Prompt
 from core.events import Event
 from core.trace import Trace
@@ -37,6 +38,8 @@ class ScriptedRunner:
     """Implements `core.benchmark.runners.Runner`; remembers its prompts and who was asked when."""
 
     gives_plain_text = True
+    facts = Facts("none", "none", "by script")
+    memory = None
 
     def __init__(
         self, label: str, answer: Callable[[Prompt], Answer], order: list[str] | None = None

@@ -17,7 +17,7 @@ SETTINGS = {"mode": "naive", "keep": ("head",)}
 def answers(question_id: int) -> QuestionAnswers:
     question = Question(question_id, "chat", ("?", "?"))
     items = [measure(answer_of([1, 2]), "naive", question, turn) for turn in (1, 2)]
-    return QuestionAnswers(question_id, ["first", "second"], items)
+    return QuestionAnswers(question_id, [["first", "second"], ["third", "fourth"]], items)
 
 
 def opened(path: Path, *, resume: bool = True, **changed: object) -> AnswerFile:
@@ -38,7 +38,10 @@ def test_a_line_is_what_fastchat_reads(path: Path) -> None:
     line = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
     assert line["question_id"] == 1
     assert line["model_id"] == "tiny-naive"
-    assert line["choices"] == [{"index": 0, "turns": ["first", "second"]}]
+    assert line["choices"] == [
+        {"index": 0, "turns": ["first", "second"]},
+        {"index": 1, "turns": ["third", "fourth"]},
+    ]
     assert isinstance(line["answer_id"], str) and isinstance(line["tstamp"], float)
 
 

@@ -2,12 +2,20 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from core.benchmark import compare
+from tests.core.benchmark.completion_server import (
+    Script,
+    completion_server,
+    text_event,
+    usage_event,
+)
 from tests.core.benchmark.scripted_runner import interrupt_after
+from tests.tiny_folder import byte_tokenizer
 
 
 def test_a_comparison_measures_naive_and_all_that_is_asked(
@@ -39,7 +47,7 @@ def test_one_mode_is_compared_under_several_settings(
     common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     specs = ["share-sd:bits=2:group-size=32:fixed-size", "share-sd:bits=8:group-size=32"]
-    files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "html")}
+    files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "html", "markdown")}
     outputs = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
     words = ["--modes", ",".join([*specs, "ngram"]), "--limit", "1", "--depth", "3", *outputs]
     assert compare.main([*words, *common]) == 0
@@ -56,16 +64,9 @@ def test_one_mode_is_compared_under_several_settings(
     assert all(int(row["num_tokens"]) == 12 and row["error"] == "" for row in rows)
     page = files["html"].read_text(encoding="utf-8")
     assert specs[0] in page and "<script src" not in page
-
-
-def test_markdown_is_printed_on_demand(
-    common: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert compare.main(["--modes", "ngram", "--limit", "1", "--markdown", *common]) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith("**All questions**\n\n|  | tokens/s |")
-    caption = printed.splitlines()[-1]
-    assert "target in float32, 1 questions" in caption and "--modes ngram" in caption
+    text = files["markdown"].read_text(encoding="utf-8")
+    assert text.startswith("**All questions**\n\n|  | tokens/s |")
+    assert "target in float32, 1 questions" in text.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,12 @@ def test_markdown_is_printed_on_demand(
         (["--modes", "ngram", "--categories", "poetry"], "poetry"),
         (["--modes", "ngram", "--json", "/"], "cannot be written"),
         (["--modes", "sd-classic"], "draft"),
+        (["--modes", "ngram", "--with", "magic"], "no engine 'magic'"),
+        (["--modes", "ngram", "--with", "llama-cli"], "is no GGUF file, which llama-cli needs"),
+        (["--modes", "ngram", "--with", "vllm=http://127.0.0.1:9"], "tells no model"),
+        (["--modes", "ngram", "--workers", "2"], "--workers is a setting of --ray"),
+        (["--modes", "ngram", "--ray", "--workers", "0"], "workers is 0"),
+        (["--modes", "ngram", "--resume"], "give --results F"),
     ],
 )
 def test_bad_input_to_a_comparison_is_one_sentence_and_status_2(
@@ -90,6 +97,70 @@ def test_bad_input_to_a_comparison_is_one_sentence_and_status_2(
     printed = capsys.readouterr()
     assert complaint in printed.err
     assert printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_a_server_is_asked_the_same_questions_and_its_failures_are_rows(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "html", "markdown")}
+    outputs = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    first_prompt = byte_tokenizer().encode("user: ab ab ab\nassistant: ")
+    script = Script([text_event("a"), text_event("b"), usage_event(2, len(first_prompt))])
+    with completion_server(script) as url:
+        words = ["--modes", "ngram", "--with", f"vllm={url}", "--limit", "1", *outputs]
+        # The prompt of the second turn is longer than the script says.
+        assert compare.main([*words, *common]) == 1
+    report = json.loads(files["json"].read_text(encoding="utf-8"))
+    whole = {row["runner"]: row for row in report["summary"] if row["category"] == "all"}
+    vllm = whole["vllm"]
+    assert (vllm["num_answers"], vllm["num_failed"], vllm["num_tokens"]) == (1, 1, 2)
+    assert vllm["num_compared"] == 0 and vllm["peak_resident_bytes"] is None
+    assert report["facts"]["vllm"]["weights"] == "as the server has them (tiny)"
+    assert report["facts"]["naive"]["weights"] == "float32"
+    why = f"the server read {len(first_prompt)} prompt tokens"
+    for kind in ("csv", "html", "markdown"):
+        text = files[kind].read_text(encoding="utf-8")
+        assert why in text and "vllm" in text, kind
+    printed = capsys.readouterr().out
+    assert "Failed answers" in printed and "What differs" in printed
+    warm_up, first, second = (request["prompt"] for request in script.requests)
+    assert warm_up == first == first_prompt
+    assert second[: len(first)] == first and len(second) > len(first)
+
+
+def test_memory_is_told_for_each_runner_and_energy_or_why_there_is_none(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "figures.json"
+    assert compare.main(["--modes", "ngram", "--limit", "1", "--json", str(path), *common]) == 0
+    report = json.loads(path.read_text(encoding="utf-8"))
+    for row in report["summary"]:
+        assert sys.platform != "linux" or row["peak_resident_bytes"] > 10e6
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Memory and energy" in printed and f"Energy: {report['energy']}." in printed
+    has_energy = all(row["joules_per_token"] is not None for row in report["summary"])
+    assert has_energy or "no energy of the processor: " in report["energy"]
+
+
+def test_results_are_written_as_they_come_and_resume_asks_the_rest(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, csv_file = tmp_path / "results.jsonl", tmp_path / "answers.csv"
+    words = ["--modes", "ngram", "--results", str(results), "--csv", str(csv_file), *common]
+    with interrupt_after(6):  # two of warming up, and two turns of two modes
+        assert compare.main(words) == 130
+    first = results.read_text(encoding="utf-8")
+    assert [json.loads(line)["question_id"] for line in first.splitlines()] == [1]
+    assert compare.main(words) == 2, "without --resume the file is left alone"
+    assert compare.main([*words, "--resume"]) == 0
+    text = results.read_text(encoding="utf-8")
+    assert text.startswith(first)
+    assert [json.loads(line)["question_id"] for line in text.splitlines()] == [1, 2, 3]
+    with csv_file.open(encoding="utf-8", newline="") as file:
+        rows = [(row["runner"], row["question_id"], row["turn"]) for row in csv.DictReader(file)]
+    assert len(rows) == len(set(rows)) == 2 * 4
+    with interrupt_after(0):  # nothing is asked where all is there, not even for warming up
+        assert compare.main([*words, "--resume"]) == 0
 
 
 def test_an_interrupted_comparison_tells_what_it_has(

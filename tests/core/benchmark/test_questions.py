@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.benchmark.question_sets import questions_file
 from core.benchmark.questions import Question, load_questions, pick_questions
 from core.errors import InvalidSettingError
 
@@ -17,8 +18,31 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
+SPEC_BENCH_TASKS = ("translation", "summarization", "qa", "math_reasoning", "rag")
+
+
+def test_the_questions_of_spec_bench_are_of_six_tasks(tmp_path: Path) -> None:
+    categories = ["writing", "coding", *SPEC_BENCH_TASKS]
+    lines = [
+        json.dumps({**GOOD, "question_id": number, "category": category})
+        for number, category in enumerate(categories, start=1)
+    ]
+    questions = load_questions(write(tmp_path / "q.jsonl", *lines))
+    assert [question.category for question in questions] == [
+        "mt_bench", "mt_bench", *SPEC_BENCH_TASKS,
+    ]  # fmt: skip
+    of_mt_bench = load_questions(write(tmp_path / "q.jsonl", *lines[:3]))
+    assert [question.category for question in of_mt_bench] == categories[:3]
+
+
+def test_without_the_hub_mt_bench_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InvalidSettingError, match=r"^the hub gave no questions .* question.jsonl"):
+        questions_file("mt-bench")
+
+
 def test_the_own_questions_are_ten_two_turn_ones_in_each_of_eight_categories() -> None:
-    questions = load_questions()
+    questions = load_questions(questions_file("own"))
     assert Counter(question.category for question in questions) == dict.fromkeys(
         (
             "chat", "summary", "edit", "code", "extraction", "reasoning", "writing", "knowledge",

@@ -1,6 +1,7 @@
 """The question runner on a tiny model."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from core.events import RunStarted
 from core.trace import load_trace
 from tests.core.benchmark.scripted_runner import interrupt_after
 from tests.tiny_folder import byte_tokenizer
+from visualize.exports import read_csv
 
 Command = Callable[..., int]
 
@@ -101,6 +103,56 @@ def test_a_question_that_fails_is_told_left_out_and_asked_again(
     printed = capsys.readouterr()
     assert "question 2" in printed.err and "2 of 3 questions" in printed.out
     assert [line["question_id"] for line in lines_of(tmp_path, "naive")] == [1, 3]
+
+
+def test_a_question_has_a_table_of_its_steps_beside_its_traces(
+    run_questions: Command, tmp_path: Path
+) -> None:
+    assert run_questions("--mode", "ngram", "--limit", "1") == 0
+    folder = tmp_path / "log" / "target-ngram"
+    assert {path.name for path in folder.iterdir()} == {"1-1.jsonl", "1-2.jsonl", "1.csv"}
+    traces = [load_trace(folder / f"1-{turn}.jsonl") for turn in (1, 2)]
+    assert read_csv(folder / "1.csv", "steps")["run_id"].to_list() == [
+        trace.run_id for trace in traces for _ in range(trace.stats.num_steps)
+    ]
+
+
+def test_repeats_are_choices_with_seeds_of_their_own(
+    run_questions: Command, tmp_path: Path
+) -> None:
+    words = ["--mode", "ngram", "--limit", "1", "--do-sample", "--temp", "1.5", "--seed", "4"]
+    assert run_questions(*words, "--repeats", "2") == 0
+    (line,) = lines_of(tmp_path, "ngram")
+    first, second = line["choices"]  # type: ignore[misc]
+    assert (first["index"], second["index"]) == (0, 1)
+    assert len(first["turns"]) == len(second["turns"]) == 2
+    assert first["turns"] != second["turns"]
+    names = {path.name for path in (tmp_path / "log" / "target-ngram").glob("*.jsonl")}
+    assert names == {"1-1.jsonl", "1-2.jsonl", "1-1-2.jsonl", "1-2-2.jsonl"}
+    seeds = [
+        load_trace(tmp_path / "log" / "target-ngram" / name).first(RunStarted).seed  # type: ignore[union-attr]
+        for name in ("1-1.jsonl", "1-1-2.jsonl")
+    ]
+    assert seeds == [4, 5]
+
+
+def test_the_log_tells_how_far_it_is_where_it_is_asked_to(
+    common: list[str], tmp_path: Path
+) -> None:
+    words = ["--mode", "naive", "--limit", "2", "--out-dir", str(tmp_path / "out"), *common]
+    command = [sys.executable, "-m", "core.benchmark.run_mtbench", *words]
+    environment = {**os.environ, "LOGLEVEL": "info"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "question 1 (chat); 1 of 2 done, " in done.stderr and " s left" in done.stderr
+
+
+def test_a_log_level_that_is_none_is_one_sentence(
+    run_questions: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOGLEVEL", "loud")
+    assert run_questions("--mode", "naive") == 2
+    printed = capsys.readouterr()
+    assert "LOGLEVEL is 'loud'; give one of" in printed.err and printed.err.count("\n") == 1
 
 
 def test_the_original_names_of_target_and_draft_are_known(

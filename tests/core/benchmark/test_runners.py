@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from core.benchmark.outside.transformers_generate import TransformersRunner, transformers_runners
 from core.benchmark.runners import EngineRunner
-from core.benchmark.transformers_runner import TransformersRunner, transformers_runners
 from core.config import RunConfig
 from core.engine import Engine, Prompt
 from tests.core.conftest import PROMPT

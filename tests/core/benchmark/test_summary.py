@@ -11,6 +11,7 @@ from core.benchmark.measurement import (
     Answer,
     Emission,
     Measurement,
+    Resources,
     measure,
     measurement_from_dict,
     pace_of,
@@ -44,6 +45,7 @@ def made(
         is_compared=True,
         divergence=None,
         error=None,
+        resources=Resources(),
     )
     return dataclasses.replace(base, **more)  # type: ignore[arg-type]
 
@@ -173,7 +175,7 @@ def test_a_measurement_survives_its_json_form() -> None:
 
 
 def test_markdown_has_a_table_for_speed_and_one_for_categories() -> None:
-    text = markdown(tables_of(summarize(MEASURED)))
+    text = markdown(tables_of(summarize(MEASURED), "none"))
     assert "**All questions**" in text and "**Ratio to naive by category**" in text
     assert "Milliseconds" not in text, "nobody told of steps"
     assert "| fast | 4.00 | 10.00 |" not in text
@@ -181,6 +183,8 @@ def test_markdown_has_a_table_for_speed_and_one_for_categories() -> None:
 
 
 def test_without_plain_decoding_the_categories_tell_speeds() -> None:
-    text = markdown(tables_of(summarize([item for item in MEASURED if item.runner == "fast"])))
+    text = markdown(
+        tables_of(summarize([item for item in MEASURED if item.runner == "fast"]), "none")
+    )
     assert "**Tokens/s by category**" in text
     assert "| fast | 33.3 | 100.0 |" in text

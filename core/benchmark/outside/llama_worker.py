@@ -5,7 +5,6 @@ settings, every further one a prompt; a line goes out for each.
 """
 
 import json
-import resource
 import sys
 import time
 from typing import Any
@@ -42,8 +41,7 @@ def _answer(model: Any, settings: dict[str, Any], token_ids: list[int]) -> dict[
         emitted.append(int(token_id))
         if token_id in settings["end_token_ids"] or len(emitted) >= settings["max_new_tokens"]:
             break
-    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"token_ids": emitted, "times_s": times_s, "peak_memory_bytes": peak_bytes}
+    return {"token_ids": emitted, "times_s": times_s}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.benchmark.llama_cpp import LlamaCppRunner
+from core.benchmark.outside.llama_cpp_python import LlamaCppRunner
 from core.config import RunConfig, SamplingConfig
 from core.errors import InvalidSettingError
 from core.models.loading import LoadedModel, load_model
@@ -17,8 +17,8 @@ def target(tiny_home: Path) -> LoadedModel:
     return load_model(str(tiny_home / "target"), dtype="float32", compile=False)
 
 
-def runner(target: LoadedModel, python: Path, config: RunConfig) -> LlamaCppRunner:
-    return LlamaCppRunner(python, target, config, prompt_lookup=False)
+def runner(target: LoadedModel, python: str, config: RunConfig) -> LlamaCppRunner:
+    return LlamaCppRunner("llama-cpp", python, target, config, prompt_lookup=False)
 
 
 def with_gguf(target: LoadedModel) -> LoadedModel:
@@ -27,13 +27,13 @@ def with_gguf(target: LoadedModel) -> LoadedModel:
 
 def test_a_target_that_is_no_gguf_is_refused(target: LoadedModel) -> None:
     with pytest.raises(InvalidSettingError, match=r"is no GGUF file"):
-        runner(target, Path(sys.executable), RunConfig())
+        runner(target, sys.executable, RunConfig())
 
 
 def test_sampling_is_refused(target: LoadedModel) -> None:
     sampled = RunConfig(sampling=SamplingConfig(do_sample=True))
     with pytest.raises(InvalidSettingError, match=r"greedy settings alone"):
-        runner(with_gguf(target), Path(sys.executable), sampled)
+        runner(with_gguf(target), sys.executable, sampled)
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,4 @@ def test_sampling_is_refused(target: LoadedModel) -> None:
 )
 def test_a_python_without_llama_cpp_is_told(target: LoadedModel, python: str, why: str) -> None:
     with pytest.raises(InvalidSettingError, match=rf"cannot run llama.cpp \(.*{why}.*\); give"):
-        runner(with_gguf(target), Path(python), RunConfig())
+        runner(with_gguf(target), python, RunConfig())

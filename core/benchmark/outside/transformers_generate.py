@@ -7,9 +7,12 @@ from typing import Any
 import torch
 
 from core.benchmark.measurement import Answer, Emission
+from core.benchmark.runners import IN_PROCESS, Facts, weights_in_words
 from core.config import RunConfig, SamplingConfig
 from core.engine import Prompt
+from core.errors import InvalidSettingError
 from core.models.loading import LoadedModel
+from core.runtime.peak_memory import OwnMemory
 
 # The value that transformers' own examples use.
 LOOKUP_TOKENS = 10
@@ -52,6 +55,9 @@ class TransformersRunner:
         """`extra` goes to `generate`; length, end and sampling are those of `config`."""
         self.label = label
         self.gives_plain_text = config.sampling.is_greedy
+        dtype = str(target.dtype).removeprefix("torch.")
+        self.facts = Facts(weights_in_words(target), f"transformers', {dtype}", IN_PROCESS)
+        self.memory = OwnMemory(target.device)
         self._target = target
         self._module = target.module  # read before anything is timed
         self._settings = _generation_settings(target, config)
@@ -111,7 +117,14 @@ def _sampling_settings(sampling: SamplingConfig) -> dict[str, Any]:
 def transformers_runners(
     target: LoadedModel, config: RunConfig, draft: LoadedModel | None
 ) -> list[TransformersRunner]:
-    """Plain, prompt lookup and, where there is a draft model, assisted generation."""
+    """Plain, prompt lookup and, where there is a draft model, assisted generation.
+
+    Raises InvalidSettingError for a target whose weights transformers does not have.
+    """
+    if target.stack is not None:
+        raise InvalidSettingError(
+            f"transformers has no weights {target.weights}; leave weights or transformers out."
+        )
     runners = [
         TransformersRunner("transformers", target, config),
         TransformersRunner(

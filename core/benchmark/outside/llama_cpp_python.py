@@ -1,4 +1,4 @@
-"""llama.cpp on the target's own GGUF file, plain and with its prompt lookup.
+"""llama.cpp on the target's own GGUF file, plain and with its prompt lookup, by llama-cpp-python.
 
 It runs in a process of its own, by any Python that has llama-cpp-python installed, so that neither
 its threads nor its memory mix with ours. Its tokens are timed there, at the moments at which its
@@ -14,13 +14,16 @@ from typing import Any
 import torch
 
 from core.benchmark.measurement import Answer, Emission
+from core.benchmark.outside.gguf_target import gguf_target
+from core.benchmark.runners import Facts
 from core.config import RunConfig
 from core.engine import Prompt
 from core.errors import InvalidSettingError
 from core.models.loading import LoadedModel
+from core.runtime.peak_memory import ProcessMemory
 
+NAME = "llama-cpp"
 _WORKER = Path(__file__).with_name("llama_worker.py")
-_MOST_CONTEXT = 4096
 
 
 class LlamaCppRunner:
@@ -29,33 +32,31 @@ class LlamaCppRunner:
     gives_plain_text = False
 
     def __init__(
-        self, python: Path, target: LoadedModel, config: RunConfig, *, prompt_lookup: bool
-    ):
+        self, label: str, python: str, target: LoadedModel, config: RunConfig, *,
+        prompt_lookup: bool,
+    ):  # fmt: skip
         """Starts the process; raises InvalidSettingError where it cannot answer."""
-        if target.source.gguf is None:
-            raise InvalidSettingError(
-                f"{target.identity.name} is no GGUF file, which llama.cpp needs; give another "
-                "target or leave llama.cpp out."
-            )
+        gguf = gguf_target(target, NAME)
         if not config.sampling.is_greedy:
             raise InvalidSettingError(
-                "llama.cpp is compared with greedy settings alone; leave do-sample out."
+                f"{NAME} is compared with greedy settings alone; leave do-sample out."
             )
-        self.label = "llama.cpp, prompt lookup" if prompt_lookup else "llama.cpp"
-        self.peak_memory_bytes = 0
-        """Of its process, after the last answer."""
+        self.label = f"{label} lookup" if prompt_lookup else label
+        self.facts = Facts(
+            gguf.weights, "llama.cpp's", "ids to llama-cpp-python in a process of its own"
+        )
         settings = {
-            "gguf": str(target.source.gguf),
+            "gguf": str(gguf.path),
             "num_threads": torch.get_num_threads(),
-            "context": min(target.context_limit, _MOST_CONTEXT),
+            "context": gguf.context,
             "max_new_tokens": config.max_new_tokens,
             "end_token_ids": sorted(target.eos_token_ids),
             "prompt_lookup": prompt_lookup,
         }
         try:
             self._process = subprocess.Popen(
-                # Isolated, for else this very file would be found as `llama_cpp`.
-                [str(python), "-I", str(_WORKER)],
+                # Isolated, for else the modules beside it would be found before packages.
+                [python, "-I", str(_WORKER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -64,8 +65,11 @@ class LlamaCppRunner:
         except OSError as error:
             raise _unusable(python, error.strerror or str(error)) from error
         atexit.register(self._process.kill)
+        self.memory = ProcessMemory(self._process.pid)
         started = self._ask(settings)
         if "error" in started:
+            self._process.kill()
+            self._process.wait()
             raise _unusable(python, str(started["error"]))
 
     def answer(self, prompt: Prompt) -> Answer:
@@ -73,7 +77,6 @@ class LlamaCppRunner:
         result = self._ask(prompt.token_ids)
         if "error" in result:
             return Answer(error=str(result["error"]))
-        self.peak_memory_bytes = int(result["peak_memory_bytes"])
         times_s: list[float] = result["times_s"]
         return Answer(
             token_ids=result["token_ids"],
@@ -95,16 +98,18 @@ class LlamaCppRunner:
         return result
 
 
-def llama_cpp_runners(python: Path, target: LoadedModel, config: RunConfig) -> list[LlamaCppRunner]:
+def llama_cpp_runners(
+    label: str, python: str, target: LoadedModel, config: RunConfig
+) -> list[LlamaCppRunner]:
     """llama.cpp plain and with prompt lookup."""
     return [
-        LlamaCppRunner(python, target, config, prompt_lookup=is_lookup)
+        LlamaCppRunner(label, python, target, config, prompt_lookup=is_lookup)
         for is_lookup in (False, True)
     ]
 
 
-def _unusable(python: Path, reason: str) -> InvalidSettingError:
+def _unusable(python: str, reason: str) -> InvalidSettingError:
     return InvalidSettingError(
-        f"{python} cannot run llama.cpp ({reason.rstrip('.')}); give a Python that has "
-        "llama-cpp-python, or leave llama.cpp out."
+        f"{python} cannot run llama.cpp ({reason.rstrip('.')}); give --with {NAME}=PYTHON with a "
+        f"Python that has llama-cpp-python, or leave {NAME} out."
     )

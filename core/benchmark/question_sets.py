@@ -1,0 +1,42 @@
+"""Sets of questions by name: the project's own, and MT-Bench from the hub."""
+
+from pathlib import Path
+
+from core.errors import InvalidSettingError
+
+OWN = "own"
+MT_BENCH = "mt-bench"
+_OWN_FILE = Path(__file__).with_name("questions.jsonl")
+# Where its authors keep it, at the commit that put it there (Zheng et al. 2023; Apache-2.0).
+_MT_BENCH_SPACE = "lmsys/mt-bench"
+_MT_BENCH_COMMIT = "18adcd3ca6a11a866069b81cba58d17b0daa981d"
+_MT_BENCH_FILE = "data/mt_bench/question.jsonl"
+
+
+def questions_file(name: str) -> Path:
+    """The file of a named set, else the file at that path.
+
+    Raises InvalidSettingError where the hub does not give MT-Bench.
+    """
+    if name == OWN:
+        return _OWN_FILE
+    if name == MT_BENCH:
+        return _from_hub()
+    return Path(name).expanduser()
+
+
+def _from_hub() -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        path = hf_hub_download(
+            _MT_BENCH_SPACE, _MT_BENCH_FILE, repo_type="space", revision=_MT_BENCH_COMMIT
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InvalidSettingError(
+            f"the hub gave no questions of MT-Bench ({reason}); check the network, or give "
+            "--questions the path of its question.jsonl."
+        ) from error
+    return Path(path)

@@ -1,0 +1,71 @@
+"""A real HTTP server that answers completions as llama-server and vLLM do, out of a script."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+
+@dataclass
+class Script:
+    """What the server says, and what it was asked."""
+
+    events: list[dict[str, Any] | str] = field(default_factory=list)
+    """Of each answer; a text goes out as it is."""
+    status: int = 200
+    refusal: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+
+def text_event(text: str, **more: object) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "text": text}], **more}
+
+
+def usage_event(num_tokens: int, num_prompt_tokens: int) -> dict[str, Any]:
+    usage = {"prompt_tokens": num_prompt_tokens, "completion_tokens": num_tokens}
+    return {"choices": [], "usage": usage}
+
+
+@contextmanager
+def completion_server(script: Script) -> Iterator[str]:
+    """Its address, for as long as the context lasts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = {"/health": {}, "/v1/models": {"data": [{"id": "tiny"}]}}.get(self.path)
+            self._send(404 if found is None else 200, json.dumps(found))
+
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            script.requests.append(json.loads(self.rfile.read(length)))
+            if script.status != 200:
+                self._send(script.status, json.dumps({"error": {"message": script.refusal}}))
+                return
+            lines = [
+                event if isinstance(event, str) else f"data: {json.dumps(event)}"
+                for event in script.events
+            ]
+            self._send(200, "\n\n".join([*lines, "data: [DONE]"]) + "\n\n")
+
+        def _send(self, status: int, text: str) -> None:
+            body = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,201 @@
+"""Servers over HTTP: what they are asked, what is counted, and what is told of their failures."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.benchmark.measurement import Answer, pace_of
+from core.benchmark.outside.servers import server_runner
+from core.config import RunConfig, SamplingConfig
+from core.engine import Prompt
+from core.errors import InvalidSettingError
+from core.models.loading import LoadedModel, load_model
+from core.models.storage import no_progress
+from tests.core.benchmark.completion_server import (
+    Script,
+    completion_server,
+    text_event,
+    usage_event,
+)
+
+PROMPT = Prompt("?", [5, 6, 7])
+
+
+@pytest.fixture(scope="module")
+def target(tiny_home: Path) -> LoadedModel:
+    return load_model(str(tiny_home / "target"), dtype="float32", compile=False)
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def url(script: Script) -> Iterator[str]:
+    with completion_server(script) as url:
+        yield url
+
+
+def answer(
+    url: str, target: LoadedModel, name: str = "vllm", config: RunConfig | None = None
+) -> Answer:
+    runner = server_runner(name, name, url, target, config or RunConfig(), no_progress)
+    assert runner.memory is None and runner.facts.weights == "as the server has them (tiny)"
+    return runner.answer(PROMPT)
+
+
+def test_tokens_are_those_of_the_usage_figures(
+    url: str, target: LoadedModel, script: Script
+) -> None:
+    """Events need not hold one token each: with speculation they hold several."""
+    script.events = [text_event("a"), text_event("bcd"), text_event(""), usage_event(6, 3)]
+    given = answer(url, target)
+    assert given.error is None and given.text == "abcd"
+    assert sum(emission.num_tokens for emission in given.emissions) == 6
+    assert pace_of(given.emissions).num_tokens == 5
+    times = [emission.t_s for emission in given.emissions]
+    assert times == sorted(times) and 0 < times[-1] <= given.total_s
+
+
+@pytest.mark.parametrize("place", ["usage", "timings"])
+def test_counts_told_on_the_way_say_how_many_tokens_came_first(
+    url: str, target: LoadedModel, script: Script, place: str
+) -> None:
+    def so_far(num: int) -> dict[str, object]:
+        is_usage = place == "usage"
+        counts = (
+            {"prompt_tokens": 3, "completion_tokens": num} if is_usage else {"predicted_n": num}
+        )
+        return {place: counts}
+
+    script.events = [
+        text_event("ab", **so_far(2)), text_event("cde", **so_far(5)), usage_event(6, 3),
+    ]  # fmt: skip
+    given = answer(url, target)
+    assert [emission.num_tokens for emission in given.emissions] == [2, 4]
+
+
+def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
+    url: str, target: LoadedModel, script: Script
+) -> None:
+    script.events = [text_event("a"), usage_event(1, 3)]
+    assert answer(url, target, "llama-server", RunConfig(max_new_tokens=9)).error is None
+    greedy = script.requests[-1]
+    assert (greedy["prompt"], greedy["max_tokens"], greedy["model"]) == ([5, 6, 7], 9, "tiny")
+    assert greedy["temperature"] == 0.0 and greedy["stream"] is True
+    assert greedy["cache_prompt"] is False and greedy["repeat_penalty"] == 1.0
+    sampling = SamplingConfig(do_sample=True, temperature=0.7, top_p=0.9, seed=4)
+    assert answer(url, target, "vllm", RunConfig(sampling=sampling)).error is None
+    sampled = script.requests[-1]
+    assert (sampled["temperature"], sampled["top_p"], sampled["seed"]) == (0.7, 0.9, 4)
+    assert sampled["top_k"] == -1 and sampled["repetition_penalty"] == 1.0
+    assert sampled["stop_token_ids"] == sorted(target.eos_token_ids)
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([text_event("a")], "no usage figures"),
+        ([text_event("a"), usage_event(1, 4)], "read 4 prompt tokens, and 3 were given"),
+        ([text_event("a"), {"error": {"message": "out of memory"}}], "out of memory"),
+        (["data: {"], "not JSON"),
+        (["data: 7"], "no JSON object"),
+    ],
+)
+def test_a_stream_that_says_too_little_is_a_failure(
+    url: str, target: LoadedModel, script: Script, events: list[object], why: str
+) -> None:
+    script.events = events  # type: ignore[assignment]
+    error = answer(url, target).error
+    assert error is not None and why in error
+
+
+def test_a_refusal_is_a_failure_with_the_servers_words(
+    url: str, target: LoadedModel, script: Script
+) -> None:
+    script.status, script.refusal = 400, "the prompt is too long"
+    error = answer(url, target).error
+    assert error is not None and "status 400: the prompt is too long" in error
+
+
+def test_comments_and_an_answer_of_the_end_alone_are_understood(
+    url: str, target: LoadedModel, script: Script
+) -> None:
+    script.events = [": ping", usage_event(1, 3)]
+    given = answer(url, target)
+    assert given.error is None and given.emissions == [] and given.text == ""
+
+
+@pytest.mark.parametrize("where", ["http://127.0.0.1:9", "http://"])
+def test_an_address_where_nobody_answers_is_one_sentence(target: LoadedModel, where: str) -> None:
+    with pytest.raises(InvalidSettingError, match=r"tells no model .*; give --with sglang=URL"):
+        server_runner("sglang", "sglang", where, target, RunConfig(), no_progress)
+
+
+@pytest.mark.parametrize("name", ["llama-server", "vllm", "sglang"])
+def test_a_program_that_is_not_installed_is_one_sentence(
+    target: LoadedModel, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InvalidSettingError, match=rf"{name} is not installed: .*; install it"):
+        server_runner(name, name, None, target, RunConfig(), no_progress)
+
+
+SERVING = """#!{python}
+import sys, time
+sys.path.insert(0, {root!r})
+import http.server
+from tests.core.benchmark import completion_server as module
+script = module.Script([module.text_event("a"), module.usage_event(1, 3)])
+port = int(sys.argv[sys.argv.index("--port") + 1])
+made = http.server.ThreadingHTTPServer
+module.ThreadingHTTPServer = lambda place, handler: made((place[0], port), handler)
+with module.completion_server(script):
+    time.sleep(600)
+"""
+
+
+def program(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
+def test_a_program_is_started_awaited_measured_and_ended(
+    target: LoadedModel, tmp_path: Path
+) -> None:
+    import psutil
+
+    text = SERVING.format(python=sys.executable, root=str(Path.cwd()))
+    where = program(tmp_path / "vllm", text)
+    runner = server_runner("vllm", "vllm", where, target, RunConfig(), no_progress)
+    assert runner.memory is not None
+    runner.memory.reset()
+    assert runner.answer(PROMPT).error is None
+    resident = runner.memory.peak().resident_bytes
+    assert sys.platform != "linux" or (resident is not None and resident > 1e6)
+    (child,) = (
+        one
+        for one in psutil.Process().children()
+        if one.status() != psutil.STATUS_ZOMBIE and where in one.cmdline()
+    )
+    words = child.cmdline()
+    assert words[words.index("serve") + 1] == str(target.source.folder)
+    assert "float32" in words and "--no-enable-prefix-caching" in words
+    child.kill()
+    error = runner.answer(PROMPT).error
+    assert error is not None, "a server that ends in the middle is a failure, no crash"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
+def test_a_program_that_ends_at_once_is_told_with_its_last_words(
+    target: LoadedModel, tmp_path: Path
+) -> None:
+    where = program(tmp_path / "vllm", "#!/bin/sh\necho no GPU found\nexit 3\n")
+    with pytest.raises(InvalidSettingError, match=r"vllm ended with status 3: no GPU found; give"):
+        server_runner("vllm", "vllm", where, target, RunConfig(), no_progress)
