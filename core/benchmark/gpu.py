@@ -23,7 +23,8 @@ from core.benchmark.gpu_runs import (
     measure,
     transformers_speed,
 )
-from core.benchmark.questions import OWN_QUESTIONS, load_questions, pick_questions
+from core.benchmark.question_sets import OWN, questions_file
+from core.benchmark.questions import load_questions, pick_questions
 from core.engine import Engine, Prompt
 from core.errors import SpecDecodesError
 from core.models.loading import LoadedModel, load_model
@@ -251,7 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns an exit status."""
     parser = argparse.ArgumentParser(prog="python -m core.benchmark.gpu", description=__doc__)
     parser.add_argument("--models", type=Path, required=True, help="folder that widen wrote")
-    parser.add_argument("--questions", type=Path, default=OWN_QUESTIONS, help="JSON lines")
+    parser.add_argument("--questions", default=OWN, help="a set's name, or a file of JSON lines")
     parser.add_argument("--limit", type=int, default=8, help="number of questions")
     parser.add_argument("--dtype", default="bfloat16", help="number format of the weights")
     parser.add_argument("--gpu-memory", default="8GiB", help="budget of the table offload")
@@ -264,7 +265,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("error: there is no CUDA GPU; run this on a machine with one.", file=sys.stderr)
         return 2
     try:
-        bench = Bench(options.models, options.questions, options.limit, options.dtype)
+        bench = Bench(
+            options.models, questions_file(options.questions), options.limit, options.dtype
+        )
         makers: dict[str, Callable[[], Rows]] = {
             "plain": bench.table_plain,
             "transformers": bench.table_transformers,
@@ -280,7 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
             "date": datetime.date.today().isoformat(),
             "models": options.models.name,
             "dtype": options.dtype,
-            "questions": f"{options.limit} of {options.questions.name}, first turn, {_TOKENS} tokens",
+            "questions": f"{options.limit} of {Path(options.questions).name}, first turn, {_TOKENS} tokens",
         }
         for name in options.tables.split(","):
             results[name] = makers[name]()
