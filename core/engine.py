@@ -1,28 +1,24 @@
 """A loaded target that runs prompts: the one entrance for page, command line and benchmarks."""
 
-import datetime
-import json
 import logging
-import secrets
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.config import RunConfig
 from core.decoder import Decoder, check_prompt
-from core.drafters.base import Drafter
 from core.drafters.registry import make_drafter, unavailable_reason
 from core.drafters.share_sd import wants_offload
 from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
-from core.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
+from core.events import Event, FinishReason, RunFailed, RunFinished
 from core.invariant import InvariantVerifier, invariant_sibling
 from core.lean.forward import LeanForward
 from core.lean.native.forward import NativeForward
+from core.measured_costs import Circumstances, MeasuredCosts
 from core.models.detokenizer import StreamDecoder, TokenTable
-from core.models.fingerprint import model_key
 from core.models.forward import verifier_of
 from core.models.loading import LoadedModel, load_model
 from core.models.prompts import chat_token_ids, raw_token_ids
@@ -31,18 +27,13 @@ from core.naming import with_token_texts
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.resident.workshop import ResidentWorkshop, make_resident
-from core.runtime.cost_curve import (
-    CostCurve,
-    Measurement,
-    context_bucket,
-    load_or_measure,
-    measure,
-)
-from core.runtime.environment import describe_device, package_versions, peak_memory_bytes
+from core.run_start import Prompt, RunParts, run_started
+from core.runtime.cost_curve import CostCurve
+from core.runtime.environment import peak_memory_bytes
 from core.settings import parse_bytes
 from core.stats import RunStats
 from core.stepping import Clock, HostStepper, Stepper
-from core.verifier import TargetForward, Verifier
+from core.verifier import Verifier
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,24 +41,6 @@ _LOG = logging.getLogger(__name__)
 def never() -> bool:
     """A stop flag that is never raised."""
     return False
-
-
-class Prompt(NamedTuple):
-    """A prompt as shown and as the model reads it."""
-
-    text: str
-    token_ids: list[int]
-
-
-class _RunParts(NamedTuple):
-    """What was made ready for one run."""
-
-    verifier: Verifier
-    drafter: Drafter | None
-    cost: CostCurve | None
-    """Of a verification; None where tree sizes are fixed."""
-    resident: ResidentWorkshop | None
-    """Lets the device do the steps alone; None where the host must decide them."""
 
 
 class Engine:
@@ -100,7 +73,7 @@ class Engine:
         self._resident = make_resident(target, forward)
         self._token_table = TokenTable(target.tokenizer)
         self._kept = KeptParts(num_kept)
-        self._curves: dict[str, CostCurve] = {}
+        self._costs = MeasuredCosts(self.target, progress)
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> Prompt:
         """The target's chat template over messages of role and content, ready for an answer."""
@@ -125,43 +98,16 @@ class Engine:
 
     def cost_curve(self, length: int) -> CostCurve:
         """T(n) of the target about a context length; measured on the first call for its bucket."""
-        forward = self._backend.forward
-        return self._measure(length, self._backend, forward, (), resident=self._resident)
+        circumstances = self._circumstances(length, self._resident)
+        return self._costs.curve(circumstances, self._backend, self._backend.forward, ())
 
-    def _measure(
-        self,
-        length: int,
-        verifier: Verifier,
-        forward: TargetForward,
-        words: tuple[str, ...],
-        *,
-        resident: ResidentWorkshop | None = None,
-    ) -> CostCurve:
-        bucket = context_bucket(length, verifier.context_limit)
-        is_offloaded = self._originals is not None and self._originals.is_offloaded
-        key = json.dumps(
-            [
-                model_key(self.target),
-                str(self.target.dtype),
-                describe_device(self.target.device),
-                package_versions()["torch"],
-                forward.name,
-                type(verifier).__name__,
-                "offloaded" if is_offloaded else "in memory",
-                "eager" if resident is None else resident.name,
-                *words,
-                bucket,
-            ]
-        )
-
-        def measured(length: int) -> Measurement:
-            own = verifier.sibling(forward)
-            return measure(own, length) if resident is None else resident.measure(own, length)
-
-        if key not in self._curves:
-            self._progress("measuring the cost of a forward", 0, 0)
-            self._curves[key] = load_or_measure(cache_home() / "cost-curves", key, measured, bucket)
-        return self._curves[key]
+    def _circumstances(self, length: int, resident: ResidentWorkshop | None) -> Circumstances:
+        place = "in memory"
+        if self._originals is not None and self._originals.is_offloaded:
+            place = "offloaded"
+        elif self._streamed_layers is not None:
+            place = "streamed"
+        return Circumstances(length, place, resident)
 
     def run(
         self, prompt: Prompt, config: RunConfig, *, should_stop: Callable[[], bool] = never
@@ -180,7 +126,7 @@ class Engine:
             self._events(prompt, config, parts, should_stop), self._token_table.text_of
         )
 
-    def _prepare(self, prompt: Prompt, config: RunConfig) -> _RunParts:
+    def _prepare(self, prompt: Prompt, config: RunConfig) -> RunParts:
         """What a run needs, made or taken from the last one; raises SpecDecodesError."""
         if self._originals is not None and wants_offload(config) != self._originals.is_offloaded:
             self._originals.to_memory()
@@ -194,7 +140,8 @@ class Engine:
         resident = None
         if self._resident is not None and self._resident.reason_against(config) is None:
             resident = self._resident
-        measure_cost = partial(self._measure, len(prompt.token_ids), resident=resident)
+        circumstances = self._circumstances(len(prompt.token_ids), resident)
+        measure_cost = partial(self._costs.curve, circumstances)
         drafter = make_drafter(
             Workshop(
                 config=config,
@@ -212,7 +159,7 @@ class Engine:
         cost = measure_cost(verifier, verifier.forward, ()) if is_sized else None
         if resident is not None and not resident.can_draft(drafter):
             resident = None
-        return _RunParts(verifier, drafter, cost, resident)
+        return RunParts(verifier, drafter, cost, resident)
 
     @property
     def _streamed_layers(self) -> StreamedLayers | None:
@@ -247,12 +194,12 @@ class Engine:
         return {"dtype": dtype, "device": self.target.device.type, "compile": is_compiled}
 
     def _events(
-        self, prompt: Prompt, config: RunConfig, parts: _RunParts, should_stop: Callable[[], bool]
+        self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
     ) -> Generator[Event]:
         stats = RunStats()
         text = StreamDecoder(self.target.tokenizer)
         origin_s = self._clock()
-        yield self._started(prompt, config, parts)
+        yield run_started(self.target, prompt, config, parts, self._originals)
 
         def now_s() -> float:
             return self._clock() - origin_s
@@ -289,9 +236,7 @@ class Engine:
             peak_memory_bytes=peak_memory_bytes(self.target.device),
         )
 
-    def _stepper(
-        self, prompt: Prompt, config: RunConfig, parts: _RunParts, clock: Clock
-    ) -> Stepper:
+    def _stepper(self, prompt: Prompt, config: RunConfig, parts: RunParts, clock: Clock) -> Stepper:
         """Who does the steps of a run: the device alone where it can, else the host."""
         layers = self._streamed_layers
         if layers is not None and config.gpu_memory is not None:
@@ -313,34 +258,6 @@ class Engine:
             end_token_ids=self.target.eos_token_ids,
             clock=clock,
             cost=parts.cost,
-        )
-
-    def _started(self, prompt: Prompt, config: RunConfig, parts: _RunParts) -> RunStarted:
-        forward = parts.verifier.forward
-        target = {**self.target.identity.to_dict(), "forward": forward.name}
-        if parts.resident is not None:
-            target["forward"] = f"{forward.name}, {parts.resident.name}"
-        if isinstance(forward, LeanForward):
-            target["kernels"] = forward.kernel_names
-        if parts.cost is not None:
-            target["forward_ms"] = parts.cost.to_ms()
-        if self._originals is not None and self._originals.is_offloaded:
-            target["num_bytes"] = self._originals.num_bytes
-            target["place"] = "disk"
-        return RunStarted(
-            step=0,
-            t_start_s=0.0,
-            t_end_s=0.0,
-            run_id=secrets.token_urlsafe(12),
-            started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            config=config.to_dict(),
-            target=target,
-            draft=parts.drafter.identity if parts.drafter is not None else None,
-            device=describe_device(self.target.device),
-            versions=dict(package_versions()),
-            seed=config.sampling.seed,
-            prompt_text=prompt.text,
-            prompt_token_ids=prompt.token_ids,
         )
 
 

@@ -20,7 +20,8 @@ from core.trace import Trace, save_trace
 
 if TYPE_CHECKING:
     from core.config import RunConfig
-    from core.engine import Engine, Prompt
+    from core.engine import Engine
+    from core.run_start import Prompt
 
 _STATS = (
     "num_tokens", "num_steps", "num_drafted", "num_tested", "num_accepted", "acceptance_rate",

@@ -7,8 +7,8 @@ from core.benchmark.measurement import Answer, Measurement, measure
 from core.benchmark.meter import Meter
 from core.benchmark.questions import Question
 from core.benchmark.runners import Runner
-from core.engine import Prompt
 from core.errors import DrafterUnavailableError
+from core.run_start import Prompt
 
 PLAIN = "naive"
 

@@ -6,246 +6,18 @@ python -m core.benchmark.gpu --models DIR --questions FILE --tables plain,modes,
 
 import argparse
 import datetime
-import gc
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.benchmark.gpu_runs import (
-    Measured,
-    copy_bandwidth,
-    identical,
-    measure,
-    transformers_speed,
-)
+from core.benchmark.gpu_tables import NUM_TOKENS, GpuTables, Rows
 from core.benchmark.question_sets import OWN, questions_file
-from core.benchmark.questions import load_questions, pick_questions
-from core.engine import Engine, Prompt
 from core.errors import SpecDecodesError
-from core.models.loading import LoadedModel, load_model
 from core.runtime.environment import describe_device, package_versions
-
-_TOKENS = 128
-_EAGER_QUESTIONS = 1
-_TREE = {"depth": 7, "branching": 8, "num_nodes": 47}
-_CHAIN = {"depth": 6, "branching": 1}
-Rows = list[dict[str, Any]]
-
-
-class Bench:
-    """The models of a folder, and the questions."""
-
-    def __init__(self, folder: Path, questions: Path, limit: int, dtype: str):
-        self._folder = folder
-        self._dtype = dtype
-        self._questions = pick_questions(load_questions(questions), limit=limit)
-        self._target: LoadedModel | None = None
-        self._compiled: Engine | None = None
-        self._eager: Engine | None = None
-
-    @property
-    def target(self) -> LoadedModel:
-        """On the GPU, loaded when it is first asked for."""
-        if self._target is None:
-            name = str(self._folder / "target")
-            self._target = load_model(name, dtype=self._dtype, device="cuda")
-        return self._target
-
-    def engine(self, *, compile: bool = True) -> Engine:
-        """Over the one copy of the weights."""
-        if compile:
-            self._compiled = self._compiled or Engine(self.target)
-            return self._compiled
-        self._eager = self._eager or Engine(replace(self.target, is_compiled=False))
-        return self._eager
-
-    def forget(self) -> None:
-        """Frees all of it."""
-        self._target = self._compiled = self._eager = None
-        gc.collect()
-        torch.cuda.empty_cache()
-
-    def prompts(self, engine: Engine, limit: int | None = None) -> list[Prompt]:
-        """The first turn of every question."""
-        return [
-            engine.chat_prompt([{"role": "user", "content": question.turns[0]}])
-            for question in self._questions[:limit]
-        ]
-
-    def values(self, mode: str, **drafter: Any) -> dict[str, Any]:
-        """A run's settings, with the widened drafter where a mode needs one."""
-        names = {"sd-classic": "draft", "sd-eagle": "eagle"}
-        draft = str(self._folder / names[mode]) if mode in names else None
-        if mode == "hybrid":
-            draft = str(self._folder / "draft")
-        values: dict[str, Any] = {"mode": mode, "draft": draft, "max_new_tokens": _TOKENS}
-        return {**values, "drafter": drafter} if drafter else values
-
-    def plain(self) -> Measured:
-        engine = self.engine()
-        return measure(engine, self.prompts(engine), self.values("naive"))
-
-    # The tables ---------------------------------------------------------------------------------
-
-    def table_plain(self) -> Rows:
-        """Plain decoding against the memory's bandwidth and against transformers."""
-        bandwidth = copy_bandwidth()
-        found = self.plain()
-        num_bytes = self.target_bytes()
-        ours = found.to_dict()
-        step_s = found.stats.steps_s / found.stats.num_steps
-        verify_s = found.stats.verify_s / found.stats.num_steps
-        limit_s = num_bytes / bandwidth
-        eager = self.engine(compile=False)
-        prompts = self.prompts(eager, _EAGER_QUESTIONS)
-        slow = measure(eager, prompts, self.values("naive"), warm_ups=1)
-        rows = [
-            {"what": "compiled", **ours, "of_limit": round(limit_s / step_s, 3),
-             "forward_of_limit": round(limit_s / verify_s, 3)},
-            {"what": "eager", **slow.to_dict(), "identical": identical(slow, found)},
-            {"what": "limit", "tokens_per_s": round(1 / limit_s, 1),
-             "bandwidth_TB_s": round(bandwidth / 1e12, 3), "weights_GB": round(num_bytes / 1e9, 2)},
-        ]  # fmt: skip
-        return rows
-
-    def table_transformers(self) -> Rows:
-        """transformers' own generate, as it is and with its static cache compiled."""
-        rows: Rows = []
-        prompts = self.prompts(self.engine(), 1)
-        module = self.target.module
-        for is_static, name in ((False, "eager"), (True, "static cache, compiled")):
-            try:
-                speed = transformers_speed(module, prompts, _TOKENS, is_static=is_static)
-                rows.append({"what": name, "tokens_per_s": round(speed, 1)})
-            except Exception as error:  # another program's failure is a row of the table
-                rows.append({"what": name, "failed": str(error).splitlines()[0][:200]})
-        del module
-        self.forget()
-        return rows
-
-    def target_bytes(self) -> int:
-        """What one token reads of the weights."""
-        stack = self.target.stack
-        assert stack is not None, "the bench holds on to it"
-        return stack.num_bytes
-
-    def table_modes(self) -> Rows:
-        """Every mode compiled, and eager for some questions."""
-        engine, eager = self.engine(), self.engine(compile=False)
-        prompts = self.prompts(engine)
-        plain = self.plain()
-        slow_plain = measure(
-            eager, prompts[:_EAGER_QUESTIONS], self.values("naive"), warm_ups=1
-        ).stats.tokens_per_s
-        rows: Rows = [{"what": "naive", **plain.to_dict(), "eager_tokens_per_s": slow_plain}]
-        specs: list[tuple[str, dict[str, Any]]] = [
-            ("hybrid", _TREE),
-            ("sd-classic", _TREE),
-            ("sd-eagle", _TREE),
-            ("share-sd", _CHAIN),
-            ("ngram", {}),
-            ("sd-classic", _CHAIN),
-        ]
-        for mode, drafter in specs:
-            values = self.values(mode, **drafter)
-            found = measure(engine, prompts, values)
-            slow = measure(eager, prompts[:_EAGER_QUESTIONS], values, warm_ups=1)
-            speed = found.stats.tokens_per_s or 0.0
-            rows.append({
-                "what": f"{mode} {_words(drafter)}", **found.to_dict(),
-                "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 3),
-                "eager_tokens_per_s": round(slow.stats.tokens_per_s or 0.0, 1),
-                "identical": identical(found, plain),
-            })  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
-        return rows
-
-    def table_share_sd(self) -> Rows:
-        """Share-SD by bits and group sizes: draft step against verification, and acceptance."""
-        engine, plain = self.engine(), self.plain()
-        prompts = self.prompts(engine)
-        rows: Rows = [{"what": "naive", **plain.to_dict()}]
-        for bits, group_size in ((2, 64), (3, 64), (4, 32), (4, 64), (4, 128), (8, 64)):
-            drafter = {"bits": bits, "group_size": group_size, "depth": 5, "fixed_size": True}
-            found = measure(engine, prompts, self.values("share-sd", **drafter))
-            row = found.to_dict()
-            speed = found.stats.tokens_per_s or 0.0
-            rows.append({
-                "what": f"{bits} bits, groups of {group_size}", **row,
-                "draft_step_over_verify": round(row["draft_ms"] / 5 / row["verify_ms"], 3),
-                "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 3),
-                "identical": identical(found, plain),
-            })  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
-        return rows
-
-    def table_offload(self, budget: str) -> Rows:
-        """Plain decoding and Share-SD under one memory budget."""
-        self.forget()
-        name = str(self._folder / "target")
-        target = load_model(name, dtype=self._dtype, device="cuda", gpu_memory=budget)
-        engine = Engine(target)
-        del target
-        prompts = self.prompts(engine, 3)
-        common = {"gpu_memory": budget}
-        plain = measure(
-            engine, prompts, {**self.values("naive"), **common, "max_new_tokens": 24}, warm_ups=1
-        )
-        rows: Rows = [{"what": f"naive within {budget}", **plain.to_dict()}]
-        for depth, branching in ((16, 1), (24, 1), (32, 1), (16, 4)):
-            nodes = depth if branching == 1 else 64
-            drafter = {
-                "depth": depth,
-                "branching": branching,
-                "num_nodes": nodes,
-                "fixed_size": True,
-            }
-            found = measure(engine, prompts, {**self.values("share-sd", **drafter), **common})
-            speed = found.stats.tokens_per_s or 0.0
-            rows.append({
-                "what": f"share-sd within {budget}, {_words(drafter)}", **found.to_dict(),
-                "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 2),
-            })  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
-        torch.cuda.set_per_process_memory_fraction(1.0)
-        return rows
-
-    def table_costs(self) -> Rows:
-        """T(n) of the compiled forward."""
-        curve = self.engine().cost_curve(256)
-        return [
-            {"rows": rows, "ms": round(seconds * 1e3, 3), "times_one": round(seconds / curve(1), 3)}
-            for rows, seconds in zip(curve.rows, curve.seconds, strict=True)
-        ]
-
-    def table_tracing(self) -> Rows:
-        """Tracing on against off, plain and with trees, in turns."""
-        engine = self.engine()
-        prompts = self.prompts(engine)
-        rows: Rows = []
-        for mode, drafter in (
-            ("naive", {}),
-            ("sd-eagle", {"depth": 6, "branching": 6, "num_nodes": 31}),
-        ):
-            speeds: dict[int, list[float]] = {0: [], 5: []}
-            for top_k in (5, 0, 0, 5, 5, 0):
-                values = {**self.values(mode, **drafter), "trace_top_k": top_k}
-                warm_ups = 0 if speeds[top_k] else 2
-                found = measure(engine, prompts, values, warm_ups=warm_ups)
-                speeds[top_k].append(found.stats.tokens_per_s or 0.0)
-            on, off = sorted(speeds[5])[1], sorted(speeds[0])[1]
-            rows.append({"what": mode, "on": round(on, 1), "off": round(off, 1),
-                         "cost_percent": round(100 * (1 - on / off), 2)})  # fmt: skip
-        return rows
-
-
-def _words(drafter: dict[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in drafter.items())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -265,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("error: there is no CUDA GPU; run this on a machine with one.", file=sys.stderr)
         return 2
     try:
-        bench = Bench(
+        bench = GpuTables(
             options.models, questions_file(options.questions), options.limit, options.dtype
         )
         makers: dict[str, Callable[[], Rows]] = {
@@ -283,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             "date": datetime.date.today().isoformat(),
             "models": options.models.name,
             "dtype": options.dtype,
-            "questions": f"{options.limit} of {Path(options.questions).name}, first turn, {_TOKENS} tokens",
+            "questions": f"{options.limit} of {Path(options.questions).name}, {NUM_TOKENS} tokens",
         }
         for name in options.tables.split(","):
             results[name] = makers[name]()

@@ -6,10 +6,11 @@ from typing import NamedTuple, Protocol
 
 from core.benchmark.measurement import Answer, Emission
 from core.config import RunConfig
-from core.engine import Engine, Prompt
+from core.engine import Engine
 from core.errors import SpecDecodesError
 from core.events import Committed, RunFailed
 from core.models.loading import LoadedModel
+from core.run_start import Prompt
 from core.runtime.peak_memory import MemoryGauge, OwnMemory
 from core.trace import Trace
 

@@ -7,8 +7,9 @@ import pytest
 
 from core.benchmark.measurement import Answer, Emission
 from core.benchmark.runners import Facts
-from core.engine import Engine, Prompt
+from core.engine import Engine
 from core.events import Event
+from core.run_start import Prompt
 from core.trace import Trace
 from tests.scripted import ScriptedBackend, following, run_loop
 

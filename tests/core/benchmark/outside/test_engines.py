@@ -9,10 +9,10 @@ import pytest
 from core.benchmark.outside.engines import OutsideEngine, outside_runners, parse_engines
 from core.benchmark.outside.llama_cli import LlamaCliRunner, PrintedTimes, read_times
 from core.config import RunConfig
-from core.engine import Prompt
 from core.errors import InvalidSettingError
 from core.models.loading import LoadedModel, load_model
 from core.models.storage import no_progress
+from core.run_start import Prompt
 
 
 @pytest.fixture(scope="module")
