@@ -1,14 +1,19 @@
 """What a step did, packed into one buffer and read from the device at once."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
+from core.acceptance import Trial
 from core.inspection import NOT_RECORDED, Facts, Inspection, inspection_of
 from core.resident.tree import Proposals, TreeRows
 from core.resident.verdict import Verdict
 from core.tree import DraftTree
+
+_NUM_TREE = len(TreeRows._fields)
+_NUM_FIXED = _NUM_TREE + len(Verdict._fields)
 
 
 class StepTensors(NamedTuple):
@@ -27,6 +32,8 @@ class StepNumbers(NamedTuple):
     tree: DraftTree
     path: list[int]
     next_token_id: int
+    trials: list[Trial]
+    """Of all nodes; empty without sampling."""
     inspect: Callable[[bool], Inspection]
     """Reads the rest, given whether the run goes on after the path; it also tells the tree what
     was proposed at its nodes."""
@@ -66,8 +73,10 @@ class Readout:
     def numbers(self) -> StepNumbers:
         """The results, once the copy is done; the buffer may then be written over."""
         given = self._host.clone()
-        token_ids, parents, _, probs, num_nodes = self._lists(given, 0, 5)
-        path, num_accepted, next_token_id = self._lists(given, 5, 8)
+        token_ids, parents, _, probs, num_nodes = self._lists(given, 0, _NUM_TREE)
+        path, num_accepted, next_token_id, noises, thresholds = self._lists(
+            given, _NUM_TREE, _NUM_FIXED
+        )
         tree = DraftTree(token_ids[0])
         for node in range(1, num_nodes[0]):
             tree.add(parents[node], token_ids[node], probs[node])
@@ -75,7 +84,10 @@ class Readout:
         def inspect(has_next: bool) -> Inspection:
             has_proposals, has_facts = self._kind
             if has_proposals:
-                for node, ids, chances in zip(*self._lists(given, 8, 11), strict=True):
+                for node, ids, chances in zip(
+                    *self._lists(given, _NUM_FIXED, _NUM_FIXED + len(Proposals._fields)),
+                    strict=True,
+                ):
                     if 0 <= node < len(tree):
                         tree.set_top_k(node, ids, chances)
             if not has_facts:
@@ -84,7 +96,11 @@ class Readout:
             entropies, probs, top_ids, top_probs = self._lists(given, count - 4, count)
             return inspection_of(entropies, probs, top_ids, top_probs, len(tree), has_next=has_next)
 
-        return StepNumbers(tree, path[1 : num_accepted[0] + 1], next_token_id[0], inspect)
+        trials = [
+            Trial(noise, threshold if math.isfinite(threshold) else None)
+            for noise, threshold in zip(noises, thresholds, strict=True)
+        ]
+        return StepNumbers(tree, path[1 : num_accepted[0] + 1], next_token_id[0], trials, inspect)
 
     def _lists(self, given: torch.Tensor, first: int, end: int) -> list[list[Any]]:
         """Some of the tensors as nested lists."""

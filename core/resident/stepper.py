@@ -41,6 +41,7 @@ class ResidentStepper:
         depths: DepthChoice | None,
         *,
         end_token_ids: frozenset[int],
+        records_noise: bool,
         clock: Clock,
         cost: CostOfRows | None,
     ):
@@ -52,6 +53,7 @@ class ResidentStepper:
         self._drafter = drafter
         self._depths = depths
         self._end_token_ids = end_token_ids
+        self._records_noise = records_noise
         self._marks = Marks(loop.device, clock)
         self._cost = cost
         self._token_ids: list[int] = []
@@ -153,7 +155,9 @@ class ResidentStepper:
         tree, path = given or numbers.tree, numbers.path
         has_ended = bool(path) and tree.token_ids[path[-1]] in self._end_token_ids
         own = None if has_ended else numbers.next_token_id
-        judgement = Judgement(path, _tested(tree, path, own), own)
+        tested = _tested(tree, path, own)
+        trials = [numbers.trials[node] for node in tested] if self._records_noise else []
+        judgement = Judgement(path, tested, own, trials)
         inspect = partial(numbers.inspect, own is not None)
         result = StepResult(name, tree, judgement, inspect, times)
         self._learn(kind, result, times.drafted_s - times.start_s if is_usual else None)

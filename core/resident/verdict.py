@@ -19,6 +19,17 @@ class Verdict(NamedTuple):
     num_accepted: torch.Tensor  # [1] int64
     next_token_id: torch.Tensor  # [1] int64
     """The target's own token after the path, also where the path ended the run."""
+    noises: torch.Tensor  # [rows] float32
+    """Gumbel noise of every node's token; without sampling empty, as is the next."""
+    thresholds: torch.Tensor  # [rows] float32
+    """What the noise would have had to reach; infinite where the token has no probability."""
+
+
+class _Draws(NamedTuple):
+    token_ids: torch.Tensor  # [rows]
+    """The target's token after every node."""
+    noises: torch.Tensor  # as in Verdict
+    thresholds: torch.Tensor
 
 
 class MatchVerdict:
@@ -35,27 +46,33 @@ class MatchVerdict:
         self._noise = None if sampling.is_greedy else KeyedNoise(sampling.seed, vocab_size, device)
         self._end_token_ids = torch.tensor(sorted(end_token_ids), dtype=torch.int64, device=device)
 
-    def draws(
+    def _draws(
         self,
         logits: torch.Tensor,  # [rows, vocab] float32
         tree: TreeRows,
         state: LoopState,
         depth: int,
-    ) -> torch.Tensor:
-        """The target's token after every node  # [rows]."""
+    ) -> _Draws:
         if self._noise is None:
-            return logits.argmax(dim=-1)
-        device = logits.device
-        positions = state.length + 1 + torch.arange(depth + 1, device=device)
-        noise = self._noise.rows(positions).log_()
-        return (law_log_probs(logits, self._sampling) - noise[tree.depths]).argmax(dim=-1)
+            nothing = logits.new_empty(0)
+            return _Draws(logits.argmax(dim=-1), nothing, nothing)
+        positions = state.length + 1 + torch.arange(depth + 1, device=logits.device)
+        log_noise = self._noise.rows(positions).log_()  # [depth + 1, vocab]
+        log_probs = law_log_probs(logits, self._sampling)
+        best, token_ids = (log_probs - log_noise[tree.depths]).max(dim=-1)
+        parents = tree.parents
+        return _Draws(
+            token_ids,
+            -log_noise[tree.depths[parents], tree.token_ids],
+            best[parents] - log_probs[parents, tree.token_ids],
+        )
 
     def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
         """`depth` is the most that the tree can have."""
-        draws = self.draws(logits, tree, state, depth)
+        draws, *race = self._draws(logits, tree, state, depth)
         if depth == 0:  # nothing was drafted
             nothing = torch.zeros(1, dtype=torch.int64, device=logits.device)
-            return Verdict(nothing, nothing, draws[:1])
+            return Verdict(nothing, nothing, draws[:1], *race)
         rows = tree.parents.shape[0]
         nodes = torch.arange(rows, device=logits.device)
         parents, is_node = tree.parents, nodes < tree.num_nodes
@@ -71,7 +88,8 @@ class MatchVerdict:
         places = torch.where(on_path, tree.depths, depth + 1)
         path = torch.zeros(depth + 2, dtype=torch.int64, device=logits.device)
         path = path.scatter_(0, places, nodes)[: depth + 1]
-        return Verdict(path, tree.depths.index_select(0, last), draws.index_select(0, last))
+        num_accepted = tree.depths.index_select(0, last)
+        return Verdict(path, num_accepted, draws.index_select(0, last), *race)
 
 
 def commit(

@@ -135,6 +135,7 @@ class ResidentWorkshop:
             drafter,
             depths,
             end_token_ids=self._end_token_ids,
+            records_noise=config.trace_top_k > 0 and not config.sampling.is_greedy,
             clock=clock,
             cost=cost,
         )

@@ -63,6 +63,10 @@ def assert_recorded_alike(found: Trace, expected: Trace) -> None:
             assert one.entropies_nats == pytest.approx(other.entropies_nats, abs=1e-3)
         if isinstance(one, Accepted):
             assert one.next_prob == pytest.approx(other.next_prob, abs=1e-4)
+            assert one.noises == pytest.approx(other.noises, abs=1e-3)
+            assert [value is None for value in one.thresholds] == [
+                value is None for value in other.thresholds
+            ]
 
 
 def flat(lists: list[list[float]]) -> list[float]:
