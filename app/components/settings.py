@@ -99,6 +99,7 @@ def _title(text: str) -> None:
         html_template='<h2 class="section-title">{{value}}</h2>',
         value=text,
         apply_default_css=False,
+        elem_classes="section-block",
     )
 
 

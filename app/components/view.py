@@ -35,5 +35,6 @@ def view(
         server_functions=server_functions,
         apply_default_css=False,
         elem_id=module.replace("_", "-"),
+        elem_classes="is-drawn",
         label=label,
     )

@@ -1,26 +1,26 @@
-// Zoom by wheel and pan by dragging for the group inside an SVG.
+// Zoom by wheel and pan by dragging for the group of an SVG.
 
 const LEAST = 0.25;
 const MOST = 3;
 
 export class PanZoom {
-  /** `svg` fills its place; `group` holds the drawing of `size()`. */
-  constructor(svg, group, size) {
-    this._svg = svg;
+  /** `place` is the element that is seen; `group` holds the drawing of `size()`. */
+  constructor(place, group, size) {
+    this._element = place;
     this._group = group;
     this._size = size;
     this._isOwn = false;
     this._grabbed = null;
-    // Asked of the SVG itself, its size would be laid out anew with every drawing.
+    // Asked for at every drawing, its size would be laid out anew each time.
     this._place = { width: 0, height: 0 };
-    new ResizeObserver(([entry]) => this._resize(entry.contentRect)).observe(svg);
-    svg.addEventListener("wheel", (event) => this._wheel(event), { passive: false });
-    svg.addEventListener("pointerdown", (event) => (this._grabbed = { x: event.clientX, y: event.clientY }));
-    svg.addEventListener("pointermove", (event) => this._move(event));
+    new ResizeObserver(([entry]) => this._resize(entry.contentRect)).observe(place);
+    place.addEventListener("wheel", (event) => this._wheel(event), { passive: false });
+    place.addEventListener("pointerdown", (event) => (this._grabbed = { x: event.clientX, y: event.clientY }));
+    place.addEventListener("pointermove", (event) => this._move(event));
     for (const end of ["pointerup", "pointerleave"]) {
-      svg.addEventListener(end, () => (this._grabbed = null));
+      place.addEventListener(end, () => (this._grabbed = null));
     }
-    svg.addEventListener("dblclick", () => this.fit());
+    place.addEventListener("dblclick", () => this.fit());
   }
 
   /** Shows all of the drawing, never larger than life; a small one stands at the left. */
@@ -54,7 +54,7 @@ export class PanZoom {
 
   _wheel(event) {
     event.preventDefault();
-    const box = this._svg.getBoundingClientRect();
+    const box = this._element.getBoundingClientRect();
     this.zoom(Math.exp(-event.deltaY * 0.0015), event.clientX - box.left, event.clientY - box.top);
   }
 
@@ -67,6 +67,7 @@ export class PanZoom {
   }
 
   _set(view) {
+    if (this._view && ["x", "y", "scale"].every((key) => this._view[key] === view[key])) return;
     this._view = view;
     this._group.setAttribute("transform", `translate(${view.x},${view.y}) scale(${view.scale})`);
   }

@@ -53,10 +53,11 @@ export function mount({ element }) {
   const image = svg("svg", { class: "tree", role: "group" }, group);
   const hint = h("p", { class: "hint" }, "The tree of a step appears here.");
   const fit = h("button", { type: "button", class: "link", onclick: () => view.fit() }, "fit");
-  element.append(h("div", { class: "panel-head" }, title, summary, live, fit), hint, image);
+  const place = h("div", { class: "tree-place" }, image);
+  element.append(h("div", { class: "panel-head" }, title, summary, live, fit), hint, place);
   let timer = 0;
   let size = { width: 1, height: 1 };
-  const view = new PanZoom(image, group, () => size);
+  const view = new PanZoom(place, group, () => size);
 
   function draw() {
     timer = 0;

@@ -84,7 +84,7 @@ def test_the_tree_zooms_and_fits_again(scripted: Served, open_page: OpenPage) ->
     page = answered(open_page(scripted))
     group = page.locator("svg.tree > g")
     before = group.get_attribute("transform")
-    page.locator("svg.tree").hover()
+    page.locator(".tree-place").hover()
     page.mouse.wheel(0, -400)
     page.wait_for_function(
         "before => document.querySelector('svg.tree > g').getAttribute('transform') !== before",
