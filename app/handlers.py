@@ -16,6 +16,7 @@ from app.run_store import RunStore
 from app.run_totals import RunTotals
 from app.runner import RunRequest, start_run
 from app.session import ChatSession
+from app.texts import checked_text, whole_characters
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 
@@ -44,17 +45,17 @@ class Handlers:
         self.store.drop(session.clear())
 
     def ask(
-        self, session: ChatSession, text: str, system: str, values: dict[str, Any]
+        self, session: ChatSession, text: str, system: str | None, values: dict[str, Any]
     ) -> Iterator[str]:
         """Answers a message; yields the page's messages until the answer is complete.
 
         Raises SpecDecodesError before the first one where the message or a setting is wrong.
         """
-        if not text.strip():
-            raise SpecDecodesError("The message is empty; type one.")
-        yield from self._answer(session, text, system, values)
+        yield from self._answer(session, checked_text(text, "message"), system, values)
 
-    def retry(self, session: ChatSession, system: str, values: dict[str, Any]) -> Iterator[str]:
+    def retry(
+        self, session: ChatSession, system: str | None, values: dict[str, Any]
+    ) -> Iterator[str]:
         """Answers the last message anew, with the present settings."""
         last = session.last
         if last is None:
@@ -65,7 +66,7 @@ class Handlers:
         self,
         session: ChatSession,
         text: str,
-        system: str,
+        system: str | None,
         values: dict[str, Any],
         replaced: RunRecord | None = None,
     ) -> Iterator[str]:
@@ -75,7 +76,7 @@ class Handlers:
         self.check(config)
         if replaced is not None:
             session.pop_last()
-        messages = session.messages(system, text)
+        messages = session.messages(whole_characters(system or ""), text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
         self.start(record, messages, config, session.visitor)

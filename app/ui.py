@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from app.api import create_endpoints
 from app.archive_routes import archive_routes
+from app.bodies import BodyLimit
 from app.components.settings import create_settings
 from app.components.view import view
 from app.handlers import Handlers
@@ -89,7 +90,7 @@ def launch_options(handlers: Handlers, *, with_metrics: bool = False) -> dict[st
                 *health_routes(handlers, with_metrics=with_metrics),
                 *routes(handlers),
             ],
-            "middleware": [Middleware(VisitorCookie)],
+            "middleware": [Middleware(BodyLimit), Middleware(VisitorCookie)],
         },
     }
 
