@@ -4,7 +4,9 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
+from app.accounts import VARIABLE, read_accounts
 from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.limits import MOST_TOKENS, MOST_WAITING, Limits, allowed_models
 from core.command_line import OneSentenceParser
@@ -18,6 +20,11 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 def main(arguments: list[str] | None = None) -> int:
     """Parses the options, builds the page, and serves it until interrupted."""
     options = _parse(arguments)
+    try:
+        accounts = read_accounts(options.auth)
+    except InvalidSettingError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 2
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     logging.basicConfig(level=os.environ.get("LOGLEVEL", "WARNING").upper(), format=_LOG_FORMAT)
@@ -48,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             quiet=True,
             prevent_thread_lock=True,
             mcp_server=options.mcp,
-            **launch_options(handlers, with_metrics=options.metrics),
+            **launch_options(handlers, with_metrics=options.metrics, accounts=accounts),
         )
     except OSError:
         told = f"{options.host}:{options.port} cannot be used; give another --host or --port."
@@ -88,6 +95,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max-queue", type=_count, default=MOST_WAITING, help="most runs that may wait"
+    )
+    parser.add_argument(
+        "--auth",
+        type=Path,
+        metavar="FILE",
+        help=f"ask visitors for a name and password of this file, a name:password a line (default: "
+        f"the environment variable {VARIABLE}, which holds the same; nobody is asked without)",
     )
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
     parser.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")

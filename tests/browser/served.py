@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+from app.accounts import Accounts
 from app.archive import Archive
 from app.handlers import Handlers
 from app.model_pool import EngineKey, LoadEngine, ModelPool
@@ -51,7 +52,12 @@ def serve(engine: ScriptedEngine) -> Iterator[Served]:
 
 @contextlib.contextmanager
 def serve_pool(
-    load: LoadEngine, target: str, preset: Preset | None = None, *, mcp: bool = False
+    load: LoadEngine,
+    target: str,
+    preset: Preset | None = None,
+    *,
+    mcp: bool = False,
+    accounts: Accounts | None = None,
 ) -> Iterator[ServedPage]:
     """Serves the page on engines of `load` until the block is left; runs are kept until then."""
     with tempfile.TemporaryDirectory(prefix="specdecodes-runs-") as folder:
@@ -60,7 +66,10 @@ def serve_pool(
         page = create_page(handlers, target, preset)
         pool.preload(EngineKey(target, None))
         _, address, _ = page.launch(
-            quiet=True, prevent_thread_lock=True, mcp_server=mcp, **launch_options(handlers)
+            quiet=True,
+            prevent_thread_lock=True,
+            mcp_server=mcp,
+            **launch_options(handlers, with_metrics=True, accounts=accounts),
         )
         try:
             yield ServedPage(address.rstrip("/"), handlers)
