@@ -12,7 +12,7 @@ from core.settings import Settings
 
 FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
 
-_RUN_FIELDS = ("target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept")
+_RUN_FIELDS = ("target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept", "draft_failure")
 # A temperature of 0 is greedy, so that the page needs no switch for `do_sample` besides it.
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
 # Where the name of a setting, made of its field's, would not be the word of this field.
@@ -21,6 +21,7 @@ _LABELS = {
     "dtype": "Number format",
     "compile": "Compiled kernels",
     "accept": "Acceptance rule",
+    "draft_failure": "If the drafter breaks",
     "num_nodes": "Draft tokens",
     "top_k": "Top-k",
     "top_p": "Top-p",

@@ -18,6 +18,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 WEIGHTS = ("full", "q4", "q8")
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
+DraftFailurePolicy = Literal["fail", "plain"]
 WeightsName = Literal["full", "q4", "q8"]
 AcceptRule = Literal["match", "rejection", "typical"]
 LOSSY_RULES = frozenset({"typical"})
@@ -171,6 +172,9 @@ class RunConfig(Settings):
     max_new_tokens: int = setting(256, "stop after this many new tokens", low=1, high=10**6)
     accept: AcceptRule = setting(
         "match", "rule by which draft tokens are kept; typical changes the output distribution"
+    )
+    draft_failure: DraftFailurePolicy = setting(
+        "fail", "when the drafter breaks in the middle: fail ends the run, plain goes on without it"
     )
     invariant: bool = setting(
         False,

@@ -18,6 +18,7 @@ from core.drafters.share_sd import wants_offload
 from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
 from core.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
+from core.failures import describe_failure
 from core.invariant import InvariantVerifier, invariant_sibling
 from core.lean.forward import LeanForward
 from core.lean.native.forward import NativeForward
@@ -274,7 +275,7 @@ class Engine:
                 t_start_s=now_s(),
                 t_end_s=now_s(),
                 error=type(error).__name__,
-                message=str(error) or type(error).__name__,
+                message=describe_failure(error),
                 totals=stats.to_dict(),
             )
             return

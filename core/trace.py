@@ -19,7 +19,9 @@ from core.stats import RunStats, collect_stats
 from core.trace_check import TraceChecker
 
 FORMAT = "specdecodes-trace"
-VERSION = 1
+VERSION = 2
+# Version 1 lacks nothing but the event of a drafter that broke.
+_READABLE = (1, 2)
 MAX_LINE_CHARACTERS = 4_000_000
 _MAX_INT = 2**63 - 1
 
@@ -152,9 +154,9 @@ def _check_header(values: dict[str, Any]) -> None:
     if values.get("kind") != "header" or values.get("format") != FORMAT:
         raise TraceFormatError(f"there is no {FORMAT} header; give a trace file.", 1)
     version = values.get("version")
-    if version != VERSION or isinstance(version, bool):
+    if version not in _READABLE or isinstance(version, bool):
         raise TraceFormatError(
-            f"the trace has version {shown(version)} and this program reads {VERSION}; "
+            f"the trace has version {shown(version)} and this program reads up to {VERSION}; "
             "open it with the program that wrote it.",
             1,
         )
