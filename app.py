@@ -32,12 +32,16 @@ def main(arguments: list[str] | None = None) -> int:
     from app.engines import load_engine
     from app.handlers import Handlers
     from app.model_pool import EngineKey, ModelPool
+    from app.routes import remove_left_exports
+    from app.run_keeper import keep_interrupted
     from app.run_store import RunStore
     from app.ui import create_page, launch_options
     from core.models.storage import cache_home
 
     pool = ModelPool(load_engine)
     archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)
+    keep_interrupted(archive)
+    remove_left_exports()
     limits = Limits(
         allowed_models(options.allow_models, options.target, options.host),
         options.max_tokens,

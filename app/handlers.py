@@ -11,6 +11,7 @@ from app.limits import Limits
 from app.model_pool import EngineKey, ModelPool
 from app.run_finder import RunFinder
 from app.run_form import config_from_values, mode_help
+from app.run_keeper import RunKeeper
 from app.run_record import RunRecord
 from app.run_store import RunStore
 from app.run_totals import RunTotals
@@ -93,15 +94,10 @@ class Handlers:
         config: RunConfig,
         visitor: str | None,
     ) -> None:
-        """Queues a run; when it has ended it is kept for the visitor, if it has one."""
-
-        def keep(ended: RunRecord) -> None:
-            self.totals.add(ended)
-            if visitor is not None:
-                self.archive.keep(visitor, ended.run_id, ended.snapshot())
-
+        """Queues a run; it is written down as it goes, and kept for the visitor, if it has one."""
+        keeper = RunKeeper(self.archive, self.totals, visitor, record.run_id)
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_run(self.pool, record, RunRequest(key, messages, config), keep)
+        start_run(self.pool, record, RunRequest(key, messages, config), keeper)
 
     def stop(self, session: ChatSession) -> None:
         """Ends the run in progress within one step."""

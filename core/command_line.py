@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -14,7 +16,7 @@ from core.config import (
     RunConfig,
     SamplingConfig,
 )
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, StorageError
 from core.settings import Settings, build
 
 
@@ -117,6 +119,17 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
             "drafter": build(settings_class, drafter) if settings_class else None,
         },
     )
+
+
+@contextmanager
+def told_if_not_written(path: Path) -> Iterator[None]:
+    """Raises StorageError with one sentence where the disk does not take a file."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror or error}); make room or give another file."
+        ) from error
 
 
 def check_writable(path: Path | None) -> None:

@@ -23,6 +23,10 @@ class KernelsUnavailableError(SpecDecodesError):
     """Compiled kernels that cannot be had on this machine."""
 
 
+class StorageError(SpecDecodesError):
+    """A result that the disk does not take."""
+
+
 class TraceFormatError(SpecDecodesError):
     """A trace file that cannot be read; `line_number` counts from 1."""
 

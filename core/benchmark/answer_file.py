@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.benchmark.measurement import Measurement, measurement_from_dict
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, StorageError
 
 
 class QuestionAnswers(NamedTuple):
@@ -69,7 +69,7 @@ class AnswerFile:
         os.truncate(self.path, end)  # a line that a kill cut off is answered anew
 
     def append(self, answers: QuestionAnswers) -> None:
-        """Writes a question's answers through to the disk."""
+        """Writes a question's answers through to the disk; raises StorageError where it is full."""
         line = {
             "question_id": answers.question_id,
             "answer_id": secrets.token_hex(11),
@@ -79,10 +79,16 @@ class AnswerFile:
             "settings": self._settings,
             "measurements": [item.to_dict() for item in answers.measurements],
         }
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} takes no more ({error.strerror}); make room and give --resume, which "
+                "asks again what was not written."
+            ) from error
         self.answered[answers.question_id] = answers
 
     def measurements_of(self, question_ids: Sequence[int]) -> list[Measurement]:

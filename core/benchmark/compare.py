@@ -24,10 +24,16 @@ from core.benchmark.runners import EngineRunner, Runner
 from core.benchmark.summary import summarize
 from core.benchmark.tables import markdown, print_tables, tables_of
 from core.benchmark.transformers_runner import transformers_runners
-from core.command_line import OneSentenceParser, add_run_options, check_writable, words
+from core.command_line import (
+    OneSentenceParser,
+    add_run_options,
+    check_writable,
+    told_if_not_written,
+    words,
+)
 from core.config import RunConfig
 from core.engine import Engine
-from core.errors import InvalidSettingError, SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.loading import LoadedModel, load_model, load_target
 from core.models.progress_bar import ProgressBar
 
@@ -76,17 +82,26 @@ def main(arguments: list[str] | None = None) -> int:
     for runner in llama_cpp:
         print(f"Peak memory of {runner.label}: {runner.peak_memory_bytes / 1e6:.0f} MB")
     _print_failures(measurements)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if options.csv:
-        options.csv.write_text(answers_csv(measurements), encoding="utf-8")
-    if options.html:
-        from visualize.report.comparison import comparison_html
+    try:
+        if options.json:
+            _write(options.json, json.dumps(report, indent=1) + "\n")
+        if options.csv:
+            _write(options.csv, answers_csv(measurements))
+        if options.html:
+            from visualize.report.comparison import comparison_html
 
-        options.html.write_text(comparison_html(report, tables), encoding="utf-8")
+            _write(options.html, comparison_html(report, tables))
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 1
     if not is_complete:
         return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0
+
+
+def _write(path: Path, text: str) -> None:
+    with told_if_not_written(path):
+        path.write_text(text, encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

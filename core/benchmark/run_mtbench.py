@@ -19,7 +19,12 @@ from core.benchmark.questions import Question
 from core.benchmark.runners import EngineRunner, Runner
 from core.benchmark.summary import summarize
 from core.benchmark.tables import print_tables, tables_of
-from core.command_line import OneSentenceParser, add_run_options, config_from_options
+from core.command_line import (
+    OneSentenceParser,
+    add_run_options,
+    config_from_options,
+    told_if_not_written,
+)
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError, SpecDecodesError
@@ -99,7 +104,9 @@ def _trace_saver(log_dir: Path | None, model_id: str) -> SaveAnswer:
 
     def save(question: Question, turn: int, answer: Answer) -> None:
         if answer.trace is not None:
-            save_trace(answer.trace, folder / f"{question.question_id}-{turn}.jsonl")
+            path = folder / f"{question.question_id}-{turn}.jsonl"
+            with told_if_not_written(path):
+                save_trace(answer.trace, path)
 
     return save
 

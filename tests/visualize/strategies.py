@@ -37,6 +37,7 @@ def step_specs(draw: st.DrawFn) -> StepSpec:
         path=tuple(path),
         tested=tuple(tested),
         recorded=draw(st.booleans()),
+        drafter_fails=draw(st.booleans()),
         top_k_probs=tuple(draw(st.lists(probs, max_size=3))),
         entropy_nats=draw(st.floats(0.0, 12.0)),
     )
