@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.archive import Archive
+from app.engine_seat import EngineKey
 from app.limits import Limits
-from app.model_pool import EngineKey, ModelPool
+from app.model_pool import ModelPool
 from app.run_finder import RunFinder
 from app.run_form import config_from_values, mode_help
 from app.run_keeper import RunKeeper

@@ -9,8 +9,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.bodies import json_object
+from app.engine_seat import EngineKey
 from app.limits import Limits
-from app.model_pool import EngineKey, ModelPool
+from app.model_pool import ModelPool
 from app.places import PREFIX
 from core.config import MODES, RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError

@@ -13,15 +13,8 @@ from core.settings import Settings
 FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
 
 _RUN_FIELDS = (
-    "target",
-    "draft",
-    "weights",
-    "dtype",
-    "compile",
-    "max_new_tokens",
-    "accept",
-    "draft_failure",
-)
+    "target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept", "draft_failure",
+)  # fmt: skip
 # A temperature of 0 is greedy, so that the page needs no switch for `do_sample` besides it.
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
 # Where the name of a setting, made of its field's, would not be the word of this field.

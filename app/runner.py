@@ -4,7 +4,8 @@ import logging
 import threading
 from typing import NamedTuple
 
-from app.model_pool import EngineKey, ModelPool
+from app.engine_seat import EngineKey
+from app.model_pool import ModelPool
 from app.run_finder import ENDINGS
 from app.run_keeper import RunKeeper
 from app.run_record import Phase, RunRecord
@@ -99,18 +100,19 @@ def _run(pool: ModelPool, record: RunRecord, request: RunRequest, keeper: RunKee
     def show_loading(stage: str, done: int, total: int) -> None:
         record.set_status("loading", f"{request.key.target}: {stage}", done, total)
 
-    engine = pool.engine(request.key, show_loading)
-    prompt = engine.chat_prompt(request.messages)
-    try:
-        events = engine.run(prompt, request.config, should_stop=record.stop.is_set)
-    finally:
-        pool.show_ready()
-    record.set_status("running", "Reading the prompt")
     last: Event | None = None
-    for event in events:
-        record.add(event)
-        keeper.add(event)
-        last = event
+    with pool.seat(request.key) as seat:
+        engine = seat.engine(request.key, show_loading)
+        prompt = engine.chat_prompt(request.messages)
+        try:
+            events = engine.run(prompt, request.config, should_stop=record.stop.is_set)
+        finally:
+            seat.show_ready()
+        record.set_status("running", "Reading the prompt")
+        for event in events:
+            record.add(event)
+            keeper.add(event)
+            last = event
     if isinstance(last, RunFailed):
         raise SpecDecodesError(last.message)
     return ENDINGS[last.reason] if isinstance(last, RunFinished) else "Stopped"
