@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
+from app.accounts import VARIABLE, read_accounts
 from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.limits import MOST_TOKENS, MOST_WAITING, Limits, allowed_models
 from core.command_line import OneSentenceParser, start_logging
@@ -12,10 +14,17 @@ from core.errors import InvalidSettingError
 from core.runtime.imports import quick_imports
 from presets.gallery import Preset, find_preset
 
+_MOST_WORKERS = 64
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parses the options, builds the page, and serves it until interrupted."""
     options = _parse(arguments)
+    try:
+        accounts = read_accounts(options.auth)
+    except InvalidSettingError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 2
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
@@ -25,15 +34,24 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     with quick_imports():
         from app.archive import Archive
+        from app.engine_seat import EngineKey
         from app.engines import load_engine
         from app.handlers import Handlers
-        from app.model_pool import EngineKey, ModelPool
+        from app.model_pool import ModelPool
+        from app.remote_engine import Workers
+        from app.routes import remove_left_exports
+        from app.run_keeper import keep_interrupted
         from app.run_store import RunStore
         from app.ui import create_page, launch_options
+        from app.worker import load_in_worker
         from core.models.storage import cache_home
 
     pool = ModelPool(load_engine)
+    if options.workers:
+        pool = ModelPool(Workers(load_in_worker, options.workers), options.workers)
     archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)
+    keep_interrupted(archive)
+    remove_left_exports()
     limits = Limits(
         allowed_models(options.allow_models, options.target, options.host),
         options.max_tokens,
@@ -42,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     handlers = Handlers(pool, RunStore(), archive, limits)
     page = create_page(handlers, options.target, options.preset)
-    pool.preload(EngineKey(options.target, None))
+    pool.preload_all(EngineKey(options.target, None))
     try:
         _, local_url, share_url = page.launch(
             server_name=options.host,
@@ -51,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
             quiet=True,
             prevent_thread_lock=True,
             mcp_server=options.mcp,
-            **launch_options(handlers, with_metrics=options.metrics),
+            **launch_options(handlers, with_metrics=options.metrics, accounts=accounts),
         )
     except OSError:
         told = f"{options.host}:{options.port} cannot be used; give another --host or --port."
@@ -92,6 +110,21 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--max-queue", type=_count, default=MOST_WAITING, help="most runs that may wait"
     )
+    parser.add_argument(
+        "--auth",
+        type=Path,
+        metavar="FILE",
+        help=f"ask visitors for a name and password of this file, a name:password a line (default: "
+        f"the environment variable {VARIABLE}, which holds the same; nobody is asked without)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=0,
+        metavar="N",
+        help="answer N visitors at once, by engines in processes of their own; gpu takes one for "
+        "each GPU (default: one engine in the page's process)",
+    )
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
     parser.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
     parser.add_argument("--share", action="store_true", help="also give a public Gradio link")
@@ -114,6 +147,21 @@ def _preset(name: str) -> Preset:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10**6:
         raise argparse.ArgumentTypeError(f"{text!r} is no count; give a number from 1 to 1000000")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if text == "gpu":
+        import torch
+
+        count = torch.cuda.device_count()
+        if not count:
+            raise argparse.ArgumentTypeError("this machine has no CUDA GPU; give a number")
+        return count
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_WORKERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of workers; give gpu, or a number from 1 to {_MOST_WORKERS}"
+        )
     return int(text)
 
 

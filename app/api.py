@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -9,9 +10,10 @@ import gradio as gr
 from app.contest import contest
 from app.handlers import Handlers, follow
 from app.session import ChatSession
+from app.texts import checked_text
 from app.visitors import visitor_of
 from core.config import RunConfig
-from core.errors import SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError
 
 
 def create_endpoints(handlers: Handlers) -> None:
@@ -28,13 +30,10 @@ def create_endpoints(handlers: Handlers) -> None:
         Returns:
             The run's id, the text so far, its status and its statistics, growing until the end.
         """
-        config = _config(settings)
-        if not prompt.strip():
-            raise gr.Error("The prompt is empty; give one.")
-        try:
+        with _told():
+            prompt = checked_text(prompt, "prompt")
+            config = _config(settings)
             handlers.check(config)
-        except SpecDecodesError as error:
-            raise gr.Error(str(error)) from error
         record = handlers.store.create(prompt, config.mode)
         handlers.start(record, [{"role": "user", "content": prompt}], config, None)
         for _ in follow(record):
@@ -45,7 +44,7 @@ def create_endpoints(handlers: Handlers) -> None:
                 "stats": record.stats,
             }
         if record.failure:
-            raise gr.Error(record.failure)
+            raise _error(record.failure)
 
     def compare(prompt: str, settings: list[str], repeats: int = 1) -> dict[str, Any]:
         """Compare decoding modes on one prompt with plain decoding, which is always measured.
@@ -58,11 +57,11 @@ def create_endpoints(handlers: Handlers) -> None:
         Returns:
             A table of speeds and acceptance, and for each run whether its text is plain decoding's.
         """
-        try:
+        with _told():
+            if not isinstance(settings, list):
+                raise InvalidSettingError("The settings are no list; give a list of JSON objects.")
             configs = [_config(text) for text in settings]
             messages = list(contest(handlers, ChatSession(), prompt, configs, repeats))
-        except SpecDecodesError as error:
-            raise gr.Error(str(error)) from error
         result = json.loads(messages[-1])["result"]
         return {"rows": result["rows"], "verdicts": result["verdicts"]}
 
@@ -86,10 +85,12 @@ def create_endpoints(handlers: Handlers) -> None:
         """
         from core.trace import event_line, header_line
 
-        visitor = visitor_of(request)
-        found = handlers.finder.find(visitor, run_id)
-        if found is None:
-            raise gr.Error("There is no such run; give an id of list_runs or generate.")
+        with _told():
+            found = handlers.finder.find(visitor_of(request), checked_text(run_id, "run_id"))
+            if found is None:
+                raise InvalidSettingError(
+                    "There is no such run; give an id of list_runs or generate."
+                )
         return "\n".join([header_line(), *map(event_line, found.trace.events)]) + "\n"
 
     gr.api(generate, api_name="generate", concurrency_limit=None)
@@ -99,10 +100,27 @@ def create_endpoints(handlers: Handlers) -> None:
 
 
 def _config(settings: str) -> RunConfig:
+    """The settings of a run; raises InvalidSettingError with one sentence."""
     try:
         values = json.loads(settings or "{}")
         if not isinstance(values, dict):
             raise ValueError("it is no object")
         return RunConfig.from_dict({"mode": "ngram", **values})
-    except ValueError as error:
-        raise gr.Error(f"The settings cannot be used ({error}); give a JSON object.") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = str(error).rstrip(".")
+        raise InvalidSettingError(
+            f"The settings cannot be used ({reason}); give a JSON object."
+        ) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is refused becomes an answer in words, without a stack trace in the server's log."""
+    try:
+        yield
+    except SpecDecodesError as error:
+        raise _error(str(error)) from error
+
+
+def _error(message: str) -> gr.Error:
+    return gr.Error(message, print_exception=False)

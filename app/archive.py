@@ -47,14 +47,14 @@ class Archive:
 
     def __init__(self, folder: Path, max_runs: int = MAX_RUNS, max_age_days: float = MAX_AGE_DAYS):
         """`folder` holds a folder a visitor; the limits are for each of them."""
-        self._folder = folder
+        self.folder = folder
         self._max_runs = max_runs
         self._max_age_s = max_age_days * _DAY_S
 
     def keep(self, visitor: str, run_id: str, trace: Trace, name: str = "") -> KeptRun:
         """Writes a run, then drops what is too old or too much."""
         run = _describe(run_id, trace, name)
-        self._place(visitor).mkdir(parents=True, exist_ok=True)
+        self.place(visitor).mkdir(parents=True, exist_ok=True)
         save_trace(trace, self._path(visitor, run_id, ".jsonl"))
         self._write(visitor, run)
         self._prune(visitor)
@@ -88,7 +88,7 @@ class Archive:
         return self.keep(visitor, secrets.token_urlsafe(16), trace, name)
 
     def _described(self, visitor: str) -> Iterator[KeptRun]:
-        for path in self._place(visitor).glob("*.json"):
+        for path in self.place(visitor).glob("*.json"):
             try:
                 yield KeptRun(**json.loads(path.read_text("utf-8")))
             except (FileNotFoundError, ValueError, TypeError):
@@ -106,13 +106,14 @@ class Archive:
             if place >= self._max_runs or run.kept_at_s < oldest_s:
                 self.delete(visitor, run.run_id)
 
-    def _place(self, visitor: str) -> Path:
-        return self._folder / visitor
+    def place(self, visitor: str) -> Path:
+        """The visitor's shelf."""
+        return self.folder / visitor
 
     def _path(self, visitor: str, run_id: str, ending: str) -> Path:
         if not _RUN_ID.fullmatch(run_id):
             raise InvalidSettingError("There is no such run; choose one of the list.")
-        return self._place(visitor) / (run_id + ending)
+        return self.place(visitor) / (run_id + ending)
 
 
 def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:

@@ -10,16 +10,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app.bodies import json_object
 from app.comparison import compare_traces
 from app.downloads import TABLES, export_table
 from app.places import PREFIX
 from app.routes import download
 from app.run_finder import RunFinder
 from app.visitors import visitor_of
-from core.errors import InvalidSettingError, SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.trace import Trace, read_trace
 
-MAX_UPLOAD_BYTES = 64_000_000
 MOST_COMPARED = 4
 Answer = Callable[[Request, str], Awaitable[Response]]
 
@@ -33,7 +33,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
         return JSONResponse({"runs": [asdict(run) for run in runs]})
 
     async def opened(request: Request, visitor: str) -> Response:
-        body = await _body(request)
+        body = await request.body()
         name = request.query_params.get("name", "")
 
         def adopt() -> dict[str, Any]:
@@ -43,8 +43,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
         return JSONResponse(await run_in_threadpool(adopt))
 
     async def renamed(request: Request, visitor: str) -> Response:
-        values = await request.json()
-        name = values.get("name") if isinstance(values, dict) else None
+        name = (await json_object(request)).get("name")
         if not isinstance(name, str):
             raise InvalidSettingError("The name is missing; give the run a name.")
         await run_in_threadpool(archive.rename, visitor, request.path_params["run_id"], name)
@@ -63,7 +62,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
     async def table(request: Request, visitor: str) -> Response:
         name = request.path_params["table"]
         if name not in TABLES:
-            return PlainTextResponse(f"There is no table {name!r}.", 404)
+            return PlainTextResponse(f"There is no table {shown(name)}.", 404)
         runs = await run_in_threadpool(archive.runs, visitor)
         traces = [archive.trace(visitor, run.run_id) for run in runs]
         kept = [trace for trace in traces if trace is not None]
@@ -110,15 +109,3 @@ def _for_visitor(answer: Answer) -> Callable[[Request], Awaitable[Response]]:
             return PlainTextResponse(str(error), 400)
 
     return answered
-
-
-async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_UPLOAD_BYTES:
-            raise InvalidSettingError(
-                f"The file is larger than {MAX_UPLOAD_BYTES // 10**6} MB; give a shorter trace."
-            )
-        parts.append(part)
-    return b"".join(parts)

@@ -11,8 +11,9 @@ from app.comparison import compare_traces
 from app.handlers import HEARTBEAT_S, Handlers
 from app.run_record import RunRecord
 from app.session import ChatSession
+from app.texts import checked_text
 from core.config import RunConfig
-from core.errors import InvalidSettingError, SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.trace import Trace
 
 MOST_CONTENDERS = 4
@@ -33,7 +34,8 @@ def contest(
     Every contender first runs a few tokens that do not count, so that quantizing, measuring and
     first-call costs stay outside. Rounds alternate, so that a machine that slows down slows all.
     """
-    configs = _checked(prompt, contenders, num_repeats)
+    prompt = checked_text(prompt, "prompt")
+    configs = _checked(contenders, num_repeats)
     for config in configs:
         handlers.check(config)
     messages = [{"role": "user", "content": prompt}]
@@ -60,15 +62,13 @@ def contest(
     yield json.dumps({"result": compare_traces(traces)})
 
 
-def _checked(prompt: str, contenders: list[RunConfig], num_repeats: int) -> list[RunConfig]:
+def _checked(contenders: list[RunConfig], num_repeats: int) -> list[RunConfig]:
     """Plain decoding with the first one's settings, then the contenders, each once."""
-    if not prompt.strip():
-        raise InvalidSettingError("The prompt is empty; type one.")
     if not contenders:
         raise InvalidSettingError("There is nothing to compare; add settings first.")
-    if not 1 <= num_repeats <= MOST_REPEATS:
+    if not isinstance(num_repeats, int) or not 1 <= num_repeats <= MOST_REPEATS:
         raise InvalidSettingError(
-            f"repeats is {num_repeats}; give a number from 1 to {MOST_REPEATS}."
+            f"repeats is {shown(num_repeats)}; give a number from 1 to {MOST_REPEATS}."
         )
     plain = RunConfig.from_dict(
         {**contenders[0].to_dict(), "mode": "naive", "drafter": None, "draft": None}

@@ -1,9 +1,8 @@
 """Loads real engines. Torch is imported on the first load, so that the page comes up at once."""
 
 from functools import cache
-from typing import cast
 
-from app.model_pool import EngineKey, EngineLike, Progress
+from app.engine_seat import EngineKey, EngineLike, Progress
 from core.runtime.imports import quick_imports
 
 
@@ -14,8 +13,11 @@ def _num_cores() -> int:
     return int(torch.get_num_threads())  # before anything here lowered it
 
 
-def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
-    """The engine of a target on the best device; raises SpecDecodesError with one sentence."""
+def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> EngineLike:
+    """The engine of a target on the best device; raises SpecDecodesError with one sentence.
+
+    `num_engines` share this machine's cores.
+    """
     progress("starting the engine", 0, 0)
     with quick_imports():
         import torch
@@ -25,7 +27,7 @@ def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
 
     # A core stays for the server and the browser: a forward waits for its slowest thread, and on two
     # cores a page that draws beside two threads makes both slower than one alone.
-    torch.set_num_threads(max(1, _num_cores() - 1))
+    torch.set_num_threads(max(1, (_num_cores() - 1) // num_engines))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     target = load_model(
         key.target,
@@ -35,5 +37,4 @@ def load_engine(key: EngineKey, progress: Progress) -> EngineLike:
         compile=key.compile,
         progress=progress,
     )
-    # The pool hands an engine only prompts that the engine made itself.
-    return cast(EngineLike, Engine(target, progress=progress))
+    return Engine(target, progress=progress)

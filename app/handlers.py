@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.archive import Archive
+from app.engine_seat import EngineKey
 from app.limits import Limits
-from app.model_pool import EngineKey, ModelPool
+from app.model_pool import ModelPool
 from app.run_finder import RunFinder
 from app.run_form import config_from_values, mode_help
+from app.run_keeper import RunKeeper
 from app.run_record import RunRecord
 from app.run_store import RunStore
 from app.run_totals import RunTotals
 from app.runner import RunRequest, start_run
 from app.session import ChatSession
+from app.texts import checked_text, whole_characters
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 
@@ -44,17 +47,17 @@ class Handlers:
         self.store.drop(session.clear())
 
     def ask(
-        self, session: ChatSession, text: str, system: str, values: dict[str, Any]
+        self, session: ChatSession, text: str, system: str | None, values: dict[str, Any]
     ) -> Iterator[str]:
         """Answers a message; yields the page's messages until the answer is complete.
 
         Raises SpecDecodesError before the first one where the message or a setting is wrong.
         """
-        if not text.strip():
-            raise SpecDecodesError("The message is empty; type one.")
-        yield from self._answer(session, text, system, values)
+        yield from self._answer(session, checked_text(text, "message"), system, values)
 
-    def retry(self, session: ChatSession, system: str, values: dict[str, Any]) -> Iterator[str]:
+    def retry(
+        self, session: ChatSession, system: str | None, values: dict[str, Any]
+    ) -> Iterator[str]:
         """Answers the last message anew, with the present settings."""
         last = session.last
         if last is None:
@@ -65,7 +68,7 @@ class Handlers:
         self,
         session: ChatSession,
         text: str,
-        system: str,
+        system: str | None,
         values: dict[str, Any],
         replaced: RunRecord | None = None,
     ) -> Iterator[str]:
@@ -75,7 +78,7 @@ class Handlers:
         self.check(config)
         if replaced is not None:
             session.pop_last()
-        messages = session.messages(system, text)
+        messages = session.messages(whole_characters(system or ""), text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
         self.start(record, messages, config, session.visitor)
@@ -92,15 +95,10 @@ class Handlers:
         config: RunConfig,
         visitor: str | None,
     ) -> None:
-        """Queues a run; when it has ended it is kept for the visitor, if it has one."""
-
-        def keep(ended: RunRecord) -> None:
-            self.totals.add(ended)
-            if visitor is not None:
-                self.archive.keep(visitor, ended.run_id, ended.snapshot())
-
+        """Queues a run; it is written down as it goes, and kept for the visitor, if it has one."""
+        keeper = RunKeeper(self.archive, self.totals, visitor, record.run_id)
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_run(self.pool, record, RunRequest(key, messages, config), keep)
+        start_run(self.pool, record, RunRequest(key, messages, config), keeper)
 
     def stop(self, session: ChatSession) -> None:
         """Ends the run in progress within one step."""

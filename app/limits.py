@@ -8,7 +8,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from core.config import MAX_TREE_NODES, SELF, SHIPPED_HEAD, RunConfig
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, shown
 from core.models.catalogue import CATALOGUE
 
 # What the command line starts with; the default model's context holds no more.
@@ -44,6 +44,10 @@ class Limits:
             raise InvalidSettingError(
                 f"num_nodes is {num_nodes}; this page drafts at most {self.most_nodes} tokens a step."
             )
+        self.check_queue(num_waiting)
+
+    def check_queue(self, num_waiting: int) -> None:
+        """Raises InvalidSettingError where no more runs and loads may wait."""
         if num_waiting >= self.most_waiting:
             raise InvalidSettingError(
                 f"{num_waiting} runs wait already, which is all that this page queues; ask again "
@@ -55,7 +59,7 @@ class Limits:
         if self.models is not None and name not in self.models:
             allowed = ", ".join(sorted(self.models))
             raise InvalidSettingError(
-                f"model {name!r} is not offered here; choose one of {allowed}."
+                f"model {shown(name)} is not offered here; choose one of {allowed}."
             )
 
 

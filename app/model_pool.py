@@ -1,77 +1,45 @@
-"""Loaded engines and the one queue for them. Models load on the thread that holds the turn."""
+"""Seats for engines and the one queue for them. Models load on the thread that holds a turn."""
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from app.engine_seat import EngineKey, EngineSeat, LoadEngine, PoolStatus
 from app.turnstile import Turnstile
-from core.config import RunConfig
-from core.errors import ModelUnavailableError, SpecDecodesError
-from core.events import Event
 
-
-class PromptLike(Protocol):
-    """What an engine makes of messages; only the engine looks inside."""
-
-    @property
-    def token_ids(self) -> list[int]: ...
-
-
-class EngineLike(Protocol):
-    """What the page needs of `core.engine.Engine`; tests bring a scripted one."""
-
-    def chat_prompt(self, messages: list[dict[str, str]]) -> PromptLike: ...
-
-    def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None: ...
-
-    def run(
-        self, prompt: PromptLike, config: RunConfig, *, should_stop: Callable[[], bool]
-    ) -> Iterator[Event]: ...
-
-
-class EngineKey(NamedTuple):
-    """What decides whether a loaded engine can serve a run."""
-
-    target: str
-    dtype: str | None
-    weights: str = "full"
-    compile: bool | None = None
-
-
-Progress = Callable[[str, int, int], None]
-LoadEngine = Callable[[EngineKey, Progress], EngineLike]
-
-
-class PoolStatus(NamedTuple):
-    """What the page says of the models: one sentence and, while loading, how far it is."""
-
-    phase: Literal["empty", "loading", "ready", "failed"]
-    text: str
-    done: int = 0
-    total: int = 0
+# Of several seats the page tells of the one that comes first here.
+_PHASES = ("loading", "ready", "failed", "empty")
 
 
 class ModelPool:
-    """Holds one engine at a time; loading another one frees it."""
+    """Holds a few engines, each in a seat of its own; loading another one into it frees it."""
 
-    def __init__(self, load: LoadEngine):
-        self._load = load
-        self._key: EngineKey | None = None
-        self._engine: EngineLike | None = None
-        self._listener: Progress | None = None
-        self._is_cancelled = False
-        self.turnstile = Turnstile()
-        self.status = PoolStatus("empty", "No model is loaded yet.")
+    def __init__(self, load: LoadEngine, num_seats: int = 1):
+        """`num_seats` runs go on at once."""
+        self._seats = [EngineSeat(load) for _ in range(num_seats)]
+        self._free = list(self._seats)
+        self._lock = threading.Lock()
+        self.turnstile = Turnstile(num_seats)
 
     def preload(self, key: EngineKey) -> threading.Thread:
-        """Starts loading in the background; a failure is kept as the status."""
+        """Starts loading into a seat in the background; a failure is kept as its status."""
+        return self._preload(key, is_another=False)
+
+    def preload_all(self, key: EngineKey) -> list[threading.Thread]:
+        """Starts loading the same into every seat."""
+        return [self._preload(key, is_another=True) for _ in self._seats]
+
+    def _preload(self, key: EngineKey, *, is_another: bool) -> threading.Thread:
         ticket = self.turnstile.join()
-        self.status = PoolStatus("loading", f"{key.target}: starting")
 
         def load_in_turn() -> None:
             try:
                 ticket.wait(threading.TIMEOUT_MAX)
-                self.engine(key)
+                seat = self._take(key, is_another=is_another)
+                try:
+                    seat.engine(key)
+                finally:
+                    self._give_back(seat)
             except Exception:  # the status has the sentence, and the next run tries again
                 return
             finally:
@@ -81,54 +49,59 @@ class ModelPool:
         thread.start()
         return thread
 
-    def engine(self, key: EngineKey, listener: Progress | None = None) -> EngineLike:
-        """The engine for a key, loaded where needed. Call it only while holding the turn.
+    @contextmanager
+    def seat(self, key: EngineKey) -> Iterator[EngineSeat]:
+        """A seat for one run, best one that has the engine already. Only while holding a turn.
 
-        `listener` hears of the loading, and later of what the engine prepares for a run.
+        An engine that is lost in the run is started again behind it.
         """
-        self._listener = listener
-        if self._engine is not None and self._key == key:
-            return self._engine
-        self._engine = None  # frees the old weights before the new ones come
-        self._key = key
-        self._is_cancelled = False
-        self._report("loading", 0, 0)
+        seat = self._take(key, is_another=False)
         try:
-            engine = self._load(key, self._report)
-        except SpecDecodesError as error:
-            self.status = PoolStatus("failed", str(error))
-            raise
-        except Exception as error:
-            self.status = PoolStatus("failed", f"{key.target} could not be loaded: {error}")
-            raise
-        self._engine = engine
-        self.show_ready()
-        return engine
+            yield seat
+        finally:
+            was_lost = seat.key == key and seat.status.phase == "ready" and seat.loaded is None
+            self._give_back(seat)
+            if was_lost:
+                self._preload(key, is_another=True)
 
-    def show_ready(self) -> None:
-        """Says that nothing is being prepared any more."""
-        if self._engine is not None and self._key is not None:
-            self.status = PoolStatus("ready", f"{self._key.target} is ready.")
+    def _take(self, key: EngineKey, *, is_another: bool) -> EngineSeat:
+        """Takes a free seat: one with the engine, else an empty one, else the one unused longest.
+
+        For another engine of the same key, those that have it come last.
+        """
+        with self._lock:
+            has_it = [seat for seat in self._free if seat.key == key and seat.loaded is not None]
+            empty = [seat for seat in self._free if seat.loaded is None]
+            order = [empty, self._free] if is_another else [has_it, empty, self._free]
+            seat = next(seats[0] for seats in order if seats)
+            self._free.remove(seat)
+            return seat
+
+    def _give_back(self, seat: EngineSeat) -> None:
+        with self._lock:
+            self._free.append(seat)
 
     def cancel(self) -> None:
         """Ends what is being loaded or prepared, at its next report of progress."""
-        self._is_cancelled = self.status.phase == "loading"
+        for seat in self._seats:
+            seat.cancel()
 
-    def _report(self, stage: str, done: int, total: int) -> None:
-        assert self._key is not None
-        if self._is_cancelled:
-            self._is_cancelled = False
-            raise ModelUnavailableError("Loading was cancelled; ask or load again.")
-        self.status = PoolStatus("loading", f"{self._key.target}: {stage}", done, total)
-        if self._listener is not None:
-            self._listener(stage, done, total)
+    @property
+    def status(self) -> PoolStatus:
+        """Of the seats; what goes on is told before what has ended."""
+        return min((seat.status for seat in self._seats), key=lambda s: _PHASES.index(s.phase))
 
     @property
     def target(self) -> str | None:
-        """The name of the loaded target."""
-        return self._key.target if self._engine is not None and self._key is not None else None
+        """The name of a loaded target."""
+        seat = self._loaded_seat()
+        return seat.key.target if seat is not None and seat.key is not None else None
 
     def unavailable_reason(self, mode: str, draft: str | None) -> str | None:
         """Why the loaded target cannot run a mode; None where it can or nothing is loaded."""
-        engine = self._engine
+        seat = self._loaded_seat()
+        engine = None if seat is None else seat.loaded
         return None if engine is None else engine.unavailable_reason(mode, draft)
+
+    def _loaded_seat(self) -> EngineSeat | None:
+        return next((seat for seat in self._seats if seat.loaded is not None), None)

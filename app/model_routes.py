@@ -8,11 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app.bodies import json_object
+from app.engine_seat import EngineKey
 from app.limits import Limits
-from app.model_pool import EngineKey, ModelPool
+from app.model_pool import ModelPool
 from app.places import PREFIX
-from core.config import MODES
-from core.errors import SpecDecodesError
+from core.config import MODES, RunConfig
+from core.errors import InvalidSettingError, SpecDecodesError
 
 _MAX_NAME = 400
 
@@ -24,15 +26,17 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
         return JSONResponse(await run_in_threadpool(describe_models, pool))
 
     async def load(request: Request) -> Response:
-        values = await request.json()
-        target = values.get("target") if isinstance(values, dict) else None
-        if not isinstance(target, str) or not target.strip() or len(target) > _MAX_NAME:
-            return PlainTextResponse("The name is empty or too long; give a model's name.", 400)
         try:
-            limits.check_model(target.strip())
+            values = await json_object(request)
+            target, dtype = values.get("target"), values.get("dtype") or None
+            if not isinstance(target, str) or not target.strip() or len(target) > _MAX_NAME:
+                raise InvalidSettingError("The name is empty or too long; give a model's name.")
+            config = RunConfig(target=target.strip(), dtype=dtype)
+            limits.check_model(config.target)
+            limits.check_queue(pool.turnstile.length)
         except SpecDecodesError as error:
             return PlainTextResponse(str(error), 400)
-        pool.preload(EngineKey(target.strip(), values.get("dtype") or None))
+        pool.preload(EngineKey(config.target, config.dtype))
         return JSONResponse({})
 
     async def cancel(request: Request) -> Response:

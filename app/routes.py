@@ -1,5 +1,6 @@
 """What the server gives besides Gradio's own page: scripts, styles, and downloads of runs."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from app.run_finder import FoundRun, RunFinder
 from app.visitors import visitor_of
 from core.errors import SpecDecodesError
 
+_EXPORT = "specdecodes-export-"
 _GONE = "This run is not kept any more; run it again."
 
 
@@ -37,7 +39,7 @@ class _Revalidated(StaticFiles):
 
 async def download(write: Callable[[Path], None], name: str, filename: str) -> Response:
     """A file written for this answer alone, and removed after it."""
-    folder = Path(tempfile.mkdtemp(prefix="specdecodes-export-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_EXPORT}{os.getpid()}-"))
     clean_up = partial(shutil.rmtree, folder, ignore_errors=True)
     try:
         await run_in_threadpool(write, folder / name)
@@ -45,6 +47,16 @@ async def download(write: Callable[[Path], None], name: str, filename: str) -> R
         clean_up()
         return PlainTextResponse(str(error), 400)
     return FileResponse(folder / name, filename=filename, background=BackgroundTask(clean_up))
+
+
+def remove_left_exports() -> None:
+    """Removes the files of downloads in the middle of which a server was killed."""
+    import psutil
+
+    for folder in Path(tempfile.gettempdir()).glob(f"{_EXPORT}*"):
+        pid = folder.name.removeprefix(_EXPORT).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def routes(handlers: Handlers) -> list[BaseRoute]:

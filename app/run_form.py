@@ -12,7 +12,9 @@ from core.settings import Settings
 
 FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
 
-_RUN_FIELDS = ("target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept")
+_RUN_FIELDS = (
+    "target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept", "draft_failure",
+)  # fmt: skip
 # A temperature of 0 is greedy, so that the page needs no switch for `do_sample` besides it.
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
 # Where the name of a setting, made of its field's, would not be the word of this field.
@@ -21,6 +23,7 @@ _LABELS = {
     "dtype": "Number format",
     "compile": "Compiled kernels",
     "accept": "Acceptance rule",
+    "draft_failure": "If the drafter breaks",
     "num_nodes": "Draft tokens",
     "top_k": "Top-k",
     "top_p": "Top-p",
@@ -66,7 +69,7 @@ def mode_help(mode: str) -> str:
 def config_from_values(values: dict[str, Any]) -> RunConfig:
     """The checked configuration; raises InvalidSettingError with one sentence."""
     mode = values["mode"]
-    cls = DRAFTER_SETTINGS.get(mode)
+    cls = DRAFTER_SETTINGS.get(mode) if isinstance(mode, str) else None
     drafter = {
         item.name: _parsed(values[f"{mode}.{item.name}"], cls, item.name)
         for item in (dataclasses.fields(cls) if cls else ())
@@ -176,7 +179,7 @@ def _parsed(value: Any, cls: type[Settings] | None, name: str) -> Any:
     """Empty texts mean "unset"; the settings class checks all the rest."""
     assert cls is not None
     if _is_switch(cls, name):
-        return _SWITCH.get(value, value)
-    if _kind_of(cls, name) == "words":
+        return _SWITCH.get(value, value) if isinstance(value, str) else value
+    if _kind_of(cls, name) == "words" and isinstance(value or "", str):
         return tuple(word.strip() for word in (value or "").split(",") if word.strip())
     return (value.strip() or None) if isinstance(value, str) else value

@@ -2,17 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
-from app.model_pool import EngineKey, ModelPool
+from app.engine_seat import EngineKey
+from app.model_pool import ModelPool
 from app.run_finder import ENDINGS
+from app.run_keeper import RunKeeper
 from app.run_record import Phase, RunRecord
 from app.session import Message
 from app.turnstile import Ticket
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 from core.events import Event, RunFailed, RunFinished
+from core.failures import describe_failure
 
 _POLL_S = 0.1
 
@@ -31,15 +33,12 @@ def start_run(
     pool: ModelPool,
     record: RunRecord,
     request: RunRequest,
-    keep: Callable[[RunRecord], None] | None = None,
+    keeper: RunKeeper,
 ) -> threading.Thread:
-    """Queues the run and returns at once; the record tells the rest.
-
-    `keep` gets the record when all its events are there, right before it counts as ended.
-    """
+    """Queues the run and returns at once; the record tells the rest."""
     ticket = pool.turnstile.join()
     thread = threading.Thread(
-        target=_run_in_turn, args=(pool, record, request, ticket, keep), name="run", daemon=True
+        target=_run_in_turn, args=(pool, record, request, ticket, keeper), name="run", daemon=True
     )
     thread.start()
     return thread
@@ -50,32 +49,35 @@ def _run_in_turn(
     record: RunRecord,
     request: RunRequest,
     ticket: Ticket,
-    keep: Callable[[RunRecord], None] | None,
+    keeper: RunKeeper,
 ) -> None:
     phase: Phase = "failed"
     text = "Stopped before it began"
     try:
         if _reach_turn(pool, record, ticket):
-            text = _run(pool, record, request)
+            text = _run(pool, record, request, keeper)
         phase = "ended"
     except SpecDecodesError as error:
         text = str(error)
     except Exception as error:
-        _log.exception("a run broke outside the engine")
-        text = f"The run broke: {error or type(error).__name__}"
+        _log.exception("run %s broke outside the engine", record.run_id)
+        text = f"The run broke: {describe_failure(error)}"
     finally:
         ticket.leave()
-        if keep is not None and record.trace.events:
-            text = _kept(keep, record, text)
+        if record.trace.events:
+            text = _kept(keeper, record, text)
         record.set_status(phase, text)
 
 
-def _kept(keep: Callable[[RunRecord], None], record: RunRecord, text: str) -> str:
+def _kept(keeper: RunKeeper, record: RunRecord, text: str) -> str:
     """Keeps the record; a disk that refuses is told beside how the run ended."""
     try:
-        keep(record)
+        keeper.end(record)
     except OSError as error:
         return f"{text}; it could not be kept: {error.strerror or error}"
+    except Exception as error:  # the run has ended all the same, and its visitor waits for that
+        _log.exception("run %s could not be kept", record.run_id)
+        return f"{text}; it could not be kept: {describe_failure(error)}"
     return text
 
 
@@ -92,23 +94,25 @@ def _reach_turn(pool: ModelPool, record: RunRecord, ticket: Ticket) -> bool:
     return not record.stop.is_set()
 
 
-def _run(pool: ModelPool, record: RunRecord, request: RunRequest) -> str:
+def _run(pool: ModelPool, record: RunRecord, request: RunRequest, keeper: RunKeeper) -> str:
     """Runs it and returns how it ended, in words."""
 
     def show_loading(stage: str, done: int, total: int) -> None:
         record.set_status("loading", f"{request.key.target}: {stage}", done, total)
 
-    engine = pool.engine(request.key, show_loading)
-    prompt = engine.chat_prompt(request.messages)
-    try:
-        events = engine.run(prompt, request.config, should_stop=record.stop.is_set)
-    finally:
-        pool.show_ready()
-    record.set_status("running", "Reading the prompt")
     last: Event | None = None
-    for event in events:
-        record.add(event)
-        last = event
+    with pool.seat(request.key) as seat:
+        engine = seat.engine(request.key, show_loading)
+        prompt = engine.chat_prompt(request.messages)
+        try:
+            events = engine.run(prompt, request.config, should_stop=record.stop.is_set)
+        finally:
+            seat.show_ready()
+        record.set_status("running", "Reading the prompt")
+        for event in events:
+            record.add(event)
+            keeper.add(event)
+            last = event
     if isinstance(last, RunFailed):
         raise SpecDecodesError(last.message)
     return ENDINGS[last.reason] if isinstance(last, RunFinished) else "Stopped"

@@ -1,16 +1,16 @@
-"""A fair queue for one engine: everybody in it can see how many are ahead."""
+"""A fair queue for a few engines: everybody in it can see how many are ahead."""
 
 import threading
 
 
 class Ticket:
-    """A place in the queue; it holds the engine while it is the first one."""
+    """A place in the queue; it holds an engine while it is one of the first."""
 
     def __init__(self, turnstile: "Turnstile"):
         self._turnstile = turnstile
 
     def num_ahead(self) -> int:
-        """Tickets before this one; 0 when it is its turn."""
+        """Tickets that must leave before it is this one's turn; 0 when it is."""
         return self._turnstile.num_ahead(self)
 
     def wait(self, timeout_s: float) -> bool:
@@ -23,15 +23,16 @@ class Ticket:
 
 
 class Turnstile:
-    """Tickets in order of arrival; the first one holds the engine until it leaves."""
+    """Tickets in order of arrival; the first ones hold an engine each until they leave."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_engines: int = 1) -> None:
+        self._num_engines = num_engines
         self._changed = threading.Condition()
         self._tickets: list[Ticket] = []
 
     @property
     def length(self) -> int:
-        """Tickets that wait or hold the engine."""
+        """Tickets that wait or hold an engine."""
         with self._changed:
             return len(self._tickets)
 
@@ -44,11 +45,14 @@ class Turnstile:
 
     def num_ahead(self, ticket: Ticket) -> int:
         with self._changed:
-            return self._tickets.index(ticket)
+            return self._num_ahead(ticket)
+
+    def _num_ahead(self, ticket: Ticket) -> int:
+        return max(0, self._tickets.index(ticket) + 1 - self._num_engines)
 
     def wait(self, ticket: Ticket, timeout_s: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: self._tickets[0] is ticket, timeout_s)
+            return self._changed.wait_for(lambda: self._num_ahead(ticket) == 0, timeout_s)
 
     def leave(self, ticket: Ticket) -> None:
         with self._changed:

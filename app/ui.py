@@ -8,8 +8,10 @@ import gradio as gr
 from gradio.themes.utils import colors, sizes
 from starlette.middleware import Middleware
 
+from app.accounts import Accounts, Login
 from app.api import create_endpoints
 from app.archive_routes import archive_routes
+from app.bodies import BodyLimit
 from app.components.settings import create_settings
 from app.components.view import view
 from app.handlers import Handlers
@@ -70,8 +72,14 @@ def _tab(name: str) -> Iterator[None]:
         yield
 
 
-def launch_options(handlers: Handlers, *, with_metrics: bool = False) -> dict[str, Any]:
-    """Arguments of `Blocks.launch` that belong to the page and not to its address."""
+def launch_options(
+    handlers: Handlers, *, with_metrics: bool = False, accounts: Accounts | None = None
+) -> dict[str, Any]:
+    """Arguments of `Blocks.launch` that belong to the page and not to its address.
+
+    With `accounts` nobody else gets an answer, from Gradio's routes or ours.
+    """
+    login = [] if accounts is None else [Middleware(Login, accounts=accounts)]
     return {
         "theme": _theme(),
         "css_paths": sorted(STATIC.glob("*.css")),
@@ -89,7 +97,7 @@ def launch_options(handlers: Handlers, *, with_metrics: bool = False) -> dict[st
                 *health_routes(handlers, with_metrics=with_metrics),
                 *routes(handlers),
             ],
-            "middleware": [Middleware(VisitorCookie)],
+            "middleware": [*login, Middleware(BodyLimit), Middleware(VisitorCookie)],
         },
     }
 

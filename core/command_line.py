@@ -5,6 +5,8 @@ import dataclasses
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -16,7 +18,7 @@ from core.config import (
     RunConfig,
     SamplingConfig,
 )
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, StorageError
 from core.settings import Settings, build
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -39,7 +41,10 @@ def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) 
     parser.add_argument("--dtype", choices=DTYPES, help=_help(RunConfig, "dtype"))
     parser.add_argument("--device", choices=("cpu", "cuda"), help=_help(RunConfig, "device"))
     parser.add_argument("--weights", choices=WEIGHTS, help=_help(RunConfig, "weights"))
-    for name in ("gpu_memory", "max_new_tokens", "accept", "compile", "invariant", "trace_top_k"):
+    for name in (
+        "gpu_memory", "max_new_tokens", "accept", "draft_failure", "compile", "invariant",
+        "trace_top_k",
+    ):  # fmt: skip
         _add_option(parser, RunConfig, name)
     for item in dataclasses.fields(SamplingConfig):
         _add_option(parser, SamplingConfig, item.name)
@@ -129,6 +134,17 @@ def start_logging() -> None:
     # Torch reads it too, knows capitals alone, and fails to load for anything else.
     os.environ["LOGLEVEL"] = name.upper()
     logging.basicConfig(level=name.upper(), format=_LOG_FORMAT)
+
+
+@contextmanager
+def told_if_not_written(path: Path) -> Iterator[None]:
+    """Raises StorageError with one sentence where the disk does not take a file."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror or error}); make room or give another file."
+        ) from error
 
 
 def check_writable(path: Path | None) -> None:

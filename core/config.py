@@ -6,7 +6,7 @@ Defaults, limits and help texts exist only here; the command line and the page a
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, shown
 from core.settings import Settings, build, parse_bytes, setting
 
 DEFAULT_TARGET = "smollm2-135m"
@@ -18,6 +18,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 WEIGHTS = ("full", "q4", "q8")
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
+DraftFailurePolicy = Literal["fail", "plain"]
 WeightsName = Literal["full", "q4", "q8"]
 AcceptRule = Literal["match", "rejection", "typical"]
 LOSSY_RULES = frozenset({"typical"})
@@ -172,6 +173,9 @@ class RunConfig(Settings):
     accept: AcceptRule = setting(
         "match", "rule by which draft tokens are kept; typical changes the output distribution"
     )
+    draft_failure: DraftFailurePolicy = setting(
+        "fail", "when the drafter breaks in the middle: fail ends the run, plain goes on without it"
+    )
     invariant: bool = setting(
         False,
         "compute every forward in one fixed shape, so that drafts, verification and plain "
@@ -186,7 +190,9 @@ class RunConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.mode not in DRAFTER_SETTINGS:
-            raise InvalidSettingError(f"mode is {self.mode!r}; give one of {', '.join(MODES)}.")
+            raise InvalidSettingError(
+                f"mode is {shown(self.mode)}; give one of {', '.join(MODES)}."
+            )
         wanted = DRAFTER_SETTINGS[self.mode]
         if wanted is None and self.drafter is not None:
             raise InvalidSettingError(
@@ -250,5 +256,5 @@ def _part(values: dict[str, Any], name: str) -> dict[str, Any]:
     if part is None:
         return {}
     if not isinstance(part, dict):
-        raise InvalidSettingError(f"{name} is {part!r}; give an object of settings.")
+        raise InvalidSettingError(f"{name} is {shown(part)}; give an object of settings.")
     return part

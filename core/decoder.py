@@ -14,13 +14,14 @@ from core.events import (
     Accepted,
     Committed,
     Drafted,
+    DrafterFailed,
     Event,
     FinishReason,
     Prefilled,
     TokenSource,
     Verified,
 )
-from core.stepping import Clock, Stepper, StepResult
+from core.stepping import Clock, DraftFailure, Stepper, StepResult
 
 
 class TextStream(Protocol):
@@ -83,6 +84,8 @@ class Decoder:
                 reason = self._end_reason(result.emitted[-1])
                 # A device works on the next step while this one is told.
                 self._go_on(reason, result.emitted[-1])
+                if result.draft_failure is not None:
+                    yield self._drafter_failed(step, result.draft_failure, result.times.drafted_s)
                 yield from self._emit(step, result, resumed_s)
                 if reason is None and self._should_stop():
                     reason = "stopped"
@@ -131,6 +134,9 @@ class Decoder:
         # The target's own token ends every step, so a draft need not be as long as what remains.
         limits = DraftLimits(num_nodes=MAX_TREE_NODES, depth=remaining - 1)
         self._stepper.launch(root_token_id, limits)
+
+    def _drafter_failed(self, step: int, failure: DraftFailure, at_s: float) -> DrafterFailed:
+        return DrafterFailed(step=step, t_start_s=at_s, t_end_s=at_s, **failure._asdict())
 
     def _emit(
         self, step: int, result: StepResult, resumed_s: float

@@ -14,6 +14,7 @@ from core.drafters.share_sd import wants_offload
 from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
 from core.events import Event, FinishReason, RunFailed, RunFinished
+from core.failures import describe_failure, is_gpu_lost
 from core.invariant import InvariantVerifier, invariant_sibling
 from core.lean.forward import LeanForward
 from core.lean.native.forward import NativeForward
@@ -59,6 +60,8 @@ class Engine:
         """
         # Weights that an engine moves to disk must be held by nobody else.
         self.target = replace(target, stack=None)
+        self.is_usable = True
+        """False once the GPU is lost to this process."""
         self._clock = clock
         self._progress = progress
         self._backend = verifier_of(target)
@@ -217,12 +220,13 @@ class Engine:
         except Exception as error:  # a run that breaks is an event, with all before it kept
             _LOG.info("a run failed", exc_info=True)
             self.forget()
+            self.is_usable = not is_gpu_lost(error)
             yield RunFailed(
                 step=stats.num_steps,
                 t_start_s=now_s(),
                 t_end_s=now_s(),
                 error=type(error).__name__,
-                message=str(error) or type(error).__name__,
+                message=describe_failure(error),
                 totals=stats.to_dict(),
             )
             return

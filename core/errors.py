@@ -1,5 +1,7 @@
 """The errors of the engine; every message says what was got, what is allowed and what to do."""
 
+MOST_SHOWN = 200
+
 
 class SpecDecodesError(Exception):
     """Base of all errors that a user can cause or mend; the message is one clear sentence."""
@@ -21,9 +23,23 @@ class KernelsUnavailableError(SpecDecodesError):
     """Compiled kernels that cannot be had on this machine."""
 
 
+class StorageError(SpecDecodesError):
+    """A result that the disk does not take."""
+
+
 class TraceFormatError(SpecDecodesError):
     """A trace file that cannot be read; `line_number` counts from 1."""
 
     def __init__(self, message: str, line_number: int):
         super().__init__(f"line {line_number}: {message}")
         self.line_number = line_number
+
+
+def shown(value: object) -> str:
+    """A given value as a message quotes it: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # whole numbers of thousands of digits, deep lists
+        return f"a value of type {type(value).__name__}"
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} characters)"

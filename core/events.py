@@ -146,6 +146,16 @@ class Committed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DrafterFailed(Event):
+    """The drafter broke in this step; the run goes on without it."""
+
+    kind: ClassVar[str] = "drafter_failed"
+    error: str
+    """Name of the error's class."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
     """The end of a run that was not a failure."""
 
@@ -179,6 +189,7 @@ EVENT_CLASSES: dict[str, type[Event]] = {
         Verified,
         Accepted,
         Committed,
+        DrafterFailed,
         RunFinished,
         RunFailed,
     )

@@ -11,8 +11,9 @@ from core.command_line import (
     add_run_options,
     check_writable,
     config_from_options,
+    told_if_not_written,
 )
-from core.errors import InvalidSettingError, SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.events import Committed, Event, RunFailed, RunFinished, RunStarted
 from core.models.progress_bar import ProgressBar
 from core.runtime.imports import quick_imports
@@ -52,18 +53,29 @@ def main(arguments: list[str] | None = None) -> int:
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
-    if options.trace:
-        save_trace(trace, options.trace)
-    if options.csv:
-        from visualize.exports import export_csv
-
-        export_csv(trace, options.csv, options.csv_table)
     if options.json:
         print(json.dumps(_result(trace), ensure_ascii=False))
     failed = trace.first(RunFailed)
     if failed is not None:
         print(f"the run failed after {failed.step} steps: {failed.message}", file=sys.stderr)
+    try:
+        _write_files(trace, options)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 1 if failed else 0
+
+
+def _write_files(trace: Trace, options: Any) -> None:
+    """The files that were asked for; raises StorageError where the disk takes one not."""
+    if options.trace:
+        with told_if_not_written(options.trace):
+            save_trace(trace, options.trace)
+    if options.csv:
+        from visualize.exports import export_csv
+
+        with told_if_not_written(options.csv):
+            export_csv(trace, options.csv, options.csv_table)
 
 
 def _start(config: "RunConfig", options: Any) -> Iterator[Event]:

@@ -10,7 +10,7 @@ from dataclasses import field
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, shown
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -64,7 +64,7 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
                 return
         elif isinstance(value, option):
             return
-    raise InvalidSettingError(f"{name} is {value!r}; give {_describe(options)}.")
+    raise InvalidSettingError(f"{name} is {shown(value)}; give {_describe(options)}.")
 
 
 def _is_finite(value: float) -> bool:
@@ -97,7 +97,7 @@ def _check_range(name: str, value: Any, metadata: Any) -> None:
         return
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise InvalidSettingError(f"{name} is {value}; give a value {bounds}.")
+        raise InvalidSettingError(f"{name} is {shown(value)}; give a value {bounds}.")
 
 
 def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:
@@ -105,8 +105,9 @@ def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:
     known = {item.name for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - known, key=str)
     if unknown:
+        names = ", ".join(sorted(known))
         raise InvalidSettingError(
-            f"unknown setting {unknown[0]!r} for {cls.__name__}; known are {', '.join(sorted(known))}."
+            f"unknown setting {shown(unknown[0])} for {cls.__name__}; known are {names}."
         )
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 

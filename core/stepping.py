@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -13,11 +14,13 @@ from core.acceptance import Judgement, judge, make_rule
 from core.backend import Backend
 from core.config import RunConfig
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
+from core.failures import describe_failure
 from core.inspection import Inspection, Inspector
 from core.sampling import TokenDrawer
 from core.tree import DraftTree
 
 Clock = Callable[[], float]
+T = TypeVar("T")
 
 
 class StepTimes(NamedTuple):
@@ -30,6 +33,13 @@ class StepTimes(NamedTuple):
     committed_s: float
 
 
+class DraftFailure(NamedTuple):
+    """Why a drafter was given up."""
+
+    error: str
+    message: str
+
+
 class StepResult(NamedTuple):
     """All that a step did."""
 
@@ -40,6 +50,8 @@ class StepResult(NamedTuple):
     inspect: Callable[[], Inspection]
     """What is recorded of the distributions; asked for when the next step may be under way."""
     times: StepTimes
+    draft_failure: DraftFailure | None = None
+    """Where the drafter broke in this step, or before the first one."""
 
     @property
     def emitted(self) -> list[int]:
@@ -105,6 +117,8 @@ class HostStepper:
             records_noise=config.trace_top_k > 0,
         )
         self._inspector = Inspector(config.trace_top_k)
+        self._goes_on_plain = config.draft_failure == "plain"
+        self._draft_failure: DraftFailure | None = None
         self._length = 0
         self._launched: tuple[int, DraftLimits] | None = None
 
@@ -114,9 +128,23 @@ class HostStepper:
         """See `Stepper.begin`."""
         self._length = len(prompt_token_ids)
         num_reused = self._backend.begin(prompt_token_ids, max_length, should_stop)
-        if self._drafter is not None:
-            self._drafter.begin(prompt_token_ids, max_length)
+        self._ask(lambda drafter: drafter.begin(prompt_token_ids, max_length), None)
         return num_reused
+
+    def _ask(self, do: Callable[[Drafter], T], otherwise: T) -> T:
+        """What the drafter does; one that breaks is given up, where the run is to go on plain."""
+        if self._drafter is None:
+            return otherwise
+        try:
+            return do(self._drafter)
+        except Exception as error:
+            if not self._goes_on_plain:
+                raise
+            self._draft_failure = DraftFailure(type(error).__name__, describe_failure(error))
+            with suppress(Exception):
+                self._drafter.finish()
+            self._drafter = None
+            return otherwise
 
     def launch(self, root_token_id: int, limits: DraftLimits) -> None:
         """See `Stepper.launch`; the work is done when the result is asked for."""
@@ -127,6 +155,7 @@ class HostStepper:
         assert self._launched is not None, "launch() comes first"
         start_s = self._clock()
         tree = self._draft(*self._launched)
+        drafter = self._drafter.name if self._drafter is not None else "none"
         drafted_s = self._clock()
         logits = self._backend.tree_forward(tree)
         verified_s = self._clock()
@@ -135,20 +164,23 @@ class HostStepper:
         self._commit(tree, judgement)
         committed_s = self._clock()
         last_node = judgement.path[-1] if judgement.path else 0
+        failure, self._draft_failure = self._draft_failure, None
         return StepResult(
-            drafter=self._drafter.name if self._drafter is not None else "none",
+            drafter=drafter,
             tree=tree,
             judgement=judgement,
             inspect=partial(
                 self._inspector.inspect, logits, tree, last_node, judgement.next_token_id
             ),
             times=StepTimes(start_s, drafted_s, verified_s, accepted_s, committed_s),
+            draft_failure=failure,
         )
 
     def _draft(self, root_token_id: int, limits: DraftLimits) -> DraftTree:
-        if self._drafter is None or limits.depth == 0:
-            return DraftTree(root_token_id)
-        return self._drafter.draft(root_token_id, limits, self._cost)
+        root = DraftTree(root_token_id)
+        if limits.depth == 0:
+            return root
+        return self._ask(lambda drafter: drafter.draft(root_token_id, limits, self._cost), root)
 
     def _commit(self, tree: DraftTree, judgement: Judgement) -> None:
         """Moves the accepted path into the cache and tells the drafter."""
@@ -157,8 +189,8 @@ class HostStepper:
         if judgement.next_token_id is not None:
             emitted.append(judgement.next_token_id)
         self._length += len(emitted)
-        if self._drafter is not None:
-            self._drafter.commit(Outcome(tree, judgement.path, judgement.tested, emitted))
+        outcome = Outcome(tree, judgement.path, judgement.tested, emitted)
+        self._ask(lambda drafter: drafter.commit(outcome), None)
 
     def finish(self) -> None:
         """See `Stepper.finish`."""

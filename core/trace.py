@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from core.errors import TraceFormatError
+from core.errors import TraceFormatError, shown
 from core.events import EVENT_CLASSES, Committed, Event, RunFinished, RunStarted, TokenTexts
 from core.stats import RunStats, collect_stats
 from core.trace_check import TraceChecker
@@ -156,7 +156,7 @@ def _check_header(values: dict[str, Any]) -> None:
     version = values.get("version")
     if version not in _READABLE_VERSIONS or isinstance(version, bool):
         raise TraceFormatError(
-            f"the trace has version {version!r} and this program reads up to {VERSION}; "
+            f"the trace has version {shown(version)} and this program reads up to {VERSION}; "
             "open it with the program that wrote it.",
             1,
         )
@@ -167,7 +167,7 @@ def event_from_dict(values: dict[str, Any], line_number: int) -> Event:
     kind = values.get("kind")
     cls = EVENT_CLASSES.get(kind) if isinstance(kind, str) else None
     if cls is None:
-        raise TraceFormatError(f"unknown event kind {kind!r}.", line_number)
+        raise TraceFormatError(f"unknown event kind {shown(kind)}.", line_number)
     checks = _field_checks(cls.kind)
     given = {name: value for name, value in values.items() if name != "kind"}
     for name in checks.keys() - given.keys() - _with_defaults(cls.kind):
@@ -175,7 +175,7 @@ def event_from_dict(values: dict[str, Any], line_number: int) -> Event:
     for name, value in given.items():
         check = checks.get(name)
         if check is None:
-            raise TraceFormatError(f"{kind} has an unknown field {name!r}.", line_number)
+            raise TraceFormatError(f"{kind} has an unknown field {shown(name)}.", line_number)
         if not check(value):
             raise TraceFormatError(f"{kind} has a wrong value in {name!r}.", line_number)
     return cls(**given)

@@ -209,16 +209,17 @@ class Verifier:
             mask = self._mask[:rows, :end]
             window = mask[:, end - allowed.shape[1] :]
             window.masked_fill_(~allowed.to(device), torch.finfo(self.dtype).min)
-        logits = (forward or self.forward)(
-            torch.tensor(token_ids, device=device),
-            torch.tensor(positions, device=device),
-            self.cache,
-            mask,
-            want_logits=want_logits,
-        )
-        if window is not None:
-            window.zero_()
-        return logits
+        try:
+            return (forward or self.forward)(
+                torch.tensor(token_ids, device=device),
+                torch.tensor(positions, device=device),
+                self.cache,
+                mask,
+                want_logits=want_logits,
+            )
+        finally:  # also where it breaks, for the next run
+            if window is not None:
+                window.zero_()
 
     def commit(self, path: list[int]) -> None:
         """See `Backend.commit`."""

@@ -14,7 +14,7 @@ _UNSET = "automatic"
 # Every field of `run_fields` stands in one of these.
 _SECTIONS = {
     "Answer": ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "accept"),
-    "Model": ("target", "draft", "weights", "dtype", "compile"),
+    "Model": ("target", "draft", "weights", "dtype", "compile", "draft_failure"),
 }
 
 

@@ -14,6 +14,7 @@ export class RunModel {
     this.stats = null;
     this.started = null;
     this.prefilled = null;
+    this.drafterFailed = null;
     this.steps = [];
     this.tokens = [];
     this.tailText = "";
@@ -68,6 +69,9 @@ export class RunModel {
         break;
       case "committed":
         this._close(event);
+        break;
+      case "drafter_failed":
+        this.drafterFailed = event;
         break;
       case "run_finished":
         this.tailText = event.tail_text;

@@ -39,7 +39,7 @@ class AnswerFile:
             self.answered[answers.question_id] = answers
 
     def append(self, answers: QuestionAnswers) -> None:
-        """Writes a question's answers through to the disk."""
+        """Writes a question's answers through to the disk; see `LineFile.append`."""
         self._file.append(
             {
                 "question_id": answers.question_id,

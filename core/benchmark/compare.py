@@ -31,9 +31,10 @@ from core.command_line import (
     add_run_options,
     check_writable,
     start_logging,
+    told_if_not_written,
     words,
 )
-from core.errors import InvalidSettingError, SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
 
 
@@ -69,10 +70,19 @@ def main(arguments: list[str] | None = None) -> int:
         *tables_of(summarize(measurements), benches[0].energy, measurements),
         *facts_table(benches[0].facts),
     ]
-    _write(options, report, tables, measurements)
+    try:
+        _write(options, report, tables, measurements)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 1
     if not measured.is_complete:
         return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0
+
+
+def _write_text(path: Path, text: str) -> None:
+    with told_if_not_written(path):
+        path.write_text(text, encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -167,16 +177,16 @@ def _write(
     print_tables(tables)
     print(f"\n{caption(report)}")
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        _write_text(options.json, json.dumps(report, indent=1) + "\n")
     if options.csv:
-        options.csv.write_text(answers_csv(measurements), encoding="utf-8")
+        _write_text(options.csv, answers_csv(measurements))
     if options.markdown:
         text = f"{markdown(tables)}\n\n{caption(report)}\n"
-        options.markdown.write_text(text, encoding="utf-8")
+        _write_text(options.markdown, text)
     if options.html:
         from visualize.report.comparison import comparison_html
 
-        options.html.write_text(comparison_html(report, tables), encoding="utf-8")
+        _write_text(options.html, comparison_html(report, tables))
 
 
 if __name__ == "__main__":

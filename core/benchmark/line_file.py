@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, StorageError
 
 
 class LineFile:
@@ -61,9 +61,16 @@ class LineFile:
         )
 
     def append(self, values: dict[str, Any]) -> None:
-        """Writes a line with the settings through to the disk."""
+        """Writes a line with the settings through to the disk; raises StorageError where it is
+        full."""
         line = json.dumps({**values, "settings": self._settings}, ensure_ascii=False)
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(line + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} takes no more ({error.strerror}); make room and give --resume, which "
+                "asks again what was not written."
+            ) from error

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, shown
 
 _SPEC_BENCH_TASKS = {"translation", "summarization", "qa", "math_reasoning", "rag"}
 _MT_BENCH_TASK = "mt_bench"
@@ -79,9 +79,11 @@ def _parse(line: str, place: str) -> Question:
         values.get(name) for name in ("question_id", "category", "turns")
     )
     if not isinstance(question_id, int) or isinstance(question_id, bool):
-        raise InvalidSettingError(f"{place}: question_id is {question_id!r}; give a whole number.")
+        raise InvalidSettingError(
+            f"{place}: question_id is {shown(question_id)}; give a whole number."
+        )
     if not isinstance(category, str) or not category.strip():
-        raise InvalidSettingError(f"{place}: category is {category!r}; give a name.")
+        raise InvalidSettingError(f"{place}: category is {shown(category)}; give a name.")
     if (
         not isinstance(turns, list)
         or not turns
@@ -105,7 +107,7 @@ def pick_questions(
     for category in categories:
         if category not in groups:
             raise InvalidSettingError(
-                f"there is no category {category!r}; give some of {', '.join(groups)}."
+                f"there is no category {shown(category)}; give some of {', '.join(groups)}."
             )
     if limit is not None and limit < 1:
         raise InvalidSettingError(f"limit is {limit}; give a whole number of at least 1.")

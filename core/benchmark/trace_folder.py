@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.benchmark.chat import KeptTrace
+from core.command_line import told_if_not_written
 from core.errors import InvalidSettingError
 from core.trace import save_trace
 
@@ -21,12 +22,16 @@ class TraceFolder:
             ) from error
 
     def save(self, question_id: int, traces: list[KeptTrace]) -> None:
-        """Writes all traces of a question."""
+        """Writes all traces of a question; raises StorageError where the disk is full."""
         from visualize.exports import export_csv
 
         for turn, repeat, trace in traces:
             name = f"{question_id}-{turn}" if repeat == 1 else f"{question_id}-{turn}-{repeat}"
-            save_trace(trace, self._path / f"{name}.jsonl")
+            path = self._path / f"{name}.jsonl"
+            with told_if_not_written(path):
+                save_trace(trace, path)
         if traces:
             steps = [kept.trace for kept in traces]
-            export_csv(steps, self._path / f"{question_id}.csv", "steps")
+            path = self._path / f"{question_id}.csv"
+            with told_if_not_written(path):
+                export_csv(steps, path, "steps")

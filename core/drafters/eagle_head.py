@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from core.errors import DrafterUnavailableError
+
 
 class HeadShape(NamedTuple):
     """Sizes of an EAGLE-3 head."""
@@ -111,12 +113,26 @@ def write_parts(
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
-    """All tensors of a folder's safetensors files, or of its `pytorch_model.bin`."""
+    """All tensors of a folder's safetensors files, or of its `pytorch_model.bin`.
+
+    Raises DrafterUnavailableError for files that cannot be read.
+    """
     from safetensors.torch import load_file
 
-    tensors: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        tensors.update(load_file(path))
-    if not tensors and (folder / "pytorch_model.bin").is_file():
-        tensors = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    return tensors
+    tensors: Any = {}
+    try:
+        for path in sorted(folder.glob("*.safetensors")):
+            tensors.update(load_file(path))
+        if not tensors and (folder / "pytorch_model.bin").is_file():
+            tensors = torch.load(
+                folder / "pytorch_model.bin", map_location="cpu", weights_only=True
+            )
+    except Exception as error:  # broken files raise whatever comes
+        raise DrafterUnavailableError(
+            f"the weights of the EAGLE head in {folder.name} cannot be read "
+            f"({type(error).__name__}); give a whole safetensors file, or a pytorch_model.bin of "
+            "nothing but tensors."
+        ) from error
+    if not isinstance(tensors, dict):
+        return {}
+    return {name: part for name, part in tensors.items() if isinstance(part, torch.Tensor)}

@@ -70,7 +70,7 @@ def _description(folder: Path) -> dict[str, Any]:
         raise DrafterUnavailableError(
             f"{folder} has no config.json; give a folder with an EAGLE head."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DrafterUnavailableError(f"{folder}/config.json is broken ({error}).") from error
     return values if isinstance(values, dict) else {}
 

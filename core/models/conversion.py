@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from core.errors import ModelUnavailableError
+from core.models.gguf_check import check_gguf
 from core.models.quiet import quiet_transformers
 from core.models.storage import (
     Progress,
@@ -85,6 +86,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
     quiet_transformers()
     try:
+        check_gguf(gguf)
         loaded = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )

@@ -12,6 +12,7 @@ from core.lean.linear import DenseLinear
 from core.lean.native.library import Kernels
 from core.lean.native.linear import NativeLinear, can_read_dense, native_dense
 from core.lean.weights import LayerStack, LayerWeights
+from core.models.folder_check import have_shapes
 from core.models.outline import Outline
 from core.models.storage import Progress
 
@@ -64,7 +65,7 @@ def read_stack(
     tensors: Mapping[str, torch.Tensor], outline: Outline, place: Placement, progress: Progress
 ) -> LayerStack | None:
     """All layers; None where the tensors are not exactly those of a supported model."""
-    if outline.is_tied == ("lm_head.weight" in tensors):
+    if outline.is_tied == ("lm_head.weight" in tensors) or not have_shapes(tensors, outline):
         return None
     reader = _Reader(tensors, place)
     layers = []

@@ -162,9 +162,9 @@ def _is_lean(source: ModelSource) -> bool:
     """Whether the lean forward, and so its compiled kernels, knows the architecture."""
     try:
         config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # told when the model is read
-        return False
-    return any(name in SUPPORTED for name in config.get("architectures") or ())
+        return any(name in SUPPORTED for name in config.get("architectures") or ())
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return False  # told when the model is read
 
 
 class _Kernels(NamedTuple):

@@ -56,7 +56,10 @@ def read_outline(folder: Path) -> Outline | None:
             end_token_ids=_ends(folder, config),
             is_tied=bool(config["tie_word_embeddings"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (
+        OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError,
+        RecursionError, RuntimeError,
+    ):  # fmt: skip
         return None
 
 

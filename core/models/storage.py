@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -77,9 +78,13 @@ def exclusive(path: Path, progress: Progress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `path` when all went well and vanishes otherwise."""
+    """A folder to fill, which becomes `path` when all went well and vanishes otherwise.
+
+    Call it under `exclusive(path)`: what killed processes left half done is removed.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left_over in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        shutil.rmtree(left_over, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary

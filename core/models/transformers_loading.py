@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from core.errors import ModelUnavailableError
+from core.models.folder_check import check_folder
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource
 
@@ -17,6 +18,7 @@ def read_module(source: ModelSource, dtype: torch.dtype, device: torch.device) -
         from transformers import AutoModelForCausalLM
 
         quiet_transformers()
+        check_folder(source.folder)
         module: Any = AutoModelForCausalLM.from_pretrained(source.folder, dtype=dtype)
         return module.to(device).eval().requires_grad_(False)
 

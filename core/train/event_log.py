@@ -60,7 +60,13 @@ class CurveLog:
         now_s = time.time()
         name = f"events.out.tfevents.{int(now_s)}.{socket.gethostname()}.{os.getpid()}"
         self._events = folder / name
+        self._drop_half_a_line()
         self._write_event(_field(3, b"brain.Event:2"), now_s)
+
+    def _drop_half_a_line(self) -> None:
+        """What a kill left of a row would run into the next one."""
+        if self._csv.exists():
+            os.truncate(self._csv, self._csv.read_bytes().rfind(b"\n") + 1)
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Writes the values of a step."""
@@ -69,7 +75,7 @@ class CurveLog:
             for tag, value in values.items()
         )
         self._write_event(b"\x10" + _varint(step) + _field(5, summary), time.time())
-        is_new = not self._csv.exists()
+        is_new = not self._csv.exists() or not self._csv.stat().st_size
         with self._csv.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if is_new:

@@ -106,7 +106,12 @@ class _Loop:
         """Goes on from the checkpoint; raises InvalidSettingError for one of another training."""
         if not self._checkpoint.exists():
             return
-        state = torch.load(self._checkpoint, map_location=self._rank.device, weights_only=True)
+        try:
+            state = torch.load(self._checkpoint, map_location=self._rank.device, weights_only=True)
+        except Exception as error:  # broken files raise whatever comes
+            raise InvalidSettingError(
+                f"{self._checkpoint} is broken ({type(error).__name__}); delete it to start anew."
+            ) from error
         if state["identity"] != self._identity:
             changed = [
                 key for key in self._identity if state["identity"].get(key) != self._identity[key]
@@ -132,8 +137,11 @@ class _Loop:
             "step": self._step,
             "spent_s": self._spent_s,
         }
-        torch.save(state, temporary)
-        temporary.replace(self._checkpoint)
+        try:
+            torch.save(state, temporary)
+            temporary.replace(self._checkpoint)
+        finally:  # a full disk keeps the last checkpoint, and no half one beside it
+            temporary.unlink(missing_ok=True)
 
     def _say(self, text: str) -> None:
         if self._rank.is_first:
@@ -219,6 +227,13 @@ def run_or_explain(run: RunCommand) -> int:
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(
+            f"{error.filename or 'the disk'} cannot be written ({error.strerror or error}); make room "
+            "and give the same command again, which goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
+        return 1
     except torch.OutOfMemoryError:
         print(
             "the GPU's memory is too small for a step; lower --rows, --row-length or --depth.",

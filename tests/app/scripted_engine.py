@@ -38,6 +38,8 @@ class ScriptedPrompt(NamedTuple):
 class ScriptedEngine:
     """Writes `text` over and over, in steps whose trees are accepted in a fixed pattern."""
 
+    is_usable = True
+
     def __init__(
         self,
         text: str = TEXT,

@@ -8,8 +8,9 @@ from pathlib import Path
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from app.archive import Archive
+from app.engine_seat import EngineKey
 from app.handlers import Handlers
-from app.model_pool import EngineKey, ModelPool
+from app.model_pool import ModelPool
 from app.run_store import RunStore
 from app.ui import create_page, launch_options
 from tests.app.scripted_engine import ScriptedEngine, load_scripted

@@ -3,9 +3,9 @@
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app.engine_seat import EngineKey
 from app.handlers import Handlers
 from app.health import health_routes
-from app.model_pool import EngineKey
 from app.session import ChatSession
 from tests.app.helpers import form_values, handlers_on
 from tests.app.scripted_engine import ScriptedEngine

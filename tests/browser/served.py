@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+from app.accounts import Accounts
 from app.archive import Archive
+from app.engine_seat import EngineKey, LoadEngine
 from app.handlers import Handlers
-from app.model_pool import EngineKey, LoadEngine, ModelPool
+from app.model_pool import ModelPool
 from app.run_store import RunStore
 from app.ui import create_page, launch_options
 from core.stats import RunStats
@@ -51,16 +53,25 @@ def serve(engine: ScriptedEngine) -> Iterator[Served]:
 
 @contextlib.contextmanager
 def serve_pool(
-    load: LoadEngine, target: str, preset: Preset | None = None, *, mcp: bool = False
+    load: LoadEngine,
+    target: str,
+    preset: Preset | None = None,
+    *,
+    mcp: bool = False,
+    accounts: Accounts | None = None,
+    num_engines: int = 1,
 ) -> Iterator[ServedPage]:
     """Serves the page on engines of `load` until the block is left; runs are kept until then."""
     with tempfile.TemporaryDirectory(prefix="specdecodes-runs-") as folder:
-        pool = ModelPool(load)
+        pool = ModelPool(load, num_engines)
         handlers = Handlers(pool, RunStore(), Archive(Path(folder)))
         page = create_page(handlers, target, preset)
-        pool.preload(EngineKey(target, None))
+        pool.preload_all(EngineKey(target, None))
         _, address, _ = page.launch(
-            quiet=True, prevent_thread_lock=True, mcp_server=mcp, **launch_options(handlers)
+            quiet=True,
+            prevent_thread_lock=True,
+            mcp_server=mcp,
+            **launch_options(handlers, with_metrics=True, accounts=accounts),
         )
         try:
             yield ServedPage(address.rstrip("/"), handlers)

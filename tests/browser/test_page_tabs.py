@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from app.model_pool import EngineKey, Progress
+from app.engine_seat import EngineKey, Progress
 from presets.gallery import find_preset
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.conftest import OpenPage

@@ -188,7 +188,8 @@ def test_a_description_nested_too_deeply_is_refused() -> None:
 
 
 def test_every_kind_of_event_survives_as_a_line() -> None:
-    events = [*make_trace(CHAIN).events, make_trace(end="failed").events[-1]]
+    breaking = CHAIN._replace(drafter_fails=True)
+    events = [*make_trace(breaking).events, make_trace(end="failed").events[-1]]
     assert {event.kind for event in events} == set(EVENT_CLASSES)
     for event in events:
         assert event_from_dict(json.loads(event_line(event)), 2) == event

@@ -2,16 +2,14 @@
 
 import io
 import json
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import TraceFormatError
-from core.trace import Trace, read_trace, write_trace
-from tests.visualize.strategies import traces
-from tests.visualize.trace_builder import CHAIN, FORK, make_trace
+from core.trace import Trace, read_trace
+from tests.visualize.strategies import mutated_traces, traces, written
 from visualize.columns import COLUMNS
 from visualize.compare import first_divergence, summary_frame
 from visualize.exports import export_csv, read_csv
@@ -19,12 +17,6 @@ from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
 from visualize.figures.style import info_frame
 from visualize.frames import table_frame
 from visualize.perfetto import perfetto_trace
-
-
-def written(trace: Trace) -> str:
-    file = io.StringIO()
-    write_trace(trace, file)
-    return file.getvalue()
 
 
 def read(text: str) -> Trace:
@@ -65,43 +57,8 @@ def test_a_file_cut_anywhere_behind_its_header_keeps_the_whole_lines(
     assert len(kept) in (num_whole, num_whole + 1)
 
 
-odd_values = st.sampled_from(
-    [None, True, -1, 0, 1, 3, 2**63, 10**400, -0.5, 1e300, "", "\ud800", "a", [], [[]], {}, [-1]]
-)
-fitting_values: dict[type, st.SearchStrategy[Any]] = {
-    int: st.integers(-1, 4) | st.integers(),
-    float: st.floats(allow_nan=False, allow_infinity=False) | st.floats(-0.1, 1.1),
-    str: st.text(max_size=3) | st.sampled_from(["plain", "accepted", "\ud83d"]),
-}
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> str:
-    """A good trace in which a few values were replaced, removed or added, or lines moved."""
-    lines = [json.loads(line) for line in io.StringIO(written(make_trace(CHAIN, FORK)))]
-    for _ in range(draw(st.integers(1, 3))):
-        where: Any = draw(st.sampled_from(lines))
-        while True:
-            keys = list(where) if isinstance(where, dict) else list(range(len(where)))
-            if not keys:
-                break
-            key = draw(st.sampled_from(keys))
-            if isinstance(where[key], (dict, list)) and draw(st.booleans()):
-                where = where[key]
-                continue
-            if draw(st.integers(0, 9)) == 0:
-                del where[key]
-            else:
-                fitting = fitting_values.get(type(where[key]), odd_values)
-                where[key] = draw(draw(st.sampled_from([fitting, fitting, odd_values])))
-            break
-    if draw(st.integers(0, 4)) == 0:
-        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(lines)))
-    return "".join(json.dumps(line) + "\n" for line in lines)
-
-
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(text=mutated())
+@given(text=mutated_traces())
 def test_a_mutated_trace_is_refused_or_serves_every_reader(text: str) -> None:
     try:
         trace = read(text)

@@ -1,9 +1,13 @@
-"""Random runs that keep the rules of real ones."""
+"""Random runs that keep the rules of real ones, and files of traces that break them."""
+
+import io
+import json
+from typing import Any
 
 from hypothesis import strategies as st
 
-from core.trace import Trace
-from tests.visualize.trace_builder import Node, StepSpec, make_trace
+from core.trace import Trace, write_trace
+from tests.visualize.trace_builder import CHAIN, FORK, Node, StepSpec, make_trace
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 probs = st.floats(0.0, 1.0)
@@ -33,6 +37,7 @@ def step_specs(draw: st.DrawFn) -> StepSpec:
         path=tuple(path),
         tested=tuple(tested),
         recorded=draw(st.booleans()),
+        drafter_fails=draw(st.booleans()),
         top_k_probs=tuple(draw(st.lists(probs, max_size=3))),
         entropy_nats=draw(st.floats(0.0, 12.0)),
     )
@@ -49,3 +54,45 @@ def traces(draw: st.DrawFn) -> Trace:
         texts=draw(st.dictionaries(st.integers(0, 50), texts)),
         prompt_text=draw(texts),
     )
+
+
+def written(trace: Trace) -> str:
+    """A trace as its file has it."""
+    file = io.StringIO()
+    write_trace(trace, file)
+    return file.getvalue()
+
+
+odd_values = st.sampled_from(
+    [None, True, -1, 0, 1, 3, 2**63, 10**400, -0.5, 1e300, "", "\ud800", "a", [], [[]], {}, [-1]]
+)
+fitting_values: dict[type, st.SearchStrategy[Any]] = {
+    int: st.integers(-1, 4) | st.integers(),
+    float: st.floats(allow_nan=False, allow_infinity=False) | st.floats(-0.1, 1.1),
+    str: st.text(max_size=3) | st.sampled_from(["plain", "accepted", "\ud83d"]),
+}
+
+
+@st.composite
+def mutated_traces(draw: st.DrawFn) -> str:
+    """A good trace in which a few values were replaced, removed or added, or lines moved."""
+    lines = [json.loads(line) for line in io.StringIO(written(make_trace(CHAIN, FORK)))]
+    for _ in range(draw(st.integers(1, 3))):
+        where: Any = draw(st.sampled_from(lines))
+        while True:
+            keys = list(where) if isinstance(where, dict) else list(range(len(where)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(where[key], (dict, list)) and draw(st.booleans()):
+                where = where[key]
+                continue
+            if draw(st.integers(0, 9)) == 0:
+                del where[key]
+            else:
+                fitting = fitting_values.get(type(where[key]), odd_values)
+                where[key] = draw(draw(st.sampled_from([fitting, fitting, odd_values])))
+            break
+    if draw(st.integers(0, 4)) == 0:
+        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(lines)))
+    return "".join(json.dumps(line) + "\n" for line in lines)

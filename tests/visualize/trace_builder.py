@@ -9,6 +9,7 @@ from core.events import (
     Accepted,
     Committed,
     Drafted,
+    DrafterFailed,
     Event,
     FinishReason,
     Prefilled,
@@ -45,6 +46,7 @@ class StepSpec(NamedTuple):
     recorded: bool = True
     top_k_probs: tuple[float, ...] = (0.5, 0.25)
     entropy_nats: float = 1.5
+    drafter_fails: bool = False
 
 
 CHAIN = StepSpec(
@@ -78,6 +80,9 @@ def make_trace(
     events: list[Event] = [_started(mode, run_id, started), _prefilled()]
     now_s, cache_length, root = PREFILL_S, 3, 3
     for number, spec in enumerate(steps, start=1):
+        if spec.drafter_fails:
+            at = {"step": number, "t_start_s": now_s, "t_end_s": now_s}
+            events.append(DrafterFailed(error="ValueError", message="no idea", **at))
         made = _step(number, spec, root, table, now_s, cache_length, step_s)
         events += made
         root, cache_length = made[-1].token_ids[-1], made[-1].cache_length

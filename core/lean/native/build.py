@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from core.errors import KernelsUnavailableError
-from core.models.storage import Progress, cache_home
+from core.models.storage import Progress, cache_home, file_sha256
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _SOURCES = (SOURCE, *sorted(SOURCE.parent.glob("*.h")))
@@ -29,10 +29,22 @@ def built_library(progress: Progress) -> Path:
     key = "\n".join([*command, _version(compiler), _processor(), *sources])
     digest = hashlib.sha256(key.encode()).hexdigest()[:20]
     library = cache_home() / "kernels" / f"{digest}.so"
-    if not library.exists():
+    if not _is_whole(library):
         progress("compiling the kernels", 0, 0)
         _compile(command, library)
     return library
+
+
+def _hash_file(library: Path) -> Path:
+    return library.with_name(f"{library.name}.sha256")
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether it is as it was compiled: the system kills a program that loads half a library."""
+    try:
+        return _hash_file(library).read_text("utf-8") == file_sha256(library)
+    except (OSError, ValueError):
+        return False
 
 
 def _compiler() -> str:
@@ -55,7 +67,9 @@ def _compile(command: list[str], library: Path) -> None:
             [*command, "-o", str(temporary), str(SOURCE)],
             check=True, capture_output=True, text=True, timeout=_TIMEOUT_S,
         )  # fmt: skip
+        whole = file_sha256(temporary)
         temporary.replace(library)
+        _hash_file(library).write_text(whole, "utf-8")
     except subprocess.CalledProcessError as error:
         reason = next((line for line in error.stderr.splitlines() if "error" in line), "no reason")
         raise _failed(command[0], reason.strip()) from error

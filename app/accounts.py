@@ -1,0 +1,100 @@
+"""Names and passwords of visitors, where the operator asks for them (HTTP Basic, RFC 7617)."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from core.errors import InvalidSettingError
+
+VARIABLE = "SPECDECODES_AUTH"
+# For watchers, and for Gradio itself, which looks from this machine whether it has started.
+_OPEN_PATHS = frozenset({"/healthz", "/gradio_api/startup-events"})
+_PAUSE_S = 0.5
+
+
+class Accounts:
+    """Who may come in; keeps digests and no passwords."""
+
+    def __init__(self, passwords: Mapping[str, str]):
+        self._digests = {name: _digest(password) for name, password in passwords.items()}
+
+    def admit(self, authorization: str | None) -> bool:
+        """Whether an Authorization header names an account with its password."""
+        scheme, _, encoded = (authorization or "").partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            given = base64.b64decode(encoded, validate=True).decode("utf-8")
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+        name, _, password = given.partition(":")
+        # An unknown name takes as long as a known one.
+        digest = self._digests.get(name, b"")
+        return secrets.compare_digest(digest, _digest(password))
+
+
+def _digest(password: str) -> bytes:
+    return hashlib.sha256(password.encode("utf-8")).digest()
+
+
+def read_accounts(path: Path | None) -> Accounts | None:
+    """Accounts of a file, else of the environment; None where neither is given.
+
+    Both hold a name:password a line. Raises InvalidSettingError for what cannot be read.
+    """
+    place = str(path) if path else VARIABLE
+    try:
+        text = path.read_text(encoding="utf-8") if path else os.environ.get(VARIABLE)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidSettingError(
+            f"{place} cannot be read ({reason}); give a file with a name:password a line."
+        ) from error
+    if text is None:
+        return None
+    passwords: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        name, colon, password = line.partition(":")
+        if line.strip() and not (name and colon and password):
+            raise InvalidSettingError(
+                f"{place}, line {number}: it is no account; give name:password."
+            )
+        if line.strip():
+            passwords[name] = password
+    if not passwords:
+        raise InvalidSettingError(f"{place} has no accounts; give a name:password a line.")
+    return Accounts(passwords)
+
+
+class Login:
+    """Lets only those with an account through to anything but the open paths."""
+
+    def __init__(self, app: ASGIApp, accounts: Accounts):
+        self._app = app
+        self._accounts = accounts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in _OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("authorization")
+        if self._accounts.admit(given):
+            await self._app(scope, receive, send)
+            return
+        if given is not None:
+            await asyncio.sleep(_PAUSE_S)  # so that passwords are not guessed by the thousand
+        answer = PlainTextResponse(
+            "This page asks for a name and a password.",
+            401,
+            {"WWW-Authenticate": 'Basic realm="SpecDecodes", charset="UTF-8"'},
+        )
+        await answer(scope, receive, send)

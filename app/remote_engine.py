@@ -1,0 +1,199 @@
+"""An engine in a process of its own, as the pool sees it. A crash there is an event here."""
+
+import itertools
+import multiprocessing
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import core.errors
+from app.engine_seat import EngineKey, Progress
+from app.worker import (
+    Answer,
+    Done,
+    Load,
+    Progressed,
+    Reason,
+    Refused,
+    Run,
+    Stop,
+    WorkerLoad,
+    work,
+)
+from core.config import RunConfig
+from core.errors import ModelUnavailableError, SpecDecodesError
+from core.events import Event, RunFailed, RunFinished
+from core.stats import RunStats
+
+# How soon a stop is passed on while a step takes its time.
+_POLL_S = 0.02
+# Questions are answered beside a run; a machine that is too busy for that long answers nothing.
+_PATIENCE_S = 5.0
+
+
+class Workers:
+    """Starts engines in processes of their own; implements the pool's `LoadEngine`."""
+
+    def __init__(self, load: WorkerLoad, count: int):
+        """`load` makes an engine in its process; `count` of them share the machine."""
+        self._load = load
+        self._count = count
+        self._numbers: dict[int, weakref.ref[RemoteEngine]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, key: EngineKey, progress: Progress) -> "RemoteEngine":
+        with self._lock:
+            number = self._free_number()
+            engine = RemoteEngine(self._load, number, self._count, progress)
+            self._numbers[number] = weakref.ref(engine)
+        engine.load(key)
+        return engine
+
+    def _free_number(self) -> int:
+        """The lowest number that no living engine has: on several GPUs it says which is free."""
+        for number in range(self._count):
+            taken = self._numbers.get(number)
+            engine = None if taken is None else taken()
+            if engine is None or not engine.is_usable:
+                return number
+        return 0
+
+
+class RemoteEngine:
+    """Implements `app.engine_seat.EngineLike`. Its process ends when this object is let go."""
+
+    def __init__(self, load: WorkerLoad, number: int, count: int, progress: Progress):
+        # A fork would share locks and the GPU with this process.
+        context = multiprocessing.get_context("spawn")
+        self._orders, orders = context.Pipe()
+        self._questions, questions = context.Pipe()
+        self._process = context.Process(
+            target=work,
+            args=(load, number, count, orders, questions),
+            name=f"engine-{number}",
+            daemon=True,
+        )
+        self._process.start()
+        orders.close()  # so that the other end's death is the end of the pipe
+        questions.close()
+        self._progress = progress
+        self._numbers = itertools.count()
+        self._asking = threading.Lock()
+        self._is_lost = False
+        self._end = weakref.finalize(self, _end, self._process, self._orders, self._questions)
+
+    @property
+    def is_usable(self) -> bool:
+        return not self._is_lost and self._process.is_alive()
+
+    def load(self, key: EngineKey) -> None:
+        """Waits until the model is loaded; raises SpecDecodesError where it cannot be."""
+        try:
+            self._orders.send(Load(key))
+            self._await_done()
+        except (EOFError, OSError) as error:
+            raise ModelUnavailableError(f"{key.target}: {self._obituary()}") from error
+        except SpecDecodesError:  # refused or cancelled; its memory is needed at once
+            self._end()
+            raise
+
+    def chat_prompt(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The messages; their tokens are the worker's affair."""
+        return messages
+
+    def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
+        """See `Engine.unavailable_reason`; None as well where the worker does not say."""
+        with self._asking:
+            try:
+                number = next(self._numbers)
+                self._questions.send(Reason(number, mode, draft))
+                while self._questions.poll(_PATIENCE_S):
+                    answer: Answer = self._questions.recv()
+                    if answer.number == number:  # not a late one
+                        return answer.text
+            except (EOFError, OSError):
+                self._is_lost = True
+        return None
+
+    def run(
+        self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """See `Engine.run`. A worker that dies in the middle ends the run with RunFailed."""
+        number = next(self._numbers)
+        try:
+            self._orders.send(Run(number, prompt, config))
+            self._await_done()
+        except (EOFError, OSError) as error:
+            self._is_lost = True
+            raise ModelUnavailableError(self._obituary()) from error
+        return self._events(number, should_stop)
+
+    def _await_done(self) -> None:
+        while not isinstance(message := self._orders.recv(), Done):
+            if isinstance(message, Refused):
+                error: type[SpecDecodesError] = getattr(core.errors, message.error)
+                raise error(message.message)
+            assert isinstance(message, Progressed)
+            try:
+                self._progress(*message)
+            except SpecDecodesError:  # cancelled, and the worker goes on with what nobody wants
+                self._is_lost = True
+                raise
+
+    def _events(self, number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        stats = RunStats()
+        last: Event | None = None
+        is_told = False
+        try:
+            while True:
+                if not is_told and should_stop():
+                    is_told = self._tell_stop(number)
+                if not self._orders.poll(_POLL_S):
+                    continue
+                message = self._orders.recv()
+                if isinstance(message, Done):
+                    break
+                last = message
+                stats.add(message)
+                yield message
+        except (EOFError, OSError):
+            self._is_lost = True
+            if not isinstance(last, (RunFinished, RunFailed)):
+                yield _failed(last, stats, self._obituary())
+        except GeneratorExit:  # nobody listens: the pipe must be empty before the next run
+            self._is_lost = True
+            raise
+
+    def _tell_stop(self, number: int) -> bool:
+        with self._asking:
+            self._questions.send(Stop(number))
+        return True
+
+    def _obituary(self) -> str:
+        self._process.join(_PATIENCE_S)
+        code = self._process.exitcode
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else "ended"
+        return f"The engine's process {how}; it is started again, so ask once more."
+
+
+def _failed(last: Event | None, stats: RunStats, message: str) -> RunFailed:
+    at_s = last.t_end_s if last is not None else 0.0
+    return RunFailed(
+        step=stats.num_steps,
+        t_start_s=at_s,
+        t_end_s=at_s,
+        error="WorkerLost",
+        message=message,
+        totals=stats.to_dict(),
+    )
+
+
+def _end(process: BaseProcess, orders: Connection, questions: Connection) -> None:
+    """Ends a worker; its files are written whole or not at all, so that it may be killed."""
+    orders.close()
+    questions.close()
+    process.kill()
+    process.join()

@@ -1,0 +1,207 @@
+"""Engines in processes of their own: the same answers, and a crash that costs one run."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.archive import Archive
+from app.engine_seat import EngineKey
+from app.handlers import Handlers
+from app.model_pool import ModelPool
+from app.remote_engine import RemoteEngine, Workers
+from app.run_store import RunStore
+from app.session import ChatSession
+from app.worker import load_in_worker
+from core.config import RunConfig
+from core.errors import InvalidSettingError, ModelUnavailableError
+from core.events import RunFailed, RunFinished
+from core.trace import Trace, load_trace, save_trace
+from tests.app.helpers import form_values
+from tests.app.scripted_engine import ScriptedEngine
+from tests.app.scripted_worker import load_scripted_worker
+from tests.tiny_folder import save_tiny_model
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def load() -> Workers:
+    return Workers(load_scripted_worker, 2)
+
+
+def loaded(load: Workers, target: str = "scripted") -> RemoteEngine:
+    return load(EngineKey(target, None), lambda stage, done, total: None)
+
+
+def config(num_tokens: int = 30, **changed: Any) -> RunConfig:
+    return RunConfig.from_dict({"mode": "ngram", "max_new_tokens": num_tokens, **changed})
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline_s, "it never came"
+        time.sleep(0.01)
+
+
+def test_an_engine_elsewhere_gives_the_same_events(load: Workers) -> None:
+    engine, here = loaded(load), ScriptedEngine()
+    for num_tokens in (5, 12):
+        given = list(engine.run(engine.chat_prompt(MESSAGES), config(num_tokens), should_stop=bool))
+        assert given == list(
+            here.run(here.chat_prompt(MESSAGES), config(num_tokens), should_stop=bool)
+        )
+    assert engine.unavailable_reason("layer-skip") == "layer-skip needs other layers."
+    assert engine.unavailable_reason("ngram") is None
+
+
+def test_it_stops_within_a_step_and_answers_questions_meanwhile(load: Workers) -> None:
+    engine, trace, stopped_at = loaded(load), Trace(), 0
+
+    def should_stop() -> bool:
+        nonlocal stopped_at
+        if stopped_at == 0 and trace.stats.num_steps >= 3:
+            assert engine.unavailable_reason("layer-skip") is not None
+            stopped_at = trace.stats.num_steps
+        return stopped_at > 0
+
+    for event in engine.run(MESSAGES, config(100_000), should_stop=should_stop):
+        trace.events.append(event)
+    assert isinstance(trace.events[-1], RunFinished) and trace.events[-1].reason == "stopped"
+    # Those that were on their way, the one in progress, and the flag's own way there.
+    assert trace.stats.num_steps <= stopped_at + 10
+    again = list(engine.run(MESSAGES, config(5), should_stop=bool))
+    assert Trace(again).stats.num_tokens == 5
+
+
+def test_what_is_refused_there_is_raised_here(load: Workers) -> None:
+    with pytest.raises(ModelUnavailableError, match="no model named missing"):
+        loaded(load, "missing")
+    with pytest.raises(ModelUnavailableError, match="was killed by signal 9"):
+        loaded(load, "crash")
+
+
+def test_loading_is_cancelled_and_its_process_ends(load: Workers) -> None:
+    pool = ModelPool(load)
+    before = children()
+    thread = pool.preload(EngineKey("endless", None))
+    until(lambda: "reading weights" in pool.status.text)
+    pool.cancel()
+    thread.join(PATIENCE_S)
+    assert "cancelled" in pool.status.text
+    until(lambda: children() == before)
+
+
+def children() -> set[int]:
+    return {
+        child.pid for child in psutil.Process().children(recursive=True)
+        if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+        and "resource_tracker" not in " ".join(child.cmdline())
+    }  # fmt: skip
+
+
+def test_an_engine_that_is_let_go_takes_its_process_with_it(load: Workers) -> None:
+    before = children()
+    engine = loaded(load)
+    assert len(children() - before) == 1
+    del engine
+    assert children() == before
+
+
+@pytest.fixture
+def handlers(load: Workers, tmp_path: Path) -> Handlers:
+    pool = ModelPool(load, 2)
+    for thread in pool.preload_all(EngineKey("scripted", None)):
+        thread.join(PATIENCE_S)
+    return Handlers(pool, RunStore(), Archive(tmp_path))
+
+
+def begin(handlers: Handlers, num_tokens: int, visitor: str) -> ChatSession:
+    """A session whose answer has begun."""
+    session = ChatSession()
+    session.visitor = visitor
+    messages = handlers.ask(session, "Hi", "", form_values(max_new_tokens=num_tokens))
+    while session.last is None or session.last.num_tokens == 0:
+        next(messages)
+    session.messages_left = messages  # type: ignore[attr-defined]
+    return session
+
+
+def test_a_killed_worker_ends_its_run_alone_and_comes_again(
+    handlers: Handlers, tmp_path: Path
+) -> None:
+    before = children()
+    victim, bystander = begin(handlers, 10_000, "a" * 32), begin(handlers, 60, "b" * 32)
+    dead = next(
+        pid for pid in sorted(before)
+        if pid == handlers.pool._seats[0]._engine._process.pid  # type: ignore[union-attr]
+    )  # fmt: skip
+    os.kill(dead, signal.SIGKILL)
+    list(victim.messages_left), list(bystander.messages_left)  # type: ignore[attr-defined]
+    runs = [session.last for session in (victim, bystander)]
+    failed = next(run for run in runs if run.failure)
+    whole = next(run for run in runs if not run.failure)
+    assert "was killed by signal 9; it is started again" in failed.failure
+    trace = failed.snapshot()
+    assert isinstance(trace.events[-1], RunFailed) and trace.stats.num_tokens > 0
+    assert trace.events[-1].totals["num_tokens"] == trace.stats.num_tokens == len(trace.token_ids)
+    save_trace(trace, tmp_path / "run.jsonl")
+    assert load_trace(tmp_path / "run.jsonl").token_ids == trace.token_ids
+    assert whole.num_tokens in (60, 10_000)
+    until(lambda: len(children()) == len(before) and handlers.pool.turnstile.length == 0)
+    assert dead not in children()
+    session = begin(handlers, 8, "a" * 32)
+    list(session.messages_left)  # type: ignore[attr-defined]
+    assert session.last.failure is None and session.last.num_tokens == 8
+
+
+def test_a_worker_killed_while_idle_is_not_noticed(handlers: Handlers) -> None:
+    for pid in children():
+        if "spawn_main" in " ".join(psutil.Process(pid).cmdline()):
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: handlers.pool.target is None)
+    session = begin(handlers, 8, "a" * 32)
+    list(session.messages_left)  # type: ignore[attr-defined]
+    assert session.last.failure is None and session.last.num_tokens == 8
+
+
+def test_a_worker_that_lost_its_gpu_is_started_again(load: Workers) -> None:
+    pool, key = ModelPool(load), EngineKey("losing", None)
+    for _ in range(2):
+        ticket = pool.turnstile.join()
+        assert ticket.wait(PATIENCE_S)
+        with pool.seat(key) as seat:
+            events = list(seat.engine(key).run(MESSAGES, config(5), should_stop=bool))
+            assert isinstance(events[-1], RunFinished)
+            until(lambda: pool.target is None)
+        ticket.leave()
+
+
+def test_two_visitors_are_answered_at_once_by_a_real_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    target = save_tiny_model(tmp_path / "target")
+    pool = ModelPool(Workers(load_in_worker, 2), 2)
+    key = EngineKey(target, "float32", compile=False)
+    for thread in pool.preload_all(key):
+        thread.join(PATIENCE_S * 3)
+    assert pool.status.phase == "ready"
+    with pool.seat(key) as one, pool.seat(key) as two:
+        settings = config(12, mode="naive", target=target, dtype="float32", compile=False)
+        runs = [seat.engine(key).run(MESSAGES, settings, should_stop=bool) for seat in (one, two)]
+        traces = [Trace(), Trace()]
+        for events in zip(*runs, strict=True):
+            for trace, event in zip(traces, events, strict=True):
+                trace.events.append(event)
+    assert traces[0].token_ids == traces[1].token_ids and len(traces[0].token_ids) == 12
+    with pytest.raises(InvalidSettingError, match="loaded in float32"), pool.seat(key) as seat:
+        other = config(12, mode="naive", target=target, dtype="bfloat16", compile=False)
+        seat.engine(key).run(MESSAGES, other, should_stop=bool)

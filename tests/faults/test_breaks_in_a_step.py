@@ -1,0 +1,71 @@
+"""Memory or the GPU fails in the middle of a step: what was emitted stays, the next run is whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.engine import Engine
+from core.events import RunFailed
+from core.lean.forward import LeanForward
+from core.models.loading import load_model
+from core.trace import Trace
+from tests.core.conftest import run
+from tests.faults.test_drafter_breaks import events_of
+from tests.tiny_folder import save_tiny_model
+
+ERRORS: list[tuple[BaseException, str]] = [
+    (MemoryError(), "The memory does not suffice"),
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"), "The memory does"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"), "The memory"),
+    (RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might"),
+     "The GPU failed (CUDA error: an illegal memory access was encountered)"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    save_tiny_model(tmp_path / "target")
+    yield Engine(load_model(str(tmp_path / "target"), dtype="float32", compile=False))
+
+
+@pytest.mark.parametrize(("error", "told"), ERRORS, ids=[type(e).__name__ for e, _ in ERRORS])
+@pytest.mark.parametrize("mode", ["naive", "ngram", "share-sd"])
+@pytest.mark.parametrize("is_late", [False, True], ids=["before the work", "after it"])
+def test_a_forward_that_fails_ends_the_run_and_nothing_else(
+    engine: Engine,
+    error: BaseException,
+    told: str,
+    mode: str,
+    is_late: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = run(engine)
+    drafter = {"group_size": 32, "fixed_size": True, "depth": 3} if mode == "share-sd" else None
+    settings: dict[str, Any] = {"mode": mode, "drafter": drafter}
+    whole = run(engine, **settings)
+    forward, num_calls = LeanForward.__call__, 0
+
+    def failing(self: Any, *args: Any, **named: Any) -> Any:
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls == 7 and not is_late:
+            raise error
+        done = forward(self, *args, **named)
+        if num_calls == 7:
+            raise error
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LeanForward, "__call__", failing)
+        engine.forget()
+        trace = Trace(events_of(engine, **settings))
+    assert isinstance(failed := trace.events[-1], RunFailed)
+    assert failed.message.startswith(told) and "\n" not in failed.message
+    assert failed.error == type(error).__name__
+    assert failed.totals["num_tokens"] == len(trace.token_ids) > 0
+    assert trace.token_ids == plain.token_ids[: len(trace.token_ids)]
+    assert run(engine, **settings).token_ids == whole.token_ids == plain.token_ids
