@@ -1,6 +1,5 @@
 """Models over HTTP: what there is, what is loaded, what fits; load another, or cancel that."""
 
-import re
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +24,16 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
     async def models(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(describe_models, pool))
 
+    async def size(request: Request) -> Response:
+        target = request.query_params.get("target", "").strip()
+        if not target or len(target) > _MAX_NAME:
+            return PlainTextResponse("The name is empty or too long; give a model's name.", 400)
+        try:
+            limits.check_model(target)
+            return JSONResponse(await run_in_threadpool(describe_size, target))
+        except SpecDecodesError as error:
+            return PlainTextResponse(str(error), 400)
+
     async def load(request: Request) -> Response:
         try:
             values = await json_object(request)
@@ -45,9 +54,27 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
 
     return [
         Route(f"/{PREFIX}/models.json", models),
+        Route(f"/{PREFIX}/models/size.json", size),
         Route(f"/{PREFIX}/models/load", load, methods=["POST"]),
         Route(f"/{PREFIX}/models/cancel", cancel, methods=["POST"]),
     ]
+
+
+def describe_size(target: str) -> dict[str, Any]:
+    """What a model needs in memory by number format, before anything of it is loaded."""
+    import psutil
+
+    from core.models.size import BYTES_PER_WEIGHT, model_size
+
+    size = model_size(target)
+    return {
+        "num_parameters": size.num_parameters,
+        "fetched_bytes": size.fetched_bytes,
+        "needed_bytes": {
+            name: int(size.num_parameters * factor) for name, factor in BYTES_PER_WEIGHT.items()
+        },
+        "free_bytes": psutil.virtual_memory().available,
+    }
 
 
 def describe_models(pool: ModelPool) -> dict[str, Any]:
@@ -59,12 +86,7 @@ def describe_models(pool: ModelPool) -> dict[str, Any]:
     memory = psutil.virtual_memory()
     return {
         "catalogue": [
-            {
-                "name": name,
-                "note": model.note,
-                "fetched_bytes": model.wheel_bytes,
-                "num_parameters": _parameters(name),
-            }
+            {"name": name, "note": model.note, **describe_size(name)}
             for name, model in CATALOGUE.items()
         ],
         "free_bytes": memory.available,
@@ -72,9 +94,3 @@ def describe_models(pool: ModelPool) -> dict[str, Any]:
         "target": pool.target,
         "modes": [{"mode": mode, "reason": pool.unavailable_reason(mode, None)} for mode in MODES],
     }
-
-
-def _parameters(name: str) -> int | None:
-    """How many weights a model's name says that it has, as in "135m" or "1.5B"."""
-    found = re.search(r"(\d+(?:\.\d+)?)([mb])\b", name.lower())
-    return None if found is None else int(float(found[1]) * {"m": 1e6, "b": 1e9}[found[2]])

@@ -7,8 +7,10 @@ import { onStatus, refreshStatus, statusLine } from "./model_status.js";
 import { getJson, send } from "./net.js";
 import { onTab } from "./tabs.js";
 
-// Weights in memory, by number format.
-const BYTES_PER_WEIGHT = { bfloat16: 2, float32: 4 };
+// Asked for while a name is typed, at the earliest this long after the last key.
+const SIZE_PAUSE_MS = 400;
+// A run needs more than the weights.
+const MARGIN = 1.1;
 
 export function mount({ element }) {
   const name = h("input", { class: "search", "aria-label": "Target", placeholder: "Catalogue name, local folder, .gguf file or hub id" });
@@ -16,6 +18,7 @@ export function mount({ element }) {
   const status = h("p", { class: "status-line", role: "status" });
   const gauge = h("span", { class: "gauge", hidden: true });
   const cancel = h("button", { type: "button", class: "plain-button", hidden: true, onclick: () => act(() => send("POST", "models/cancel")) }, "Cancel");
+  const size = h("p", { class: "summary", role: "status" });
   const memory = h("p", { class: "summary" });
   const catalogue = h("div", { class: "cards" });
   const modes = h("tbody");
@@ -31,6 +34,7 @@ export function mount({ element }) {
     status,
     gauge,
     form,
+    size,
     told,
     memory,
     catalogue,
@@ -48,6 +52,24 @@ export function mount({ element }) {
     }
   }
 
+  let timer = 0;
+  name.addEventListener("input", () => {
+    clearTimeout(timer);
+    setText(size, "");
+    timer = setTimeout(tellSize, SIZE_PAUSE_MS, name.value.trim());
+  });
+
+  async function tellSize(target) {
+    if (!target) return;
+    let line;
+    try {
+      line = sizeLine(await getJson(`models/size.json?target=${encodeURIComponent(target)}`));
+    } catch (error) {
+      line = error.message;
+    }
+    if (name.value.trim() === target) setText(size, line);
+  }
+
   function load(target) {
     act(async () => {
       await send("POST", "models/load", { target });
@@ -62,7 +84,7 @@ export function mount({ element }) {
     act(async () => {
       const models = await getJson("models.json");
       setText(memory, `${bytes(models.free_bytes)} of ${bytes(models.total_bytes)} memory are free`);
-      catalogue.replaceChildren(...models.catalogue.map((model) => card(model, models.free_bytes, load)));
+      catalogue.replaceChildren(...models.catalogue.map((model) => card(model, load)));
       modes.replaceChildren(
         ...models.modes.map(({ mode, reason }) =>
           h("tr", {}, h("th", { scope: "row" }, mode), h("td", { class: reason ? "parted" : "" }, reason ?? (models.target ? "yes" : "load a model first"))),
@@ -83,16 +105,25 @@ export function mount({ element }) {
   onTab((tab) => tab === "models" && reload());
 }
 
-function card({ name, note, fetched_bytes: fetched, num_parameters: weights }, free, load) {
-  const sizes = Object.entries(BYTES_PER_WEIGHT).map(([dtype, size]) => {
-    const needed = weights * size;
-    return `${dtype} ${bytes(needed)}${needed * 1.1 > free ? " (does not fit)" : ""}`;
-  });
+/** What a model needs, in one line: what comes over the network, and what fits into memory. */
+export function sizeLine({ num_parameters: weights, fetched_bytes: fetched, needed_bytes: needed, free_bytes: free }) {
+  const sizes = Object.entries(needed).map(
+    ([name, count]) => `${name} ${bytes(count)}${count * MARGIN > free ? " (does not fit)" : ""}`,
+  );
+  const fetch = fetched ? `${bytes(fetched)} to fetch once; ` : "";
+  return `${fetch}${millions(weights)} weights, in memory ${sizes.join(", ")}`;
+}
+
+function millions(count) {
+  return count < 1e9 ? `${(count / 1e6).toFixed(0)} million` : `${(count / 1e9).toFixed(1)} billion`;
+}
+
+function card({ name, note, ...size }, load) {
   return h(
     "button",
     { type: "button", class: "example", onclick: () => load(name) },
     h("strong", {}, name),
     h("span", {}, note),
-    h("span", {}, `${bytes(fetched)} to fetch once${weights ? `; in memory ${sizes.join(", ")}` : ""}`),
+    h("span", {}, sizeLine(size)),
   );
 }

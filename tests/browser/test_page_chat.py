@@ -27,6 +27,12 @@ def limit(page: Page, num_tokens: int) -> None:
     page.fill("#setting-max-new-tokens input", str(num_tokens))
 
 
+def choose(page: Page, setting: str, value: str) -> None:
+    """Takes an option of a setting's list."""
+    page.click(f"#setting-{setting} input")
+    page.get_by_role("option", name=value, exact=True).click()
+
+
 def test_an_answer_comes_as_tokens_and_says_how_it_ended(
     scripted: Served, open_page: OpenPage
 ) -> None:

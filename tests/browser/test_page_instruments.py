@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from core.trace import load_trace
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served
-from tests.browser.test_page_chat import ask, ended, limit
+from tests.browser.test_page_chat import ask, choose, ended, limit
 from visualize.columns import COLUMNS
 
 
@@ -106,21 +106,16 @@ def test_every_setting_has_one_line_of_help(scripted: Served, open_page: OpenPag
         assert re.search(r"\w{3}", control.locator(".info-text").inner_text())
 
 
-def choose_mode(page: Page, mode: str) -> None:
-    page.click("#setting-mode input")
-    page.get_by_role("option", name=mode, exact=True).click()
-
-
 def test_a_mode_brings_its_own_settings(scripted: Served, open_page: OpenPage) -> None:
     page = open_page(scripted)
     expect(page.locator("#setting-ngram-min-match")).to_be_visible()
-    choose_mode(page, "naive")
+    choose(page, "mode", "naive")
     expect(page.locator("#setting-ngram-min-match")).to_be_hidden()
     limit(page, 12)
     ask(page, "Explain")
     ended(page)
     assert page.locator(".strip .token.plain").count() == 12
-    choose_mode(page, "share-sd")
+    choose(page, "mode", "share-sd")
     expect(page.locator("#setting-share-sd-bits")).to_be_visible()
     ask(page, "Explain")
     ended(page, 1)
@@ -129,7 +124,7 @@ def test_a_mode_brings_its_own_settings(scripted: Served, open_page: OpenPage) -
 
 def test_a_mode_that_cannot_run_says_why(scripted: Served, open_page: OpenPage) -> None:
     page = open_page(scripted)
-    choose_mode(page, "layer-skip")
+    choose(page, "mode", "layer-skip")
     expect(page.locator("#mode-reason")).to_contain_text("layer-skip needs other layers.")
-    choose_mode(page, "ngram")
+    choose(page, "mode", "ngram")
     expect(page.locator("#mode-reason")).to_be_hidden()

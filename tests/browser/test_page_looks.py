@@ -55,3 +55,23 @@ def test_settings_can_be_put_away(scripted: Served, open_page: OpenPage) -> None
     expect(page.locator("#settings")).to_be_visible()
     page.get_by_role("button", name="Settings").click()
     expect(page.locator("#settings")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_very_wide_pages_keep_lists_together_and_the_chat_in_sight(
+    scripted: Served, open_page: OpenPage, scheme: str
+) -> None:
+    page = open_page(scripted, viewport={"width": 2560, "height": 1440}, color_scheme=scheme)
+    limit(page, 30)
+    ask(page, "Explain")
+    ended(page)
+    chat, tree = (page.locator(name).bounding_box() for name in (".turns", ".tree-place"))
+    assert chat is not None and tree is not None
+    assert chat["width"] < 900 and tree["x"] + tree["width"] <= 2560 and tree["height"] > 300
+    for tab in ("Compare", "Runs", "Presets", "Models"):
+        page.get_by_role("navigation").get_by_role("button", name=tab).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 2560
+        if tab != "Compare":
+            box = page.locator(f"#tab-{tab.lower()} .view").first.bounding_box()
+            assert box is not None and box["width"] <= 1600
+            assert abs(box["x"] + box["width"] / 2 - 1280) < 20

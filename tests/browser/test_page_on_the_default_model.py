@@ -13,8 +13,8 @@ from app.engines import load_engine
 from core.config import DEFAULT_TARGET
 from tests.browser.conftest import OpenPage
 from tests.browser.served import ServedPage, serve_pool
-from tests.browser.test_page_chat import ask, limit
-from tests.browser.test_page_instruments import choose_mode, saved
+from tests.browser.test_page_chat import ask, choose, limit
+from tests.browser.test_page_instruments import saved
 from tests.browser.test_page_looks import BRIGHTNESS, NARROW
 from visualize.columns import COLUMNS
 
@@ -59,7 +59,7 @@ def test_an_answer_is_watched_stopped_inspected_and_exported(
     assert list(rows[0]) == list(COLUMNS["tokens"])
     assert len(rows) == count
 
-    choose_mode(page, "naive")
+    choose(page, "mode", "naive")
     limit(page, 2000)
     ask(page, "Tell a long story about a lighthouse.")
     expect(page.locator(".turn").nth(1).locator(".token").nth(3)).to_be_visible(timeout=LONG_MS)
@@ -72,7 +72,7 @@ def test_a_mode_that_drafts_with_the_target_itself_runs_from_the_page(
     served: ServedPage, open_page: OpenPage
 ) -> None:
     page = open_page(served)
-    choose_mode(page, "share-sd")
+    choose(page, "mode", "share-sd")
     page.check("#setting-share-sd-fixed-size input")
     limit(page, 24)
     ask(page, "Why is the sky blue?")

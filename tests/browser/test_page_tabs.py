@@ -8,10 +8,10 @@ from playwright.sync_api import Page, expect
 
 from app.engine_seat import EngineKey, Progress
 from presets.gallery import find_preset
-from tests.app.scripted_engine import ScriptedEngine, load_scripted
+from tests.app.scripted_engine import LOSSY_AFTER, ScriptedEngine, load_scripted
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served, serve_pool
-from tests.browser.test_page_chat import ask, ended, limit
+from tests.browser.test_page_chat import ask, choose, ended, limit
 from tests.browser.test_page_tokens import answered
 
 
@@ -123,6 +123,27 @@ def test_settings_are_compared_with_plain_decoding_and_judged(
     expect(page.locator(".lane .strip .token")).to_have_count(40)
 
 
+def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    limit(page, 20)
+    page.fill("#setting-temperature input", "0.8")
+    choose(page, "mode", "ngram")
+    choose(page, "accept", "typical")
+    show(page, "Compare")
+    page.click("#contest-add")
+    page.click("#contest-run")
+    rows = page.locator(".comparison-table tbody tr")
+    expect(rows.nth(1)).to_contain_text(f"parts at token {LOSSY_AFTER + 1}: ")
+    plain, lossy = page.locator(".lane").all()
+    for lane in (plain, lossy):
+        expect(lane.locator(".token.parted")).to_have_count(1 if lane == lossy else 0)
+    expect(lossy.locator(".token.astray")).to_have_count(20 - LOSSY_AFTER - 1)
+    tokens = lossy.locator(".token")
+    assert "parted" in (tokens.nth(LOSSY_AFTER).get_attribute("class") or "")
+    frame = "node => getComputedStyle(node).outlineStyle + getComputedStyle(node).boxShadow"
+    assert tokens.nth(LOSSY_AFTER).evaluate(frame) != tokens.nth(0).evaluate(frame)
+
+
 def test_nothing_to_compare_is_told(scripted: Served, open_page: OpenPage) -> None:
     page = open_page(scripted)
     show(page, "Compare")
@@ -164,6 +185,11 @@ def test_models_can_be_loaded_and_a_missing_one_says_why(
     show(page, "Models")
     expect(page.locator(".modes")).to_contain_text("layer-skip needs other layers.")
     expect(page.locator("#models-view")).to_contain_text("smollm2-135m")
+    expect(page.locator("#models-view .cards")).to_contain_text(
+        "135 million weights, in memory bfloat16 269"
+    )
+    page.locator("#models-view input").fill("nowhere")
+    expect(page.locator("#models-view .summary").first).to_contain_text("no model named 'nowhere'")
     page.locator("#models-view input").fill("missing")
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator(".status-line")).to_contain_text("no model named missing")

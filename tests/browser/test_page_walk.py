@@ -68,6 +68,22 @@ def test_a_refused_draft_says_why(scripted: Served, open_page: OpenPage) -> None
     expect(card).to_contain_text("the target's most probable token")
 
 
+def test_under_sampling_the_noise_that_refused_a_draft_is_told(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    page.fill("#setting-temperature input", "0.8")
+    answered(page)
+    page.locator(".strip .token.recovered").first.click()
+    page.locator(".tree .node.rejected").first.hover()
+    card = page.locator("#token-card")
+    expect(card).to_contain_text("keyed by the seed")
+    expect(card).to_contain_text("noise was \u22120.50, and it needed 1.25")
+    expect(card.locator("h4")).to_have_text(
+        ["Why was this refused?", "Target's choices here", "Drafter's choices here"]
+    )
+
+
 def test_colours_can_show_other_measures(scripted: Served, open_page: OpenPage) -> None:
     page = answered(open_page(scripted))
     token = page.locator(".strip .token.accepted").first

@@ -38,6 +38,7 @@ def catalogue_model(wheel: bytes) -> CatalogueModel:
         member=MEMBER,
         member_bytes=len(CONTENT),
         member_sha256=hashlib.sha256(CONTENT).hexdigest(),
+        num_parameters=1,
         note="",
     )
 

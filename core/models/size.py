@@ -1,0 +1,103 @@
+"""How large a model is, from file headers alone: nothing is loaded, and of a hub model little read."""
+
+import json
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.errors import ModelUnavailableError, shown
+from core.models.catalogue import CATALOGUE
+from core.models.sources import HUB_ID, local_path, unknown_name
+
+# Bytes of a weight in memory, by what a target may be loaded as. Packed ones count their scales.
+BYTES_PER_WEIGHT = {"bfloat16": 2.0, "float32": 4.0, "q8": 1.125, "q4": 0.625}
+_MOST_HEADER_BYTES = 100_000_000
+# What readers of headers raise that say something else than they should.
+_BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError)
+
+
+class ModelSize(NamedTuple):
+    """What the headers say."""
+
+    num_parameters: int
+    fetched_bytes: int
+    """What must still come over the network; 0 for files of this machine."""
+
+
+def model_size(name: str) -> ModelSize:
+    """By catalogue name, folder, .gguf file or hub id.
+
+    Raises ModelUnavailableError with one sentence where nothing can be said.
+    """
+    if name in CATALOGUE:
+        return ModelSize(CATALOGUE[name].num_parameters, CATALOGUE[name].wheel_bytes)
+    path = local_path(name)
+    try:
+        if path is not None and path.is_file() and path.suffix.lower() == ".gguf":
+            return ModelSize(_gguf_parameters(path), 0)
+        if path is not None and path.is_dir():
+            return ModelSize(_folder_parameters(path), 0)
+    except (*_BROKEN, RecursionError) as error:
+        raise ModelUnavailableError(
+            f"the size of {shown(name)} cannot be read ({error}); its files are broken or of "
+            "another kind."
+        ) from error
+    if HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
+        return _hub_size(name)
+    raise unknown_name(name)
+
+
+def _folder_parameters(folder: Path) -> int:
+    headers = [_safetensors_header(path) for path in sorted(folder.glob("*.safetensors"))]
+    if not headers:
+        raise ValueError("there is no .safetensors file")
+    return sum(_count(header) for header in headers)
+
+
+def _safetensors_header(path: Path) -> dict[str, Any]:
+    """The format: eight bytes of length, then JSON of that length."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > _MOST_HEADER_BYTES:
+            raise ValueError(f"{path.name} is no safetensors file")
+        header: dict[str, Any] = json.loads(file.read(length))
+    return header
+
+
+def _count(header: dict[str, Any]) -> int:
+    shapes: Iterable[list[int]] = (
+        values["shape"] for name, values in header.items() if name != "__metadata__"
+    )
+    return sum(prod(shape) for shape in shapes)
+
+
+def _gguf_parameters(path: Path) -> int:
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+    from core.models.gguf_check import check_gguf
+    from core.models.gguf_index import open_gguf
+
+    check_gguf(path)
+    total = 0
+    for tensor in open_gguf(path).tensors.values():
+        block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type_name]]
+        total += tensor.data.nbytes // block_bytes * block
+    return total
+
+
+def _hub_size(name: str) -> ModelSize:
+    from huggingface_hub import HfApi, get_safetensors_metadata
+
+    try:
+        metadata = get_safetensors_metadata(name)
+        files = HfApi().model_info(name, files_metadata=True).siblings or []
+    except Exception as error:  # the hub's errors have no common class, and the network has its own
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelUnavailableError(
+            f"the hub says nothing of the size of {name} ({reason}); check the id and the network."
+        ) from error
+    return ModelSize(
+        sum(metadata.parameter_count.values()),
+        sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors")),
+    )
