@@ -1,19 +1,22 @@
 """Steps that the device does alone: the host starts them and reads what came of them, once."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from core.acceptance import Judgement
+from core.config import RunConfig
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.drafters.hybrid import HybridDrafter
+from core.failures import describe_failure
 from core.resident.depth_choice import DepthChoice
 from core.resident.graphs import Mark, Marks
 from core.resident.loop import Loop, StepKind, bucket
 from core.resident.tree import TreeRows
-from core.stepping import Clock, StepResult, StepTimes
+from core.stepping import Clock, DraftFailure, StepResult, StepTimes
 from core.tree import DraftTree
 from core.verifier import Verifier
 
@@ -39,9 +42,9 @@ class ResidentStepper:
         verifier: Verifier,
         drafter: Drafter | None,
         depths: DepthChoice | None,
+        config: RunConfig,
         *,
         end_token_ids: frozenset[int],
-        records_noise: bool,
         clock: Clock,
         cost: CostOfRows | None,
     ):
@@ -53,7 +56,9 @@ class ResidentStepper:
         self._drafter = drafter
         self._depths = depths
         self._end_token_ids = end_token_ids
-        self._records_noise = records_noise
+        self._records_noise = config.trace_top_k > 0 and not config.sampling.is_greedy
+        self._goes_on_plain = config.draft_failure == "plain"
+        self._draft_failure: DraftFailure | None = None
         self._marks = Marks(loop.device, clock)
         self._cost = cost
         self._token_ids: list[int] = []
@@ -85,13 +90,13 @@ class ResidentStepper:
         """See `Stepper.launch`."""
         loop = self._loop
         marks = [self._marks.mark()]
-        kind, tree, name = self._plan(root_token_id, limits)
-        if tree is not None:
-            _upload(tree, loop.buffers(kind).tree)
-        if kind.growth is not None and self._depths is not None:
-            loop.state.calibrate(self._depths.calibration.tables)
-            self._catch_up()
-        is_usual = loop.draft(kind)
+        try:
+            kind, tree, name, is_usual = self._draft(root_token_id, limits)
+        except Exception as error:
+            if not self._goes_on_plain:
+                raise
+            self._give_up(error)
+            kind, tree, name, is_usual = _PLAIN, None, "none", loop.draft(_PLAIN)
         marks.append(self._marks.mark())
         is_usual = loop.verify(kind) and is_usual
         marks.append(self._marks.mark())
@@ -102,6 +107,27 @@ class ResidentStepper:
         loop.read(kind)
         marks.append(self._marks.mark())
         self._launched = _Launched(kind, tree, name, marks, is_usual)
+
+    def _draft(
+        self, root_token_id: int, limits: DraftLimits
+    ) -> tuple[StepKind, DraftTree | None, str, bool]:
+        """Plans the step and has its tree drafted; the last says whether that ran as usual."""
+        loop = self._loop
+        kind, tree, name = self._plan(root_token_id, limits)
+        if tree is not None:
+            _upload(tree, loop.buffers(kind).tree)
+        if kind.growth is not None and self._depths is not None:
+            loop.state.calibrate(self._depths.calibration.tables)
+            self._catch_up()
+        return kind, tree, name, loop.draft(kind)
+
+    def _give_up(self, error: Exception) -> None:
+        """Goes on without a drafter that broke."""
+        self._draft_failure = DraftFailure(type(error).__name__, describe_failure(error))
+        if self._drafter is not None:
+            with suppress(Exception):
+                self._drafter.finish()
+        self._drafter = self._depths = None
 
     def _plan(
         self, root_token_id: int, limits: DraftLimits
@@ -159,7 +185,8 @@ class ResidentStepper:
         trials = [numbers.trials[node] for node in tested] if self._records_noise else []
         judgement = Judgement(path, tested, own, trials)
         inspect = partial(numbers.inspect, own is not None)
-        result = StepResult(name, tree, judgement, inspect, times)
+        failure, self._draft_failure = self._draft_failure, None
+        result = StepResult(name, tree, judgement, inspect, times, failure)
         self._learn(kind, result, times.drafted_s - times.start_s if is_usual else None)
         return result
 

@@ -134,8 +134,8 @@ class ResidentWorkshop:
             verifier,
             drafter,
             depths,
+            config,
             end_token_ids=self._end_token_ids,
-            records_noise=config.trace_top_k > 0 and not config.sampling.is_greedy,
             clock=clock,
             cost=cost,
         )

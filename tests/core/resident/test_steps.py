@@ -118,6 +118,22 @@ def test_what_was_decoded_after_a_stop_is_not_taken_for_committed(
     assert Trace(events).token_ids == expected[len(told) :]
 
 
+def test_a_drafter_that_breaks_leaves_the_run_plain_where_that_is_set(
+    resident_of: Callable[[], tuple[Engine, Engine]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, resident = resident_of()
+    expected = run(host).token_ids
+
+    def broken(*given: object) -> None:
+        raise RuntimeError("the drafter broke")
+
+    monkeypatch.setattr("core.resident.drafting.SharedCacheDrafter.root", broken)
+    settings = {"mode": "share-sd", "drafter": {"bits": 16, "fixed_size": True}}
+    trace = run(resident, draft_failure="plain", **settings)
+    assert trace.token_ids == expected
+    assert any("drafter broke" in getattr(event, "message", "") for event in trace.events)
+
+
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
 @pytest.mark.parametrize("mode", MODES)
