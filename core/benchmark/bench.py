@@ -63,8 +63,7 @@ class Bench:
         Raises DrafterUnavailableError for one that cannot.
         """
         if not self._is_warm:
-            first = [{"role": "user", "content": task.question.turns[0]}]
-            warm_up(self._runners, self._engine.chat_prompt(first))
+            warm_up(self._runners, self._engine.chat_prompt)
             self._is_warm = True
         return compare(self._runners, task, self._engine.chat_prompt, self._meter)
 

@@ -68,12 +68,11 @@ class ChatWorker:
     def work(self, question: Question) -> Chat:
         """All repeats of a question; a failure ends the repeat that it is in.
 
-        Before the first question it is answered once without being measured. Raises
+        Before the first one a short answer is given without being measured. Raises
         DrafterUnavailableError where that fails.
         """
         if not self._is_warm:
-            first = [{"role": "user", "content": question.turns[0]}]
-            warm_up(self._runners[:1], self._engine.chat_prompt(first))
+            warm_up(self._runners[:1], self._engine.chat_prompt)
             self._is_warm = True
         return answer_question(self._runners, self._engine.chat_prompt, question, self._meter)
 

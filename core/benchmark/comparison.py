@@ -11,6 +11,7 @@ from core.errors import DrafterUnavailableError
 from core.run_start import Prompt
 
 PLAIN = "naive"
+_WARM_UP_TEXT = "Say hello."
 
 Messages = list[dict[str, str]]
 MakePrompt = Callable[[Messages], Prompt]
@@ -38,8 +39,12 @@ def tasks_of(questions: Sequence[Question], repeats: int = 1) -> Iterator[Task]:
             num_turns += len(question.turns)
 
 
-def warm_up(runners: Sequence[Runner], prompt: Prompt) -> None:
-    """One unmeasured answer of each; raises DrafterUnavailableError for one that cannot run."""
+def warm_up(runners: Sequence[Runner], make_prompt: MakePrompt) -> None:
+    """One unmeasured answer of each; raises DrafterUnavailableError for one that cannot run.
+
+    What is asked is short and none of the questions: one that fails is a row and ends nothing.
+    """
+    prompt = make_prompt([{"role": "user", "content": _WARM_UP_TEXT}])
     for runner in runners:
         error = runner.answer(prompt).error
         if error is not None:

@@ -121,7 +121,7 @@ def transformers_runners(
 
     Raises InvalidSettingError for a target whose weights transformers does not have.
     """
-    if target.stack is not None:
+    if target.weights != "full":
         raise InvalidSettingError(
             f"transformers has no weights {target.weights}; leave weights or transformers out."
         )

@@ -16,6 +16,8 @@ class Script:
     events: list[dict[str, Any] | str] = field(default_factory=list)
     """Of each answer; a text goes out as it is."""
     status: int = 200
+    num_served: int = 10**6
+    """Requests that are answered before `status` is the answer to all others."""
     refusal: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
 
@@ -24,7 +26,7 @@ def text_event(text: str, **more: object) -> dict[str, Any]:
     return {"choices": [{"index": 0, "text": text}], **more}
 
 
-def usage_event(num_tokens: int, num_prompt_tokens: int) -> dict[str, Any]:
+def usage_event(num_tokens: int, num_prompt_tokens: int | None = None) -> dict[str, Any]:
     usage = {"prompt_tokens": num_prompt_tokens, "completion_tokens": num_tokens}
     return {"choices": [], "usage": usage}
 
@@ -41,7 +43,7 @@ def completion_server(script: Script) -> Iterator[str]:
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             script.requests.append(json.loads(self.rfile.read(length)))
-            if script.status != 200:
+            if script.status != 200 and len(script.requests) > script.num_served:
                 self._send(script.status, json.dumps({"error": {"message": script.refusal}}))
                 return
             lines = [

@@ -105,10 +105,10 @@ def test_a_server_is_asked_the_same_questions_and_its_failures_are_rows(
     files = {kind: tmp_path / f"out.{kind}" for kind in ("json", "csv", "html", "markdown")}
     outputs = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
     first_prompt = byte_tokenizer().encode("user: ab ab ab\nassistant: ")
-    script = Script([text_event("a"), text_event("b"), usage_event(2, len(first_prompt))])
+    # It answers the warm-up and the first turn, and refuses the second.
+    script = Script([text_event("a"), text_event("b"), usage_event(2)], 400, 2, "out of cache")
     with completion_server(script) as url:
         words = ["--modes", "ngram", "--with", f"vllm={url}", "--limit", "1", *outputs]
-        # The prompt of the second turn is longer than the script says.
         assert compare.main([*words, *common]) == 1
     report = json.loads(files["json"].read_text(encoding="utf-8"))
     whole = {row["runner"]: row for row in report["summary"] if row["category"] == "all"}
@@ -117,15 +117,28 @@ def test_a_server_is_asked_the_same_questions_and_its_failures_are_rows(
     assert vllm["num_compared"] == 0 and vllm["peak_resident_bytes"] is None
     assert report["facts"]["vllm"]["weights"] == "as the server has them (tiny)"
     assert report["facts"]["naive"]["weights"] == "float32"
-    why = f"the server read {len(first_prompt)} prompt tokens"
+    why = "status 400: out of cache"
     for kind in ("csv", "html", "markdown"):
         text = files[kind].read_text(encoding="utf-8")
         assert why in text and "vllm" in text, kind
     printed = capsys.readouterr().out
     assert "Failed answers" in printed and "What differs" in printed
-    warm_up, first, second = (request["prompt"] for request in script.requests)
-    assert warm_up == first == first_prompt
+    _, first, second = (request["prompt"] for request in script.requests)
+    assert first == first_prompt
     assert second[: len(first)] == first and len(second) > len(first)
+
+
+def test_a_first_question_that_fails_is_a_row_and_the_others_are_asked(
+    common: list[str], questions: Path, tmp_path: Path
+) -> None:
+    lines = questions.read_text(encoding="utf-8").splitlines()
+    lines[0] = json.dumps({"question_id": 1, "category": "chat", "turns": ["x" * 600]})
+    questions.write_text("\n".join(lines), encoding="utf-8")
+    path = tmp_path / "figures.json"
+    assert compare.main(["--modes", "ngram", "--json", str(path), *common]) == 1
+    answers = json.loads(path.read_text(encoding="utf-8"))["answers"]
+    failed = [item["question_id"] for item in answers if item["error"]]
+    assert failed == [1, 1] and {item["question_id"] for item in answers} == {1, 2, 3}
 
 
 def test_memory_is_told_for_each_runner_and_energy_or_why_there_is_none(

@@ -81,7 +81,7 @@ def test_answers_that_need_not_be_equal_are_not_compared() -> None:
 def test_the_warm_up_asks_each_runner_once_and_names_one_that_fails() -> None:
     both = runners([], Answer(error="no memory"))
     with pytest.raises(DrafterUnavailableError, match=r"other fails .*\(no memory\)"):
-        warm_up(both, text_prompt([{"role": "user", "content": "Hi"}]))
+        warm_up(both, text_prompt)
     assert [len(runner.prompts) for runner in both] == [1, 1]
 
 

@@ -117,7 +117,7 @@ def test_a_stream_that_says_too_little_is_a_failure(
 def test_a_refusal_is_a_failure_with_the_servers_words(
     url: str, target: LoadedModel, script: Script
 ) -> None:
-    script.status, script.refusal = 400, "the prompt is too long"
+    script.num_served, script.status, script.refusal = 0, 400, "the prompt is too long"
     error = answer(url, target).error
     assert error is not None and "status 400: the prompt is too long" in error
 
