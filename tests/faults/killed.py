@@ -1,6 +1,7 @@
 """Real processes that are killed in the middle of their work."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -42,13 +43,15 @@ def finish(home: Path, *words: str) -> str:
     return printed
 
 
-def start_server(home: Path, target: str, *words: str) -> tuple["subprocess.Popen[str]", str]:
-    """The page on a free port, once it tells its address."""
-    import socket
-
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def start_server(home: Path, target: str, *words: str) -> tuple["subprocess.Popen[str]", str]:
+    """The page on a free port, once it tells its address."""
+    port = free_port()
     process = start(home, "app.py", "--port", str(port), "--target", target, *words)
     assert process.stdout is not None
     printed = ""
