@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def target(tiny_home: Path) -> LoadedModel:
 
 
 def with_gguf(target: LoadedModel) -> LoadedModel:
-    return target._replace(source=target.source._replace(gguf=Path("model.gguf")))
+    return replace(target, source=target.source._replace(gguf=Path("model.gguf")))
 
 
 def test_an_engine_is_a_name_and_a_place_each_once() -> None:
