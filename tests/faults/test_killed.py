@@ -7,6 +7,7 @@ import pytest
 
 from app.places import PREFIX
 from core.trace import load_trace
+from tests.core.train.conftest import chat_folder, data_folder  # noqa: F401
 from tests.core.train.test_training import losses_of, options_of
 from tests.faults.killed import finish, kill_once, start, start_server
 from tests.fuzz.served_targets import NUM_TOKENS, answer_of
@@ -16,7 +17,6 @@ from tests.visualize.strategies import written
 from tests.visualize.trace_builder import CHAIN, FORK, make_trace
 
 pytestmark = pytest.mark.slow
-pytest_plugins = ("tests.core.train.conftest",)
 
 
 def test_a_server_killed_in_the_middle_of_an_answer_keeps_what_it_wrote(tmp_path: Path) -> None:

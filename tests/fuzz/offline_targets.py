@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from app.run_form import config_from_values, mode_fields, run_fields, values_from_config
-from core.benchmark.questions import OWN_QUESTIONS, load_questions
+from core.benchmark.question_sets import OWN, questions_file
+from core.benchmark.questions import load_questions
 from core.config import DRAFTER_SETTINGS, MODES, RunConfig
 from core.errors import (
     InvalidSettingError,
@@ -129,7 +130,7 @@ def form_values(draw: st.DrawFn) -> dict[str, Any]:
 
 
 _TRACE = written(make_trace(CHAIN, FORK)).encode()
-_QUESTIONS = b"".join(OWN_QUESTIONS.read_bytes().splitlines(keepends=True)[:3])
+_QUESTIONS = b"".join(questions_file(OWN).read_bytes().splitlines(keepends=True)[:3])
 
 OFFLINE_TARGETS = (
     Target("broken trace files", broken_bytes(_TRACE), _read_trace, 3000),
