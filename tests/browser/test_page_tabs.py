@@ -133,7 +133,7 @@ def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: Op
     page.click("#contest-add")
     page.click("#contest-run")
     rows = page.locator(".comparison-table tbody tr")
-    expect(rows.nth(1)).to_contain_text(f"parts at token {LOSSY_AFTER + 1}: ")
+    expect(rows.nth(1)).to_contain_text(f"parts at token {LOSSY_AFTER + 1}: ", timeout=30_000)
     plain, lossy = page.locator(".lane").all()
     for lane in (plain, lossy):
         expect(lane.locator(".token.parted")).to_have_count(1 if lane == lossy else 0)
