@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from app.run_form import config_from_values, mode_fields, run_fields, values_from_config
-from core.benchmark.questions import OWN_QUESTIONS, load_questions
+from core.benchmark.questions import load_questions
 from core.config import DRAFTER_SETTINGS, MODES, RunConfig
 from core.errors import (
     InvalidSettingError,
@@ -129,7 +129,10 @@ def form_values(draw: st.DrawFn) -> dict[str, Any]:
 
 
 _TRACE = written(make_trace(CHAIN, FORK)).encode()
-_QUESTIONS = b"".join(OWN_QUESTIONS.read_bytes().splitlines(keepends=True)[:3])
+_QUESTIONS = b"""{"question_id": 1, "category": "chat", "turns": ["Hello.", "And now?"]}
+{"question_id": 2, "category": "edit", "turns": ["Mend this: teh cat"], "reference": ["the cat"]}
+{"question_id": 3, "category": "rag", "turns": ["\\u00e9 \xc3\xa9"]}
+"""
 
 OFFLINE_TARGETS = (
     Target("broken trace files", broken_bytes(_TRACE), _read_trace, 3000),
