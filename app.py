@@ -8,6 +8,7 @@ from pathlib import Path
 from app.accounts import VARIABLE, read_accounts
 from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.limits import MOST_TOKENS, MOST_WAITING, Limits, allowed_models
+from app.logs import JsonLines
 from core.command_line import OneSentenceParser, start_logging
 from core.config import DEFAULT_TARGET, MAX_TREE_NODES
 from core.errors import InvalidSettingError
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        start_logging()
+        start_logging(JsonLines())
     except InvalidSettingError as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2

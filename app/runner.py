@@ -5,6 +5,7 @@ import threading
 from typing import NamedTuple
 
 from app.engine_seat import EngineKey
+from app.logs import fields
 from app.model_pool import ModelPool
 from app.run_finder import ENDINGS
 from app.run_keeper import RunKeeper
@@ -60,7 +61,7 @@ def _run_in_turn(
     except SpecDecodesError as error:
         text = str(error)
     except Exception as error:
-        _log.exception("run %s broke outside the engine", record.run_id)
+        _log.exception("a run broke outside the engine", extra=fields(run_id=record.run_id))
         text = f"The run broke: {describe_failure(error)}"
     finally:
         ticket.leave()
@@ -76,7 +77,7 @@ def _kept(keeper: RunKeeper, record: RunRecord, text: str) -> str:
     except OSError as error:
         return f"{text}; it could not be kept: {error.strerror or error}"
     except Exception as error:  # the run has ended all the same, and its visitor waits for that
-        _log.exception("run %s could not be kept", record.run_id)
+        _log.exception("a run could not be kept", extra=fields(run_id=record.run_id))
         return f"{text}; it could not be kept: {describe_failure(error)}"
     return text
 

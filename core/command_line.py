@@ -125,15 +125,20 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
     )
 
 
-def start_logging() -> None:
-    """Logs to stderr from the level that `LOGLEVEL` names; raises InvalidSettingError."""
+def start_logging(formatter: logging.Formatter | None = None) -> None:
+    """Logs to stderr from the level that `LOGLEVEL` names; raises InvalidSettingError.
+
+    Without a formatter the lines are plain text.
+    """
     name = os.environ.get("LOGLEVEL", "WARNING")
     levels = logging.getLevelNamesMapping()
     if name.upper() not in levels:
         raise InvalidSettingError(f"LOGLEVEL is {name!r}; give one of {', '.join(levels)}.")
     # Torch reads it too, knows capitals alone, and fails to load for anything else.
     os.environ["LOGLEVEL"] = name.upper()
-    logging.basicConfig(level=name.upper(), format=_LOG_FORMAT)
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter or logging.Formatter(_LOG_FORMAT))
+    logging.basicConfig(level=name.upper(), handlers=[handler])
 
 
 @contextmanager
