@@ -8,6 +8,7 @@ from core.models.forward import make_verifier
 from core.runtime.cost_curve import (
     CONTEXT_BUCKETS,
     CostCurve,
+    Measurement,
     context_bucket,
     load_or_measure,
     measure,
@@ -18,6 +19,10 @@ from tests.tiny_models import tiny_model
 
 def backend() -> Verifier:
     return make_verifier(tiny_model("llama"), 512)
+
+
+def measured(length: int) -> Measurement:
+    return measure(backend(), length)
 
 
 class Stopwatch:
@@ -92,8 +97,9 @@ def test_a_measured_curve_is_read_back_and_a_broken_file_is_not(
 ) -> None:
     monkeypatch.setattr("core.runtime.cost_curve._STEADY_RATIO", 1e9)
     monkeypatch.setattr("core.runtime.cost_curve._STEADY_SHARE", 0.0)
-    first = load_or_measure(tmp_path, "key", backend, 64)
-    assert load_or_measure(tmp_path, "key", lambda: pytest.fail("measured again"), 64) == first
+    fail = lambda length: pytest.fail("measured again")  # noqa: E731
+    first = load_or_measure(tmp_path, "key", measured, 64)
+    assert load_or_measure(tmp_path, "key", fail, 64) == first
     (path,) = tmp_path.iterdir()
     path.write_text('{"points": [[1, "x"]]}')
-    assert load_or_measure(tmp_path, "key", backend, 64).rows == first.rows
+    assert load_or_measure(tmp_path, "key", measured, 64).rows == first.rows
