@@ -1,6 +1,7 @@
 """The most memory that a process holds between two moments, where the machine tells it.
 
-Linux keeps a high-water mark of each process's resident memory, and lets it be set back.
+Linux keeps a high-water mark of each process's resident memory, and lets it be set back. Where a
+machine forbids that, a mark would be that of the whole life of the process: it is not told then.
 """
 
 import os
@@ -12,6 +13,8 @@ import torch
 _PROC = Path("/proc")
 # What proc(5) names for this: sets the high-water mark to what is resident now.
 _SET_BACK = "5"
+# What a process may grow between the setting back and the reading of its mark.
+_SLACK = 32 << 20
 
 
 class PeakMemory(NamedTuple):
@@ -38,10 +41,11 @@ class OwnMemory:
 
     def __init__(self, device: torch.device):
         self._device = device
+        self._is_set_back = False
 
     def reset(self) -> None:
         """See `MemoryGauge.reset`."""
-        _set_back(os.getpid())
+        self._is_set_back = _set_back(os.getpid())
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -49,7 +53,7 @@ class OwnMemory:
         """See `MemoryGauge.peak`."""
         is_gpu = self._device.type == "cuda"
         return PeakMemory(
-            high_water_bytes(os.getpid()),
+            high_water_bytes(os.getpid()) if self._is_set_back else None,
             int(torch.cuda.max_memory_allocated(self._device)) if is_gpu else None,
         )
 
@@ -59,15 +63,15 @@ class ProcessMemory:
 
     def __init__(self, pid: int):
         self._pid = pid
+        self._set_back: list[int] = []
 
     def reset(self) -> None:
         """See `MemoryGauge.reset`."""
-        for pid in _family(self._pid):
-            _set_back(pid)
+        self._set_back = [pid for pid in _family(self._pid) if _set_back(pid)]
 
     def peak(self) -> PeakMemory:
         """See `MemoryGauge.peak`."""
-        marks = [high_water_bytes(pid) for pid in _family(self._pid)]
+        marks = [high_water_bytes(pid) for pid in self._set_back]
         known = [mark for mark in marks if mark is not None]
         return PeakMemory(sum(known) if known else None)
 
@@ -82,20 +86,27 @@ def _family(pid: int) -> list[int]:
         return []
 
 
-def _set_back(pid: int) -> None:
+def _set_back(pid: int) -> bool:
+    """Whether the mark of the process is now what the process holds."""
     try:
         (_PROC / str(pid) / "clear_refs").write_text(_SET_BACK, encoding="ascii")
     except OSError:
-        return  # no such mark on this machine, and then none is read either
+        return False
+    held, mark = _status_bytes(pid, "VmRSS"), high_water_bytes(pid)
+    return held is not None and mark is not None and mark <= held + _SLACK
 
 
 def high_water_bytes(pid: int) -> int | None:
     """The mark of one process; None where there is none, as of one that has ended."""
+    return _status_bytes(pid, "VmHWM")
+
+
+def _status_bytes(pid: int, field: str) -> int | None:
     try:
         status = (_PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     for line in status.splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return None
