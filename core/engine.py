@@ -1,25 +1,25 @@
 """A loaded target that runs prompts: the one entrance for page, command line and benchmarks."""
 
-import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from core.config import RunConfig
-from core.decoder import Decoder, check_prompt
+from core.decoder import check_prompt
 from core.drafters.registry import make_drafter, unavailable_reason
 from core.drafters.share_sd import wants_offload
 from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
-from core.events import Event, FinishReason, RunFailed, RunFinished
-from core.failures import describe_failure, is_gpu_lost
+from core.events import Event
+from core.failures import is_gpu_lost
 from core.invariant import InvariantVerifier, invariant_sibling
 from core.lean.forward import LeanForward
 from core.lean.native.forward import NativeForward
+from core.lockstep import Alone, Company, Lockstep, Start, check_batch
 from core.measured_costs import Circumstances, MeasuredCosts
-from core.models.detokenizer import StreamDecoder, TokenTable
+from core.models.detokenizer import TokenTable
 from core.models.forward import verifier_of
 from core.models.loading import LoadedModel, load_model
 from core.models.prompts import chat_token_ids, raw_token_ids
@@ -28,15 +28,12 @@ from core.naming import with_token_texts
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.resident.workshop import ResidentWorkshop, make_resident
+from core.run_events import RunScript, run_events
 from core.run_start import Prompt, RunParts, run_started
 from core.runtime.cost_curve import CostCurve
-from core.runtime.environment import peak_memory_bytes
 from core.settings import parse_bytes
-from core.stats import RunStats
 from core.stepping import Clock, HostStepper, Stepper
 from core.verifier import Verifier
-
-_LOG = logging.getLogger(__name__)
 
 
 def never() -> bool:
@@ -119,17 +116,39 @@ class Engine:
 
         An error in the middle ends the run as a RunFailed event, never as an exception.
         """
+        config = self._checked(prompt, config)
+        return self._events(prompt, config, self._prepare(prompt, config, Alone()), should_stop)
+
+    def run_batch(
+        self,
+        runs: Sequence[tuple[Prompt, RunConfig]],
+        size: int,
+        *,
+        should_stop: Callable[[], bool] = never,
+    ) -> Iterator[tuple[int, Event]]:
+        """Runs prompts side by side, `size` at a time; events come with their run's index.
+
+        Each has the text that it has alone. Raises on bad input, before the first event; the
+        events must all be read on one thread.
+        """
+        check_batch([config for _, config in runs], size)
+        lockstep = Lockstep(size)
+        starts: list[Start] = []
+        for prompt, config in runs:
+            config = self._checked(prompt, config)
+            parts = self._prepare(prompt, config, lockstep)
+            starts.append(partial(self._events, prompt, config, parts, should_stop))
+        return lockstep.run(starts)
+
+    def _checked(self, prompt: Prompt, config: RunConfig) -> RunConfig:
+        """The configuration as the loaded target completes it."""
         check_prompt(prompt.token_ids, self.target.context_limit)
         reason = self.unavailable_reason(config.mode, config.draft)
         if reason is not None:
             raise InvalidSettingError(reason)
-        config = replace(config, **self._actual(config))
-        parts = self._prepare(prompt, config)
-        return with_token_texts(
-            self._events(prompt, config, parts, should_stop), self._token_table.text_of
-        )
+        return replace(config, **self._actual(config))
 
-    def _prepare(self, prompt: Prompt, config: RunConfig) -> RunParts:
+    def _prepare(self, prompt: Prompt, config: RunConfig, company: Company) -> RunParts:
         """What a run needs, made or taken from the last one; raises SpecDecodesError."""
         if self._originals is not None and wants_offload(config) != self._originals.is_offloaded:
             self._originals.to_memory()
@@ -140,11 +159,11 @@ class Engine:
         if config.invariant:
             self._invariant = self._invariant or invariant_sibling(self._backend)
             verifier = self._invariant
-        resident = None
-        if self._resident is not None and self._resident.reason_against(config) is None:
-            resident = self._resident
-        circumstances = self._circumstances(len(prompt.token_ids), resident)
-        measure_cost = partial(self._costs.curve, circumstances)
+        verifier = company.seat(verifier)
+        resident = self._resident_for(config, company)
+        measure_curve = partial(
+            self._costs.curve, self._circumstances(len(prompt.token_ids), resident)
+        )
         drafter = make_drafter(
             Workshop(
                 config=config,
@@ -152,17 +171,26 @@ class Engine:
                 verifier=verifier,
                 originals=self._originals,
                 kept=self._kept,
-                measure_cost=measure_cost,
+                measure_cost=lambda *forward: company.shared(measure_curve(*forward)),
                 load_draft=self._load_draft,
                 folder=cache_home(),
                 progress=self._progress,
+                seat=company.seat,
             )
         )
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
-        cost = measure_cost(verifier, verifier.forward, ()) if is_sized else None
+        curve = measure_curve(verifier, verifier.forward, ()) if is_sized else None
+        cost = None if curve is None else company.shared(curve)
         if resident is not None and not resident.can_draft(drafter):
             resident = None
-        return RunParts(verifier, drafter, cost, resident)
+        return RunParts(verifier, drafter, curve, cost, resident, company.size)
+
+    def _resident_for(self, config: RunConfig, company: Company) -> ResidentWorkshop | None:
+        """Lets the device do the steps of a run alone; None where it cannot."""
+        resident = self._resident
+        if resident is None or company.size > 1 or resident.reason_against(config) is not None:
+            return None
+        return resident
 
     @property
     def _streamed_layers(self) -> StreamedLayers | None:
@@ -198,47 +226,19 @@ class Engine:
 
     def _events(
         self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
-    ) -> Generator[Event]:
-        stats = RunStats()
-        text = StreamDecoder(self.target.tokenizer)
-        origin_s = self._clock()
-        yield run_started(self.target, prompt, config, parts, self._originals)
-
-        def now_s() -> float:
-            return self._clock() - origin_s
-
-        try:
-            decoder = Decoder(
-                self._stepper(prompt, config, parts, now_s),
-                config,
-                end_token_ids=self.target.eos_token_ids,
-                text=text,
-                clock=now_s,
-                should_stop=should_stop,
-            )
-            reason: FinishReason = yield from _counted(decoder.run(prompt.token_ids), stats)
-        except Exception as error:  # a run that breaks is an event, with all before it kept
-            _LOG.info("a run failed", exc_info=True)
-            self.forget()
-            self.is_usable = not is_gpu_lost(error)
-            yield RunFailed(
-                step=stats.num_steps,
-                t_start_s=now_s(),
-                t_end_s=now_s(),
-                error=type(error).__name__,
-                message=describe_failure(error),
-                totals=stats.to_dict(),
-            )
-            return
-        yield RunFinished(
-            step=stats.num_steps,
-            t_start_s=now_s(),
-            t_end_s=now_s(),
-            reason=reason,
-            tail_text=text.finish(),
-            totals=stats.to_dict(),
-            peak_memory_bytes=peak_memory_bytes(self.target.device),
+    ) -> Iterator[Event]:
+        events = run_events(
+            RunScript(self.target, prompt, config, should_stop, self._clock),
+            lambda: run_started(self.target, prompt, config, parts, self._originals),
+            lambda clock: self._stepper(prompt, config, parts, clock),
+            self._broke,
         )
+        return with_token_texts(events, self._token_table.text_of)
+
+    def _broke(self, error: Exception) -> None:
+        """What a run leaves behind that broke is not used again."""
+        self.forget()
+        self.is_usable = not is_gpu_lost(error)
 
     def _stepper(self, prompt: Prompt, config: RunConfig, parts: RunParts, clock: Clock) -> Stepper:
         """Who does the steps of a run: the device alone where it can, else the host."""
@@ -263,16 +263,3 @@ class Engine:
             clock=clock,
             cost=parts.cost,
         )
-
-
-def _counted(
-    events: Generator[Event, None, FinishReason], stats: RunStats
-) -> Generator[Event, None, FinishReason]:
-    """The same events and result, counted on the way."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        stats.add(event)
-        yield event

@@ -47,6 +47,8 @@ class RunStarted(Event):
     seed: int
     prompt_text: str
     prompt_token_ids: list[int]
+    batch_size: int = 1
+    """Sequences that ran side by side, at most; the times of a step then include theirs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

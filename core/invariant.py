@@ -14,7 +14,8 @@ import torch
 from core.errors import DrafterUnavailableError
 from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward
-from core.verifier import TargetForward, Verifier
+from core.row_block import RowBlock
+from core.verifier import Compute, TargetForward, Verifier, compute_at_once
 
 ROWS_PER_FORWARD = 16
 # Caches have a multiple of so many columns, whatever the run asks for.
@@ -24,10 +25,17 @@ _CAPACITY_STEP = 1024
 class InvariantVerifier(Verifier):
     """A Verifier that pads and splits what it computes to forwards of one shape."""
 
-    def sibling(self, forward: TargetForward | None = None) -> "InvariantVerifier":
+    def sibling(
+        self, forward: TargetForward | None = None, compute: Compute = compute_at_once
+    ) -> "InvariantVerifier":
         """See `Verifier.sibling`."""
         return InvariantVerifier(
-            forward or self.forward, self.shape, self.context_limit, self.dtype, self.device
+            forward or self.forward,
+            self.shape,
+            self.context_limit,
+            self.dtype,
+            self.device,
+            compute,
         )
 
     def _make_cache(self, capacity: int) -> TreeCache:
@@ -35,7 +43,6 @@ class InvariantVerifier(Verifier):
         steps = -(-(capacity + ROWS_PER_FORWARD) // _CAPACITY_STEP)
         return super()._make_cache(steps * _CAPACITY_STEP)
 
-    @torch.inference_mode()
     def forward_rows(
         self,
         token_ids: Sequence[int],
@@ -62,13 +69,14 @@ class InvariantVerifier(Verifier):
             window = mask[:count, window_start : window_start + allowed.shape[1]]
             window.masked_fill_(allowed[part], 0.0)
             cache.write_start = write_start + start
-            logits = (forward or self.forward)(
+            block = RowBlock(
                 torch.tensor([*token_ids[part], *padding], device=self.device),
                 torch.tensor([*positions[part], *padding], device=self.device),
                 cache,
                 mask.to(self.device),
-                want_logits=want_logits,
             )
+            # Never together with other sequences: that would be another shape.
+            logits = compute_at_once(forward or self.forward, block, want_logits=want_logits)
             if logits is not None:
                 pieces.append(logits[:count])
         cache.write_start = write_start

@@ -48,11 +48,23 @@ class HiddenStates:
                 self.rows[:, columns].index_copy_(0, slots, x)
 
 
+class HeadStates:
+    """What an EAGLE head reads and makes in one forward over its cache's sequence."""
+
+    given: torch.Tensor | None = None  # [rows, hidden]
+    """A state for each row of the next forward, which takes them; without any, zeros, whose cost
+    is the same."""
+    made = torch.empty(0)  # [rows, hidden]
+    """What the last forward made of them."""
+
+
 class TreeCache:
     """Keys and values of all layers in one tensor, with a committed length."""
 
     hidden_states: HiddenStates | None = None
     """Moves with keys and values; filled by the lean forward where a drafter reads it."""
+    head_states: HeadStates | None = None
+    """On an EAGLE head's own cache."""
 
     def __init__(
         self,

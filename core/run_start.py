@@ -5,7 +5,7 @@ import secrets
 from typing import NamedTuple
 
 from core.config import RunConfig
-from core.drafters.base import Drafter
+from core.drafters.base import CostOfRows, Drafter
 from core.events import RunStarted
 from core.lean.forward import LeanForward
 from core.models.loading import LoadedModel
@@ -28,10 +28,14 @@ class RunParts(NamedTuple):
 
     verifier: Verifier
     drafter: Drafter | None
-    cost: CostCurve | None
+    curve: CostCurve | None
     """Of a verification; None where tree sizes are fixed."""
+    cost: CostOfRows | None
+    """What a verification costs this run: the curve, or its share of a batch's forward."""
     resident: ResidentWorkshop | None
     """Lets the device do the steps alone; None where the host must decide them."""
+    batch_size: int
+    """Sequences that run side by side, at most."""
 
 
 def run_started(
@@ -48,8 +52,8 @@ def run_started(
         target["forward"] = f"{forward.name}, {parts.resident.name}"
     if isinstance(forward, LeanForward):
         target["kernels"] = forward.kernel_names
-    if parts.cost is not None:
-        target["forward_ms"] = parts.cost.to_ms()
+    if parts.curve is not None:
+        target["forward_ms"] = parts.curve.to_ms()
     if originals is not None and originals.is_offloaded:
         target["num_bytes"] = originals.num_bytes
         target["place"] = "disk"
@@ -67,4 +71,5 @@ def run_started(
         seed=config.sampling.seed,
         prompt_text=prompt.text,
         prompt_token_ids=prompt.token_ids,
+        batch_size=parts.batch_size,
     )

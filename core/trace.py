@@ -19,9 +19,9 @@ from core.stats import RunStats, collect_stats
 from core.trace_check import TraceChecker
 
 FORMAT = "specdecodes-trace"
-VERSION = 2
-# What version 1 lacks has defaults.
-_READABLE_VERSIONS = (1, VERSION)
+VERSION = 3
+# What earlier versions lack has defaults.
+_READABLE_VERSIONS = (1, 2, VERSION)
 MAX_LINE_CHARACTERS = 4_000_000
 _MAX_INT = 2**63 - 1
 

@@ -1,12 +1,13 @@
 """The backend of the loop over a real model: prefill, tree forward and commit on one TreeCache."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 import torch
 
 from core.config import MAX_TREE_NODES
 from core.kv_cache import HiddenStates, TreeCache
+from core.row_block import RowBlock
 from core.tree import DraftTree, ancestor_mask
 
 # Long prompts are computed in pieces, so that attention's memory stays bounded and a stop is heard.
@@ -22,24 +23,39 @@ class TargetForward(Protocol):
 
     name: str
 
+    @property
+    def pack_key(self) -> Hashable:
+        """Equal for forwards over the same weights: one of them can compute the blocks of all."""
+        ...
+
     def reserve(self, num_positions: int) -> None:
         """Prepares for positions below `num_positions`."""
         ...
 
-    def __call__(
-        self,
-        token_ids: torch.Tensor,  # [rows]
-        positions: torch.Tensor,  # [rows]
-        cache: TreeCache,
-        mask: torch.Tensor | None,  # [rows, columns] additive
-        *,
-        want_logits: bool,
-    ) -> torch.Tensor | None:
-        """Writes keys and values from `cache.write_start` on; logits or None  # [rows, vocab].
+    def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
+        """Logits of all rows, block after block, or None  # [rows, vocab].
 
-        Without a mask there is one row, which attends to everything.
+        Keys and values go into each block's cache.
         """
         ...
+
+
+class Compute(Protocol):
+    """Has a forward compute a block: at once, or together with those of other sequences."""
+
+    def __call__(
+        self, forward: TargetForward, block: RowBlock, *, want_logits: bool
+    ) -> torch.Tensor | None:
+        """Logits of the block's rows or None  # [rows, vocab]."""
+        ...
+
+
+@torch.inference_mode()
+def compute_at_once(
+    forward: TargetForward, block: RowBlock, *, want_logits: bool
+) -> torch.Tensor | None:
+    """Implements `Compute` for one sequence alone."""
+    return forward([block], want_logits=want_logits)
 
 
 class CacheShape(Protocol):
@@ -65,6 +81,7 @@ class Verifier:
         context_limit: int,
         dtype: torch.dtype,
         device: torch.device,
+        compute: Compute = compute_at_once,
     ):
         self.forward = forward
         self.shape = shape
@@ -72,6 +89,7 @@ class Verifier:
         self.vocab_size = shape.vocab_size
         self.dtype = dtype
         self.device = device
+        self._compute = compute
         self._committed: list[int] = []
         self._state_layers: tuple[int, ...] = ()
         self._hidden_size = 0
@@ -82,10 +100,17 @@ class Verifier:
         # A fresh float copy of vocabulary-wide rows costs more than the copying itself.
         self._logits = torch.empty((0, 0))  # [rows, vocab] float32
 
-    def sibling(self, forward: TargetForward | None = None) -> "Verifier":
+    def sibling(
+        self, forward: TargetForward | None = None, compute: Compute = compute_at_once
+    ) -> "Verifier":
         """Another verifier with a cache of its own, of the same or another forward."""
         return Verifier(
-            forward or self.forward, self.shape, self.context_limit, self.dtype, self.device
+            forward or self.forward,
+            self.shape,
+            self.context_limit,
+            self.dtype,
+            self.device,
+            compute,
         )
 
     @property
@@ -186,7 +211,6 @@ class Verifier:
             self._logits = torch.empty(logits.shape, dtype=torch.float32, device=self.device)
         return self._logits[: len(logits)].copy_(logits)
 
-    @torch.inference_mode()
     def forward_rows(
         self,
         token_ids: Sequence[int],
@@ -210,13 +234,13 @@ class Verifier:
             window = mask[:, end - allowed.shape[1] :]
             window.masked_fill_(~allowed.to(device), torch.finfo(self.dtype).min)
         try:
-            return (forward or self.forward)(
+            block = RowBlock(
                 torch.tensor(token_ids, device=device),
                 torch.tensor(positions, device=device),
                 self.cache,
                 mask,
-                want_logits=want_logits,
             )
+            return self._compute(forward or self.forward, block, want_logits=want_logits)
         finally:  # also where it breaks, for the next run
             if window is not None:
                 window.zero_()

@@ -129,7 +129,7 @@ def make_classic(workshop: Workshop) -> ClassicDrafter:
     draft = workshop.kept.get("draft model", key, lambda: _load(workshop, name))
     return ClassicDrafter(
         identity=draft.identity,
-        verifier=draft.verifier,
+        verifier=workshop.seat(draft.verifier),
         vocab_size=workshop.verifier.vocab_size,
         settings=settings,
         proposer=workshop.proposer(),

@@ -19,6 +19,7 @@ from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.workshop import Workshop
 from core.errors import DrafterUnavailableError
+from core.kv_cache import HeadStates
 from core.lean.forward import LeanForward
 from core.models.fingerprint import source_key
 from core.models.shipped import shipped_folder
@@ -50,6 +51,7 @@ class EagleDrafter:
         self._token_ids: list[int] = []
         self._pass: DraftPass | None = None
         self._states = torch.empty(0)  # [rows of this draft, hidden]
+        self._exchange = HeadStates()
 
     @property
     def drafting_s(self) -> float:
@@ -60,6 +62,7 @@ class EagleDrafter:
         self._token_ids = prompt_token_ids.copy()
         self.own_verifier.reserve(max_length)
         self.own_verifier.cache.truncate(0)
+        self.own_verifier.cache.head_states = self._exchange
         self._pass = None
         self._catch_up(1)
 
@@ -70,7 +73,7 @@ class EagleDrafter:
             start = self.own_verifier.cache.length
             self.own_verifier.cache.write_start = start
             causal = torch.ones(count, count, dtype=torch.bool).tril()
-            self.forward.given = self._fused(start, count)
+            self._exchange.given = self._fused(start, count)
             token_ids = self._token_ids[start + 1 : start + 1 + count]
             positions = range(start, start + count)
             self.own_verifier.forward_rows(token_ids, positions, causal, want_logits=False)
@@ -100,11 +103,11 @@ class EagleDrafter:
         """Logits over the head's vocabulary; keeps what the head made of each row."""
         assert self._pass is not None
         is_root = not self._pass.paths
-        self.forward.given = (
+        self._exchange.given = (
             self._states if is_root else self._states[[row.parent_row for row in rows]]
         )
         logits = self._pass(rows)
-        made = self.forward.made
+        made = self._exchange.made
         self._states = made[-1:] if is_root else torch.cat([self._states, made])
         return logits
 
@@ -165,7 +168,7 @@ def make_eagle(workshop: Workshop) -> EagleDrafter:
             "state_layers": list(weights.state_layers),
         },
         forward=forward,
-        own=own,
+        own=workshop.seat(own),
         target=verifier,
         settings=settings,
         proposer=proposer,

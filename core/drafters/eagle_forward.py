@@ -4,15 +4,16 @@ A row stands for a position's hidden state (the target's own, or what the head m
 the token that follows; the head says what comes after that token.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward, RotaryTable
 from core.lean.linear import Linear
 from core.lean.native.forward import MOST_ROWS, NativeForward
 from core.lean.weights import LayerStack, Shape
+from core.row_block import RowBlock, joined_positions, joined_token_ids, row_slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class HeadWeights:
 
 
 class EagleForward(LeanForward):
-    """Implements `core.verifier.TargetForward`; give `given` before each call."""
+    """Implements `core.verifier.TargetForward`; states come and go by `TreeCache.head_states`."""
 
     name = "eagle"
 
@@ -58,11 +59,6 @@ class EagleForward(LeanForward):
         super().__init__(shape, weights.stack, rotary)
         self.weights = weights
         self._native = native
-        self.given: torch.Tensor | None = None  # [rows, hidden]
-        """A state for each row of the next call, which takes them; without any, zeros, whose cost
-        is the same."""
-        self.made = torch.empty(0)  # [rows, hidden]
-        """What the last call made of them."""
 
     def fused(
         self,
@@ -73,28 +69,44 @@ class EagleForward(LeanForward):
             return self.norm(hidden_states, self.weights.target_norm)
         return self.weights.fuse(hidden_states)
 
-    def __call__(
-        self,
-        token_ids: torch.Tensor,  # [rows]
-        positions: torch.Tensor,  # [rows]
-        cache: TreeCache,
-        mask: torch.Tensor | None,  # [rows, columns] additive
-        *,
-        want_logits: bool,
-    ) -> torch.Tensor | None:
+    def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`; logits are over the head's own vocabulary."""
+        states = self._take_given(blocks)
+        if self._native is not None and len(states) <= MOST_ROWS:
+            made = torch.empty_like(states)
+            logits = self._native.from_states(
+                blocks, given=states, made=made, want_logits=want_logits
+            )
+        else:
+            made, logits = self._computed(blocks, states, want_logits)
+        for rows, block in zip(row_slices(blocks), blocks, strict=True):
+            if block.cache.head_states is not None:
+                block.cache.head_states.made = made[rows]
+        return logits
+
+    def _take_given(self, blocks: Sequence[RowBlock]) -> torch.Tensor:
+        """States of all rows; each block's are used up  # [rows, hidden]."""
+        parts = []
+        for block in blocks:
+            exchange = block.cache.head_states
+            states = None if exchange is None else exchange.given
+            if exchange is not None:
+                exchange.given = None
+            if states is None:
+                like = self.stack.final_norm
+                states = like.new_zeros(block.num_rows, self.weights.hidden_size)
+            parts.append(states)
+        return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
+
+    def _computed(
+        self,
+        blocks: Sequence[RowBlock],
+        states: torch.Tensor,  # [rows, hidden]
+        want_logits: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the head makes of the rows, and logits where they are wanted."""
         weights, layer = self.weights, self.stack.layers[0]
-        states, self.given = self.given, None
-        if states is None:
-            like = self.stack.final_norm
-            states = like.new_zeros(len(token_ids), weights.hidden_size)
-        if self._native is not None and len(token_ids) <= MOST_ROWS:
-            self.made = torch.empty_like(states)
-            return self._native.from_states(
-                token_ids, positions, cache, mask,
-                given=states, made=self.made, want_logits=want_logits,
-            )  # fmt: skip
-        embedded = self.stack.embedding.rows(token_ids)
+        embedded = self.stack.embedding.rows(joined_token_ids(blocks))
         if weights.state_norm is None:
             x = weights.fuse(torch.cat([embedded, states], dim=-1))
             normed = x
@@ -103,11 +115,10 @@ class EagleForward(LeanForward):
             normed = torch.cat(
                 [self.norm(embedded, layer.input_norm), self.norm(x, weights.state_norm)], dim=-1
             )
-        rotation = self.rotary.at(positions)
-        x = self.layer(layer, x, normed, rotation, cache, self.grouped_mask(mask))
-        self.made = x
+        rotation = self.rotary.at(joined_positions(blocks))
+        x = self.layer(layer, x, normed, rotation, self.spans(blocks))
         if not want_logits:
-            return None
+            return x, None
         if weights.state_norm is None:
-            return self.stack.head(x)
-        return self.stack.head(self.norm(x, self.stack.final_norm))
+            return x, self.stack.head(x)
+        return x, self.stack.head(self.norm(x, self.stack.final_norm))

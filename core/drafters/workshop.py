@@ -72,6 +72,8 @@ class Workshop:
     folder: Path
     """Where what takes long to make is kept on disk."""
     progress: Progress
+    seat: Callable[[Verifier], Verifier]
+    """The verifier that a run has for itself, of one that is kept between runs."""
 
     def proposer(self) -> Proposer:
         """The way of choosing children that fits the run."""

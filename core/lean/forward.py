@@ -4,12 +4,16 @@ Computes what transformers' modules compute (Touvron et al. 2023; grouped heads 
 2023), without batch dimension, module calls or repeated key and value heads.
 """
 
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 
 from core.kv_cache import TreeCache
 from core.lean.exact_attention import attend_exactly
 from core.lean.weights import LayerStack, LayerWeights, Rotation, Shape
+from core.row_block import RowBlock, joined_positions, joined_token_ids, row_slices
 
 # Up to so many rows, the heads of a group are laid beside each other as more rows: attention then
 # reads each key once. For wide prompts the repeated mask would cost more than that saves.
@@ -46,6 +50,15 @@ class RotaryTable:
         return self.cos.index_select(0, positions), self.sin.index_select(0, positions)
 
 
+class Span(NamedTuple):
+    """The rows of one block among all, and what their attention reads."""
+
+    rows: slice
+    cache: TreeCache
+    mask: torch.Tensor | None
+    """As attention takes it: repeated for a group's heads where the rows are few."""
+
+
 class LeanForward:
     """Implements `core.verifier.TargetForward` over a LayerStack."""
 
@@ -71,6 +84,11 @@ class LeanForward:
         return LeanForward(self.shape, self.stack, self.rotary, exact_sums=True)
 
     @property
+    def pack_key(self) -> Hashable:
+        """See `TargetForward.pack_key`."""
+        return type(self), id(self.stack), self._exact_sums
+
+    @property
     def is_static(self) -> bool:
         """Whether all its weights stay where they are."""
         return isinstance(self.stack.layers, tuple)
@@ -88,26 +106,15 @@ class LeanForward:
         """Prepares for positions below `num_positions`."""
         self.rotary.reserve(num_positions)
 
-    def __call__(
-        self,
-        token_ids: torch.Tensor,  # [rows]
-        positions: torch.Tensor,  # [rows]
-        cache: TreeCache,
-        mask: torch.Tensor | None,  # [rows, columns] additive
-        *,
-        want_logits: bool,
-    ) -> torch.Tensor | None:
+    def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`."""
-        mask = self.grouped_mask(mask)
-        rotation = self.rotary.at(positions)
-        states = cache.hidden_states
-        x = self.stack.embedding.rows(token_ids)  # [rows, hidden]
+        spans = self.spans(blocks)
+        rotation = self.rotary.at(joined_positions(blocks))
+        x = self.stack.embedding.rows(joined_token_ids(blocks))  # [rows, hidden]
         for index, layer in enumerate(self.stack.layers):
-            if states is not None:
-                states.put(index, x, cache.write_start)
-            x = self.layer(layer, x, self.norm(x, layer.input_norm), rotation, cache, mask)
-        if states is not None:
-            states.put(len(self.stack.layers), x, cache.write_start)
+            _keep_states(spans, index, x)
+            x = self.layer(layer, x, self.norm(x, layer.input_norm), rotation, spans)
+        _keep_states(spans, len(self.stack.layers), x)
         if not want_logits:
             return None
         return self.stack.head(self.norm(x, self.stack.final_norm))  # [rows, vocab]
@@ -116,11 +123,17 @@ class LeanForward:
         """RMS norm over the last dimension."""
         return F.rms_norm(x, x.shape[-1:], weight, self.shape.norm_eps)
 
-    def grouped_mask(
+    def spans(self, blocks: Sequence[RowBlock]) -> list[Span]:
+        """The blocks as attention goes through them."""
+        return [
+            Span(rows, block.cache, self._grouped_mask(block.mask))
+            for rows, block in zip(row_slices(blocks), blocks, strict=True)
+        ]
+
+    def _grouped_mask(
         self,
         mask: torch.Tensor | None,  # [rows, columns]
     ) -> torch.Tensor | None:
-        """The mask as attention reads it: repeated for a group's heads where rows are few."""
         if mask is None:
             return None
         is_grouped = len(mask) <= _MAX_GROUPED_ROWS
@@ -132,11 +145,10 @@ class LeanForward:
         x: torch.Tensor,  # [rows, hidden]
         normed: torch.Tensor,  # [rows, width of the layer's input]
         rotation: tuple[torch.Tensor, torch.Tensor],
-        cache: TreeCache,
-        mask: torch.Tensor | None,  # as grouped_mask made it
+        spans: Sequence[Span],
     ) -> torch.Tensor:
         """One decoder layer on the residual `x`, whose attention reads `normed`  # [rows, hidden]."""
-        x = x + layer.o(self._attend(layer, normed, rotation, cache, mask))
+        x = x + layer.o(self._attend(layer, normed, rotation, spans))
         gate, up = layer.gate_up(self.norm(x, layer.post_norm)).chunk(2, dim=-1)
         return x + layer.down(F.silu(gate).mul_(up))
 
@@ -145,10 +157,9 @@ class LeanForward:
         layer: LayerWeights,
         normed: torch.Tensor,  # [rows, width of the layer's input]
         rotation: tuple[torch.Tensor, torch.Tensor],
-        cache: TreeCache,
-        mask: torch.Tensor | None,
+        spans: Sequence[Span],
     ) -> torch.Tensor:
-        """Attention of the rows over the cache, in which they are written  # [rows, heads * dim]."""
+        """Attention of all rows, each over its own cache  # [rows, heads * dim]."""
         shape = self.shape
         rows, num_heads, num_kv_heads = normed.shape[0], shape.num_heads, shape.num_kv_heads
         qkv = layer.qkv(normed).view(rows, num_heads + 2 * num_kv_heads, shape.head_dim)
@@ -163,13 +174,39 @@ class LeanForward:
             qk = torch.cat([q_normed, k_normed], dim=1)
         cos, sin = rotation
         qk = torch.addcmul(qk * cos, qk.roll(shape.head_dim // 2, dims=-1), sin)
-        start, end = cache.write_start, cache.write_start + rows
+        queries, new_keys = qk[:, :num_heads], qk[:, num_heads:]
+        new_values = qkv[:, num_heads + num_kv_heads :]
+        attended = []
+        for span in spans:
+            kv = self._write(span, layer.cache_index, new_keys[span.rows], new_values[span.rows])
+            attended.append(self._attend_span(queries[span.rows], *kv, span.mask))
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
+
+    def _write(
+        self,
+        span: Span,
+        cache_index: int,
+        new_keys: torch.Tensor,  # [rows, kv_heads, dim]
+        new_values: torch.Tensor,  # [rows, kv_heads, dim]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Puts them into the cache; all that the rows may read  # [1, kv_heads, columns, dim] both."""
+        cache, mask = span.cache, span.mask
+        start, end = cache.write_start, cache.write_start + new_keys.shape[0]
         num_columns = end if mask is None else mask.shape[-1]
-        keys, values = cache.storage[layer.cache_index, :, 0].unbind(0)  # [kv_heads, capacity, dim]
-        keys[:, start:end] = qk[:, num_heads:].transpose(0, 1)
-        values[:, start:end] = qkv[:, num_heads + num_kv_heads :].transpose(0, 1)
-        keys, values = keys[None, :, :num_columns], values[None, :, :num_columns]
-        queries = qk[:, :num_heads]
+        keys, values = cache.storage[cache_index, :, 0].unbind(0)  # [kv_heads, capacity, dim]
+        keys[:, start:end] = new_keys.transpose(0, 1)
+        values[:, start:end] = new_values.transpose(0, 1)
+        return keys[None, :, :num_columns], values[None, :, :num_columns]
+
+    def _attend_span(
+        self,
+        queries: torch.Tensor,  # [rows, heads, dim]
+        keys: torch.Tensor,  # [1, kv_heads, columns, dim]
+        values: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Attention of one sequence's rows  # [rows, heads * dim]."""
+        shape, rows = self.shape, queries.shape[0]
         if rows > _MAX_GROUPED_ROWS:
             attended = F.scaled_dot_product_attention(
                 queries.transpose(0, 1)[None],
@@ -181,13 +218,20 @@ class LeanForward:
             )
             return attended[0].transpose(0, 1).reshape(rows, -1)
         # [1, kv_heads, groups * rows, dim]: head h reads the keys of kv head h // groups.
-        grouped = queries.view(rows, num_kv_heads, self._groups, shape.head_dim)
-        grouped = grouped.permute(1, 2, 0, 3).reshape(1, num_kv_heads, -1, shape.head_dim)
+        grouped = queries.view(rows, shape.num_kv_heads, self._groups, shape.head_dim)
+        grouped = grouped.permute(1, 2, 0, 3).reshape(1, shape.num_kv_heads, -1, shape.head_dim)
         if self._exact_sums and mask is not None:
             attended = attend_exactly(grouped, keys, values, mask, scale=self._scale)
         else:
             attended = F.scaled_dot_product_attention(
                 grouped, keys, values, mask, scale=self._scale
             )
-        attended = attended.view(num_kv_heads, self._groups, rows, shape.head_dim)
+        attended = attended.view(shape.num_kv_heads, self._groups, rows, shape.head_dim)
         return attended.permute(2, 0, 1, 3).reshape(rows, -1)
+
+
+def _keep_states(spans: Sequence[Span], layer: int, x: torch.Tensor) -> None:
+    """Puts the states in front of a layer where a sequence's drafter reads them."""
+    for span in spans:
+        if span.cache.hidden_states is not None:
+            span.cache.hidden_states.put(layer, x[span.rows], span.cache.write_start)

@@ -1,5 +1,6 @@
 """Chooses what computes a model: the lean forward where it can, else transformers' module."""
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from core.lean.weights import (
     unsupported_reason,
 )
 from core.models.loading import LoadedModel
+from core.row_block import RowBlock
 from core.verifier import TargetForward, Verifier
 
 
@@ -30,32 +32,41 @@ class TransformersForward:
         self._module = module
         self._cache: Any = None
 
+    @property
+    def pack_key(self) -> Hashable:
+        """See `TargetForward.pack_key`."""
+        return id(self._module)
+
     def reserve(self, num_positions: int) -> None:
         """See `TargetForward.reserve`; nothing is needed."""
 
-    def __call__(
-        self,
-        token_ids: torch.Tensor,  # [rows]
-        positions: torch.Tensor,  # [rows]
-        cache: TreeCache,
-        mask: torch.Tensor | None,  # [rows, columns]
-        *,
-        want_logits: bool,
-    ) -> torch.Tensor | None:
-        """See `TargetForward`."""
+    def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
+        """See `TargetForward`; the blocks are computed one after the other."""
+        pieces = [self._block(block, want_logits) for block in blocks]
+        if not want_logits:
+            return None
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor:
+        """Logits, or the last hidden states where none are wanted  # [rows, vocab or hidden]."""
+        run = self._module if want_logits else self._module.base_model
+        output = run(
+            input_ids=block.token_ids[None],
+            attention_mask=None if block.mask is None else block.mask[None, None],
+            position_ids=block.positions[None],
+            past_key_values=self._view(block.cache),
+            use_cache=True,
+        )
+        rows: torch.Tensor = output.logits if want_logits else output.last_hidden_state
+        return rows[0]
+
+    def _view(self, cache: TreeCache) -> Any:
+        """The cache as transformers reads it; the last one's is kept."""
         if self._cache is None or self._cache.tree_cache is not cache:
             from core.models.transformers_cache import TransformersCache
 
             self._cache = TransformersCache(cache)
-        run = self._module if want_logits else self._module.base_model
-        output = run(
-            input_ids=token_ids[None],
-            attention_mask=None if mask is None else mask[None, None],
-            position_ids=positions[None],
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        return output.logits[0] if want_logits else None
+        return self._cache
 
 
 def _transformers_shape(module: Any) -> Shape:

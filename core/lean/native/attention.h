@@ -76,10 +76,11 @@ void attend(const float* query, const float* keys, const float* values, const in
     weigh_values<1>(values + at, visible, count, dim, scores, factor, y + at);
 }
 
-void list_visible(const Rows& rows, int64_t row, int32_t* visible, int32_t* count) {
-  const float* mask = rows.mask ? rows.mask + row * rows.mask_stride : nullptr;
+// The columns that a block's row sees, in their order.
+void list_visible(const Block& block, int64_t row, int32_t* visible, int32_t* count) {
+  const float* mask = block.mask ? block.mask + row * block.mask_stride : nullptr;
   int32_t found = 0;
-  for (int64_t column = 0; column < rows.num_columns; ++column) {
+  for (int64_t column = 0; column < block.num_columns; ++column) {
     visible[found] = (int32_t)column;
     found += mask == nullptr || mask[column] == 0.0f;
   }

@@ -5,17 +5,25 @@ so that drafts, verification and plain decoding agree in every bit. Wide pieces 
 through torch, whose matrix products are made for them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
-from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward, RotaryTable
 from core.lean.linear import DenseLinear, Linear
-from core.lean.native.library import Kernels, LayerStruct, LinearStruct, ModelStruct, RowsStruct
+from core.lean.native.library import (
+    BlockStruct,
+    Kernels,
+    LayerStruct,
+    LinearStruct,
+    ModelStruct,
+    RowsStruct,
+)
 from core.lean.native.linear import NativeLinear, can_read_dense, native_dense
 from core.lean.weights import LayerStack, LayerWeights, Shape
+from core.row_block import RowBlock, joined_positions, joined_token_ids, num_rows, row_slices
 
 # From here on torch's matrix products win over the kernels'.
 MOST_ROWS = 64
@@ -75,35 +83,23 @@ class NativeForward(LeanForward):
             return super().kernel_names
         return sorted({native.kernel for native in known})
 
-    def __call__(
-        self,
-        token_ids: torch.Tensor,  # [rows]
-        positions: torch.Tensor,  # [rows]
-        cache: TreeCache,
-        mask: torch.Tensor | None,  # [rows, columns] additive
-        *,
-        want_logits: bool,
-    ) -> torch.Tensor | None:
+    def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`."""
-        model = self._model_struct() if token_ids.shape[0] <= MOST_ROWS else None
+        model = self._model_struct() if num_rows(blocks) <= MOST_ROWS else None
         if model is None:
-            return super().__call__(token_ids, positions, cache, mask, want_logits=want_logits)
-        logits = self._logits(token_ids, want_logits)
-        rows = self._rows(model, token_ids, positions, cache, mask, logits)
-        states = cache.hidden_states
-        if states is not None:
-            rows.hidden_states = states.rows[cache.write_start].data_ptr()
-            rows.state_layers = states.layer_ids.data_ptr()
-            rows.num_states = len(states.layers)
-        self.kernels.forward(model, rows)
-        return logits
+            return super().__call__(blocks, want_logits=want_logits)
+        structs = [_block_struct(block) for block in blocks]
+        for struct, block in zip(structs, blocks, strict=True):
+            states = block.cache.hidden_states
+            if states is not None:
+                struct.hidden_states = states.rows[block.cache.write_start].data_ptr()
+                struct.state_layers = states.layer_ids.data_ptr()
+                struct.num_states = len(states.layers)
+        return self._run(model, blocks, structs, want_logits)
 
     def from_states(
         self,
-        token_ids: torch.Tensor,  # [rows], at most MOST_ROWS
-        positions: torch.Tensor,  # [rows]
-        cache: TreeCache,
-        mask: torch.Tensor | None,  # [rows, columns] additive
+        blocks: Sequence[RowBlock],  # at most MOST_ROWS rows
         *,
         given: torch.Tensor,  # [rows, hidden]
         made: torch.Tensor,  # [rows, hidden]
@@ -112,48 +108,43 @@ class NativeForward(LeanForward):
         """An EAGLE-3 head over tokens beside given states; writes what it makes of them."""
         model = self._model_struct()
         assert model is not None, "native_reason comes first"
-        logits = self._logits(token_ids, want_logits)
-        given = given.contiguous()
-        rows = self._rows(model, token_ids, positions, cache, mask, logits)
-        rows.given = given.data_ptr()
-        rows.hidden_states = made.data_ptr()
-        rows.state_layers = self._last_layer.data_ptr()
-        rows.num_states = 1
-        self.kernels.forward(model, rows)
-        return logits
+        structs = [_block_struct(block) for block in blocks]
+        for struct, rows in zip(structs, row_slices(blocks), strict=True):
+            struct.given = given[rows].data_ptr()
+            struct.hidden_states = made[rows].data_ptr()
+            struct.state_layers = self._last_layer.data_ptr()
+            struct.num_states = 1
+        return self._run(model, blocks, structs, want_logits)
 
-    def _logits(self, token_ids: torch.Tensor, want_logits: bool) -> torch.Tensor | None:
-        return torch.empty(token_ids.shape[0], self.shape.vocab_size) if want_logits else None
-
-    def _rows(
+    def _run(
         self,
         model: ModelStruct,
-        token_ids: torch.Tensor,
-        positions: torch.Tensor,
-        cache: TreeCache,
-        mask: torch.Tensor | None,
-        logits: torch.Tensor | None,
-    ) -> RowsStruct:
-        rows = token_ids.shape[0]
-        work_floats = self.kernels.work_floats(model, rows, cache.capacity)
+        blocks: Sequence[RowBlock],
+        structs: Sequence[BlockStruct],
+        want_logits: bool,
+    ) -> torch.Tensor | None:
+        rows, capacity = num_rows(blocks), max(block.cache.capacity for block in blocks)
+        work_floats = self.kernels.work_floats(model, rows, capacity)
         if self._work.shape[0] < work_floats:
             self._work = torch.empty(work_floats)
-        num_columns = cache.write_start + rows if mask is None else mask.shape[1]
-        return RowsStruct(
-            count=rows,
-            token_ids=token_ids.data_ptr(),
-            positions=positions.data_ptr(),
-            cos=self.rotary.cos.data_ptr(),
-            sin=self.rotary.sin.data_ptr(),
-            cache=cache.storage.data_ptr(),
-            capacity=cache.capacity,
-            write_start=cache.write_start,
-            num_columns=num_columns,
-            mask=None if mask is None else mask.data_ptr(),
-            mask_stride=0 if mask is None else mask.stride(0),
-            work=self._work.data_ptr(),
-            logits=None if logits is None else logits.data_ptr(),
+        token_ids, positions = joined_token_ids(blocks), joined_positions(blocks)
+        logits = torch.empty(rows, self.shape.vocab_size) if want_logits else None
+        self.kernels.forward(
+            model,
+            RowsStruct(
+                count=rows,
+                token_ids=token_ids.data_ptr(),
+                positions=positions.data_ptr(),
+                cos=self.rotary.cos.data_ptr(),
+                sin=self.rotary.sin.data_ptr(),
+                capacity=capacity,
+                num_blocks=len(structs),
+                blocks=(BlockStruct * len(structs))(*structs),
+                work=self._work.data_ptr(),
+                logits=None if logits is None else logits.data_ptr(),
+            ),
         )
+        return logits
 
     def _model_struct(self) -> ModelStruct | None:
         """The present stack for the kernels; None where a layer is in no format of theirs."""
@@ -216,6 +207,19 @@ class NativeForward(LeanForward):
         kept = tensor.float().contiguous()
         self._kept.append(kept)
         return kept.data_ptr()
+
+
+def _block_struct(block: RowBlock) -> BlockStruct:
+    cache, mask = block.cache, block.mask
+    return BlockStruct(
+        count=block.num_rows,
+        cache=cache.storage.data_ptr(),
+        capacity=cache.capacity,
+        write_start=cache.write_start,
+        num_columns=cache.write_start + block.num_rows if mask is None else mask.shape[1],
+        mask=None if mask is None else mask.data_ptr(),
+        mask_stride=0 if mask is None else mask.stride(0),
+    )
 
 
 _PARTS = ("qkv", "o", "gate_up", "down")

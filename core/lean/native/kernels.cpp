@@ -23,10 +23,16 @@ struct Share {
   }
 };
 
+// A row's block, and its place there.
+struct Place {
+  int32_t block, row;
+};
+
 int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
 
 struct Sizes {
-  int64_t x, qkv, attended, gate_up, product, normed, tiles, scores, head, visible, counts, embedded;
+  int64_t x, qkv, attended, gate_up, product, normed, tiles, scores, head, visible, counts, places;
+  int64_t embedded;
   int64_t shared, per_thread;
   Sizes(const Model& model, int64_t rows, int64_t capacity) {
     const int64_t heads = model.num_heads + 2 * model.num_kv_heads;
@@ -37,13 +43,14 @@ struct Sizes {
     product = padded(rows * model.intermediate);
     visible = padded(rows * capacity);
     counts = padded(rows);
+    places = padded(2 * rows);
     normed = model.state_norm ? padded(2 * rows * model.hidden) : x;
     embedded = model.state_norm ? x : 0;
     tiles = normed > attended ? normed : attended;
     tiles = tiles > product ? tiles : product;
     scores = padded(capacity + LANES);
     head = padded(model.head_dim);
-    shared = x + qkv + attended + gate_up + product + visible + counts + embedded;
+    shared = x + qkv + attended + gate_up + product + visible + counts + places + embedded;
     per_thread = normed + tiles + scores + head;
   }
 };
@@ -65,7 +72,6 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
   const int64_t num_heads = model.num_heads, num_kv_heads = model.num_kv_heads;
   const int64_t intermediate = model.intermediate;
   const int64_t qkv_width = (num_heads + 2 * num_kv_heads) * dim, q_width = num_heads * dim;
-  const int64_t kv_size = num_kv_heads * rows.capacity * dim;
   const Sizes sizes(model, n, rows.capacity);
   float* x = rows.work;
   float* qkv = x + sizes.x;
@@ -74,7 +80,12 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
   float* product = gate_up + sizes.gate_up;
   int32_t* visible = reinterpret_cast<int32_t*>(product + sizes.product);
   int32_t* counts = visible + sizes.visible;
-  float* embedded = reinterpret_cast<float*>(counts + sizes.counts);
+  Place* places = reinterpret_cast<Place*>(counts + sizes.counts);
+  float* embedded = reinterpret_cast<float*>(counts + sizes.counts + sizes.places);
+  int64_t num_placed = 0;
+  for (int32_t block = 0; block < rows.num_blocks; ++block)
+    for (int32_t row = 0; row < rows.blocks[block].count; ++row)
+      places[num_placed++] = {block, row};
 
 #pragma omp parallel num_threads(num_threads)
   {
@@ -100,24 +111,30 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
     for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
       float* embedding_at = (model.state_norm ? embedded : x) + row * hidden;
       write_out(model.embedding, rows.token_ids[row], embedding_at);
+      const Block& block = rows.blocks[places[row].block];
+      const int64_t place = places[row].row;
       if (model.state_norm)
-        std::memcpy(x + row * hidden, rows.given + row * hidden, hidden * sizeof(float));
-      list_visible(rows, row, visible + row * rows.capacity, counts + row);
+        std::memcpy(x + row * hidden, block.given + place * hidden, hidden * sizeof(float));
+      list_visible(block, place, visible + row * rows.capacity, counts + row);
     }
     const auto keep_states = [&](int32_t layer) {  // nobody writes x before the next barrier
-      for (int64_t state = 0; rows.hidden_states && state < rows.num_states; ++state) {
-        if (rows.state_layers[state] != layer) continue;
-        for (int64_t row = own_rows.begin; row < own_rows.end; ++row)
-          std::memcpy(rows.hidden_states + (row * rows.num_states + state) * hidden,
-                      x + row * hidden, hidden * sizeof(float));
+      for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
+        const Block& block = rows.blocks[places[row].block];
+        for (int64_t state = 0; block.hidden_states && state < block.num_states; ++state)
+          if (block.state_layers[state] == layer)
+            std::memcpy(block.hidden_states + (places[row].row * block.num_states + state) * hidden,
+                        x + row * hidden, hidden * sizeof(float));
       }
     };
 #pragma omp barrier
     for (int32_t index = 0; index < model.num_layers; ++index) {
       keep_states(index);
       const Layer& layer = model.layers[index];
-      float* keys = rows.cache + layer.cache_index * 2 * kv_size;
-      float* values = keys + kv_size;
+      // Where a block's keys or values of a head begin.
+      const auto cached = [&](const Block& block, int64_t is_value, int64_t kv_head) {
+        const int64_t plane = (layer.cache_index * 2 + is_value) * num_kv_heads + kv_head;
+        return block.cache + plane * block.capacity * dim;
+      };
       const bool is_fusing = model.state_norm && index == 0;
       const float* attention_in =
           is_fusing ? norm_both(layer.input_norm) : norm_rows(layer.input_norm);
@@ -131,19 +148,22 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
         const int64_t kv_head = head - num_heads - (is_key ? 0 : num_kv_heads);
         for (int64_t row = 0; row < n; ++row) {
           const float* from = qkv + row * qkv_width + head * dim;
-          const int64_t at = (kv_head * rows.capacity + rows.write_start + row) * dim;
-          if (is_key) turn_head(from, layer.k_norm, model, rows, row, keys + at);
-          else std::memcpy(values + at, from, dim * sizeof(float));
+          const Block& block = rows.blocks[places[row].block];
+          float* to = cached(block, !is_key, kv_head) + (block.write_start + places[row].row) * dim;
+          if (is_key) turn_head(from, layer.k_norm, model, rows, row, to);
+          else std::memcpy(to, from, dim * sizeof(float));
         }
       }
 #pragma omp barrier
       const Share own_queries(n * num_heads, 1, thread, team);
       for (int64_t task = own_queries.begin; task < own_queries.end; ++task) {
         const int64_t row = task / num_heads, head = task % num_heads;
-        const int64_t kv_at = head / (num_heads / num_kv_heads) * rows.capacity * dim;
+        const int64_t kv_head = head / (num_heads / num_kv_heads);
+        const Block& block = rows.blocks[places[row].block];
         turn_head(qkv + row * qkv_width + head * dim, layer.q_norm, model, rows, row, query);
-        attend(query, keys + kv_at, values + kv_at, visible + row * rows.capacity, counts[row], dim,
-               scores, attended + row * q_width + head * dim);
+        attend(query, cached(block, 0, kv_head), cached(block, 1, kv_head),
+               visible + row * rows.capacity, counts[row], dim, scores,
+               attended + row * q_width + head * dim);
       }
 #pragma omp barrier
       const Share own_hidden(hidden, 4, thread, team);

@@ -53,6 +53,22 @@ class ModelStruct(Structure):
     )
 
 
+class BlockStruct(Structure):
+    _fields_ = (
+        ("count", c_int64),
+        ("cache", c_void_p),
+        ("capacity", c_int64),
+        ("write_start", c_int64),
+        ("num_columns", c_int64),
+        ("mask", c_void_p),
+        ("mask_stride", c_int64),
+        ("hidden_states", c_void_p),
+        ("state_layers", c_void_p),
+        ("num_states", c_int64),
+        ("given", c_void_p),
+    )
+
+
 class RowsStruct(Structure):
     _fields_ = (
         ("count", c_int64),
@@ -60,18 +76,11 @@ class RowsStruct(Structure):
         ("positions", c_void_p),
         ("cos", c_void_p),
         ("sin", c_void_p),
-        ("cache", c_void_p),
         ("capacity", c_int64),
-        ("write_start", c_int64),
-        ("num_columns", c_int64),
-        ("mask", c_void_p),
-        ("mask_stride", c_int64),
+        ("num_blocks", c_int64),
+        ("blocks", POINTER(BlockStruct)),
         ("work", c_void_p),
         ("logits", c_void_p),
-        ("hidden_states", c_void_p),
-        ("state_layers", c_void_p),
-        ("num_states", c_int64),
-        ("given", c_void_p),
     )
 
 

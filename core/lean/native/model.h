@@ -31,20 +31,29 @@ struct Model {
   const float* state_norm;
 };
 
-struct Rows {
+// Rows of one sequence.
+struct Block {
   int64_t count;
-  const int64_t *token_ids, *positions;
-  const float *cos, *sin;  // [positions, head_dim]; the sines of the first half are negative
   float* cache;            // [cache layers, 2, num_kv_heads, capacity, head_dim]
   int64_t capacity, write_start, num_columns;
   const float* mask;       // [count, mask_stride], 0 where a row sees a column; null: it sees all
   int64_t mask_stride;
-  float* work;             // work_floats() of them
-  float* logits;           // [count, vocab] or null
   float* hidden_states;    // [count, num_states * hidden]: those in front of state_layers, or null
   const int32_t* state_layers;
   int64_t num_states;
   const float* given;      // [count, hidden]: states to start from where the model has state_norm
+};
+
+// All rows of a forward, block after block.
+struct Rows {
+  int64_t count;
+  const int64_t *token_ids, *positions;
+  const float *cos, *sin;  // [positions, head_dim]; the sines of the first half are negative
+  int64_t capacity;        // of the largest cache
+  int64_t num_blocks;
+  const Block* blocks;
+  float* work;             // work_floats() of them
+  float* logits;           // [count, vocab] or null
 };
 
 }  // extern "C"

@@ -1,0 +1,262 @@
+"""Where speculation stops paying as batches grow: `python -m core.benchmark.batches`.
+
+The same prompts run side by side in batches of every size and under every mode, in turn. Tokens per
+second are those of all sequences together, their prompts included.
+"""
+
+import argparse
+import datetime
+import json
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.benchmark.comparison import PLAIN
+from core.benchmark.named_configs import NamedConfig, configs_of_modes
+from core.benchmark.options import add_question_options, questions_from_options
+from core.benchmark.tables import Table, markdown, print_tables
+from core.benchmark.task_progress import TaskProgress
+from core.command_line import (
+    OneSentenceParser,
+    add_run_options,
+    check_writable,
+    start_logging,
+    told_if_not_written,
+    words,
+)
+from core.config import RunConfig
+from core.engine import Engine
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.events import RunFailed
+from core.lockstep import MOST_TOGETHER
+from core.models.loading import load_target
+from core.models.progress_bar import ProgressBar
+from core.run_start import Prompt
+from core.runtime.environment import describe_device, package_versions
+from core.trace import Trace
+
+_SIZES = "1,2,4,8,16,32,64"
+
+
+class BatchResult(NamedTuple):
+    """All prompts once, in batches of one size under one mode."""
+
+    mode: str
+    size: int
+    repeat: int
+    num_tokens: int
+    seconds: float
+    acceptance_length: float | None
+    """Tokens a step, over all sequences."""
+    num_identical: int
+    """Sequences with the ids of plain decoding in batches of one."""
+    num_sequences: int
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.num_tokens / self.seconds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        start_logging()
+        for path in (options.json, options.markdown):
+            check_writable(path)
+        sizes = _sizes(options.sizes)
+        questions = questions_from_options(options)
+        named = configs_of_modes(options, tuple(dict.fromkeys((PLAIN, *options.modes))))
+        with ProgressBar(named[0].config.target) as bar:
+            target = load_target(named[0].config, bar.show)
+            engine = Engine(target, progress=bar.show, num_kept=len(named))
+            prompts = [
+                engine.chat_prompt([{"role": "user", "content": question.turns[0]}])
+                for question in questions
+            ]
+            for item in named:  # what it needs is made, and its kernels warm up
+                _answers(engine, prompts[:2], item.config, 2)
+        results = _measure(engine, prompts, named, sizes, options.repeats)
+    except SpecDecodesError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; nothing is written", file=sys.stderr)
+        return 130
+    report = {
+        "kind": "specdecodes-batches",
+        "command": shlex.join(
+            ["python", "-m", "core.benchmark.batches", *(arguments or sys.argv[1:])]
+        ),
+        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": describe_device(target.device),
+        "versions": package_versions(),
+        "target": target.identity.to_dict(),
+        "num_prompts": len(prompts),
+        "results": [{**item._asdict(), "tokens_per_s": item.tokens_per_s} for item in results],
+    }
+    return _tell(report, tables_of_batches(results), options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneSentenceParser(prog="core.benchmark.batches", description=__doc__)
+    parser.add_argument(
+        "--modes",
+        type=words,
+        default=("ngram", "sd-classic", "sd-eagle", "hybrid"),
+        help="modes beside naive; commas; settings as for core.benchmark.compare",
+    )
+    parser.add_argument("--sizes", type=words, default=words(_SIZES), help="batch sizes; commas")
+    parser.add_argument("--json", type=Path, metavar="F", help="write every figure to this file")
+    parser.add_argument("--markdown", type=Path, metavar="F", help="write the tables as Markdown")
+    add_question_options(parser)
+    add_run_options(parser, with_mode=False)
+    return parser
+
+
+def _sizes(given: Sequence[str]) -> list[int]:
+    """Batch sizes in increasing order; raises InvalidSettingError."""
+    for word in given:
+        if not word.isdecimal() or not 1 <= int(word) <= MOST_TOGETHER:
+            raise InvalidSettingError(
+                f"sizes has {word!r}; give numbers from 1 to {MOST_TOGETHER}, separated by commas."
+            )
+    return sorted({int(word) for word in given})
+
+
+def _measure(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    named: Sequence[NamedConfig],
+    sizes: Sequence[int],
+    repeats: int,
+) -> list[BatchResult]:
+    """Every mode and size in turn, plain decoding first in each round."""
+    results = []
+    plain = [trace.token_ids for trace in _answers(engine, prompts, named[0].config, 1)[0]]
+    with TaskProgress("batches", repeats * len(sizes) * len(named)) as progress:
+        for repeat in range(1, repeats + 1):
+            for size in sizes:
+                for label, config in named:
+                    traces, seconds = _answers(engine, prompts, config, size)
+                    results.append(_result(label, size, repeat, traces, seconds, plain))
+                    progress.advance(f"{label}, {size} side by side")
+    return results
+
+
+def _answers(
+    engine: Engine, prompts: Sequence[Prompt], config: RunConfig, size: int
+) -> tuple[list[Trace], float]:
+    """The traces of all prompts, and how long they took together; raises SpecDecodesError."""
+    events = engine.run_batch([(prompt, config) for prompt in prompts], size)
+    traces = [Trace() for _ in prompts]
+    start_s = time.perf_counter()
+    for index, event in events:
+        traces[index].events.append(event)
+    seconds = time.perf_counter() - start_s
+    failed = next((found for trace in traces if (found := trace.first(RunFailed))), None)
+    if failed is not None:
+        raise SpecDecodesError(f"{config.mode} broke in a batch of {size}: {failed.message}")
+    return traces, seconds
+
+
+def _result(
+    label: str,
+    size: int,
+    repeat: int,
+    traces: Sequence[Trace],
+    seconds: float,
+    plain: Sequence[list[int]],
+) -> BatchResult:
+    all_stats = [trace.stats for trace in traces]
+    num_steps = sum(stats.num_steps for stats in all_stats)
+    num_tokens = sum(stats.num_tokens for stats in all_stats)
+    pairs = zip(traces, plain, strict=True)
+    return BatchResult(
+        mode=label,
+        size=size,
+        repeat=repeat,
+        num_tokens=num_tokens,
+        seconds=seconds,
+        acceptance_length=num_tokens / num_steps if num_steps else None,
+        num_identical=sum(trace.token_ids == token_ids for trace, token_ids in pairs),
+        num_sequences=len(traces),
+    )
+
+
+def tables_of_batches(results: Sequence[BatchResult]) -> list[Table]:
+    """Tokens per second, ratio to plain decoding at the same size, and tokens a step."""
+    sizes = sorted({item.size for item in results})
+    modes = list(dict.fromkeys(item.mode for item in results))
+    cells: dict[tuple[str, int], list[BatchResult]] = {}
+    for item in results:
+        cells.setdefault((item.mode, item.size), []).append(item)
+
+    def speed(mode: str, size: int) -> float:
+        return statistics.median(item.tokens_per_s for item in cells[mode, size])
+
+    def ratio(mode: str, size: int) -> float:
+        pairs = zip(cells[mode, size], cells[PLAIN, size], strict=True)
+        return statistics.median(own.tokens_per_s / plain.tokens_per_s for own, plain in pairs)
+
+    def pays_up_to(mode: str) -> str:
+        paying = [size for size in sizes if ratio(mode, size) > 1.0]
+        return str(paying[-1]) if paying else "never"
+
+    columns = ("", *map(str, sizes))
+    speeds = [(mode, *(f"{speed(mode, size):.1f}" for size in sizes)) for mode in modes]
+    others = [mode for mode in modes if mode != PLAIN]
+    ratios = [
+        (mode, *(f"{ratio(mode, size):.2f}" for size in sizes), pays_up_to(mode), _identical(found))
+        for mode in others
+        if (found := [item for item in results if item.mode == mode])
+    ]
+    steps = [
+        (mode, *(f"{cells[mode, size][0].acceptance_length or 0:.2f}" for size in sizes))
+        for mode in others
+    ]
+    tables = [Table("Tokens per second of all sequences, by batch size", columns, speeds)]
+    if others:
+        wide = (*columns, "faster up to", "same as naive")
+        tables.append(Table("Times plain decoding in batches of the same size", wide, ratios))
+        tables.append(Table("Tokens a step and sequence", columns, steps))
+    return tables
+
+
+def _identical(results: Sequence[BatchResult]) -> str:
+    same, total = (
+        sum(item.num_identical for item in results),
+        sum(item.num_sequences for item in results),
+    )
+    return f"{same} of {total}"
+
+
+def _tell(report: dict[str, Any], tables: Sequence[Table], options: argparse.Namespace) -> int:
+    target, versions = report["target"], report["versions"]
+    caption = (
+        f"{target['name']} in {target['dtype']}, {report['num_prompts']} prompts, "
+        f"{report['device']}, torch {versions['torch']}, {report['finished_at'].partition('T')[0]}: "
+        f"`{report['command']}`"
+    )
+    print_tables(tables)
+    print(f"\n{caption}")
+    try:
+        for path, text in (
+            (options.json, json.dumps(report, indent=1) + "\n"),
+            (options.markdown, f"{markdown(tables)}\n\n{caption}\n"),
+        ):
+            if path is not None:
+                with told_if_not_written(path):
+                    path.write_text(text, encoding="utf-8")
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Many prompts side by side on the command line: `python -m core.generate_batch --prompts F.txt`.
+
+Writes one JSON object a prompt, in the order in which the answers end.
+"""
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TextIO
+
+from core.command_line import (
+    OneSentenceParser,
+    add_run_options,
+    check_writable,
+    config_from_options,
+    told_if_not_written,
+)
+from core.config import RunConfig
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
+from core.events import RunFailed, RunFinished
+from core.models.progress_bar import ProgressBar
+from core.runtime.imports import quick_imports
+from core.trace import Trace, save_trace
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 for bad input and 1 where an answer failed."""
+    parser = OneSentenceParser(prog="core.generate_batch", description=__doc__)
+    parser.add_argument(
+        "--prompts", type=Path, required=True, metavar="F.txt", help="a prompt a line"
+    )
+    parser.add_argument("--size", type=int, default=8, help="prompts side by side (default: 8)")
+    parser.add_argument("--system", help="system prompt; unset takes the chat template's own")
+    parser.add_argument("--out", type=Path, metavar="F.jsonl", help="write here, not to the screen")
+    parser.add_argument("--traces", type=Path, metavar="DIR", help="write a trace a prompt here")
+    add_run_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        check_writable(options.out)
+        config = config_from_options(options)
+        prompts = _prompts(options.prompts)
+        with ExitStack() as stack:
+            out: TextIO = sys.stdout
+            if options.out is not None:
+                stack.enter_context(told_if_not_written(options.out))
+                out = stack.enter_context(options.out.open("w", encoding="utf-8"))
+            num_failed = _run(config, prompts, options, out)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except SpecDecodesError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the answers that had ended are written", file=sys.stderr)
+        return 130
+    if num_failed:
+        print(f"{num_failed} of {len(prompts)} prompts failed; see error", file=sys.stderr)
+    return 1 if num_failed else 0
+
+
+def _prompts(path: Path) -> list[str]:
+    """The lines that hold text; raises InvalidSettingError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettingError(
+            f"prompts: {shown(str(path))} cannot be read as text ({error}); give a file with a "
+            "prompt a line."
+        ) from None
+    prompts = [line for line in lines if line.strip()]
+    if not prompts:
+        raise InvalidSettingError(
+            f"prompts: {shown(str(path))} has no text; give a file with a prompt a line."
+        )
+    return prompts
+
+
+def _run(config: RunConfig, prompts: list[str], options: Any, out: TextIO) -> int:
+    """Writes the answers as they end; returns how many failed."""
+    with quick_imports():
+        from core.engine import Engine
+        from core.models.loading import load_target
+    with ProgressBar(config.target) as bar:
+        engine = Engine(load_target(config, bar.show), progress=bar.show)
+        system = [] if options.system is None else [{"role": "system", "content": options.system}]
+        runs = [
+            (engine.chat_prompt([*system, {"role": "user", "content": prompt}]), config)
+            for prompt in prompts
+        ]
+        events = engine.run_batch(runs, options.size)
+    traces = [Trace() for _ in prompts]
+    num_failed = 0
+    for index, event in events:
+        traces[index].events.append(event)
+        if not isinstance(event, (RunFinished, RunFailed)):
+            continue
+        answer = _answer(index, prompts[index], traces[index])
+        print(json.dumps(answer, ensure_ascii=False), file=out, flush=True)
+        num_failed += isinstance(event, RunFailed)
+        if options.traces is not None:
+            with told_if_not_written(options.traces):
+                options.traces.mkdir(parents=True, exist_ok=True)
+                save_trace(traces[index], options.traces / f"{index}.jsonl")
+        traces[index] = Trace()  # a long list of prompts does not fill the memory
+    return num_failed
+
+
+def _answer(index: int, prompt: str, trace: Trace) -> dict[str, Any]:
+    failed, finished = trace.first(RunFailed), trace.first(RunFinished)
+    stats = trace.stats
+    return {
+        "index": index,
+        "prompt": prompt,
+        "text": trace.text,
+        "finish_reason": finished.reason if finished else "failed",
+        "error": failed.message if failed else None,
+        "num_tokens": stats.num_tokens,
+        "num_steps": stats.num_steps,
+        "acceptance_rate": stats.acceptance_rate,
+        "acceptance_length": stats.acceptance_length,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Several runs side by side whose forwards are computed together.
+
+Each run is the loop of `core.decoder`, with a cache, a drafter and a seed of its own, and knows
+nothing of the others. It goes on until it needs a forward; when all wait for one, those that need
+the same weights get theirs in one pass over the weights, and all go on. So sequences accept
+different numbers of tokens, draft trees of different shapes, and end when they end.
+
+A run that waits is a greenlet: its whole stack stands still in the middle of the loop or of a
+drafter, and all of them share the thread that reads the events.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from greenlet import greenlet
+
+from core.config import RunConfig
+from core.drafters.base import CostOfRows
+from core.drafters.share_sd import wants_offload
+from core.errors import InvalidSettingError, shown
+from core.events import Event
+from core.row_block import RowBlock, num_rows, row_slices
+from core.verifier import TargetForward, Verifier, compute_at_once
+
+# Rows of one pass, so that its activations stay bounded; long prompts come in such pieces, too.
+MOST_ROWS_TOGETHER = 512
+# Runs side by side; each has a cache of its own.
+MOST_TOGETHER = 256
+
+# Begins a run when it is called, and returns its events.
+Start = Callable[[], Iterator[Event]]
+
+
+class _Wish(NamedTuple):
+    """A forward that a run waits for."""
+
+    forward: TargetForward
+    block: RowBlock
+    want_logits: bool
+
+    @property
+    def key(self) -> Hashable:
+        """Equal where one pass serves both."""
+        return self.forward.pack_key, self.want_logits
+
+
+class _Body(greenlet):
+    """The stack of a run."""
+
+
+@dataclass(eq=False, slots=True)
+class _Member:
+    """A run under way."""
+
+    index: int
+    body: _Body
+    events: deque[Event] = field(default_factory=deque)
+    answer: torch.Tensor | None = None
+    error: Exception | None = None
+
+    def go_on(self) -> _Wish | None:
+        """Runs up to the next forward, or to the end."""
+        answer, self.answer = self.answer, None
+        error, self.error = self.error, None
+        wish: _Wish | None = self.body.switch(answer) if error is None else self.body.throw(error)
+        return wish
+
+
+class Company(Protocol):
+    """Whom a run shares its forwards with."""
+
+    size: int
+
+    def seat(self, verifier: Verifier) -> Verifier:
+        """The verifier that a run has for itself, of one that is kept between runs."""
+        ...
+
+    def shared(self, cost: CostOfRows) -> CostOfRows:
+        """What a forward costs where each of the present runs gives so many rows."""
+        ...
+
+
+class Alone:
+    """Implements `Company` for one run at a time, which may use what is kept."""
+
+    size = 1
+
+    def seat(self, verifier: Verifier) -> Verifier:
+        """See `Company.seat`."""
+        return verifier
+
+    def shared(self, cost: CostOfRows) -> CostOfRows:
+        """See `Company.shared`."""
+        return cost
+
+
+class Lockstep:
+    """Implements `Company` for at most `size` runs side by side."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self._num_running = 0
+
+    def compute(
+        self, forward: TargetForward, block: RowBlock, *, want_logits: bool
+    ) -> torch.Tensor | None:
+        """Implements `core.verifier.Compute`: waits, where it is called within a run."""
+        body = greenlet.getcurrent()
+        if not isinstance(body, _Body):  # something is made ready for a run that has not begun
+            return compute_at_once(forward, block, want_logits=want_logits)
+        hub = body.parent
+        assert hub is not None, "whoever reads the events"
+        answer: torch.Tensor | None = hub.switch(_Wish(forward, block, want_logits))
+        return answer
+
+    def seat(self, verifier: Verifier) -> Verifier:
+        """See `Company.seat`: one with a cache of its own whose forwards are computed here."""
+        return verifier.sibling(compute=self.compute)
+
+    def shared(self, cost: CostOfRows) -> CostOfRows:
+        """See `Company.shared`."""
+        return lambda rows: cost(rows * max(1, self._num_running))
+
+    def run(self, starts: Iterable[Start]) -> Iterator[tuple[int, Event]]:
+        """The events of all runs, each with its run's index. One begins when another has ended."""
+        waiting = deque(enumerate(starts))
+        members: list[_Member] = []
+        try:
+            while waiting or members:
+                while waiting and len(members) < self.size:
+                    members.append(_member(*waiting.popleft()))
+                self._num_running = len(members)
+                wishes: list[tuple[_Member, _Wish]] = []
+                for member in members:
+                    wish = member.go_on()
+                    if wish is not None:
+                        wishes.append((member, wish))
+                    while member.events:
+                        yield member.index, member.events.popleft()
+                members = [member for member, _ in wishes]
+                _grant(wishes)
+        finally:
+            for member in members:
+                member.body.throw()  # ends it as if its reader had stopped reading
+
+
+def _member(index: int, start: Start) -> _Member:
+    def body(_: Any) -> None:
+        for event in start():
+            member.events.append(event)
+
+    member = _Member(index, _Body(body))
+    return member
+
+
+def _grant(wishes: list[tuple[_Member, _Wish]]) -> None:
+    """Computes all that is waited for, in as few passes as there are different weights."""
+    groups: dict[Hashable, list[tuple[_Member, _Wish]]] = {}
+    for member, wish in wishes:
+        groups.setdefault(wish.key, []).append((member, wish))
+    for group in groups.values():
+        for part in _parts(group):
+            _compute(part)
+
+
+def _parts(group: list[tuple[_Member, _Wish]]) -> Iterator[list[tuple[_Member, _Wish]]]:
+    part: list[tuple[_Member, _Wish]] = []
+    for member, wish in group:
+        rows = num_rows([wish.block for _, wish in part]) + wish.block.num_rows
+        if part and rows > MOST_ROWS_TOGETHER:
+            yield part
+            part = []
+        part.append((member, wish))
+    yield part
+
+
+@torch.inference_mode()
+def _compute(part: list[tuple[_Member, _Wish]]) -> None:
+    """One pass; where it breaks, it breaks in every run that waits for it."""
+    first = part[0][1]
+    blocks = [wish.block for _, wish in part]
+    try:
+        logits = first.forward(blocks, want_logits=first.want_logits)
+    except Exception as error:
+        for member, _ in part:
+            member.error = error
+        return
+    for (member, _), rows in zip(part, row_slices(blocks), strict=True):
+        member.answer = None if logits is None else logits[rows]
+
+
+def check_batch(configs: Sequence[RunConfig], size: int) -> None:
+    """Raises InvalidSettingError for runs that cannot be side by side."""
+    if not configs:
+        raise InvalidSettingError("the batch has no prompts; give at least one.")
+    if not 1 <= size <= MOST_TOGETHER:
+        raise InvalidSettingError(
+            f"the batch size is {shown(size)}; give a number from 1 to {MOST_TOGETHER}."
+        )
+    if any(config.gpu_memory is not None for config in configs):
+        raise InvalidSettingError(
+            "gpu_memory is for one sequence at a time; leave it out of a batch."
+        )
+    if len({wants_offload(config) for config in configs}) > 1:
+        raise InvalidSettingError(
+            "offload moves the target's weights for all of a batch; set it for every run or for "
+            "none."
+        )

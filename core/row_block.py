@@ -1,0 +1,50 @@
+"""What a forward computes: rows of tokens, each block of them over one sequence's cache."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from core.kv_cache import TreeCache
+
+
+class RowBlock(NamedTuple):
+    """Rows of one sequence, whose keys and values go into its cache from `write_start` on."""
+
+    token_ids: torch.Tensor  # [rows] int64
+    positions: torch.Tensor  # [rows] int64
+    cache: TreeCache
+    mask: torch.Tensor | None  # [rows, columns] additive
+    """None where there is one row, which attends to everything."""
+
+    @property
+    def num_rows(self) -> int:
+        return self.token_ids.shape[0]
+
+
+def joined_token_ids(blocks: Sequence[RowBlock]) -> torch.Tensor:
+    """Token ids of all rows, block after block  # [rows]."""
+    if len(blocks) == 1:
+        return blocks[0].token_ids
+    return torch.cat([block.token_ids for block in blocks])
+
+
+def joined_positions(blocks: Sequence[RowBlock]) -> torch.Tensor:
+    """Positions of all rows, block after block  # [rows]."""
+    if len(blocks) == 1:
+        return blocks[0].positions
+    return torch.cat([block.positions for block in blocks])
+
+
+def num_rows(blocks: Sequence[RowBlock]) -> int:
+    """Rows of all blocks together."""
+    return sum(block.num_rows for block in blocks)
+
+
+def row_slices(blocks: Sequence[RowBlock]) -> list[slice]:
+    """Where each block's rows stand among all of them."""
+    slices, start = [], 0
+    for block in blocks:
+        slices.append(slice(start, start + block.num_rows))
+        start += block.num_rows
+    return slices
