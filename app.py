@@ -12,6 +12,7 @@ from app.logs import JsonLines
 from core.command_line import OneSentenceParser, start_logging
 from core.config import DEFAULT_TARGET, MAX_TREE_NODES
 from core.errors import InvalidSettingError
+from core.parallel.role import follow, is_follower, num_ranks
 from core.runtime.imports import quick_imports
 from presets.gallery import Preset, find_preset
 
@@ -21,6 +22,11 @@ _MOST_WORKERS = 64
 def main(arguments: list[str] | None = None) -> int:
     """Parses the options, builds the page, and serves it until interrupted."""
     options = _parse(arguments)
+    if is_follower():
+        return _follow()
+    if num_ranks() > 1 and options.workers:
+        print("app.py: --workers and several processes exclude each other.", file=sys.stderr)
+        return 2
     try:
         accounts = read_accounts(options.auth)
     except InvalidSettingError as error:
@@ -79,6 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"SpecDecodes is at {share_url or local_url}", flush=True)
     page.block_thread()
     return 0
+
+
+def _follow() -> int:
+    """A process that holds a part of the targets which the first one loads."""
+    import torch
+
+    return follow("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

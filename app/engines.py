@@ -3,6 +3,7 @@
 from functools import cache
 
 from app.engine_seat import EngineKey, EngineLike, Progress
+from core.parallel.role import num_ranks
 from core.runtime.imports import quick_imports
 
 
@@ -35,6 +36,7 @@ def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> Eng
         device=device,
         weights=key.weights,
         compile=key.compile,
+        is_split=num_ranks() > 1,
         progress=progress,
     )
     return Engine(target, progress=progress)

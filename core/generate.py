@@ -16,6 +16,7 @@ from core.command_line import (
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.events import Committed, Event, RunFailed, RunFinished, RunStarted
 from core.models.progress_bar import ProgressBar
+from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
 from core.trace import Trace, save_trace
 
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--csv-table", choices=("steps", "tokens", "nodes"), default="steps")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     options = parser.parse_args(arguments)
+    if is_follower():
+        return follow(options.device)
     try:
         for path in (options.trace, options.csv):
             check_writable(path)

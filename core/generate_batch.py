@@ -20,6 +20,7 @@ from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
 from core.events import RunFailed, RunFinished
 from core.models.progress_bar import ProgressBar
+from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
 from core.trace import Trace, save_trace
 
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--traces", type=Path, metavar="DIR", help="write a trace a prompt here")
     add_run_options(parser)
     options = parser.parse_args(arguments)
+    if is_follower():
+        return follow(options.device)
     try:
         check_writable(options.out)
         config = config_from_options(options)

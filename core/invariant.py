@@ -15,7 +15,7 @@ from core.errors import DrafterUnavailableError
 from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward
 from core.row_block import RowBlock
-from core.verifier import Compute, TargetForward, Verifier, compute_at_once
+from core.verifier import TargetForward, Verifier, compute_at_once
 
 ROWS_PER_FORWARD = 16
 # Caches have a multiple of so many columns, whatever the run asks for.
@@ -24,19 +24,6 @@ _CAPACITY_STEP = 1024
 
 class InvariantVerifier(Verifier):
     """A Verifier that pads and splits what it computes to forwards of one shape."""
-
-    def sibling(
-        self, forward: TargetForward | None = None, compute: Compute = compute_at_once
-    ) -> "InvariantVerifier":
-        """See `Verifier.sibling`."""
-        return InvariantVerifier(
-            forward or self.forward,
-            self.shape,
-            self.context_limit,
-            self.dtype,
-            self.device,
-            compute,
-        )
 
     def _make_cache(self, capacity: int) -> TreeCache:
         """Room for the padding of the last forward."""

@@ -1,7 +1,7 @@
 """The backend of the loop over a real model: prefill, tree forward and commit on one TreeCache."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 
@@ -102,9 +102,9 @@ class Verifier:
 
     def sibling(
         self, forward: TargetForward | None = None, compute: Compute = compute_at_once
-    ) -> "Verifier":
+    ) -> Self:
         """Another verifier with a cache of its own, of the same or another forward."""
-        return Verifier(
+        return type(self)(
             forward or self.forward,
             self.shape,
             self.context_limit,
@@ -150,6 +150,9 @@ class Verifier:
     def _make_cache(self, capacity: int) -> TreeCache:
         rows = max(MAX_TREE_NODES + 1, PREFILL_CHUNK)
         self._mask = torch.zeros((rows, capacity), dtype=self.dtype, device=self.device)
+        return self._new_cache(capacity)
+
+    def _new_cache(self, capacity: int) -> TreeCache:
         shape = self.shape
         return TreeCache(
             shape.num_layers, shape.num_kv_heads, shape.head_dim, capacity, self.dtype, self.device

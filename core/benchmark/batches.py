@@ -35,6 +35,7 @@ from core.events import RunFailed
 from core.lockstep import MOST_TOGETHER
 from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
+from core.parallel.role import follow, is_follower
 from core.run_start import Prompt
 from core.runtime.environment import describe_device, package_versions
 from core.trace import Trace
@@ -64,6 +65,8 @@ class BatchResult(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input."""
     options = _parser().parse_args(arguments)
+    if is_follower():
+        return follow(options.device)
     try:
         start_logging()
         for path in (options.json, options.markdown):

@@ -36,11 +36,14 @@ from core.command_line import (
 )
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
+from core.parallel.role import follow, is_follower
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input, 1 where an answer failed."""
     options = _parser().parse_args(arguments)
+    if is_follower():
+        return follow(options.device)
     try:
         start_logging()
         for path in (options.json, options.csv, options.html, options.markdown):

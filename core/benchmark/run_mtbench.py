@@ -30,11 +30,14 @@ from core.command_line import (
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
+from core.parallel.role import follow, is_follower
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input and 1 where an answer failed."""
     options = _parser().parse_args(arguments)
+    if is_follower():
+        return follow(options.device)
     try:
         start_logging()
         config = config_from_options(options)

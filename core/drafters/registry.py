@@ -113,7 +113,7 @@ def unavailable_reason(
     ):
         return (
             f"mode {mode} drafts with the target's own layers, which the lean forward must compute, "
-            f"and it cannot ({unsupported_reason(target.module)}); give another target or mode."
+            f"and it cannot ({_why_not_lean(target)}); give another target or mode."
         )
     if target.weights != "full" and (
         mode == "share-sd" or (is_hybrid and _hybrid_draft(draft, source_key(target)) == SELF)
@@ -123,3 +123,9 @@ def unavailable_reason(
             f"weights {target.weights}; give weights full or another mode."
         )
     return None
+
+
+def _why_not_lean(target: LoadedModel) -> str:
+    if target.split is not None:
+        return "it is split over several processes"
+    return str(unsupported_reason(target.module))

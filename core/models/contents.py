@@ -69,13 +69,9 @@ def _read_module(
     source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
 ) -> Contents:
     module = read_module(source, place.dtype, place.device)
-    total = sum(parameter.numel() for parameter in module.parameters())
     reason = unsupported_reason(module)
     if with_module or (reason is not None and weights == "full"):
-        num_bytes = sum(parameter.nbytes for parameter in module.parameters())
-        return Contents(
-            total, num_bytes, context_limit_of(module), generation_ends(module), module=module
-        )
+        return module_contents(module)
     if reason is not None:
         raise InvalidSettingError(
             f"weights {weights} needs the lean forward, which cannot compute {source.name} "
@@ -84,7 +80,19 @@ def _read_module(
     outline, stack = outline_of(module), stack_of(module)
     if weights != "full":
         stack = packed_stack(source, outline.shape, stack, weights, place, progress)
+    total = sum(parameter.numel() for parameter in module.parameters())
     return _lean_contents(total, outline, stack)
+
+
+def module_contents(module: Any) -> Contents:
+    """What a transformers module holds, all parts of a split one together."""
+    return Contents(
+        num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        num_bytes=sum(parameter.nbytes for parameter in module.parameters()),
+        context_limit=context_limit_of(module),
+        end_token_ids=generation_ends(module),
+        module=module,
+    )
 
 
 def _lean_contents(total: int, outline: Outline, stack: LayerStack) -> Contents:

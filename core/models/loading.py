@@ -11,7 +11,7 @@ from core.config import RunConfig
 from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
 from core.lean.native.library import Kernels, load_kernels
 from core.lean.weights import SUPPORTED, LayerStack
-from core.models.contents import Contents, read_contents
+from core.models.contents import Contents, module_contents, read_contents
 from core.models.lean_loading import Placement
 from core.models.outline import Outline
 from core.models.sources import ModelSource, find_model
@@ -22,6 +22,8 @@ from core.models.transformers_loading import (
     read_module,
     read_transformers_tokenizer,
 )
+from core.parallel.role import num_ranks
+from core.parallel.split_module import SplitModule
 from core.quant.streaming import streamed
 from core.settings import parse_bytes
 
@@ -69,6 +71,8 @@ class LoadedModel:
     note: str = ""
     """Why something that was asked for is missing, in one sentence."""
     given_module: Any = None
+    split: SplitModule | None = None
+    """Where its layers are split over several processes."""
 
     @cached_property
     def module(self) -> Any:
@@ -89,6 +93,7 @@ def load_model(
     compile: bool | None = None,
     gpu_memory: str | None = None,
     as_module: bool = False,
+    is_split: bool = False,
     progress: Progress = no_progress,
 ) -> LoadedModel:
     """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
@@ -96,28 +101,33 @@ def load_model(
     Without a dtype, float32 for compiled kernels, else bfloat16 where the device computes it, else
     float32. `weights` q4 and q8 keep the layers packed. `compile` unset compiles where device,
     dtype and architecture allow it. Without a compiler the model is loaded all the same, and `note`
-    says so. `as_module` takes transformers' module and tokenizer alone, for training. Raises
+    says so. `as_module` takes transformers' module and tokenizer alone, for training. `is_split` has
+    the processes that torchrun started hold a part each (`core.parallel`). Raises
     ModelUnavailableError where it cannot be had, and InvalidSettingError for a missing device and
     for settings that do not go together.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidSettingError("device is cuda and there is no CUDA GPU; give cpu.")
     _check_together(dtype, device, weights, compile)
+    if is_split:
+        _check_split(weights, compile, gpu_memory)
+        compile = False
     source = find_model(name, progress)
     if compile is None:
         compile = (device == "cuda" or dtype in (None, "float32")) and _is_lean(source)
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
     wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
     torch_dtype: torch.dtype = getattr(torch, wanted)
-    _check_memory(
-        source,
-        torch_dtype,
-        torch.device("cpu" if gpu_memory else device),
-        keeps_files=kernels is not None,
-    )
-    progress("reading weights", 0, 0)
     place = Placement(torch_dtype, torch.device("cpu" if gpu_memory else device), kernels)
-    contents = read_contents(source, weights, place, progress, with_module=as_module)
+    split = None
+    if is_split:
+        progress(f"reading weights into {num_ranks()} processes", 0, 0)
+        split = SplitModule(source, torch_dtype, device)
+        contents = module_contents(split.module)
+    else:
+        _check_memory(source, torch_dtype, place.device, keeps_files=kernels is not None)
+        progress("reading weights", 0, 0)
+        contents = read_contents(source, weights, place, progress, with_module=as_module)
     if gpu_memory:
         contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
     tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
@@ -147,6 +157,7 @@ def load_model(
         is_compiled=compile and (kernels is not None or device == "cuda"),
         note=note,
         given_module=contents.module,
+        split=split,
     )
 
 
@@ -160,6 +171,20 @@ def _check_together(dtype: str | None, device: str, weights: str, compile: bool 
             f"the compiled kernels compute in float32 and dtype is {dtype}; leave dtype or compile "
             "out."
         )
+
+
+def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> None:
+    """Raises InvalidSettingError for what transformers' split module lacks."""
+    for name, is_given in (
+        (f"weights {weights}", weights != "full"),
+        ("compile", bool(compile)),
+        ("gpu_memory", gpu_memory is not None),
+    ):
+        if is_given:
+            raise InvalidSettingError(
+                f"the target is split over {num_ranks()} processes and {name} is for one; leave it "
+                "out, or start one process."
+            )
 
 
 def _is_lean(source: ModelSource) -> bool:
@@ -192,6 +217,7 @@ def load_target(config: RunConfig, progress: Progress = no_progress) -> LoadedMo
         weights=config.weights,
         compile=config.compile,
         gpu_memory=config.gpu_memory,
+        is_split=num_ranks() > 1,
         progress=progress,
     )
 

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from core.errors import InvalidSettingError
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
+from core.parallel.ranks import Rank
 from core.train.batched_llama import PackedForward, packed_mask
 from core.train.packing import PackedRows, pack, rows_of_step
-from core.train.ranks import Rank
 from core.train.shards import Conversations, read_manifest, read_shards
 
 # Figures on the way are taken on so many held-out rows.

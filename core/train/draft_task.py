@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
+from core.parallel.ranks import Rank
 from core.train.batched_llama import PackedForward
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
@@ -21,7 +22,6 @@ from core.train.distillation import (
     target_probs,
 )
 from core.train.packing import PackedRows
-from core.train.ranks import Rank
 
 _DEPTHS = 5
 _SHARD_SIZE = "15MB"

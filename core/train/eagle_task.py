@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from core.drafters.eagle_head import EagleHead, HeadShape, write_parts
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
+from core.parallel.ranks import Rank
 from core.train.batched_llama import Rotation, rotation_of
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
@@ -23,7 +24,6 @@ from core.train.distillation import (
 )
 from core.train.eagle_unroll import head_logits, unroll
 from core.train.packing import PackedRows, frequent_ids
-from core.train.ranks import Rank
 
 # A later step's loss counts this much less than the one before (EAGLE-3's released training code).
 _STEP_WEIGHT = 0.8

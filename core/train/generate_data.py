@@ -20,13 +20,13 @@ import torch
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel, load_model
+from core.parallel.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.runtime.environment import describe_device, package_versions
 from core.train.batched_llama import check_supported
 from core.train.chat_frame import ChatFrame, chat_frame
 from core.train.conversations import PromptFilter, cut, good_conversations
 from core.train.data_options import check_data_options, data_parser
 from core.train.filters import NearDuplicates, prompt_key, read_questions
-from core.train.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.train.sampler import Opening, SampledRound, Sampler, SamplerSettings
 from core.train.shards import (
     Conversation,

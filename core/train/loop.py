@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 
 from core.errors import InvalidSettingError
+from core.parallel.ranks import Rank, agree, average_gradients, wait_for_all
 from core.train.event_log import CurveLog
-from core.train.ranks import Rank, agree, average_gradients, wait_for_all
 
 _CLIP_NORM = 1.0
 _BETAS = (0.9, 0.95)

@@ -9,11 +9,11 @@ from core.config import DEFAULT_TARGET
 from core.errors import InvalidSettingError
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel, load_model
+from core.parallel.ranks import join_ranks, leave_ranks
 from core.train.batched_llama import check_supported
 from core.train.distillation import load_data
 from core.train.eagle_task import EagleTask
 from core.train.loop import add_loop_options, loop_settings, run_or_explain, train
-from core.train.ranks import join_ranks, leave_ranks
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,70 @@
+"""A model as transformers' own module computes it, for architectures that the lean forward lacks."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+
+from core.kv_cache import TreeCache
+from core.lean.weights import Shape
+from core.row_block import RowBlock
+
+
+class TransformersForward:
+    """Implements `core.verifier.TargetForward` by calling the module."""
+
+    name = "transformers"
+
+    def __init__(self, module: Any):
+        self._module = module
+        self._cache: Any = None
+
+    @property
+    def pack_key(self) -> Hashable:
+        """See `TargetForward.pack_key`."""
+        return id(self._module)
+
+    def reserve(self, num_positions: int) -> None:
+        """See `TargetForward.reserve`; nothing is needed."""
+
+    def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
+        """See `TargetForward`; the blocks are computed one after the other."""
+        pieces = [self._block(block, want_logits) for block in blocks]
+        if not want_logits:
+            return None
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor:
+        """Logits, or the last hidden states where none are wanted  # [rows, vocab or hidden]."""
+        run = self._module if want_logits else self._module.base_model
+        output = run(
+            input_ids=block.token_ids[None],
+            attention_mask=None if block.mask is None else block.mask[None, None],
+            position_ids=block.positions[None],
+            cache=self._view(block.cache),
+            use_cache=True,
+        )
+        rows: torch.Tensor = output.logits if want_logits else output.last_hidden_state
+        return rows[0]
+
+    def _view(self, cache: TreeCache) -> Any:
+        """The cache as transformers reads it; the last one's is kept."""
+        if self._cache is None or self._cache.tree_cache is not cache:
+            from core.models.transformers_cache import TransformersCache
+
+            self._cache = TransformersCache(cache)
+        return self._cache
+
+
+def transformers_shape(module: Any) -> Shape:
+    """Sizes of the whole model."""
+    config = module.config.get_text_config()
+    num_heads = config.num_attention_heads
+    return Shape(
+        num_layers=config.num_hidden_layers,
+        num_heads=num_heads,
+        num_kv_heads=getattr(config, "num_key_value_heads", None) or num_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // num_heads,
+        vocab_size=config.vocab_size,
+        norm_eps=0.0,
+    )
