@@ -35,7 +35,7 @@ def create_endpoints(handlers: Handlers) -> None:
             config = _config(settings)
             handlers.check(config)
         record = handlers.store.create(prompt, config.mode)
-        handlers.start(record, [{"role": "user", "content": prompt}], config, None)
+        handlers.start([record], [[{"role": "user", "content": prompt}]], config, None)
         for _ in follow(record):
             yield {
                 "run_id": record.run_id,

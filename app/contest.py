@@ -48,7 +48,7 @@ def contest(
         record = RunRecord(secrets.token_urlsafe(16), prompt, config.mode)
         session.contest = record
         is_counted = stage != "warm-up"
-        handlers.start(record, messages, config, session.visitor if is_counted else None)
+        handlers.start([record], [messages], config, session.visitor if is_counted else None)
         try:
             yield from _progress(record, stage, place, len(runs))
         finally:

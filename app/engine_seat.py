@@ -1,7 +1,7 @@
 """A place for one engine: loads into it, says what it does, and frees the old engine first."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from core.config import RunConfig
@@ -26,6 +26,14 @@ class EngineLike(Protocol):
     def run(
         self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
     ) -> Iterator[Event]: ...
+
+    def run_batch(
+        self,
+        runs: Sequence[tuple[Any, RunConfig]],
+        size: int,
+        *,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[tuple[int, Event]]: ...
 
 
 class EngineKey(NamedTuple):

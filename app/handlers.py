@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.archive import Archive
@@ -16,8 +16,8 @@ from app.run_keeper import RunKeeper
 from app.run_record import RunRecord
 from app.run_store import RunStore
 from app.run_totals import RunTotals
-from app.runner import RunRequest, start_run
-from app.session import ChatSession
+from app.runner import PageRun, RunRequest, start_runs
+from app.session import ChatSession, Message
 from app.texts import checked_text, whole_characters
 from core.config import RunConfig
 from core.errors import SpecDecodesError
@@ -44,7 +44,7 @@ class Handlers:
 
     def end_session(self, session: ChatSession) -> None:
         """Stops and forgets what a visitor left behind; what is kept on disk stays."""
-        self.store.drop(session.clear())
+        self.store.drop([*session.clear(), *session.end_batch()])
 
     def ask(
         self, session: ChatSession, text: str, system: str | None, values: dict[str, Any]
@@ -81,7 +81,7 @@ class Handlers:
         messages = session.messages(whole_characters(system or ""), text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
-        self.start(record, messages, config, session.visitor)
+        self.start([record], [messages], config, session.visitor)
         yield from follow(record)
 
     def check(self, config: RunConfig) -> None:
@@ -90,15 +90,20 @@ class Handlers:
 
     def start(
         self,
-        record: RunRecord,
-        messages: list[dict[str, str]],
+        records: Sequence[RunRecord],
+        chats: Sequence[list[Message]],
         config: RunConfig,
         visitor: str | None,
+        size: int = 1,
     ) -> None:
-        """Queues a run; it is written down as it goes, and kept for the visitor, if it has one."""
-        keeper = RunKeeper(self.archive, self.totals, visitor, record.run_id)
+        """Queues a run for each chat, `size` of them side by side; they are written down as they
+        go, and kept for the visitor, if they have one."""
+        runs = [
+            PageRun(record, RunKeeper(self.archive, self.totals, visitor, record.run_id))
+            for record in records
+        ]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_run(self.pool, record, RunRequest(key, messages, config), keeper)
+        start_runs(self.pool, runs, RunRequest(key, chats, config, size))
 
     def stop(self, session: ChatSession) -> None:
         """Ends the run in progress within one step."""

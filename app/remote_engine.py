@@ -4,7 +4,7 @@ import itertools
 import multiprocessing
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -19,6 +19,7 @@ from app.worker import (
     Reason,
     Refused,
     Run,
+    RunBatch,
     Stop,
     WorkerLoad,
     work,
@@ -123,13 +124,29 @@ class RemoteEngine:
     ) -> Iterator[Event]:
         """See `Engine.run`. A worker that dies in the middle ends the run with RunFailed."""
         number = next(self._numbers)
+        self._order(Run(number, prompt, config))
+        return (event for _, event in self._events(number, should_stop, 1))
+
+    def run_batch(
+        self,
+        runs: Sequence[tuple[Any, RunConfig]],
+        size: int,
+        *,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[tuple[int, Event]]:
+        """See `Engine.run_batch`, and `run`."""
+        number = next(self._numbers)
+        self._order(RunBatch(number, list(runs), size))
+        return self._events(number, should_stop, len(runs))
+
+    def _order(self, order: Run | RunBatch) -> None:
+        """Has the worker prepare a run; raises what it refuses with."""
         try:
-            self._orders.send(Run(number, prompt, config))
+            self._orders.send(order)
             self._await_done()
         except (EOFError, OSError) as error:
             self._is_lost = True
             raise ModelUnavailableError(self._obituary()) from error
-        return self._events(number, should_stop)
 
     def _await_done(self) -> None:
         while not isinstance(message := self._orders.recv(), Done):
@@ -143,9 +160,12 @@ class RemoteEngine:
                 self._is_lost = True
                 raise
 
-    def _events(self, number: int, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        stats = RunStats()
-        last: Event | None = None
+    def _events(
+        self, number: int, should_stop: Callable[[], bool], count: int
+    ) -> Iterator[tuple[int, Event]]:
+        """The events of `count` runs, each with its run's place."""
+        all_stats = [RunStats() for _ in range(count)]
+        lasts: list[Event | None] = [None] * count
         is_told = False
         try:
             while True:
@@ -156,13 +176,15 @@ class RemoteEngine:
                 message = self._orders.recv()
                 if isinstance(message, Done):
                     break
-                last = message
-                stats.add(message)
-                yield message
+                place, event = (0, message) if isinstance(message, Event) else message
+                lasts[place] = event
+                all_stats[place].add(event)
+                yield place, event
         except (EOFError, OSError):
             self._is_lost = True
-            if not isinstance(last, (RunFinished, RunFailed)):
-                yield _failed(last, stats, self._obituary())
+            for place, last in enumerate(lasts):
+                if not isinstance(last, (RunFinished, RunFailed)):
+                    yield place, _failed(last, all_stats[place], self._obituary())
         except GeneratorExit:  # nobody listens: the pipe must be empty before the next run
             self._is_lost = True
             raise

@@ -1,10 +1,11 @@
-"""Runs an answer on a thread of its own, so that the engine never waits for a browser."""
+"""Runs answers on a thread of their own, so that the engine never waits for a browser."""
 
 import logging
 import threading
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from app.engine_seat import EngineKey
+from app.engine_seat import EngineKey, EngineLike
 from app.logs import fields
 from app.model_pool import ModelPool
 from app.run_finder import ENDINGS
@@ -23,97 +24,148 @@ _log = logging.getLogger(__name__)
 
 
 class RunRequest(NamedTuple):
-    """All that a run needs: which engine, what to ask it, and how."""
+    """All that runs need: which engine, what to ask it, and how."""
 
     key: EngineKey
-    messages: list[Message]
+    chats: Sequence[list[Message]]
+    """One, or several that are answered side by side."""
     config: RunConfig
+    size: int = 1
+    """How many side by side."""
 
 
-def start_run(
-    pool: ModelPool,
-    record: RunRecord,
-    request: RunRequest,
-    keeper: RunKeeper,
-) -> threading.Thread:
-    """Queues the run and returns at once; the record tells the rest."""
+class Outcome(NamedTuple):
+    """How a run ended, in words."""
+
+    phase: Phase
+    text: str
+
+
+class PageRun:
+    """One answer: what the page sees of it, and what is kept."""
+
+    def __init__(self, record: RunRecord, keeper: RunKeeper):
+        self.record = record
+        self.outcome: Outcome | None = None
+        self._keeper = keeper
+        self._is_closed = False
+
+    def add(self, event: Event) -> None:
+        self.record.add(event)
+        self._keeper.add(event)
+        if isinstance(event, RunFailed):
+            self.outcome = Outcome("failed", event.message)
+        elif isinstance(event, RunFinished):
+            self.outcome = Outcome("ended", ENDINGS[event.reason])
+
+    def close(self, otherwise: Outcome) -> None:
+        """Keeps the run and tells its end, once; `otherwise` where no event told it."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        phase, text = self.outcome or otherwise
+        if self.record.trace.events:
+            text = self._kept(text)
+        self.record.set_status(phase, text)
+
+    def _kept(self, text: str) -> str:
+        """Keeps the record; a disk that refuses is told beside how the run ended."""
+        try:
+            self._keeper.end(self.record)
+        except OSError as error:
+            return f"{text}; it could not be kept: {error.strerror or error}"
+        except Exception as error:  # the run has ended all the same, and its visitor waits for that
+            run_id = self.record.run_id
+            _log.exception("a run could not be kept", extra=fields(run_id=run_id))
+            return f"{text}; it could not be kept: {describe_failure(error)}"
+        return text
+
+
+def start_runs(pool: ModelPool, runs: Sequence[PageRun], request: RunRequest) -> threading.Thread:
+    """Queues the runs, one for each chat, and returns at once; the records tell the rest."""
     ticket = pool.turnstile.join()
     thread = threading.Thread(
-        target=_run_in_turn, args=(pool, record, request, ticket, keeper), name="run", daemon=True
+        target=_run_in_turn, args=(pool, runs, request, ticket), name="run", daemon=True
     )
     thread.start()
     return thread
 
 
 def _run_in_turn(
-    pool: ModelPool,
-    record: RunRecord,
-    request: RunRequest,
-    ticket: Ticket,
-    keeper: RunKeeper,
+    pool: ModelPool, runs: Sequence[PageRun], request: RunRequest, ticket: Ticket
 ) -> None:
-    phase: Phase = "failed"
-    text = "Stopped before it began"
+    outcome = Outcome("ended", "Stopped before it began")
     try:
-        if _reach_turn(pool, record, ticket):
-            text = _run(pool, record, request, keeper)
-        phase = "ended"
+        if _reach_turn(pool, runs, ticket):
+            _run(pool, runs, request)
+            outcome = Outcome("ended", "Stopped")
     except SpecDecodesError as error:
-        text = str(error)
+        outcome = Outcome("failed", str(error))
     except Exception as error:
-        _log.exception("a run broke outside the engine", extra=fields(run_id=record.run_id))
-        text = f"The run broke: {describe_failure(error)}"
+        run_id = runs[0].record.run_id
+        _log.exception("a run broke outside the engine", extra=fields(run_id=run_id))
+        outcome = Outcome("failed", f"The run broke: {describe_failure(error)}")
     finally:
         ticket.leave()
-        if record.trace.events:
-            text = _kept(keeper, record, text)
-        record.set_status(phase, text)
+        for run in runs:
+            run.close(outcome)
 
 
-def _kept(keeper: RunKeeper, record: RunRecord, text: str) -> str:
-    """Keeps the record; a disk that refuses is told beside how the run ended."""
-    try:
-        keeper.end(record)
-    except OSError as error:
-        return f"{text}; it could not be kept: {error.strerror or error}"
-    except Exception as error:  # the run has ended all the same, and its visitor waits for that
-        _log.exception("a run could not be kept", extra=fields(run_id=record.run_id))
-        return f"{text}; it could not be kept: {describe_failure(error)}"
-    return text
+def _are_stopped(runs: Sequence[PageRun]) -> bool:
+    return all(run.record.stop.is_set() for run in runs)
 
 
-def _reach_turn(pool: ModelPool, record: RunRecord, ticket: Ticket) -> bool:
+def _set_status(
+    runs: Sequence[PageRun], phase: Phase, text: str, done: int = 0, total: int = 0
+) -> None:
+    for run in runs:
+        run.record.set_status(phase, text, done, total)
+
+
+def _reach_turn(pool: ModelPool, runs: Sequence[PageRun], ticket: Ticket) -> bool:
     """Waits for the engine and shows the place in the queue; False where it was stopped."""
     while not ticket.wait(_POLL_S):
-        if record.stop.is_set():
+        if _are_stopped(runs):
             return False
         loading = pool.status
         if loading.phase == "loading" and ticket.num_ahead() == 1:
-            record.set_status("loading", loading.text, loading.done, loading.total)
+            _set_status(runs, "loading", loading.text, loading.done, loading.total)
         else:
-            record.set_status("queued", f"{ticket.num_ahead()} ahead of you")
-    return not record.stop.is_set()
+            _set_status(runs, "queued", f"{ticket.num_ahead()} ahead of you")
+    return not _are_stopped(runs)
 
 
-def _run(pool: ModelPool, record: RunRecord, request: RunRequest, keeper: RunKeeper) -> str:
-    """Runs it and returns how it ended, in words."""
+def _run(pool: ModelPool, runs: Sequence[PageRun], request: RunRequest) -> None:
+    """Runs them all; those that end while others go on are kept at once."""
 
     def show_loading(stage: str, done: int, total: int) -> None:
-        record.set_status("loading", f"{request.key.target}: {stage}", done, total)
+        _set_status(runs, "loading", f"{request.key.target}: {stage}", done, total)
 
-    last: Event | None = None
     with pool.seat(request.key) as seat:
         engine = seat.engine(request.key, show_loading)
-        prompt = engine.chat_prompt(request.messages)
         try:
-            events = engine.run(prompt, request.config, should_stop=record.stop.is_set)
+            events = _events(engine, runs, request)
         finally:
             seat.show_ready()
-        record.set_status("running", "Reading the prompt")
-        for event in events:
-            record.add(event)
-            keeper.add(event)
-            last = event
-    if isinstance(last, RunFailed):
-        raise SpecDecodesError(last.message)
-    return ENDINGS[last.reason] if isinstance(last, RunFinished) else "Stopped"
+        _set_status(runs, "running", "Reading the prompt")
+        for index, event in events:
+            run = runs[index]
+            run.add(event)
+            if run.outcome is not None and any(other.outcome is None for other in runs):
+                run.close(run.outcome)
+
+
+def _events(
+    engine: EngineLike, runs: Sequence[PageRun], request: RunRequest
+) -> Iterator[tuple[int, Event]]:
+    """The events of all runs with their places; raises SpecDecodesError before the first one."""
+
+    def should_stop() -> bool:
+        return _are_stopped(runs)
+
+    prompts = [engine.chat_prompt(messages) for messages in request.chats]
+    if len(prompts) > 1:
+        pairs = [(prompt, request.config) for prompt in prompts]
+        return engine.run_batch(pairs, request.size, should_stop=should_stop)
+    events = engine.run(prompts[0], request.config, should_stop=should_stop)
+    return ((0, event) for event in events)

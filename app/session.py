@@ -21,6 +21,8 @@ class ChatSession:
         self.contest: RunRecord | None = None
         """The run in progress of a comparison."""
         self.is_contest_stopped = False
+        self.batch: list[RunRecord] = []
+        """The rows of the last batch."""
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ChatSession":
         """A new visitor's session; Gradio copies the one that it was given."""
@@ -75,3 +77,15 @@ class ChatSession:
         self.is_contest_stopped = True
         if self.contest is not None:
             self.contest.stop.set()
+
+    def stop_batch(self) -> None:
+        """Ends all rows of the batch in progress."""
+        for record in self.batch:
+            record.stop.set()
+
+    def end_batch(self) -> list[str]:
+        """Stops and forgets the rows of the last batch; returns their ids."""
+        self.stop_batch()
+        run_ids = [record.run_id for record in self.batch]
+        self.batch = []
+        return run_ids

@@ -20,6 +20,7 @@ from app.model_routes import model_routes
 from app.places import PREFIX, STATIC
 from app.routes import routes
 from app.session import ChatSession
+from app.tabs.batch import create_batch_tab
 from app.tabs.compare import create_compare_tab
 from app.tabs.playground import create_playground_tab
 from app.tabs.presets import create_presets_tab, preset_values
@@ -55,6 +56,8 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
                 )
             with _tab("compare"):
                 compare = create_compare_tab(handlers, session, settings)
+            with _tab("batch"):
+                create_batch_tab(handlers, session, settings)
             with _tab("runs"):
                 view("runs_view", label="Kept runs")
             with _tab("presets"):

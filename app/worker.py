@@ -8,6 +8,7 @@ the process ends: whoever asked for the work is gone.
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
@@ -23,11 +24,19 @@ class Load(NamedTuple):
 
 
 class Run(NamedTuple):
-    """An order to answer a chat."""
+    """An order to answer a chat; its events come one by one."""
 
     number: int
     messages: list[dict[str, str]]
     config: RunConfig
+
+
+class RunBatch(NamedTuple):
+    """An order to answer chats side by side; events come with their chat's place."""
+
+    number: int
+    runs: list[tuple[list[dict[str, str]], RunConfig]]
+    size: int
 
 
 class Stop(NamedTuple):
@@ -136,13 +145,20 @@ def _loaded(
     return engine
 
 
-def _answer(engine: EngineLike, run: Run, orders: Connection, mailbox: _Mailbox) -> None:
+def _answer(
+    engine: EngineLike, order: Run | RunBatch, orders: Connection, mailbox: _Mailbox
+) -> None:
     def should_stop() -> bool:
-        return mailbox.is_stopped(run.number)
+        return mailbox.is_stopped(order.number)
 
+    events: Iterator[Any]
     try:
-        prompt: Any = engine.chat_prompt(run.messages)
-        events = engine.run(prompt, run.config, should_stop=should_stop)
+        if isinstance(order, RunBatch):
+            pairs = [(engine.chat_prompt(messages), config) for messages, config in order.runs]
+            events = engine.run_batch(pairs, order.size, should_stop=should_stop)
+        else:
+            prompt = engine.chat_prompt(order.messages)
+            events = engine.run(prompt, order.config, should_stop=should_stop)
     except SpecDecodesError as error:
         orders.send(Refused(type(error).__name__, str(error)))
         return

@@ -162,6 +162,9 @@ class RunConfig(Settings):
         "most memory to take on the GPU, such as 8GiB: layers beyond it stay in the host's memory "
         "and are streamed for each forward",
     )
+    spread: bool = setting(
+        False, "share the layers among all GPUs of this machine, for a target too large for one"
+    )
     weights: WeightsName = setting(
         "full", "full, or the target in 4 or 8 bits: a GGUF file's own numbers, else hqq's"
     )
@@ -204,6 +207,10 @@ class RunConfig(Settings):
             got = type(self.drafter).__name__
             raise InvalidSettingError(f"mode {self.mode} takes {wanted.__name__}, not {got}.")
         drafter = self.drafter
+        if self.spread and (self.device != "cuda" or self.weights != "full"):
+            raise InvalidSettingError(
+                "spread is for full weights on device cuda; leave it out, or give these."
+            )
         if self.gpu_memory is not None:
             _check_streaming(self)
         if isinstance(drafter, ShareSdSettings) and drafter.offload:
@@ -236,6 +243,8 @@ def _check_streaming(config: RunConfig) -> None:
     parse_bytes(config.gpu_memory or "")
     if config.device != "cuda":
         raise InvalidSettingError("gpu_memory is for device cuda; leave it out on a CPU.")
+    if config.spread:
+        raise InvalidSettingError("gpu_memory and spread exclude each other; leave one out.")
     drafter = config.drafter
     if isinstance(drafter, ShareSdSettings) and (drafter.offload or drafter.keep):
         name = "offload" if drafter.offload else "keep"

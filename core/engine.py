@@ -132,7 +132,7 @@ class Engine:
         events must all be read on one thread.
         """
         check_batch([config for _, config in runs], size)
-        lockstep = Lockstep(size)
+        lockstep = Lockstep(size, self._backend.forward)
         starts: list[Start] = []
         for prompt, config in runs:
             config = self._checked(prompt, config)

@@ -89,12 +89,23 @@ class TreeCache:
         """Commits rows written behind the committed length, given by their increasing offsets."""
         start, num_kept = self.length, len(rows)
         if num_kept and rows[-1] != num_kept - 1:
-            index = torch.tensor(rows, device=self.storage.device) + start
-            self.storage[..., start : start + num_kept, :] = self.storage.index_select(4, index)
+            for storage in self.storages():
+                index = torch.tensor(rows, device=storage.device) + start
+                storage[..., start : start + num_kept, :] = storage.index_select(-2, index)
             if self.hidden_states is not None:
                 states = self.hidden_states.rows
+                index = torch.tensor(rows, device=states.device) + start
                 states[start : start + num_kept] = states.index_select(0, index)
         self.truncate(start + num_kept)
+
+    def storages(self) -> Sequence[torch.Tensor]:
+        """All memory of keys and values, whose last dimensions are [capacity, head_dim]."""
+        return (self.storage,)
+
+    def layer(self, index: int, device: torch.device) -> torch.Tensor:
+        """Keys and values of a layer that computes on a device
+        # [2, 1, num_kv_heads, capacity, head_dim]"""
+        return self.storage[index]
 
     def truncate(self, length: int) -> None:
         """Sets the committed length; entries behind it are free to be written over."""

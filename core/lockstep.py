@@ -2,8 +2,9 @@
 
 Each run is the loop of `core.decoder`, with a cache, a drafter and a seed of its own, and knows
 nothing of the others. It goes on until it needs a forward; when all wait for one, those that need
-the same weights get theirs in one pass over the weights, and all go on. So sequences accept
-different numbers of tokens, draft trees of different shapes, and end when they end.
+the same weights get theirs in one pass over the weights. The target verifies when no drafter has
+anything left to do, so that one pass serves all. Sequences accept different numbers of tokens, draft
+trees of different shapes, and end when they end.
 
 A run that waits is a greenlet: its whole stack stands still in the middle of the loop or of a
 drafter, and all of them share the thread that reads the events.
@@ -22,7 +23,7 @@ from core.drafters.base import CostOfRows
 from core.drafters.share_sd import wants_offload
 from core.errors import InvalidSettingError, shown
 from core.events import Event
-from core.row_block import RowBlock, num_rows, row_slices
+from core.row_block import RowBlock, row_slices
 from core.verifier import TargetForward, Verifier, compute_at_once
 
 # Rows of one pass, so that its activations stay bounded; long prompts come in such pieces, too.
@@ -58,15 +59,16 @@ class _Member:
     index: int
     body: _Body
     events: deque[Event] = field(default_factory=deque)
+    wish: _Wish | None = None
+    """What it waits for; None when it can go on, or has ended."""
     answer: torch.Tensor | None = None
     error: Exception | None = None
 
-    def go_on(self) -> _Wish | None:
+    def go_on(self) -> None:
         """Runs up to the next forward, or to the end."""
         answer, self.answer = self.answer, None
         error, self.error = self.error, None
-        wish: _Wish | None = self.body.switch(answer) if error is None else self.body.throw(error)
-        return wish
+        self.wish = self.body.switch(answer) if error is None else self.body.throw(error)
 
 
 class Company(Protocol):
@@ -100,8 +102,9 @@ class Alone:
 class Lockstep:
     """Implements `Company` for at most `size` runs side by side."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, target: TargetForward):
         self.size = size
+        self._target = target
         self._num_running = 0
 
     def compute(
@@ -129,22 +132,38 @@ class Lockstep:
         waiting = deque(enumerate(starts))
         members: list[_Member] = []
         try:
-            while waiting or members:
-                while waiting and len(members) < self.size:
-                    members.append(_member(*waiting.popleft()))
+            while len(members) < self.size and waiting:
+                members.append(_member(*waiting.popleft()))
+            while members:
                 self._num_running = len(members)
-                wishes: list[tuple[_Member, _Wish]] = []
                 for member in members:
-                    wish = member.go_on()
-                    if wish is not None:
-                        wishes.append((member, wish))
+                    if member.wish is None:
+                        member.go_on()
                     while member.events:
                         yield member.index, member.events.popleft()
-                members = [member for member, _ in wishes]
-                _grant(wishes)
+                    if member.wish is None and waiting:  # it has ended: the next takes its place
+                        members.append(_member(*waiting.popleft()))
+                members = [member for member in members if member.wish is not None]
+                self._grant(members)
         finally:
             for member in members:
                 member.body.throw()  # ends it as if its reader had stopped reading
+
+    def _grant(self, members: Sequence[_Member]) -> None:
+        """Computes what is waited for, in as few passes as there are different weights.
+
+        Verifications come last: who is done drafting waits for those who are not.
+        """
+        groups: dict[Hashable, list[_Member]] = {}
+        for member in members:
+            assert member.wish is not None, "those without one have ended"
+            groups.setdefault(member.wish.key, []).append(member)
+        last = self._target.pack_key, True
+        if len(groups) > 1:
+            groups.pop(last, None)
+        for group in groups.values():
+            for part in _parts(group):
+                _compute(part)
 
 
 def _member(index: int, start: Start) -> _Member:
@@ -156,39 +175,34 @@ def _member(index: int, start: Start) -> _Member:
     return member
 
 
-def _grant(wishes: list[tuple[_Member, _Wish]]) -> None:
-    """Computes all that is waited for, in as few passes as there are different weights."""
-    groups: dict[Hashable, list[tuple[_Member, _Wish]]] = {}
-    for member, wish in wishes:
-        groups.setdefault(wish.key, []).append((member, wish))
-    for group in groups.values():
-        for part in _parts(group):
-            _compute(part)
-
-
-def _parts(group: list[tuple[_Member, _Wish]]) -> Iterator[list[tuple[_Member, _Wish]]]:
-    part: list[tuple[_Member, _Wish]] = []
-    for member, wish in group:
-        rows = num_rows([wish.block for _, wish in part]) + wish.block.num_rows
+def _parts(group: Sequence[_Member]) -> Iterator[list[_Member]]:
+    """The group in pieces of at most MOST_ROWS_TOGETHER rows."""
+    part: list[_Member] = []
+    rows = 0
+    for member in group:
+        assert member.wish is not None
+        rows += member.wish.block.num_rows
         if part and rows > MOST_ROWS_TOGETHER:
             yield part
-            part = []
-        part.append((member, wish))
+            part, rows = [], member.wish.block.num_rows
+        part.append(member)
     yield part
 
 
 @torch.inference_mode()
-def _compute(part: list[tuple[_Member, _Wish]]) -> None:
+def _compute(part: Sequence[_Member]) -> None:
     """One pass; where it breaks, it breaks in every run that waits for it."""
-    first = part[0][1]
-    blocks = [wish.block for _, wish in part]
+    wishes = [member.wish for member in part if member.wish is not None]
+    blocks = [wish.block for wish in wishes]
+    for member in part:
+        member.wish = None
     try:
-        logits = first.forward(blocks, want_logits=first.want_logits)
+        logits = wishes[0].forward(blocks, want_logits=wishes[0].want_logits)
     except Exception as error:
-        for member, _ in part:
+        for member in part:
             member.error = error
         return
-    for (member, _), rows in zip(part, row_slices(blocks), strict=True):
+    for member, rows in zip(part, row_slices(blocks), strict=True):
         member.answer = None if logits is None else logits[rows]
 
 

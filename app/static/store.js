@@ -32,10 +32,11 @@ export class Store {
     else if ("notice" in message) {
       this.notice = message.notice;
       this.touch({ chat: true });
-    } else if (!this._dropped.has(message.run)) this._take(message);
+    } else if (!this._dropped.has(message.run)) this.take(message);
   }
 
-  _take(message) {
+  /** Takes over what is new of one run; a gap is asked for. */
+  take(message) {
     let run = this.runs.get(message.run);
     if (!run && message.turn) run = this._open(message.run, message.turn);
     if (!run || message.seq > run.numEvents) return this._fill(message.run, run);

@@ -5,6 +5,7 @@ import { frame } from "./frame.js";
 export const TABS = [
   { name: "playground", label: "Playground" },
   { name: "compare", label: "Compare" },
+  { name: "batch", label: "Batch" },
   { name: "runs", label: "Runs" },
   { name: "presets", label: "Presets" },
   { name: "models", label: "Models" },

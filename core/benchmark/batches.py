@@ -1,7 +1,8 @@
 """Where speculation stops paying as batches grow: `python -m core.benchmark.batches`.
 
 The same prompts run side by side in batches of every size and under every mode, in turn. Tokens per
-second are those of all sequences together, their prompts included.
+second are those of all sequences together while all of them decode: from the moment when the last
+prompt is read to the first sequence's end.
 """
 
 import argparse
@@ -10,16 +11,15 @@ import json
 import shlex
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from core.benchmark.batch_runs import BatchResult, answers, measure
 from core.benchmark.comparison import PLAIN
-from core.benchmark.named_configs import NamedConfig, configs_of_modes
+from core.benchmark.named_configs import configs_of_modes
 from core.benchmark.options import add_question_options, questions_from_options
 from core.benchmark.tables import Table, markdown, print_tables
-from core.benchmark.task_progress import TaskProgress
 from core.command_line import (
     OneSentenceParser,
     add_run_options,
@@ -28,38 +28,15 @@ from core.command_line import (
     told_if_not_written,
     words,
 )
-from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
-from core.events import RunFailed
 from core.lockstep import MOST_TOGETHER
 from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
-from core.run_start import Prompt
 from core.runtime.environment import describe_device, package_versions
-from core.trace import Trace
 
 _SIZES = "1,2,4,8,16,32,64"
-
-
-class BatchResult(NamedTuple):
-    """All prompts once, in batches of one size under one mode."""
-
-    mode: str
-    size: int
-    repeat: int
-    num_tokens: int
-    seconds: float
-    acceptance_length: float | None
-    """Tokens a step, over all sequences."""
-    num_identical: int
-    """Sequences with the ids of plain decoding in batches of one."""
-    num_sequences: int
-
-    @property
-    def tokens_per_s(self) -> float:
-        return self.num_tokens / self.seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,6 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
             check_writable(path)
         sizes = _sizes(options.sizes)
         questions = questions_from_options(options)
+        if len(questions) < sizes[-1]:
+            raise InvalidSettingError(
+                f"the largest size is {sizes[-1]} and {len(questions)} questions are chosen; give "
+                "--limit as many, or smaller --sizes."
+            )
         named = configs_of_modes(options, tuple(dict.fromkeys((PLAIN, *options.modes))))
         with ProgressBar(named[0].config.target) as bar:
             target = load_target(named[0].config, bar.show)
@@ -82,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
                 for question in questions
             ]
             for item in named:  # what it needs is made, and its kernels warm up
-                _answers(engine, prompts[:2], item.config, 2)
-        results = _measure(engine, prompts, named, sizes, options.repeats)
+                answers(engine, prompts[:2], item.config, 2)
+        results = measure(engine, prompts, named, sizes, options.repeats)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
@@ -131,66 +113,6 @@ def _sizes(given: Sequence[str]) -> list[int]:
     return sorted({int(word) for word in given})
 
 
-def _measure(
-    engine: Engine,
-    prompts: Sequence[Prompt],
-    named: Sequence[NamedConfig],
-    sizes: Sequence[int],
-    repeats: int,
-) -> list[BatchResult]:
-    """Every mode and size in turn, plain decoding first in each round."""
-    results = []
-    plain = [trace.token_ids for trace in _answers(engine, prompts, named[0].config, 1)[0]]
-    with TaskProgress("batches", repeats * len(sizes) * len(named)) as progress:
-        for repeat in range(1, repeats + 1):
-            for size in sizes:
-                for label, config in named:
-                    traces, seconds = _answers(engine, prompts, config, size)
-                    results.append(_result(label, size, repeat, traces, seconds, plain))
-                    progress.advance(f"{label}, {size} side by side")
-    return results
-
-
-def _answers(
-    engine: Engine, prompts: Sequence[Prompt], config: RunConfig, size: int
-) -> tuple[list[Trace], float]:
-    """The traces of all prompts, and how long they took together; raises SpecDecodesError."""
-    events = engine.run_batch([(prompt, config) for prompt in prompts], size)
-    traces = [Trace() for _ in prompts]
-    start_s = time.perf_counter()
-    for index, event in events:
-        traces[index].events.append(event)
-    seconds = time.perf_counter() - start_s
-    failed = next((found for trace in traces if (found := trace.first(RunFailed))), None)
-    if failed is not None:
-        raise SpecDecodesError(f"{config.mode} broke in a batch of {size}: {failed.message}")
-    return traces, seconds
-
-
-def _result(
-    label: str,
-    size: int,
-    repeat: int,
-    traces: Sequence[Trace],
-    seconds: float,
-    plain: Sequence[list[int]],
-) -> BatchResult:
-    all_stats = [trace.stats for trace in traces]
-    num_steps = sum(stats.num_steps for stats in all_stats)
-    num_tokens = sum(stats.num_tokens for stats in all_stats)
-    pairs = zip(traces, plain, strict=True)
-    return BatchResult(
-        mode=label,
-        size=size,
-        repeat=repeat,
-        num_tokens=num_tokens,
-        seconds=seconds,
-        acceptance_length=num_tokens / num_steps if num_steps else None,
-        num_identical=sum(trace.token_ids == token_ids for trace, token_ids in pairs),
-        num_sequences=len(traces),
-    )
-
-
 def tables_of_batches(results: Sequence[BatchResult]) -> list[Table]:
     """Tokens per second, ratio to plain decoding at the same size, and tokens a step."""
     sizes = sorted({item.size for item in results})
@@ -219,7 +141,7 @@ def tables_of_batches(results: Sequence[BatchResult]) -> list[Table]:
         if (found := [item for item in results if item.mode == mode])
     ]
     steps = [
-        (mode, *(f"{cells[mode, size][0].acceptance_length or 0:.2f}" for size in sizes))
+        (mode, *(f"{cells[mode, size][0].acceptance_length:.2f}" for size in sizes))
         for mode in others
     ]
     tables = [Table("Tokens per second of all sequences, by batch size", columns, speeds)]

@@ -128,4 +128,6 @@ def unavailable_reason(
 def _why_not_lean(target: LoadedModel) -> str:
     if target.split is not None:
         return "it is split over several processes"
+    if target.is_spread:
+        return "it is spread over several GPUs"
     return str(unsupported_reason(target.module))

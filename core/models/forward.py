@@ -19,6 +19,7 @@ from core.lean.weights import (
 from core.models.loading import LoadedModel
 from core.models.transformers_forward import TransformersForward, transformers_shape
 from core.parallel.leader import SplitForward, SplitVerifier
+from core.parallel.spread import SpreadVerifier
 from core.verifier import TargetForward, Verifier
 
 
@@ -53,6 +54,10 @@ def verifier_of(model: LoadedModel) -> Verifier:
         forward: TargetForward = SplitForward(module, model.split.channel)
         shape, limit = transformers_shape(module), model.context_limit
         return SplitVerifier(forward, shape, limit, model.dtype, model.device)
+    if model.is_spread:
+        forward = TransformersForward(model.module)
+        shape, limit = transformers_shape(model.module), model.context_limit
+        return SpreadVerifier(forward, shape, limit, model.dtype, model.device)
     if outline is None:
         return make_verifier(model.module, model.context_limit)
     assert model.stack is not None, "no engine has taken it"

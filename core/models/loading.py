@@ -24,6 +24,7 @@ from core.models.transformers_loading import (
 )
 from core.parallel.role import num_ranks
 from core.parallel.split_module import SplitModule
+from core.parallel.spread import check_spread, read_spread_module
 from core.quant.streaming import streamed
 from core.settings import parse_bytes
 
@@ -73,6 +74,8 @@ class LoadedModel:
     given_module: Any = None
     split: SplitModule | None = None
     """Where its layers are split over several processes."""
+    is_spread: bool = False
+    """Whether its layers are on several GPUs of this process."""
 
     @cached_property
     def module(self) -> Any:
@@ -94,6 +97,7 @@ def load_model(
     gpu_memory: str | None = None,
     as_module: bool = False,
     is_split: bool = False,
+    is_spread: bool = False,
     progress: Progress = no_progress,
 ) -> LoadedModel:
     """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
@@ -102,7 +106,8 @@ def load_model(
     float32. `weights` q4 and q8 keep the layers packed. `compile` unset compiles where device,
     dtype and architecture allow it. Without a compiler the model is loaded all the same, and `note`
     says so. `as_module` takes transformers' module and tokenizer alone, for training. `is_split` has
-    the processes that torchrun started hold a part each (`core.parallel`). Raises
+    the processes that torchrun started hold a part each, and `is_spread` all GPUs of this one
+    (`core.parallel`). Raises
     ModelUnavailableError where it cannot be had, and InvalidSettingError for a missing device and
     for settings that do not go together.
     """
@@ -111,6 +116,9 @@ def load_model(
     _check_together(dtype, device, weights, compile)
     if is_split:
         _check_split(weights, compile, gpu_memory)
+    if is_spread:
+        check_spread()
+    if is_split or is_spread:
         compile = False
     source = find_model(name, progress)
     if compile is None:
@@ -124,6 +132,9 @@ def load_model(
         progress(f"reading weights into {num_ranks()} processes", 0, 0)
         split = SplitModule(source, torch_dtype, device)
         contents = module_contents(split.module)
+    elif is_spread:
+        progress("reading weights into all GPUs", 0, 0)
+        contents = module_contents(read_spread_module(source, torch_dtype))
     else:
         _check_memory(source, torch_dtype, place.device, keeps_files=kernels is not None)
         progress("reading weights", 0, 0)
@@ -158,6 +169,7 @@ def load_model(
         note=note,
         given_module=contents.module,
         split=split,
+        is_spread=is_spread,
     )
 
 
@@ -218,6 +230,7 @@ def load_target(config: RunConfig, progress: Progress = no_progress) -> LoadedMo
         compile=config.compile,
         gpu_memory=config.gpu_memory,
         is_split=num_ranks() > 1,
+        is_spread=config.spread,
         progress=progress,
     )
 

@@ -11,8 +11,7 @@ from core.kv_cache import TreeCache
 class TransformersCache(Cache):
     """A view of a TreeCache; it holds no keys or values of its own."""
 
-    def __init__(self, cache: TreeCache):
-        num_layers = cache.storage.shape[0]
+    def __init__(self, cache: TreeCache, num_layers: int):
         super().__init__(layers=[_Layer(cache, index) for index in range(num_layers)])
         self.tree_cache = cache
 
@@ -25,13 +24,13 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def __init__(self, cache: TreeCache, index: int):
         super().__init__()  # type: ignore[no-untyped-call]
         self._cache = cache
-        # Shape of both: [1, num_kv_heads, capacity, head_dim]
-        self.keys: torch.Tensor = cache.storage[index, 0]
-        self.values: torch.Tensor = cache.storage[index, 1]
-        self.is_initialized = True
+        self._index = index
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do: the storage is there from the start."""
+        """Takes the layer's storage on the device where the layer computes."""
+        # Shape of both: [1, num_kv_heads, capacity, head_dim]
+        self.keys, self.values = self._cache.layer(self._index, key_states.device).unbind(0)
+        self.is_initialized = True
 
     def update(
         self,
@@ -41,6 +40,9 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Writes rows at the cache's write position; returns all that can be attended to."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
         start = self._cache.write_start
         end = start + key_states.shape[2]
         self.keys[:, :, start:end] = key_states

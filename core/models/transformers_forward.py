@@ -52,7 +52,8 @@ class TransformersForward:
         if self._cache is None or self._cache.tree_cache is not cache:
             from core.models.transformers_cache import TransformersCache
 
-            self._cache = TransformersCache(cache)
+            num_layers = self._module.config.get_text_config().num_hidden_layers
+            self._cache = TransformersCache(cache, num_layers)
         return self._cache
 
 

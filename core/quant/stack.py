@@ -83,8 +83,9 @@ def quantized_stack(
     grid_of: GridOf | None = None,
     progress: Progress | None = None,
     kernels: Kernels | None = None,
+    is_draft: bool = False,
 ) -> LayerStack:
-    """The stack with every linear quantized but those that `keep` names.
+    """The stack with every linear quantized but those that `keep` names; see `linear_of`.
 
     Raises InvalidSettingError for unknown names and for a group size that does not divide.
     """
@@ -106,7 +107,7 @@ def quantized_stack(
         if progress is not None:
             progress("quantizing", done, total)
         weight_grid = grid.to_weight_grid(bits)
-        return linear_of(weight_grid, dense.bias, dense.weight.dtype, kernels)
+        return linear_of(weight_grid, dense.bias, dense.weight.dtype, kernels, is_draft=is_draft)
 
     def convert_layer(layer: LayerWeights) -> LayerWeights:
         prefix = f"layers.{layer.cache_index}."

@@ -76,7 +76,8 @@ def measure(
     The backend's cache is overwritten: give it one of its own.
     """
     backend.reserve(context_length + ROWS[-1])
-    backend.cache.storage.zero_()
+    for storage in backend.cache.storages():
+        storage.zero_()
     backend.cache.truncate(context_length)
     causal = torch.ones(ROWS[-1], ROWS[-1], dtype=torch.bool).tril()
 

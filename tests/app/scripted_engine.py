@@ -4,7 +4,7 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -81,6 +81,31 @@ class ScriptedEngine:
             yield from self._events(prompt, config, should_stop)
         finally:
             self.num_running -= 1
+
+    def run_batch(
+        self,
+        runs: Sequence[tuple[ScriptedPrompt, RunConfig]],
+        size: int,
+        *,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[tuple[int, Event]]:
+        """A step of each in turn; a waiting one begins when another has ended."""
+        waiting = [
+            (index, self.run(prompt, config, should_stop=should_stop))
+            for index, (prompt, config) in enumerate(runs)
+        ]
+        members: list[tuple[int, Iterator[Event]]] = []
+        while waiting or members:
+            while waiting and len(members) < size:
+                members.append(waiting.pop(0))
+            for member in list(members):
+                index, events = member
+                for event in events:
+                    yield index, event
+                    if isinstance(event, Committed):
+                        break
+                else:
+                    members.remove(member)
 
     def _events(
         self, prompt: ScriptedPrompt, config: RunConfig, should_stop: Callable[[], bool]

@@ -62,6 +62,26 @@ def test_an_engine_elsewhere_gives_the_same_events(load: Workers) -> None:
     assert engine.unavailable_reason("ngram") is None
 
 
+def test_prompts_side_by_side_come_from_there_with_their_places(load: Workers) -> None:
+    engine, here = loaded(load), ScriptedEngine()
+    runs = [(MESSAGES, config(num_tokens)) for num_tokens in (5, 12, 7)]
+    there = list(engine.run_batch(runs, 2, should_stop=bool))
+    pairs = [(here.chat_prompt(messages), own) for messages, own in runs]
+    assert there == list(here.run_batch(pairs, 2, should_stop=bool))
+
+
+def test_a_crash_ends_each_of_the_prompts_side_by_side(load: Workers) -> None:
+    engine = loaded(load)
+    lasts: dict[int, Any] = {}
+    for place, event in engine.run_batch([(MESSAGES, config(9999))] * 3, 3, should_stop=bool):
+        lasts[place] = event
+        if len(lasts) == 3 and event.step == 2:
+            for pid in children():
+                os.kill(pid, signal.SIGKILL)
+    assert [type(lasts[place]) for place in range(3)] == [RunFailed] * 3
+    assert not engine.is_usable
+
+
 def test_it_stops_within_a_step_and_answers_questions_meanwhile(load: Workers) -> None:
     engine, trace, stopped_at = loaded(load), Trace(), 0
 

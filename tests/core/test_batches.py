@@ -197,10 +197,18 @@ def test_the_benchmark_compares_modes_at_every_size(
         (mode, size) for size in (1, 2, 4) for mode in ("naive", "ngram")
     ]
     assert all(item["num_identical"] == item["num_sequences"] == 4 for item in results)
-    assert len({item["num_tokens"] for item in results}) == 1
+    for item in results:
+        assert 0 < item["num_tokens"] <= 4 * 7, "the last round is not whole for all"
+        assert item["num_tokens"] == 28 or item["mode"] == "ngram"
+        assert item["seconds"] > 0
     printed = capsys.readouterr().out
     assert "faster up to" in printed and "8 of 8" not in printed and "24 of 24" in printed
     assert "| naive |" in table.read_text(encoding="utf-8")
+
+
+def test_too_few_questions_for_a_size_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert batches.main(["--sizes", "4", "--limit", "3"]) == 2
+    assert "the largest size is 4 and 3 questions are chosen" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("sizes", "got"), [("0", "'0'"), ("1,x", "'x'"), ("999", "'999'")])

@@ -10,7 +10,11 @@ namespace {
 // Formats give UNIT weights of an output row. Words are laid out so that lane i of a vector comes
 // from word i: no shuffles, only shifts.
 
-struct Float32 {
+struct Unrounded {
+  static constexpr bool IS_ROUNDED = false;  // whether rows are rounded for their products
+};
+
+struct Float32 : Unrounded {
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const float* from = reinterpret_cast<const float*>(linear.values) + row * linear.in_features;
     fetch(from + unit * UNIT);
@@ -19,7 +23,7 @@ struct Float32 {
   }
 };
 
-struct BFloat16 {
+struct BFloat16 : Unrounded {
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const uint16_t* from =
         reinterpret_cast<const uint16_t*>(linear.values) + row * linear.in_features + unit * UNIT;
@@ -51,7 +55,7 @@ inline void scale_and_offset(const Linear& linear, int64_t row, int unit, Lanes*
 }
 
 template <class Scale>
-struct Int4 {  // 0 to 15
+struct Int4 : Unrounded {  // 0 to 15
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const int32_t* from = linear.values + row * (linear.in_features / 8) + (unit / 2) * LANES;
     fetch(from);
@@ -62,7 +66,7 @@ struct Int4 {  // 0 to 15
 };
 
 template <class Scale>
-struct Int8 {  // -128 to 127
+struct Int8 : Unrounded {  // -128 to 127
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const int32_t* from = linear.values + row * (linear.in_features / 4) + unit * LANES;
     fetch(from);
@@ -71,6 +75,12 @@ struct Int8 {  // -128 to 127
       w[i] = __builtin_convertvector((words << (24 - 8 * i)) >> 24, Lanes);
     scale_and_offset<Scale>(linear, row, unit, w);
   }
+};
+
+template <class Scale>
+struct RoundedInt4 : Int4<Scale> {  // the same weights; see rounded.h
+  static constexpr bool IS_ROUNDED = true;
+  using ScaleType = Scale;
 };
 
 template <class Call>
@@ -82,6 +92,8 @@ void with_format(int32_t format, Call call) {
     case 3: call(Int4<float>{}); break;
     case 4: call(Int8<_Float16>{}); break;
     case 5: call(Int8<float>{}); break;
+    case 6: call(RoundedInt4<_Float16>{}); break;
+    case 7: call(RoundedInt4<float>{}); break;
   }
 }
 

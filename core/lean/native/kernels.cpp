@@ -8,7 +8,7 @@
 #include <omp.h>
 
 #include "attention.h"
-#include "product.h"
+#include "multiply.h"
 
 namespace {
 
@@ -136,7 +136,7 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
         return block.cache + plane * block.capacity * dim;
       };
       const bool is_fusing = model.state_norm && index == 0;
-      const float* attention_in =
+      const Input attention_in =
           is_fusing ? norm_both(layer.input_norm) : norm_rows(layer.input_norm);
       // Whole heads a thread, so that it can write its own keys and values at once.
       const Share own_heads(num_heads + 2 * num_kv_heads, 1, thread, team);
@@ -170,7 +170,7 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
       multiply(layer.o, own_hidden.begin, own_hidden.end,
                {n, interleaved(attended, n, q_width, tiles), x, hidden, Epilogue::ADD});
 #pragma omp barrier
-      const float* product_in = norm_rows(layer.post_norm);
+      const Input product_in = norm_rows(layer.post_norm);
       const Share own_product(intermediate, LANES, thread, team);
       for (int64_t offset = 0; offset <= intermediate; offset += intermediate)
         multiply(layer.gate_up, offset + own_product.begin, offset + own_product.end,
@@ -188,7 +188,7 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
     }
     keep_states(model.num_layers);
     if (rows.logits) {
-      const float* head_in = norm_rows(model.final_norm);
+      const Input head_in = norm_rows(model.final_norm);
       const int64_t vocab = model.head.out_features;
       const Share own_vocab(vocab, 4, thread, team);
       multiply(model.head, own_vocab.begin, own_vocab.end,

@@ -22,6 +22,16 @@ class _Format(IntEnum):
     INT4_FLOAT_SCALES = 3
     INT8_HALF_SCALES = 4
     INT8_FLOAT_SCALES = 5
+    ROUNDED_INT4_HALF_SCALES = 6
+    ROUNDED_INT4_FLOAT_SCALES = 7
+
+
+# Groups of weights that a product with rounded rows takes at once.
+_ROUNDED_STEP = 64
+_ROUNDED = {
+    _Format.INT4_HALF_SCALES: _Format.ROUNDED_INT4_HALF_SCALES,
+    _Format.INT4_FLOAT_SCALES: _Format.ROUNDED_INT4_FLOAT_SCALES,
+}
 
 
 class NativeLinear:
@@ -106,8 +116,14 @@ def native_dense(
     return NativeLinear(kernels, kernel, format, values.shape[1], values, None, bias)
 
 
-def native_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> NativeLinear:
-    """A layer of 4- or 8-bit whole numbers; scales in half precision where that is exact."""
+def native_grid(
+    kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None, *, rounds_rows: bool = False
+) -> NativeLinear:
+    """A layer of 4- or 8-bit whole numbers; scales in half precision where that is exact.
+
+    `rounds_rows` lets products round their rows to 8 bits, where the kernels can: faster, and near
+    enough for drafts.
+    """
     is_small = grid.bits <= 4
     # Eight bits count from -128, for the kernel reads them as signed.
     offsets = grid.offsets if is_small else grid.offsets + 128.0 * grid.scales
@@ -122,6 +138,9 @@ def native_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -
         values = _words(grid.values ^ 0x80, bits=8)
     scales = halved if is_exact else pairs
     kernel = "native int4" if is_small else "native int8"
+    if rounds_rows and is_small and grid.group_size >= _ROUNDED_STEP:
+        format = _ROUNDED[format]
+        kernel = "native int4, rows in 8 bits"
     return NativeLinear(
         kernels, kernel, format, grid.values.shape[1], values, scales.contiguous(), bias
     )

@@ -14,21 +14,31 @@ enum class Epilogue { STORE, ADD };
 constexpr int64_t LARGEST_TILE = 8;  // rows
 constexpr int64_t BLOCK = 32;        // outputs whose weights stay near while the rows pass
 
+// Rows as they stand and as tiles read them.  [rows, in_features] both
+struct Input {
+  const float *plain, *tiled;
+};
+
 // The rows of a product and where its results go.
 struct Product {
   int64_t rows;
-  const float* x;  // [rows, in_features], interleaved by tiles
-  float* y;        // [rows, y_stride]
+  Input x;
+  float* y;  // [rows, y_stride]
   int64_t y_stride;
   Epilogue epilogue = Epilogue::STORE;
+
+  void put(int64_t row, int64_t out, float result) const {
+    float* to = y + row * y_stride + out;
+    *to = epilogue == Epilogue::ADD ? *to + result : result;
+  }
 };
 
 // Rows taken together when so many are left.
 int64_t tile_rows(int64_t left) { return left < LARGEST_TILE ? left : LARGEST_TILE; }
 
 // Lays the rows of each tile side by side, a vector of each in turn; a single row is so as it is.
-const float* interleaved(const float* x, int64_t rows, int64_t width, float* to) {
-  if (rows == 1) return x;
+Input interleaved(const float* x, int64_t rows, int64_t width, float* to) {
+  if (rows == 1) return {x, x};
   for (int64_t row = 0; row < rows;) {
     const int64_t count = tile_rows(rows - row);
     for (int64_t i = 0; i < width; i += LANES)
@@ -36,13 +46,13 @@ const float* interleaved(const float* x, int64_t rows, int64_t width, float* to)
         store(to + row * width + i * count + r * LANES, load(x + (row + r) * width + i));
     row += count;
   }
-  return to;
+  return {x, to};
 }
 
 template <class Format, int NUM_ROWS, int NUM_OUT>
 void tile(const Linear& linear, int64_t out, int64_t row, const Product& product) {
   Lanes sums[NUM_OUT][NUM_ROWS] = {};
-  const float* x = product.x + row * linear.in_features;
+  const float* x = product.x.tiled + row * linear.in_features;
   const int num_units = linear.in_features / UNIT;
   for (int unit = 0; unit < num_units; ++unit) {
 #pragma GCC unroll 8
@@ -58,9 +68,8 @@ void tile(const Linear& linear, int64_t out, int64_t row, const Product& product
   }
   for (int o = 0; o < NUM_OUT; ++o)
     for (int r = 0; r < NUM_ROWS; ++r) {
-      const float result = sum_of(sums[o][r]) + (linear.bias ? linear.bias[out + o] : 0.0f);
-      float* to = product.y + (row + r) * product.y_stride + out + o;
-      *to = product.epilogue == Epilogue::ADD ? *to + result : result;
+      const float bias = linear.bias ? linear.bias[out + o] : 0.0f;
+      product.put(row + r, out + o, sum_of(sums[o][r]) + bias);
     }
 }
 
@@ -85,17 +94,6 @@ void tiles_of(int64_t count, const Linear& linear, int64_t begin, int64_t end, i
     case 7: return tiles<Format, 7, 1>(linear, begin, end, row, product);
     default: return tiles<Format, 8, 1>(linear, begin, end, row, product);
   }
-}
-
-// Outputs begin to end of all rows.
-void multiply(const Linear& linear, int64_t begin, int64_t end, const Product& product) {
-  with_format(linear.format, [&](auto format) {
-    for (int64_t from = begin; from < end; from += BLOCK) {
-      const int64_t to = from + BLOCK < end ? from + BLOCK : end;
-      for (int64_t row = 0; row < product.rows; row += LARGEST_TILE)
-        tiles_of<decltype(format)>(tile_rows(product.rows - row), linear, from, to, row, product);
-    }
-  });
 }
 
 }  // namespace

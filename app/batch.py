@@ -1,0 +1,78 @@
+"""Several prompts side by side: a row each, which grows as its answer does."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+
+from app.handlers import FRAME_S, HEARTBEAT_S, Handlers
+from app.run_record import RunRecord
+from app.session import ChatSession
+from app.texts import checked_text
+from core.config import RunConfig
+from core.errors import InvalidSettingError, SpecDecodesError, shown
+
+MOST_ROWS = 32
+# A frame's messages of all rows are sent together.
+_PAUSE_S = 3 * FRAME_S
+
+
+def batch(
+    handlers: Handlers, session: ChatSession, text: str, size: int, config: RunConfig
+) -> Iterator[str]:
+    """Answers the lines of a text, `size` side by side; yields what is new of all rows.
+
+    Raises SpecDecodesError before the first message where a line or a setting is wrong.
+    """
+    prompts = _prompts(text)
+    if not isinstance(size, int) or not 1 <= size <= MOST_ROWS:
+        raise InvalidSettingError(
+            f"side by side is {shown(size)}; give a number from 1 to {MOST_ROWS}."
+        )
+    if any(not record.is_ended for record in session.batch):
+        raise SpecDecodesError("A batch is still running; stop it or wait for its end.")
+    handlers.check(config)
+    handlers.store.drop(session.end_batch())
+    records = [handlers.store.create(prompt, config.mode) for prompt in prompts]
+    session.batch = records
+    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    handlers.start(records, chats, config, session.visitor, size)
+    yield from _follow(records)
+
+
+def _prompts(text: str) -> list[str]:
+    """The lines that hold text; raises InvalidSettingError."""
+    lines = [line for line in checked_text(text, "prompts").splitlines() if line.strip()]
+    if len(lines) > MOST_ROWS:
+        raise InvalidSettingError(
+            f"{len(lines)} prompts are given; at most {MOST_ROWS} fit, a line each."
+        )
+    return lines
+
+
+def _follow(records: Sequence[RunRecord]) -> Iterator[str]:
+    """Messages of all rows together; leaving it stops them."""
+    firsts = [0] * len(records)
+    versions = [-1] * len(records)
+    ids = json.dumps([record.run_id for record in records])
+    started_s = time.monotonic()
+    try:
+        while True:
+            is_last = all(record.is_ended for record in records)
+            rows = []
+            for place, record in enumerate(records):
+                version = record.wait(-2, 0.0)
+                if version != versions[place]:
+                    versions[place] = version
+                    message, firsts[place] = record.message(firsts[place])
+                    rows.append(message)
+            seconds = round(time.monotonic() - started_s, 3)
+            yield f'{{"rows":[{",".join(rows)}],"ids":{ids},"seconds":{seconds}}}'
+            if is_last:
+                return
+            going = next(record for record in records if not record.is_ended)
+            place = records.index(going)
+            going.wait(versions[place], HEARTBEAT_S)
+            time.sleep(_PAUSE_S)
+    finally:
+        for record in records:
+            record.stop.set()

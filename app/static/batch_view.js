@@ -1,0 +1,73 @@
+// A batch: a row for each prompt, which grows as its answer does, and what all of them reach together.
+
+import { batchSummary, rowSummary } from "./batch_summary.js";
+import { h, onValue, setText } from "./dom.js";
+import { frame } from "./frame.js";
+import { Store } from "./store.js";
+import { Strip } from "./strip.js";
+
+export function mount({ element, props, watch, server }) {
+  const notice = h("p", { class: "notice", role: "alert", hidden: true });
+  const total = h("p", { class: "batch-total", role: "status" });
+  const list = h("div", { class: "batch-rows" });
+  element.append(notice, total, list);
+  let shown = { ids: [], seconds: 0 };
+  let store = new Store();
+  let rows = new Map();
+
+  function begin(ids) {
+    store = new Store();
+    store.ask = (request) => server.since(request);
+    rows = new Map();
+    list.replaceChildren();
+    const own = store;
+    store.subscribe(({ runs }) => own === store && draw(runs, ids));
+  }
+
+  function draw(changed, ids) {
+    for (const id of ids) {
+      const run = store.runs.get(id);
+      if (!run) continue;
+      if (!rows.has(id)) {
+        rows.set(id, new Row(run, ids.indexOf(id) + 1));
+        list.append(...ids.filter((one) => rows.has(one)).map((one) => rows.get(one).element));
+      }
+      if (changed.has(id)) rows.get(id).update();
+    }
+    const runs = [...store.runs.values()];
+    const isOver = runs.length === ids.length && runs.every((run) => run.isEnded);
+    frame().classList.toggle("is-batching", ids.length > 0 && !isOver);
+    setText(total, batchSummary(runs, ids.length, shown.seconds));
+  }
+
+  onValue({ props, watch }, (json) => {
+    const message = JSON.parse(json);
+    setText(notice, message.notice ?? "");
+    notice.hidden = !message.notice;
+    if (message.notice) return;
+    if (message.ids.join() !== shown.ids.join()) begin(message.ids);
+    shown = message;
+    for (const row of message.rows) store.take(row);
+  });
+}
+
+class Row {
+  constructor(run, number) {
+    this.run = run;
+    this._told = h("span", { class: "summary" });
+    this._strip = new Strip(run, false);
+    const answer = { class: "lane-strip", tabindex: "0", role: "group", "aria-label": `Answer ${number}` };
+    this._place = h("div", answer, this._strip.element);
+    const question = h("strong", { title: run.turn.user }, run.turn.user);
+    this.element = h("section", { class: "lane" }, h("header", {}, question, this._told), this._place);
+    this.update();
+  }
+
+  update() {
+    this._strip.update();
+    this._place.scrollTop = this._place.scrollHeight;
+    this.element.classList.toggle("is-done", this.run.isEnded);
+    this.element.classList.toggle("is-failed", this.run.status.phase === "failed");
+    setText(this._told, rowSummary(this.run));
+  }
+}

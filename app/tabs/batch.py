@@ -1,0 +1,67 @@
+"""Batch: several prompts answered side by side, a row each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from app.batch import MOST_ROWS, batch
+from app.components.settings import SettingsPanel
+from app.components.view import QUIET, view
+from app.handlers import Handlers, notice
+from app.run_form import config_from_values
+from app.session import ChatSession
+from app.visitors import visitor_of
+from core.errors import SpecDecodesError
+
+_PROMPTS = """Explain in two sentences why the sky is blue.
+Write a short poem about a lighthouse.
+List five fruits and their colours.
+Say hello in French, German and Spanish."""
+
+
+def create_batch_tab(handlers: Handlers, session: gr.State, settings: SettingsPanel) -> None:
+    """Builds the prompts, the size, and the rows."""
+    with gr.Row(elem_id="batch-form"):
+        prompts = gr.Textbox(
+            _PROMPTS,
+            label="Prompts",
+            info="A line each",
+            lines=4,
+            max_lines=8,
+            scale=1,
+            elem_id="batch-prompts",
+        )
+        size = gr.Number(
+            4,
+            label="Side by side",
+            info=f"1 to {MOST_ROWS}",
+            precision=0,
+            min_width=90,
+            scale=0,
+            elem_id="batch-size",
+        )
+    with gr.Row(elem_id="batch-actions"):
+        run = gr.Button("Run batch", variant="primary", elem_id="batch-run", scale=0)
+        stop = gr.Button("Stop", variant="stop", elem_id="batch-stop", scale=0)
+
+    def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
+        return handlers.since(request)
+
+    rows = view("batch_view", label="Rows of the batch", server_functions=[since])
+    names = ["mode", *settings.controls]
+    inputs = [settings.mode, *settings.controls.values()]
+
+    def run_batch(
+        session: Any, request: gr.Request, text: str, count: Any, *given: Any
+    ) -> Iterator[str]:
+        session.visitor = visitor_of(request)
+        try:
+            config = config_from_values(dict(zip(names, given, strict=True)))
+            number = count if isinstance(count, int) else 0
+            yield from batch(handlers, session, text, number, config)
+        except SpecDecodesError as error:
+            yield notice(error)
+
+    run.click(run_batch, [session, prompts, size, *inputs], rows, concurrency_limit=None, **QUIET)
+    stop.click(ChatSession.stop_batch, session, None, queue=False, **QUIET)
