@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.accounts import VARIABLE, read_accounts
 from app.archive import MAX_AGE_DAYS, MAX_RUNS
-from app.limits import MOST_TOKENS, MOST_WAITING, Limits, allowed_models
+from app.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
 from app.logs import JsonLines
 from core.command_line import OneSentenceParser, start_logging
 from core.config import DEFAULT_TARGET, MAX_TREE_NODES
@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.max_tokens,
         options.max_nodes,
         options.max_queue,
+        options.max_queue_each,
     )
     handlers = Handlers(pool, RunStore(), archive, limits)
     page = create_page(handlers, options.target, options.preset)
@@ -123,6 +124,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max-queue", type=_count, default=MOST_WAITING, help="most runs that may wait"
+    )
+    parser.add_argument(
+        "--max-queue-each",
+        type=_count,
+        default=MOST_WAITING_EACH,
+        help="most runs of one visitor that may wait",
     )
     parser.add_argument(
         "--auth",

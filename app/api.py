@@ -11,7 +11,7 @@ from app.contest import contest
 from app.handlers import Handlers, follow
 from app.session import ChatSession
 from app.texts import checked_text
-from app.visitors import visitor_of
+from app.visitors import owner_of, visitor_of
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
 
@@ -19,7 +19,9 @@ from core.errors import InvalidSettingError, SpecDecodesError
 def create_endpoints(handlers: Handlers) -> None:
     """Registers `/generate`, `/compare`, `/list_runs` and `/export`."""
 
-    def generate(prompt: str, settings: str = "{}") -> Iterator[dict[str, Any]]:
+    def generate(
+        prompt: str, request: gr.Request, settings: str = "{}"
+    ) -> Iterator[dict[str, Any]]:
         """Generate an answer to a prompt with speculative decoding.
 
         Args:
@@ -33,9 +35,11 @@ def create_endpoints(handlers: Handlers) -> None:
         with _told():
             prompt = checked_text(prompt, "prompt")
             config = _config(settings)
-            handlers.check(config)
+            owner = owner_of(request)
+            handlers.check(config, owner)
         record = handlers.store.create(prompt, config.mode)
-        handlers.start([record], [[{"role": "user", "content": prompt}]], config, None)
+        chat = [{"role": "user", "content": prompt}]
+        handlers.start([record], [chat], config, None, owner=owner)
         for _ in follow(record):
             yield {
                 "run_id": record.run_id,

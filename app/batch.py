@@ -30,7 +30,7 @@ def batch(
         )
     if any(not record.is_ended for record in session.batch):
         raise SpecDecodesError("A batch is still running; stop it or wait for its end.")
-    handlers.check(config)
+    handlers.check(config, session.visitor)
     handlers.store.drop(session.end_batch())
     records = [handlers.store.create(prompt, config.mode) for prompt in prompts]
     session.batch = records

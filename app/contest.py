@@ -37,7 +37,7 @@ def contest(
     prompt = checked_text(prompt, "prompt")
     configs = _checked(contenders, num_repeats)
     for config in configs:
-        handlers.check(config)
+        handlers.check(config, session.visitor)
     messages = [{"role": "user", "content": prompt}]
     warm_ups = [dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS) for config in configs]
     runs = [("warm-up", config) for config in warm_ups]
@@ -48,7 +48,13 @@ def contest(
         record = RunRecord(secrets.token_urlsafe(16), prompt, config.mode)
         session.contest = record
         is_counted = stage != "warm-up"
-        handlers.start([record], [messages], config, session.visitor if is_counted else None)
+        handlers.start(
+            [record],
+            [messages],
+            config,
+            session.visitor if is_counted else None,
+            owner=session.visitor,
+        )
         try:
             yield from _progress(record, stage, place, len(runs))
         finally:

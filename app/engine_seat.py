@@ -67,6 +67,8 @@ class EngineSeat:
         self._listener: Progress | None = None
         self._is_cancelled = threading.Event()
         self.key: EngineKey | None = None
+        self.was_refused = False
+        """Whether the last load failed for what was asked of it, not for this machine."""
         self.status = PoolStatus("empty", "No model is loaded yet.")
 
     @property
@@ -87,10 +89,12 @@ class EngineSeat:
         engine = self._engine = None  # frees the old weights before the new ones come
         self.key = key
         self._is_cancelled.clear()
+        self.was_refused = False
         self._report("loading", 0, 0)
         try:
             engine = self._load(key, self._report)
         except SpecDecodesError as error:
+            self.was_refused = True
             self.status = PoolStatus("failed", str(error))
             raise
         except Exception as error:

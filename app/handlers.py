@@ -75,7 +75,7 @@ class Handlers:
         if session.is_busy:
             raise SpecDecodesError("An answer is still coming; stop it or wait for its end.")
         config = config_from_values(values)
-        self.check(config)
+        self.check(config, session.visitor)
         if replaced is not None:
             session.pop_last()
         messages = session.messages(whole_characters(system or ""), text)
@@ -84,9 +84,10 @@ class Handlers:
         self.start([record], [messages], config, session.visitor)
         yield from follow(record)
 
-    def check(self, config: RunConfig) -> None:
-        """Raises InvalidSettingError for a run that this page does not give."""
-        self.limits.check(config, self.pool.turnstile.length)
+    def check(self, config: RunConfig, owner: str | None) -> None:
+        """Raises InvalidSettingError for a run that this page does not give its owner."""
+        queue = self.pool.turnstile
+        self.limits.check(config, queue.length, queue.length_of(owner))
 
     def start(
         self,
@@ -95,15 +96,17 @@ class Handlers:
         config: RunConfig,
         visitor: str | None,
         size: int = 1,
+        owner: str | None = None,
     ) -> None:
         """Queues a run for each chat, `size` of them side by side; they are written down as they
-        go, and kept for the visitor, if they have one."""
+        go, and kept for the visitor, if they have one. `owner` has the place in the queue where
+        nothing is kept."""
         runs = [
             PageRun(record, RunKeeper(self.archive, self.totals, visitor, record.run_id))
             for record in records
         ]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_runs(self.pool, runs, RunRequest(key, chats, config, size))
+        start_runs(self.pool, runs, RunRequest(key, chats, config, size, visitor or owner))
 
     def stop(self, session: ChatSession) -> None:
         """Ends the run in progress within one step."""

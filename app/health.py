@@ -16,13 +16,13 @@ def health_routes(handlers: Handlers, *, with_metrics: bool) -> list[BaseRoute]:
     """`/healthz`, and `/metrics` on demand."""
 
     async def health(request: Request) -> Response:
-        status = handlers.pool.status
+        status, is_healthy = handlers.pool.status, handlers.pool.is_healthy
         values = {
-            "status": "failed" if status.phase == "failed" else "ok",
+            "status": "ok" if is_healthy else "failed",
             "model": status.text,
             "queue": handlers.pool.turnstile.length,
         }
-        return JSONResponse(values, 503 if status.phase == "failed" else 200)
+        return JSONResponse(values, 200 if is_healthy else 503)
 
     async def metrics(request: Request) -> Response:
         return PlainTextResponse("\n".join(_lines(handlers)) + "\n")

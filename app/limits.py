@@ -14,6 +14,7 @@ from core.models.catalogue import CATALOGUE
 # What the command line starts with; the default model's context holds no more.
 MOST_TOKENS = 8192
 MOST_WAITING = 64
+MOST_WAITING_EACH = 8
 _WITHOUT_LIMIT = 10**9
 
 
@@ -26,10 +27,12 @@ class Limits:
     most_tokens: int = _WITHOUT_LIMIT
     most_nodes: int = MAX_TREE_NODES
     most_waiting: int = _WITHOUT_LIMIT
-    """Runs in the queue, of all visitors together."""
+    """Runs and loads in the queue, of all visitors together."""
+    most_waiting_each: int = _WITHOUT_LIMIT
+    """Those of one visitor."""
 
-    def check(self, config: RunConfig, num_waiting: int) -> None:
-        """Raises InvalidSettingError for a run that goes beyond a limit."""
+    def check(self, config: RunConfig, num_waiting: int, num_own: int = 0) -> None:
+        """Raises InvalidSettingError for a run that goes beyond a limit; see `check_queue`."""
         self.check_model(config.target)
         # What is shipped, and the target itself, are never a way out.
         if config.draft not in (None, SHIPPED_HEAD, SELF):
@@ -44,10 +47,18 @@ class Limits:
             raise InvalidSettingError(
                 f"num_nodes is {num_nodes}; this page drafts at most {self.most_nodes} tokens a step."
             )
-        self.check_queue(num_waiting)
+        self.check_queue(num_waiting, num_own)
 
-    def check_queue(self, num_waiting: int) -> None:
-        """Raises InvalidSettingError where no more runs and loads may wait."""
+    def check_queue(self, num_waiting: int, num_own: int = 0) -> None:
+        """Raises InvalidSettingError where no more runs and loads may wait.
+
+        `num_own` of those in the queue are the visitor's.
+        """
+        if num_own >= self.most_waiting_each:
+            raise InvalidSettingError(
+                f"{num_own} runs of yours wait already, which is all that this page queues for one "
+                "visitor; wait for one to end, or stop it."
+            )
         if num_waiting >= self.most_waiting:
             raise InvalidSettingError(
                 f"{num_waiting} runs wait already, which is all that this page queues; ask again "

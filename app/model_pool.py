@@ -20,17 +20,21 @@ class ModelPool:
         self._free = list(self._seats)
         self._lock = threading.Lock()
         self.turnstile = Turnstile(num_seats)
+        self._first_key: EngineKey | None = None
 
-    def preload(self, key: EngineKey) -> threading.Thread:
+    def preload(self, key: EngineKey, owner: str | None = None) -> threading.Thread:
         """Starts loading into a seat in the background; a failure is kept as its status."""
-        return self._preload(key, is_another=False)
+        return self._preload(key, is_another=False, owner=owner)
 
     def preload_all(self, key: EngineKey) -> list[threading.Thread]:
-        """Starts loading the same into every seat."""
+        """Starts loading the same into every seat, as at the program's start."""
+        self._first_key = key
         return [self._preload(key, is_another=True) for _ in self._seats]
 
-    def _preload(self, key: EngineKey, *, is_another: bool) -> threading.Thread:
-        ticket = self.turnstile.join()
+    def _preload(
+        self, key: EngineKey, *, is_another: bool, owner: str | None = None
+    ) -> threading.Thread:
+        ticket = self.turnstile.join(owner)
 
         def load_in_turn() -> None:
             try:
@@ -90,6 +94,16 @@ class ModelPool:
     def status(self) -> PoolStatus:
         """Of the seats; what goes on is told before what has ended."""
         return min((seat.status for seat in self._seats), key=lambda s: _PHASES.index(s.phase))
+
+    @property
+    def is_healthy(self) -> bool:
+        """False where no seat can load what the program was started with, or anything at all.
+
+        That a visitor names a model which cannot be had says nothing of the machine.
+        """
+        failed = [seat for seat in self._seats if seat.status.phase == "failed"]
+        asked = [seat for seat in failed if seat.was_refused and seat.key != self._first_key]
+        return len(failed) - len(asked) < len(self._seats)
 
     @property
     def target(self) -> str | None:

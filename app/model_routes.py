@@ -12,6 +12,7 @@ from app.engine_seat import EngineKey
 from app.limits import Limits
 from app.model_pool import ModelPool
 from app.places import PREFIX
+from app.visitors import owner_of
 from core.config import MODES, RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
 
@@ -42,10 +43,11 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
                 raise InvalidSettingError("The name is empty or too long; give a model's name.")
             config = RunConfig(target=target.strip(), dtype=dtype)
             limits.check_model(config.target)
-            limits.check_queue(pool.turnstile.length)
+            owner = owner_of(request)
+            limits.check_queue(pool.turnstile.length, pool.turnstile.length_of(owner))
         except SpecDecodesError as error:
             return PlainTextResponse(str(error), 400)
-        pool.preload(EngineKey(config.target, config.dtype))
+        pool.preload(EngineKey(config.target, config.dtype), owner)
         return JSONResponse({})
 
     async def cancel(request: Request) -> Response:

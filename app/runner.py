@@ -32,6 +32,8 @@ class RunRequest(NamedTuple):
     config: RunConfig
     size: int = 1
     """How many side by side."""
+    owner: str | None = None
+    """Who has the place in the queue."""
 
 
 class Outcome(NamedTuple):
@@ -83,7 +85,7 @@ class PageRun:
 
 def start_runs(pool: ModelPool, runs: Sequence[PageRun], request: RunRequest) -> threading.Thread:
     """Queues the runs, one for each chat, and returns at once; the records tell the rest."""
-    ticket = pool.turnstile.join()
+    ticket = pool.turnstile.join(request.owner)
     thread = threading.Thread(
         target=_run_in_turn, args=(pool, runs, request, ticket), name="run", daemon=True
     )

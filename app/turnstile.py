@@ -6,8 +6,9 @@ import threading
 class Ticket:
     """A place in the queue; it holds an engine while it is one of the first."""
 
-    def __init__(self, turnstile: "Turnstile"):
+    def __init__(self, turnstile: "Turnstile", owner: str | None):
         self._turnstile = turnstile
+        self.owner = owner
 
     def num_ahead(self) -> int:
         """Tickets that must leave before it is this one's turn; 0 when it is."""
@@ -36,9 +37,14 @@ class Turnstile:
         with self._changed:
             return len(self._tickets)
 
-    def join(self) -> Ticket:
-        """A ticket at the end of the queue."""
-        ticket = Ticket(self)
+    def length_of(self, owner: str | None) -> int:
+        """Those of one visitor; nobody's are counted together."""
+        with self._changed:
+            return sum(ticket.owner == owner for ticket in self._tickets)
+
+    def join(self, owner: str | None = None) -> Ticket:
+        """A ticket at the end of the queue, for a visitor."""
+        ticket = Ticket(self, owner)
         with self._changed:
             self._tickets.append(ticket)
         return ticket

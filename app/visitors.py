@@ -18,6 +18,11 @@ def visitor_of(request: Any) -> str | None:
     return hashlib.sha256(cookie.encode()).hexdigest()[:32] if cookie else None
 
 
+def owner_of(request: Any) -> str:
+    """Who takes a place in the queue: the visitor, or the address of a program without a cookie."""
+    return visitor_of(request) or str(request.client.host if request.client else "nobody")
+
+
 class VisitorCookie:
     """Gives every browser that asks for the page a cookie of its own."""
 

@@ -21,6 +21,23 @@ _WORD = (1 << 64) - 1
 _NUCLEUS_CANDIDATES = 512
 
 
+# The largest of a row is looked for among the maxima of blocks first: several times faster.
+_BLOCK = 64
+
+
+def first_argmax(
+    logits: torch.Tensor,  # [rows, vocab]
+) -> torch.Tensor:
+    """The first of each row's largest logits, as `argmax` takes it  # [rows]."""
+    rows, vocab_size = logits.shape
+    if logits.device.type != "cpu" or vocab_size % _BLOCK or not logits.is_contiguous():
+        return logits.argmax(dim=-1)
+    blocks = logits.view(rows, -1, _BLOCK)
+    best = blocks.amax(dim=-1).argmax(dim=-1)  # [rows]
+    inside = blocks.gather(1, best[:, None, None].expand(-1, 1, _BLOCK))[:, 0]
+    return best * _BLOCK + inside.argmax(dim=-1)
+
+
 def _signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
@@ -125,7 +142,7 @@ class TokenDrawer:
     ) -> int:
         """The token at `position`; depends on seed, position and logits alone."""
         if self._noise is None:
-            return int(logits.argmax())
+            return int(first_argmax(logits[None]))
         return self.race(logits, position).token_id
 
     def race(

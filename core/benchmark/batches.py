@@ -7,6 +7,7 @@ prompt is read to the first sequence's end.
 
 import argparse
 import datetime
+import itertools
 import json
 import shlex
 import statistics
@@ -129,7 +130,8 @@ def tables_of_batches(results: Sequence[BatchResult]) -> list[Table]:
         return statistics.median(own.tokens_per_s / plain.tokens_per_s for own, plain in pairs)
 
     def pays_up_to(mode: str) -> str:
-        paying = [size for size in sizes if ratio(mode, size) > 1.0]
+        """The largest size before the first one that is not faster."""
+        paying = list(itertools.takewhile(lambda size: ratio(mode, size) > 1.0, sizes))
         return str(paying[-1]) if paying else "never"
 
     columns = ("", *map(str, sizes))

@@ -94,7 +94,6 @@ class EagleDrafter:
         if count < 1:
             return DraftTree(root_token_id)
         self._pass = DraftPass(self.own_verifier, self._token_ids[start + 1 :])
-        self._states = self._fused(start, count)
         return self._grower.grow(
             root_token_id, len(self._token_ids), limits, cost, self._level_forward
         )
@@ -103,9 +102,11 @@ class EagleDrafter:
         """Logits over the head's vocabulary; keeps what the head made of each row."""
         assert self._pass is not None
         is_root = not self._pass.paths
-        self._exchange.given = (
-            self._states if is_root else self._states[[row.parent_row for row in rows]]
-        )
+        if is_root:  # only here, for a draft that does not pay never comes so far
+            start, count = self.own_verifier.cache.length, self._pass.num_before_root + 1
+            self._exchange.given = self._fused(start, count)
+        else:
+            self._exchange.given = self._states[[row.parent_row for row in rows]]
         logits = self._pass(rows)
         made = self._exchange.made
         self._states = made[-1:] if is_root else torch.cat([self._states, made])

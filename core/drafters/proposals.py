@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from core.config import RunConfig
-from core.sampling import KeyedNoise, law_log_probs
+from core.sampling import KeyedNoise, first_argmax, law_log_probs
 
 # Proposals draw from another stream than the acceptance tests, which must not depend on them.
 _STREAM = 0x5DEECE66D
@@ -59,7 +59,7 @@ class BestProposer:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and probabilities, best first  # [rows, count] both."""
         # Of tied logits, common in bf16, the target takes the one that argmax takes.
-        ids = logits.argmax(dim=-1, keepdim=True)
+        ids = first_argmax(logits)[:, None]
         if count > 1:
             others = logits.scatter(-1, ids, -torch.inf).topk(min(count, logits.shape[-1]) - 1)
             ids = torch.cat([ids, others.indices], dim=-1)

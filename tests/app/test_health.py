@@ -6,6 +6,7 @@ from starlette.testclient import TestClient
 from app.engine_seat import EngineKey
 from app.handlers import Handlers
 from app.health import health_routes
+from app.model_pool import ModelPool
 from app.session import ChatSession
 from tests.app.helpers import form_values, handlers_on
 from tests.app.scripted_engine import ScriptedEngine
@@ -31,7 +32,29 @@ def test_metrics_count_what_the_runs_did() -> None:
 def test_health_is_503_once_the_model_could_not_be_loaded() -> None:
     handlers = handlers_on(ScriptedEngine())
     assert client(handlers).get("/healthz").json()["status"] == "ok"
-    handlers.pool.preload(EngineKey("missing", None)).join(10)
+    for thread in handlers.pool.preload_all(EngineKey("missing", None)):
+        thread.join(10)
     answer = client(handlers).get("/healthz")
     assert answer.status_code == 503
     assert "missing" in answer.json()["model"]
+
+
+def test_a_visitor_s_missing_model_leaves_the_page_healthy() -> None:
+    handlers = handlers_on(ScriptedEngine())
+    for thread in handlers.pool.preload_all(EngineKey("scripted", None)):
+        thread.join(10)
+    list(handlers.ask(ChatSession(), "Hi", "", form_values(target="missing")))
+    answer = client(handlers).get("/healthz")
+    assert answer.status_code == 200 and "missing" in answer.json()["model"]
+    list(handlers.ask(ChatSession(), "Hi", "", form_values(max_new_tokens=3)))
+    assert client(handlers).get("/healthz").json()["status"] == "ok"
+
+
+def test_an_engine_that_breaks_while_loading_is_no_visitor_s_fault() -> None:
+    def broken(key: object, progress: object) -> ScriptedEngine:
+        raise RuntimeError("CUDA error: no such device")
+
+    handlers = handlers_on(ScriptedEngine())
+    handlers.pool = ModelPool(broken)
+    handlers.pool.preload(EngineKey("another", None)).join(10)
+    assert client(handlers).get("/healthz").status_code == 503

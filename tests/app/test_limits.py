@@ -64,3 +64,24 @@ def test_a_page_that_others_reach_offers_only_the_catalogue(
         assert allowed is None
     else:
         assert allowed is not None and expected <= allowed
+
+
+def test_one_visitor_cannot_take_the_whole_queue() -> None:
+    handlers, greedy = handlers_on(ScriptedEngine(step_s=0.01)), ChatSession()
+    handlers.limits = Limits(most_waiting_each=2)
+    greedy.visitor = "greedy"
+    chats = [ChatSession(), ChatSession()]
+    runs = []
+    for chat in chats:
+        chat.visitor = "greedy"
+        runs.append(handlers.ask(chat, "Hi", "", form_values(max_new_tokens=5000)))
+        next(runs[-1])
+    with pytest.raises(InvalidSettingError, match="2 runs of yours wait already"):
+        next(handlers.ask(greedy, "Hi", "", form_values()))
+    other = ChatSession()
+    other.visitor = "other"
+    theirs = handlers.ask(other, "Hi", "", form_values(max_new_tokens=2))
+    next(theirs)
+    for run in runs:
+        run.close()  # type: ignore[attr-defined]
+    assert list(theirs)
