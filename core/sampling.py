@@ -7,6 +7,7 @@ position when it has the same distribution there.
 """
 
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -23,6 +24,8 @@ _NUCLEUS_CANDIDATES = 512
 
 # The largest of a row is looked for among the maxima of blocks first: several times faster.
 _BLOCK = 64
+# Positions whose noise is kept: more than a tree is deep.
+_MOST_KEPT = 32
 
 
 def first_argmax(
@@ -61,6 +64,7 @@ class KeyedNoise:
     """Exp(1) noise of a vocabulary for a position, the same on every device."""
 
     def __init__(self, seed: int, vocab_size: int, device: torch.device):
+        self._kept: dict[int, torch.Tensor] = {}
         self._seed_key = _mix((seed + _GOLDEN) & _WORD)
         # The shape is [vocab].
         self._counters = torch.arange(vocab_size, dtype=torch.int64, device=device)
@@ -69,6 +73,18 @@ class KeyedNoise:
     def at(self, position: int) -> torch.Tensor:
         """Noise for the token at `position`, counted from the start of the prompt  # [vocab]."""
         return self.rows(torch.tensor([position], device=self._counters.device))[0]
+
+    def log_at(self, position: int) -> torch.Tensor:
+        """The logarithm of `at`, kept for a while: drafts and their verification ask for the same.
+
+        Not to be written into  # [vocab]
+        """
+        kept = self._kept.get(position)
+        if kept is None:
+            while len(self._kept) >= _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            kept = self._kept[position] = self.at(position).log_()
+        return kept
 
     def rows(
         self,
@@ -82,6 +98,18 @@ class KeyedNoise:
         # infinite noise, u = 0 none at all.
         uniform.clamp_(min=2.0**-60, max=1.0 - 2.0**-24)
         return uniform.neg_().log1p_().neg_()
+
+
+_living: WeakValueDictionary[tuple[int, int, torch.device], KeyedNoise] = WeakValueDictionary()
+
+
+def keyed_noise(seed: int, vocab_size: int, device: torch.device) -> KeyedNoise:
+    """The noise of a seed; the very same object for all who hold it at a time."""
+    key = seed, vocab_size, device
+    noise = _living.get(key)
+    if noise is None:
+        noise = _living[key] = KeyedNoise(seed, vocab_size, device)
+    return noise
 
 
 def law_log_probs(
@@ -133,7 +161,7 @@ class TokenDrawer:
 
     def __init__(self, sampling: SamplingConfig, vocab_size: int, device: torch.device):
         self._sampling = sampling
-        self._noise = None if sampling.is_greedy else KeyedNoise(sampling.seed, vocab_size, device)
+        self._noise = None if sampling.is_greedy else keyed_noise(sampling.seed, vocab_size, device)
 
     def draw(
         self,
@@ -153,5 +181,6 @@ class TokenDrawer:
         """The same draw with its numbers; not for greedy settings, which have no noise."""
         assert self._noise is not None, "the settings are greedy"
         log_probs = law_log_probs(logits[None], self._sampling)[0]
-        log_noise = self._noise.at(position).log_()
-        return Race(int((log_probs - log_noise).argmax()), log_probs, log_noise)
+        log_noise = self._noise.log_at(position)
+        token_id = int(first_argmax((log_probs - log_noise)[None]))
+        return Race(token_id, log_probs, log_noise)

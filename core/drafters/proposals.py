@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from core.config import RunConfig
-from core.sampling import KeyedNoise, first_argmax, law_log_probs
+from core.sampling import first_argmax, keyed_noise, law_log_probs
 
 # Proposals draw from another stream than the acceptance tests, which must not depend on them.
 _STREAM = 0x5DEECE66D
@@ -77,19 +77,17 @@ class NoisyProposer:
 
     def __init__(self, config: RunConfig, vocab_size: int, device: torch.device):
         self._sampling = config.sampling
-        self._noise = KeyedNoise(config.sampling.seed, vocab_size, device)
+        self._noise = keyed_noise(config.sampling.seed, vocab_size, device)
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`. Tokens that the drafter's law excludes are left out."""
-        distinct = sorted(set(positions))
-        noise = self._noise.rows(torch.tensor(distinct, device=logits.device))
-        noise = noise[[distinct.index(position) for position in positions]]
-        return [_possible(proposal) for proposal in _read(*self.choose(logits, noise, count))]
+        log_noise = torch.stack([self._noise.log_at(position) for position in positions])
+        return [_possible(proposal) for proposal in _read(*self.choose(logits, log_noise, count))]
 
     def choose(
         self,
         logits: torch.Tensor,  # [rows, vocab] float32
-        noise: torch.Tensor,  # [rows or 1, vocab]
+        log_noise: torch.Tensor,  # [rows or 1, vocab]
         count: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and probabilities, best first; what the law excludes has probability zero.
@@ -97,8 +95,11 @@ class NoisyProposer:
         Returns [rows, count] both.
         """
         log_probs = law_log_probs(logits, self._sampling)
-        scores = log_probs - noise.log()
-        ids = scores.topk(min(count, logits.shape[-1]), dim=-1).indices
+        scores = log_probs - log_noise
+        if count == 1:
+            ids = first_argmax(scores)[:, None]
+        else:
+            ids = scores.topk(min(count, logits.shape[-1]), dim=-1).indices
         return ids, log_probs.gather(-1, ids).exp()
 
 

@@ -248,6 +248,6 @@ def _chooser(
         missing = vocab_size - logits.shape[-1]
         logits = F.pad(logits, (0, missing), value=-torch.inf)  # negative: cut off
         position = loop.state.length + 1 + level
-        return proposer.choose(logits, noise.rows(position), count)
+        return proposer.choose(logits, noise.rows(position).log(), count)
 
     return noisy

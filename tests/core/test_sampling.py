@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.config import SamplingConfig
-from core.sampling import KeyedNoise, TokenDrawer, law_log_probs
+from core.sampling import KeyedNoise, TokenDrawer, keyed_noise, law_log_probs
 
 CPU = torch.device("cpu")
 
@@ -88,3 +88,15 @@ def test_a_certain_token_is_always_drawn() -> None:
     logits = torch.tensor([-torch.inf, 0.0, -torch.inf])
     drawer = TokenDrawer(SamplingConfig(do_sample=True), 3, CPU)
     assert {drawer.draw(logits, position) for position in range(500)} == {1}
+
+
+def test_noise_is_kept_for_a_while_and_shared_while_it_is_held() -> None:
+    noise = keyed_noise(3, 200, CPU)
+    assert keyed_noise(3, 200, CPU) is noise and keyed_noise(4, 200, CPU) is not noise
+    first = noise.log_at(7)
+    assert torch.equal(first, KeyedNoise(3, 200, CPU).at(7).log())
+    assert noise.log_at(7) is first
+    for position in range(100, 200):
+        noise.log_at(position)
+    assert noise.log_at(7) is not first and torch.equal(noise.log_at(7), first)
+    assert len(noise._kept) <= 32
