@@ -50,3 +50,19 @@ def test_torch_and_compiled_kernels_write_the_same_text(default_engine: Engine) 
     drafted = trace_of(eager, QUOTING, mode="ngram", **MODES["ngram"])
     assert drafted.stats.num_accepted > 0
     assert drafted.token_ids == trace_of(default_engine, QUOTING).token_ids
+
+
+def test_sequences_side_by_side_have_the_text_that_they_have_alone(default_engine: Engine) -> None:
+    modes: list[dict[str, Any]] = [{"mode": "sd-eagle"}, {"mode": "hybrid"}, {"mode": "naive"}]
+    prompts = [default_engine.raw_prompt(text) for text in PROMPTS[: len(modes)]]
+    configs = [
+        RunConfig.from_dict({"max_new_tokens": NUM_TOKENS + 5 * place, **mode})
+        for place, mode in enumerate(modes)
+    ]
+    together = [Trace() for _ in modes]
+    for index, event in default_engine.run_batch(list(zip(prompts, configs, strict=True)), 3):
+        together[index].events.append(event)
+    for prompt, config, trace in zip(prompts, configs, together, strict=True):
+        plain = RunConfig(max_new_tokens=config.max_new_tokens)
+        assert trace.token_ids == Trace(list(default_engine.run(prompt, plain))).token_ids
+        assert len(trace.token_ids) > 20
