@@ -60,7 +60,7 @@ def _follow(records: Sequence[RunRecord]) -> Iterator[str]:
             is_last = all(record.is_ended for record in records)
             rows = []
             for place, record in enumerate(records):
-                version = record.wait(-2, 0.0)
+                version = record.version
                 if version != versions[place]:
                     versions[place] = version
                     message, firsts[place] = record.message(firsts[place])
@@ -69,9 +69,10 @@ def _follow(records: Sequence[RunRecord]) -> Iterator[str]:
             yield f'{{"rows":[{",".join(rows)}],"ids":{ids},"seconds":{seconds}}}'
             if is_last:
                 return
-            going = next(record for record in records if not record.is_ended)
-            place = records.index(going)
-            going.wait(versions[place], HEARTBEAT_S)
+            for record, version in zip(records, versions, strict=True):
+                if not record.is_ended:  # one that goes on wakes for all
+                    record.wait(version, HEARTBEAT_S)
+                    break
             time.sleep(_PAUSE_S)
     finally:
         for record in records:

@@ -96,6 +96,11 @@ class RunRecord:
         self._version += 1
         self._changed.notify_all()
 
+    @property
+    def version(self) -> int:
+        """Grows whenever the readers have something new."""
+        return self._version
+
     def wait(self, version: int, timeout_s: float) -> int:
         """The present version, at once if it is not the given one, else after a change."""
         with self._changed:

@@ -22,18 +22,19 @@ class RowBlock(NamedTuple):
         return self.token_ids.shape[0]
 
 
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The blocks' rows one after the other; those of a single block are not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
 def joined_token_ids(blocks: Sequence[RowBlock]) -> torch.Tensor:
     """Token ids of all rows, block after block  # [rows]."""
-    if len(blocks) == 1:
-        return blocks[0].token_ids
-    return torch.cat([block.token_ids for block in blocks])
+    return joined([block.token_ids for block in blocks])
 
 
 def joined_positions(blocks: Sequence[RowBlock]) -> torch.Tensor:
     """Positions of all rows, block after block  # [rows]."""
-    if len(blocks) == 1:
-        return blocks[0].positions
-    return torch.cat([block.positions for block in blocks])
+    return joined([block.positions for block in blocks])
 
 
 def num_rows(blocks: Sequence[RowBlock]) -> int:

@@ -1,5 +1,6 @@
 """The settings of a run: controls made from form fields, grouped by mode."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -27,6 +28,15 @@ class SettingsPanel(NamedTuple):
     """Why the chosen mode cannot run."""
     controls: dict[str, Component]
     """By the key of their form field, of all modes."""
+
+    @property
+    def inputs(self) -> list[Component]:
+        """What a listener takes to know the settings of a run."""
+        return [self.mode, *self.controls.values()]
+
+    def values(self, given: Sequence[Any]) -> dict[str, Any]:
+        """The form's values from those of `inputs`."""
+        return dict(zip(["mode", *self.controls], given, strict=True))
 
 
 def create_settings(

@@ -49,19 +49,19 @@ def create_batch_tab(handlers: Handlers, session: gr.State, settings: SettingsPa
         return handlers.since(request)
 
     rows = view("batch_view", label="Rows of the batch", server_functions=[since])
-    names = ["mode", *settings.controls]
-    inputs = [settings.mode, *settings.controls.values()]
 
     def run_batch(
         session: Any, request: gr.Request, text: str, count: Any, *given: Any
     ) -> Iterator[str]:
         session.visitor = visitor_of(request)
         try:
-            config = config_from_values(dict(zip(names, given, strict=True)))
+            config = config_from_values(settings.values(given))
             number = count if isinstance(count, int) else 0
             yield from batch(handlers, session, text, number, config)
         except SpecDecodesError as error:
             yield notice(error)
 
-    run.click(run_batch, [session, prompts, size, *inputs], rows, concurrency_limit=None, **QUIET)
+    run.click(
+        run_batch, [session, prompts, size, *settings.inputs], rows, concurrency_limit=None, **QUIET
+    )
     stop.click(ChatSession.stop_batch, session, None, queue=False, **QUIET)

@@ -50,12 +50,10 @@ def create_compare_tab(
         run = gr.Button("Compare", variant="primary", elem_id="contest-run", scale=0)
         stop = gr.Button("Stop", variant="stop", elem_id="contest-stop", scale=0)
     stage = view("compare_view", label="Comparison")
-    names = ["mode", *settings.controls]
-    inputs = [settings.mode, *settings.controls.values()]
 
     def add_current(session: Any, *given: Any) -> str:
         try:
-            config = config_from_values(dict(zip(names, given, strict=True)))
+            config = config_from_values(settings.values(given))
         except SpecDecodesError as error:
             return notice(error)
         if config not in session.contenders:
@@ -74,7 +72,7 @@ def create_compare_tab(
         except SpecDecodesError as error:
             yield notice(error)
 
-    add.click(add_current, [session, *inputs], stage, queue=False, **QUIET)
+    add.click(add_current, [session, *settings.inputs], stage, queue=False, **QUIET)
     reset.click(empty, session, stage, queue=False, **QUIET)
     run.click(run_contest, [session, prompt, repeats], stage, concurrency_limit=None, **QUIET)
     stop.click(ChatSession.stop_contest, session, None, queue=False, **QUIET)

@@ -42,14 +42,13 @@ def create_playground_tab(
         view("gallery", label="More figures")
         view("exports", label="Export of the run")
 
-    names = ["mode", *settings.controls]
-    inputs = [settings.system, settings.mode, *settings.controls.values()]
+    inputs = [settings.system, *settings.inputs]
 
     def ask(
         session: Any, request: gr.Request, text: str, system: str, *given: Any
     ) -> Iterator[tuple[Any, Any]]:
         session.visitor = visitor_of(request)
-        values = dict(zip(names, given, strict=True))
+        values = settings.values(given)
         messages = _told(handlers.ask(session, text, system, values))
         for number, message in enumerate(messages):
             # The box is emptied once, so that the next message can be typed meanwhile.
@@ -58,7 +57,7 @@ def create_playground_tab(
 
     def ask_again(session: Any, request: gr.Request, system: str, *given: Any) -> Iterator[str]:
         session.visitor = visitor_of(request)
-        values = dict(zip(names, given, strict=True))
+        values = settings.values(given)
         yield from _told(handlers.retry(session, system, values))
 
     gr.on(

@@ -19,7 +19,8 @@ from typing import Any
 from core.benchmark.batch_runs import BatchResult, answers, measure
 from core.benchmark.comparison import PLAIN
 from core.benchmark.named_configs import configs_of_modes
-from core.benchmark.options import add_question_options, questions_from_options
+from core.benchmark.options import INTERRUPTED, add_question_options, questions_from_options
+from core.benchmark.report import caption
 from core.benchmark.tables import Table, markdown, print_tables
 from core.command_line import (
     OneSentenceParser,
@@ -72,17 +73,22 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("stopped; nothing is written", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     report = {
         "kind": "specdecodes-batches",
         "command": shlex.join(
-            ["python", "-m", "core.benchmark.batches", *(arguments or sys.argv[1:])]
+            [
+                "python",
+                "-m",
+                "core.benchmark.batches",
+                *(sys.argv[1:] if arguments is None else arguments),
+            ]
         ),
         "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "device": describe_device(target.device),
         "versions": package_versions(),
         "target": target.identity.to_dict(),
-        "num_prompts": len(prompts),
+        "question_ids": [question.question_id for question in questions],
         "results": [{**item._asdict(), "tokens_per_s": item.tokens_per_s} for item in results],
     }
     return _tell(report, tables_of_batches(results), options)
@@ -106,6 +112,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sizes(given: Sequence[str]) -> list[int]:
     """Batch sizes in increasing order; raises InvalidSettingError."""
+    if not given:
+        raise InvalidSettingError(
+            f"sizes is empty; give numbers from 1 to {MOST_TOGETHER}, separated by commas."
+        )
     for word in given:
         if not word.isdecimal() or not 1 <= int(word) <= MOST_TOGETHER:
             raise InvalidSettingError(
@@ -163,18 +173,12 @@ def _identical(results: Sequence[BatchResult]) -> str:
 
 
 def _tell(report: dict[str, Any], tables: Sequence[Table], options: argparse.Namespace) -> int:
-    target, versions = report["target"], report["versions"]
-    caption = (
-        f"{target['name']} in {target['dtype']}, {report['num_prompts']} prompts, "
-        f"{report['device']}, torch {versions['torch']}, {report['finished_at'].partition('T')[0]}: "
-        f"`{report['command']}`"
-    )
     print_tables(tables)
-    print(f"\n{caption}")
+    print(f"\n{caption(report)}")
     try:
         for path, text in (
             (options.json, json.dumps(report, indent=1) + "\n"),
-            (options.markdown, f"{markdown(tables)}\n\n{caption}\n"),
+            (options.markdown, f"{markdown(tables)}\n\n{caption(report)}\n"),
         ):
             if path is not None:
                 with told_if_not_written(path):

@@ -13,7 +13,7 @@ from core.lean.forward import LeanForward, RotaryTable
 from core.lean.linear import Linear
 from core.lean.native.forward import MOST_ROWS, NativeForward
 from core.lean.weights import LayerStack, Shape
-from core.row_block import RowBlock, joined_positions, joined_token_ids, row_slices
+from core.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class EagleForward(LeanForward):
                 like = self.stack.final_norm
                 states = like.new_zeros(block.num_rows, self.weights.hidden_size)
             parts.append(states)
-        return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
+        return joined(parts).contiguous()
 
     def _computed(
         self,

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from core.kv_cache import TreeCache
 from core.lean.exact_attention import attend_exactly
 from core.lean.weights import LayerStack, LayerWeights, Rotation, Shape
-from core.row_block import RowBlock, joined_positions, joined_token_ids, row_slices
+from core.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
 
 # Up to so many rows, the heads of a group are laid beside each other as more rows: attention then
 # reads each key once. For wide prompts the repeated mask would cost more than that saves.
@@ -180,7 +180,7 @@ class LeanForward:
         for span in spans:
             kv = self._write(span, layer.cache_index, new_keys[span.rows], new_values[span.rows])
             attended.append(self._attend_span(queries[span.rows], *kv, span.mask))
-        return attended[0] if len(attended) == 1 else torch.cat(attended)
+        return joined(attended)
 
     def _write(
         self,

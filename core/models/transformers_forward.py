@@ -7,7 +7,7 @@ import torch
 
 from core.kv_cache import TreeCache
 from core.lean.weights import Shape
-from core.row_block import RowBlock
+from core.row_block import RowBlock, joined
 
 
 class TransformersForward:
@@ -30,9 +30,7 @@ class TransformersForward:
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`; the blocks are computed one after the other."""
         pieces = [self._block(block, want_logits) for block in blocks]
-        if not want_logits:
-            return None
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        return joined(pieces) if want_logits else None
 
     def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor:
         """Logits, or the last hidden states where none are wanted  # [rows, vocab or hidden]."""

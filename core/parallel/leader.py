@@ -12,7 +12,7 @@ from core.models.transformers_forward import TransformersForward
 from core.parallel.orders import Channel, Order
 from core.parallel.role import num_ranks
 from core.row_block import RowBlock
-from core.verifier import CacheShape, Compute, TargetForward, Verifier, compute_at_once
+from core.verifier import Verifier
 
 
 class SplitCache(TreeCache):
@@ -60,22 +60,10 @@ class SplitForward(TransformersForward):
 class SplitVerifier(Verifier):
     """A Verifier whose caches have parts in all processes."""
 
-    def __init__(
-        self,
-        forward: TargetForward,
-        shape: CacheShape,
-        context_limit: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        compute: Compute = compute_at_once,
-    ):
-        assert isinstance(forward, SplitForward), "its caches are on the forward's channel"
-        super().__init__(forward, shape, context_limit, dtype, device, compute)
-        self._channel = forward.channel
-
     def _new_cache(self, capacity: int) -> TreeCache:
+        assert isinstance(self.forward, SplitForward), "its caches are on the forward's channel"
         shape = self.shape
         return SplitCache(
-            self._channel, shape.num_layers, shape.num_kv_heads // num_ranks(), shape.head_dim,
+            self.forward.channel, shape.num_layers, shape.num_kv_heads // num_ranks(), shape.head_dim,
             capacity, self.dtype, self.device,
         )  # fmt: skip

@@ -215,3 +215,8 @@ def test_too_few_questions_for_a_size_are_counted(capsys: pytest.CaptureFixture[
 def test_bad_sizes_are_named(sizes: str, got: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert batches.main(["--sizes", sizes]) == 2
     assert f"sizes has {got}; give numbers from 1 to 256" in capsys.readouterr().err
+
+
+def test_no_sizes_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert batches.main(["--sizes", ","]) == 2
+    assert "sizes is empty; give numbers from 1 to 256" in capsys.readouterr().err
