@@ -3,14 +3,17 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
+
+import torch
 
 from core.benchmark.outside.llama_cli import LlamaCliRunner
 from core.benchmark.outside.llama_cpp_python import llama_cpp_runners
 from core.benchmark.outside.servers import server_runner
 from core.benchmark.outside.transformers_generate import transformers_runners
 from core.benchmark.runners import Runner
-from core.config import SELF, SHIPPED_HEAD, RunConfig
+from core.config import DTYPES, SELF, SHIPPED_HEAD, RunConfig
 from core.errors import InvalidSettingError
 from core.models.fingerprint import source_key
 from core.models.loading import LoadedModel, load_model
@@ -19,7 +22,7 @@ from core.models.storage import Progress
 
 # What may stand behind each name.
 PLACES = {
-    "transformers": "",
+    "transformers": "DTYPE",
     "llama-cpp": "PYTHON",
     "llama-cli": "PATH",
     "llama-server": "PATH or URL",
@@ -33,7 +36,7 @@ class OutsideEngine(NamedTuple):
 
     name: str
     where: str | None
-    """A path or an address; None takes what is installed."""
+    """A path, an address or a number format; None takes what is installed, in ours."""
 
     @property
     def text(self) -> str:
@@ -48,11 +51,17 @@ def parse_engines(texts: Sequence[str]) -> list[OutsideEngine]:
 def _parse(text: str) -> OutsideEngine:
     name, is_placed, where = text.partition("=")
     if name not in PLACES:
-        known = ", ".join(f"{name}[={place}]" if place else name for name, place in PLACES.items())
+        known = ", ".join(f"{name}[={place}]" for name, place in PLACES.items())
         raise InvalidSettingError(f"there is no engine {name!r} to compare with; give {known}.")
-    if is_placed and not (where and PLACES[name]):
-        allowed = f"{name}={PLACES[name]}" if PLACES[name] else name
-        raise InvalidSettingError(f"--with {text} cannot be read; give --with {allowed}.")
+    if is_placed and not where:
+        raise InvalidSettingError(
+            f"--with {text} cannot be read; give --with {name}={PLACES[name]}."
+        )
+    if name == "transformers" and where and where not in DTYPES:
+        raise InvalidSettingError(
+            f"--with {text} names no number format; give transformers with one of "
+            f"{', '.join(f'={dtype}' for dtype in DTYPES)}."
+        )
     return OutsideEngine(name, where or None)
 
 
@@ -70,8 +79,15 @@ def outside_runners(
         label = name if counts[name] == 1 else engine.text
         progress(f"starting {label}", 0, 0)
         if name == "transformers":
-            draft = _assistant(target, config, progress)
-            runners += transformers_runners(target, config, draft)
+            module_target = _in_dtype(target, where)
+            draft = _assistant(module_target, config, progress)
+            runners += transformers_runners(
+                label,
+                module_target,
+                config,
+                draft,
+                is_our_dtype=module_target.dtype == target.dtype,
+            )
         elif name == "llama-cpp":
             runners += llama_cpp_runners(label, where or sys.executable, target, config)
         elif name == "llama-cli":
@@ -79,6 +95,13 @@ def outside_runners(
         else:
             runners.append(server_runner(name, label, where, target, config, progress))
     return runners
+
+
+def _in_dtype(target: LoadedModel, dtype: str | None) -> LoadedModel:
+    """The target as transformers is to compute it; ours may compute in another format."""
+    if dtype is None:
+        return target
+    return replace(target, dtype=getattr(torch, dtype), given_module=None)
 
 
 def _assistant(target: LoadedModel, config: RunConfig, progress: Progress) -> LoadedModel | None:

@@ -49,12 +49,17 @@ class TransformersRunner:
         target: LoadedModel,
         config: RunConfig,
         *,
+        is_our_dtype: bool = True,
         clock: Callable[[], float] = time.perf_counter,
         **extra: Any,
     ):
-        """`extra` goes to `generate`; length, end and sampling are those of `config`."""
+        """`extra` goes to `generate`; length, end and sampling are those of `config`.
+
+        In another number format than ours a near-tie may fall differently, so that its text is not
+        held against plain decoding's.
+        """
         self.label = label
-        self.gives_plain_text = config.sampling.is_greedy
+        self.gives_plain_text = config.sampling.is_greedy and is_our_dtype
         dtype = str(target.dtype).removeprefix("torch.")
         self.facts = Facts(weights_in_words(target), f"transformers', {dtype}", IN_PROCESS)
         self.memory = OwnMemory(target.device)
@@ -115,7 +120,12 @@ def _sampling_settings(sampling: SamplingConfig) -> dict[str, Any]:
 
 
 def transformers_runners(
-    target: LoadedModel, config: RunConfig, draft: LoadedModel | None
+    label: str,
+    target: LoadedModel,
+    config: RunConfig,
+    draft: LoadedModel | None,
+    *,
+    is_our_dtype: bool = True,
 ) -> list[TransformersRunner]:
     """Plain, prompt lookup and, where there is a draft model, assisted generation.
 
@@ -125,16 +135,13 @@ def transformers_runners(
         raise InvalidSettingError(
             f"transformers has no weights {target.weights}; leave weights or transformers out."
         )
-    runners = [
-        TransformersRunner("transformers", target, config),
-        TransformersRunner(
-            "transformers lookup", target, config, prompt_lookup_num_tokens=LOOKUP_TOKENS
-        ),
+    ways: list[tuple[str, dict[str, Any]]] = [
+        (label, {}),
+        (f"{label} lookup", {"prompt_lookup_num_tokens": LOOKUP_TOKENS}),
     ]
     if draft is not None:
-        runners.append(
-            TransformersRunner(
-                "transformers assisted", target, config, assistant_model=draft.module
-            )
-        )
-    return runners
+        ways.append((f"{label} assisted", {"assistant_model": draft.module}))
+    return [
+        TransformersRunner(name, target, config, is_our_dtype=is_our_dtype, **extra)
+        for name, extra in ways
+    ]

@@ -32,7 +32,7 @@ def test_every_way_of_transformers_gives_our_plain_ids(
 ) -> None:
     plain = EngineRunner(engine, config_of()).answer(prompt)
     draft = engine_of("float32", "draft").target
-    runners = transformers_runners(engine.target, config_of(), draft)
+    runners = transformers_runners("transformers", engine.target, config_of(), draft)
     assert [runner.label for runner in runners] == [
         "transformers", "transformers lookup", "transformers assisted",
     ]  # fmt: skip
@@ -45,7 +45,7 @@ def test_every_way_of_transformers_gives_our_plain_ids(
 
 
 def test_without_a_draft_model_there_is_no_assisted_generation(engine: Engine) -> None:
-    assert len(transformers_runners(engine.target, config_of(), None)) == 2
+    assert len(transformers_runners("transformers", engine.target, config_of(), None)) == 2
 
 
 @pytest.mark.parametrize("mode", ["naive", "ngram"])

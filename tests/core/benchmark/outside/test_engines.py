@@ -39,7 +39,7 @@ def test_an_engine_is_a_name_and_a_place_each_once() -> None:
     [
         ("magic", r"no engine 'magic' .*llama-cpp\[=PYTHON\]"),
         ("vllm=", r"give --with vllm=PATH or URL"),
-        ("transformers=x", r"give --with transformers\."),
+        ("transformers=x", r"no number format; give transformers with one of =float32, =bfloat16"),
     ],
 )
 def test_a_word_that_is_no_engine_is_refused(text: str, complaint: str) -> None:
@@ -59,6 +59,15 @@ def test_two_of_a_kind_are_told_apart(target: LoadedModel, tmp_path: Path) -> No
     assert [runner.label for runner in runners] == [
         f"llama-cli={program}", f"llama-cli={other}", "transformers", "transformers lookup",
     ]  # fmt: skip
+
+
+def test_transformers_computes_in_the_number_format_asked_for(target: LoadedModel) -> None:
+    engines = parse_engines(["transformers=bfloat16", "transformers"])
+    others = outside_runners(engines, target, RunConfig(max_new_tokens=4), no_progress)
+    told = {runner.label: (runner.facts.arithmetic, runner.gives_plain_text) for runner in others}
+    assert told["transformers=bfloat16"] == ("transformers', bfloat16", False)
+    assert told["transformers"] == ("transformers', float32", True)
+    assert all(runner.answer(PROMPT).error is None for runner in others)
 
 
 PRINTED = """
