@@ -76,6 +76,8 @@ class Measurement:
     repeat: int
     """From 1."""
     num_tokens: int
+    first_s: float | None
+    """From the request to the first emission: the prompt's computation and the first step."""
     num_paced_tokens: int
     """Tokens after the first emission."""
     paced_s: float
@@ -131,6 +133,7 @@ def measure(
         turn=turn,
         repeat=repeat,
         num_tokens=sum(emission.num_tokens for emission in answer.emissions),
+        first_s=answer.emissions[0].t_s if answer.emissions else None,
         num_paced_tokens=pace.num_tokens,
         paced_s=pace.seconds,
         total_s=answer.total_s,

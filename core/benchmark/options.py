@@ -19,8 +19,8 @@ def add_question_options(parser: argparse.ArgumentParser) -> None:
         "--questions",
         default=OWN,
         metavar="F.jsonl",
-        help="questions, one JSON object a line; own takes the project's 80, mt-bench fetches "
-        "MT-Bench's from the hub (default: own)",
+        help="questions, one JSON object a line; own takes the project's 80, long four "
+        "with prompts of 1,000 tokens, mt-bench fetches MT-Bench's from the hub (default: own)",
     )
     parser.add_argument(
         "--categories", type=words, default=(), help="only these categories; commas"

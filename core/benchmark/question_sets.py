@@ -1,12 +1,17 @@
-"""Sets of questions by name: the project's own, and MT-Bench from the hub."""
+"""Sets of questions by name: the project's own, long prompts, and MT-Bench from the hub."""
 
 from pathlib import Path
 
 from core.errors import InvalidSettingError
 
 OWN = "own"
+# Prompts of about 1,000 tokens, for the time to the first.
+LONG = "long"
 MT_BENCH = "mt-bench"
-_OWN_FILE = Path(__file__).with_name("questions.jsonl")
+_FILES = {
+    OWN: Path(__file__).with_name("questions.jsonl"),
+    LONG: Path(__file__).with_name("long_questions.jsonl"),
+}
 # Where its authors keep it, at the commit that put it there (Zheng et al. 2023; Apache-2.0).
 _MT_BENCH_SPACE = "lmsys/mt-bench"
 _MT_BENCH_COMMIT = "18adcd3ca6a11a866069b81cba58d17b0daa981d"
@@ -18,8 +23,8 @@ def questions_file(name: str) -> Path:
 
     Raises InvalidSettingError where the hub does not give MT-Bench.
     """
-    if name == OWN:
-        return _OWN_FILE
+    if name in _FILES:
+        return _FILES[name]
     if name == MT_BENCH:
         return _from_hub()
     return Path(name).expanduser()

@@ -53,6 +53,8 @@ class Row(NamedTuple):
     """Over plain decoding: each question's tokens/s over plain's, and the median of these."""
     total_ratio: float | None
     """Over plain decoding: tokens over whole time, prompts included, of all answers together."""
+    first_s: float | None
+    """From the request to the first emission: the median of all answers."""
     acceptance_length: float | None
     """Tau: tokens emitted a step."""
     num_accepted: int
@@ -109,6 +111,7 @@ def _row(runner: str, category: str, measurements: Sequence[Measurement]) -> Row
         tokens_per_s=_speed(whole),
         ratio=_ratio(pairs),
         total_ratio=_total_ratio(pairs),
+        first_s=_median(item.first_s for item in whole),
         acceptance_length=stats.acceptance_length,
         num_accepted=stats.num_accepted,
         num_tested=stats.num_tested,
@@ -125,6 +128,11 @@ def _row(runner: str, category: str, measurements: Sequence[Measurement]) -> Row
 
 def _largest(values: Iterable[int | None]) -> int | None:
     return max((value for value in values if value is not None), default=None)
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return median(told) if told else None
 
 
 def _joules_per_token(items: Iterable[Measurement]) -> float | None:

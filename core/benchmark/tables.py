@@ -56,8 +56,8 @@ def _without_empty_columns(table: Table) -> Table:
 
 def _speed_table(rows: Sequence[Row]) -> Table:
     columns = (
-        "", "tokens/s", "ratio (95%)", "with prompt", "tau", "accepted", "same as naive",
-        "first difference", "failed",
+        "", "tokens/s", "ratio (95%)", "with prompt", "first token ms", "tau", "accepted",
+        "same as naive", "first difference", "failed",
     )  # fmt: skip
     return Table("All questions", columns, [_speed_cells(row) for row in rows])
 
@@ -70,6 +70,7 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
         _number(row.tokens_per_s, 1),
         f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})" if ratio else _NONE,
         _number(row.total_ratio, 2),
+        _NONE if row.first_s is None else f"{1e3 * row.first_s:.0f}",
         _number(row.acceptance_length, 2),
         f"{row.num_accepted} of {tested}, {row.num_accepted / tested:.0%}" if tested else _NONE,
         f"{row.num_identical} of {row.num_compared}" if row.num_compared else _NONE,

@@ -18,6 +18,13 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
+def test_the_long_questions_are_each_another_long_text() -> None:
+    questions = load_questions(questions_file("long"))
+    texts = [question.turns[0] for question in questions]
+    assert len(set(texts)) == len(texts) == 4
+    assert all(500 < len(text.split()) < 800 for text in texts)
+
+
 SPEC_BENCH_TASKS = ("translation", "summarization", "qa", "math_reasoning", "rag")
 
 

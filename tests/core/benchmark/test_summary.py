@@ -38,6 +38,7 @@ def made(
         turn=1,
         repeat=1,
         num_tokens=tokens + 1,
+        first_s=0.25,
         num_paced_tokens=tokens,
         paced_s=seconds,
         total_s=seconds + 1.0,
@@ -172,6 +173,20 @@ def test_a_measurement_survives_its_json_form() -> None:
     assert measurement_from_dict(item.to_dict()) == item
     failed = measure(Answer(error="broken"), "fast", question, 2)
     assert measurement_from_dict(failed.to_dict()) == failed
+
+
+def test_the_first_token_is_the_median_of_what_was_told() -> None:
+    times = [0.5, 0.1, 0.2, None]
+    rows = summarize([made("fast", n, 10, 1.0, first_s=time) for n, time in enumerate(times)])
+    assert row(rows, "fast").first_s == 0.2
+    assert "| 200 |" in markdown(tables_of(rows, "none"))
+    assert row(summarize([made("fast", 1, 10, 1.0, first_s=None)]), "fast").first_s is None
+
+
+def test_the_first_emission_is_apart_from_the_pace() -> None:
+    answer = answer_of([1, 2, 3])
+    item = measure(answer, "fast", Question(7, "chat", ("?",)), 1)
+    assert item.first_s == answer.emissions[0].t_s > 0
 
 
 def test_markdown_has_a_table_for_speed_and_one_for_categories() -> None:
