@@ -67,7 +67,6 @@ def _drafting_stack(
             grid_of=store.grid_of if workshop.target.device.type == "cpu" else None,
             progress=workshop.progress,
             kernels=workshop.target.kernels,
-            is_draft=True,
         )
         store.save()
         return stack

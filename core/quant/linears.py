@@ -99,15 +99,10 @@ def linear_of(
     bias: torch.Tensor | None,
     dtype: torch.dtype,
     kernels: Kernels | None = None,
-    *,
-    is_draft: bool = False,
 ) -> Linear:
-    """The fastest layer that computes a grid on this device; `kernels` are those of its forward.
-
-    What only drafts may also round the rows that it multiplies.
-    """
+    """The fastest layer that computes a grid on this device; `kernels` are those of its forward."""
     if kernels is not None and can_read_grid(grid):
-        return native_grid(kernels, grid, bias, rounds_rows=is_draft)
+        return native_grid(kernels, grid, bias)
     # Beside compiled kernels a layer that they cannot read is written out, which they can.
     fits_int4 = (
         kernels is None

@@ -83,7 +83,6 @@ def quantized_stack(
     grid_of: GridOf | None = None,
     progress: Progress | None = None,
     kernels: Kernels | None = None,
-    is_draft: bool = False,
 ) -> LayerStack:
     """The stack with every linear quantized but those that `keep` names; see `linear_of`.
 
@@ -107,7 +106,7 @@ def quantized_stack(
         if progress is not None:
             progress("quantizing", done, total)
         weight_grid = grid.to_weight_grid(bits)
-        return linear_of(weight_grid, dense.bias, dense.weight.dtype, kernels, is_draft=is_draft)
+        return linear_of(weight_grid, dense.bias, dense.weight.dtype, kernels)
 
     def convert_layer(layer: LayerWeights) -> LayerWeights:
         prefix = f"layers.{layer.cache_index}."

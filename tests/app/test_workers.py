@@ -25,6 +25,7 @@ from core.trace import Trace, load_trace, save_trace
 from tests.app.helpers import form_values
 from tests.app.scripted_engine import ScriptedEngine
 from tests.app.scripted_worker import load_scripted_worker
+from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -207,7 +208,7 @@ def test_a_worker_that_lost_its_gpu_is_started_again(load: Workers) -> None:
 def test_two_visitors_are_answered_at_once_by_a_real_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
     target = save_tiny_model(tmp_path / "target")
     pool = ModelPool(Workers(load_in_worker, 2), 2)
     key = EngineKey(target, "float32", compile=False)

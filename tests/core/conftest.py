@@ -11,6 +11,7 @@ from core.events import Event, RunFailed
 from core.models.loading import load_model
 from core.trace import Trace
 from tests.eagle_heads import eagle3_head
+from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 from tests.tiny_models import tiny_model
 
@@ -31,9 +32,11 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is read from or written to the user's cache, and costs are measured in no time."""
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path_factory.mktemp("home") / "cache"))
     monkeypatch.setattr("core.runtime.cost_curve._BUDGET_S", 0.0)
 
 

@@ -14,6 +14,7 @@ from core.models.loading import load_model
 from core.trace import Trace
 from tests.core.conftest import run
 from tests.faults.test_drafter_breaks import events_of
+from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 
 ERRORS: list[tuple[BaseException, str]] = [
@@ -27,7 +28,7 @@ ERRORS: list[tuple[BaseException, str]] = [
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
     save_tiny_model(tmp_path / "target")
     yield Engine(load_model(str(tmp_path / "target"), dtype="float32", compile=False))
 

@@ -20,6 +20,7 @@ from core.models.loading import load_model
 from core.models.storage import no_progress
 from tests.app.helpers import form_values
 from tests.core.conftest import run
+from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -38,7 +39,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
     monkeypatch.setattr("core.runtime.cost_curve._BUDGET_S", 0.0)
     monkeypatch.setattr("core.runtime.cost_curve._STEADY_RATIO", 1e9)
     monkeypatch.setattr("core.runtime.cost_curve._STEADY_SHARE", 0.0)
@@ -62,7 +63,10 @@ def test_broken_files_are_made_anew(damage: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["emptied", "cut"])
-def test_broken_kernels_are_compiled_anew(damage: str, tmp_path: Path) -> None:
+def test_broken_kernels_are_compiled_anew(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "alone"))  # others' stay whole
     path = built_library(no_progress)
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     load_kernels(no_progress)

@@ -20,6 +20,7 @@ from core.generate import main
 from tests.app.helpers import form_values, handlers_on
 from tests.app.scripted_engine import ScriptedEngine
 from tests.app.test_archive import VISITOR, trace_of
+from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -31,7 +32,7 @@ def full(*args: Any, **named: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -15,6 +15,7 @@ from core.models.loading import load_model
 from core.trace import Trace, read_trace
 from tests.core.conftest import PROMPT, run
 from tests.eagle_heads import eagle3_head
+from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 from tests.tiny_models import tiny_model
 from tests.visualize.strategies import written
@@ -83,7 +84,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     patch = pytest.MonkeyPatch()
-    patch.setenv("SPECDECODES_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("SPECDECODES_HOME", own_cache(tmp_path_factory.mktemp("home") / "cache"))
     engine = Engine(load_model(str(home / "target"), dtype="float32", compile=False), num_kept=4)
     patch.undo()
     return engine
@@ -91,7 +92,7 @@ def engine(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture(autouse=True)
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
 
 
 @pytest.fixture

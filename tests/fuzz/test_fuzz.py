@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz.offline_targets import OFFLINE_TARGETS, Target
 from tests.fuzz.served_targets import SERVED_TARGETS, Visit
+from tests.own_cache import own_cache
 
 SHARES = [0.03, pytest.param(1.0, marks=pytest.mark.slow, id="whole")]
 
@@ -36,7 +37,7 @@ def visit() -> Iterator[Visit]:
 
 @pytest.fixture(autouse=True)
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

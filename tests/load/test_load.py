@@ -6,6 +6,7 @@ import pytest
 
 from tests.load.visitor import Answer, Asked
 from tests.load.visitors import _num_overtaken, main
+from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 
 
@@ -14,7 +15,7 @@ from tests.tiny_folder import save_tiny_model
 def test_a_few_visitors_get_what_is_theirs(
     workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
     target = save_tiny_model(tmp_path / "target")
     words = ["--visitors", "4", "--minutes", "0.3", "--target", target, "--workers", workers]
     assert main([*words, "--modes", "naive,ngram"]) == 0

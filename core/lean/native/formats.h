@@ -1,20 +1,19 @@
-// Weights as they are stored, written out to float32 in registers.
+// Weights as they are stored: written out to float32 in registers, or as the bytes that whole rows
+// multiply.
 
 #pragma once
 
-#include "lanes.h"
+#include "dots.h"
 #include "model.h"
 
 namespace {
 
-// Formats give UNIT weights of an output row. Words are laid out so that lane i of a vector comes
-// from word i: no shuffles, only shifts.
-
-struct Unrounded {
-  static constexpr bool IS_ROUNDED = false;  // whether rows are rounded for their products
+// Dense formats give UNIT weights of an output.
+struct Dense {
+  static constexpr bool IS_PACKED = false;
 };
 
-struct Float32 : Unrounded {
+struct Float32 : Dense {
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const float* from = reinterpret_cast<const float*>(linear.values) + row * linear.in_features;
     fetch(from + unit * UNIT);
@@ -23,7 +22,7 @@ struct Float32 : Unrounded {
   }
 };
 
-struct BFloat16 : Unrounded {
+struct BFloat16 : Dense {
   static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
     const uint16_t* from =
         reinterpret_cast<const uint16_t*>(linear.values) + row * linear.in_features + unit * UNIT;
@@ -36,51 +35,74 @@ struct BFloat16 : Unrounded {
   }
 };
 
-// Scale and offset of a weight's group, from a pair of halves or floats.
-inline Lanes pair_of(const _Float16* pair) {
-  FourHalves halves = {};
-  std::memcpy(&halves, pair, 2 * sizeof(*pair));
-  const FourFloats both = __builtin_convertvector(halves, FourFloats);
-  return Lanes{both[0], both[1]};
-}
-inline Lanes pair_of(const float* pair) { return Lanes{pair[0], pair[1]}; }
-
-template <class Scale>
-inline void scale_and_offset(const Linear& linear, int64_t row, int unit, Lanes* w) {
-  const int64_t num_groups = (linear.in_features / UNIT) >> linear.group_shift;
-  const Scale* scales = static_cast<const Scale*>(linear.scales);
-  const Lanes pair = pair_of(scales + 2 * (row * num_groups + (unit >> linear.group_shift)));
-  const Lanes scale = all(pair[0]), offset = all(pair[1]);
-  for (int i = 0; i < 4; ++i) w[i] = w[i] * scale + offset;
+// Eight scales, or offsets, of neighbouring outputs.
+inline Lanes load_scales(const float* from) { return load(from); }
+inline Lanes load_scales(const _Float16* from) {
+#if defined(__F16C__)
+  return (Lanes)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#else
+  HalfFloats halves;
+  std::memcpy(&halves, from, sizeof(halves));
+  return __builtin_convertvector(halves, Lanes);
+#endif
 }
 
+// Packed weights stand in panels of LANES outputs: unit after unit its VECTORS, lane l of which is
+// of output l and holds some columns. Scales and offsets stand in panels too. Products round their
+// rows (rounded.h).
 template <class Scale>
-struct Int4 : Unrounded {  // 0 to 15
-  static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
-    const int32_t* from = linear.values + row * (linear.in_features / 8) + (unit / 2) * LANES;
-    fetch(from);
-    const Words words = load_words(from) >> (unit % 2 * 16);
-    for (int i = 0; i < 4; ++i) w[i] = __builtin_convertvector((words >> (4 * i)) & 15, Lanes);
-    scale_and_offset<Scale>(linear, row, unit, w);
-  }
-};
-
-template <class Scale>
-struct Int8 : Unrounded {  // -128 to 127
-  static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
-    const int32_t* from = linear.values + row * (linear.in_features / 4) + unit * LANES;
-    fetch(from);
-    const Words words = load_words(from);
-    for (int i = 0; i < 4; ++i)
-      w[i] = __builtin_convertvector((words << (24 - 8 * i)) >> 24, Lanes);
-    scale_and_offset<Scale>(linear, row, unit, w);
-  }
-};
-
-template <class Scale>
-struct RoundedInt4 : Int4<Scale> {  // the same weights; see rounded.h
-  static constexpr bool IS_ROUNDED = true;
+struct Packed {
+  static constexpr bool IS_PACKED = true;
   using ScaleType = Scale;
+  static const Scale* scales_of(const Linear& linear, int64_t panel, int64_t unit) {
+    const int64_t num_groups = (linear.in_features / UNIT) >> linear.group_shift;
+    const int64_t group = unit >> linear.group_shift;
+    return static_cast<const Scale*>(linear.scales) + (panel * num_groups + group) * 2 * LANES;
+  }
+};
+
+template <class Scale>
+struct Int4 : Packed<Scale> {  // 0 to 15; a byte's halves are four columns apart
+  static constexpr int VECTORS = 4;
+  using Sum = NibbleSum;
+  static int32_t number(const int32_t* unit, int64_t lane, int column) {
+    return (unit[column / 8 * LANES + lane] >> (column % 4 * 8 + column / 4 % 2 * 4)) & 15;
+  }
+  // Adds a unit of a panel times NUM_ROWS rows of bytes, whose words stand side by side.
+  template <int NUM_ROWS>
+  static void add(const int32_t* unit, const int32_t* x, Sum* sums) {
+    fetch(unit);
+    fetch(unit + 2 * LANES);
+#pragma GCC unroll 4
+    for (int j = 0; j < VECTORS; ++j) {
+      const Words words = load_words(unit + j * LANES);
+      const Words low = words & 0x0f0f0f0f, high = (words >> 4) & 0x0f0f0f0f;
+#pragma GCC unroll 4
+      for (int r = 0; r < NUM_ROWS; ++r) {
+        sums[r].add(low, all_words(x[2 * j * NUM_ROWS + r]));
+        sums[r].add(high, all_words(x[(2 * j + 1) * NUM_ROWS + r]));
+      }
+    }
+  }
+};
+
+template <class Scale>
+struct Int8 : Packed<Scale> {  // -128 to 127
+  static constexpr int VECTORS = 8;
+  using Sum = ByteSum;
+  static int32_t number(const int32_t* unit, int64_t lane, int column) {
+    return (int8_t)(unit[column / 4 * LANES + lane] >> (column % 4 * 8));
+  }
+  template <int NUM_ROWS>
+  static void add(const int32_t* unit, const int32_t* x, Sum* sums) {
+#pragma GCC unroll 8
+    for (int j = 0; j < VECTORS; ++j) {
+      if (j % 2 == 0) fetch(unit + j * LANES);
+      const Words words = load_words(unit + j * LANES);
+#pragma GCC unroll 4
+      for (int r = 0; r < NUM_ROWS; ++r) sums[r].add(words, all_words(x[j * NUM_ROWS + r]));
+    }
+  }
 };
 
 template <class Call>
@@ -92,17 +114,33 @@ void with_format(int32_t format, Call call) {
     case 3: call(Int4<float>{}); break;
     case 4: call(Int8<_Float16>{}); break;
     case 5: call(Int8<float>{}); break;
-    case 6: call(RoundedInt4<_Float16>{}); break;
-    case 7: call(RoundedInt4<float>{}); break;
   }
 }
 
+bool is_packed(const Linear& linear) {
+  bool found = false;
+  with_format(linear.format, [&](auto format) { found = decltype(format)::IS_PACKED; });
+  return found;
+}
+
+// One output's weights.
 void write_out(const Linear& linear, int64_t row, float* to) {
   with_format(linear.format, [&](auto format) {
-    for (int unit = 0; unit < linear.in_features / UNIT; ++unit) {
-      Lanes w[4];
-      decltype(format)::weights(linear, row, unit, w);
-      for (int i = 0; i < 4; ++i) store(to + unit * UNIT + i * LANES, w[i]);
+    using Format = decltype(format);
+    for (int64_t unit = 0; unit < linear.in_features / UNIT; ++unit) {
+      if constexpr (Format::IS_PACKED) {
+        const int64_t panel = row / LANES, lane = row % LANES;
+        const int64_t at = panel * (linear.in_features / UNIT) + unit;
+        const int32_t* values = linear.values + at * Format::VECTORS * LANES;
+        const auto* scales = Format::scales_of(linear, panel, unit);
+        const float scale = scales[lane], offset = scales[LANES + lane];
+        for (int i = 0; i < UNIT; ++i)
+          to[unit * UNIT + i] = (float)Format::number(values, lane, i) * scale + offset;
+      } else {
+        Lanes w[4];
+        Format::weights(linear, row, unit, w);
+        for (int i = 0; i < 4; ++i) store(to + unit * UNIT + i * LANES, w[i]);
+      }
     }
   });
 }

@@ -1,7 +1,7 @@
 // The forward of a Llama-shaped model over a few rows, in one call and one parallel region.
 //
-// Activations are float32; weights are written out to float32, so that a packed weight counts
-// exactly as what it stands for. Every sum of a row runs in an order of its own, whatever rows are
+// Activations are float32, and dense weights are written out to float32; packed weights multiply
+// rows that are rounded to 8 bits. Every sum of a row runs in an order of its own, whatever rows are
 // computed beside it and wherever its keys stand in the cache: the same tokens at the same positions
 // give the same bits, in a chain, in a tree or alone.
 
@@ -94,18 +94,18 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
     float* tiles = normed + sizes.normed;
     float* scores = tiles + sizes.tiles;
     float* query = scores + sizes.scores;
-    const auto norm_rows = [&](const float* weight) {  // every thread for itself: no waiting
+    const auto norm_rows = [&](const float* weight, const Linear& next) {  // every thread for itself
       for (int64_t row = 0; row < n; ++row)
         rms_norm(x + row * hidden, weight, hidden, model.norm_eps, normed + row * hidden);
-      return interleaved(normed, n, hidden, tiles);
+      return interleaved(next, normed, n, hidden, tiles);
     };
-    const auto norm_both = [&](const float* weight) {
+    const auto norm_both = [&](const float* weight, const Linear& next) {
       for (int64_t row = 0; row < n; ++row) {
         float* to = normed + row * 2 * hidden;
         rms_norm(embedded + row * hidden, weight, hidden, model.norm_eps, to);
         rms_norm(x + row * hidden, model.state_norm, hidden, model.norm_eps, to + hidden);
       }
-      return interleaved(normed, n, 2 * hidden, tiles);
+      return interleaved(next, normed, n, 2 * hidden, tiles);
     };
     const Share own_rows(n, 1, thread, team);
     for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
@@ -137,7 +137,7 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
       };
       const bool is_fusing = model.state_norm && index == 0;
       const Input attention_in =
-          is_fusing ? norm_both(layer.input_norm) : norm_rows(layer.input_norm);
+          is_fusing ? norm_both(layer.input_norm, layer.qkv) : norm_rows(layer.input_norm, layer.qkv);
       // Whole heads a thread, so that it can write its own keys and values at once.
       const Share own_heads(num_heads + 2 * num_kv_heads, 1, thread, team);
       multiply(layer.qkv, own_heads.begin * dim, own_heads.end * dim,
@@ -166,11 +166,11 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
                attended + row * q_width + head * dim);
       }
 #pragma omp barrier
-      const Share own_hidden(hidden, 4, thread, team);
+      const Share own_hidden(hidden, LANES, thread, team);
       multiply(layer.o, own_hidden.begin, own_hidden.end,
-               {n, interleaved(attended, n, q_width, tiles), x, hidden, Epilogue::ADD});
+               {n, interleaved(layer.o, attended, n, q_width, tiles), x, hidden, Epilogue::ADD});
 #pragma omp barrier
-      const Input product_in = norm_rows(layer.post_norm);
+      const Input product_in = norm_rows(layer.post_norm, layer.gate_up);
       const Share own_product(intermediate, LANES, thread, team);
       for (int64_t offset = 0; offset <= intermediate; offset += intermediate)
         multiply(layer.gate_up, offset + own_product.begin, offset + own_product.end,
@@ -183,21 +183,31 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
         }
 #pragma omp barrier
       multiply(layer.down, own_hidden.begin, own_hidden.end,
-               {n, interleaved(product, n, intermediate, tiles), x, hidden, Epilogue::ADD});
+               {n, interleaved(layer.down, product, n, intermediate, tiles), x, hidden, Epilogue::ADD});
 #pragma omp barrier
     }
     keep_states(model.num_layers);
     if (rows.logits) {
-      const Input head_in = norm_rows(model.final_norm);
+      const Input head_in = norm_rows(model.final_norm, model.head);
       const int64_t vocab = model.head.out_features;
-      const Share own_vocab(vocab, 4, thread, team);
+      const Share own_vocab(vocab, LANES, thread, team);
       multiply(model.head, own_vocab.begin, own_vocab.end,
                {n, head_in, rows.logits, vocab});
     }
   }
 }
 
-// All weights as every product counts them; for long prompts.
+// A packed layer's product with rows that lie one after the other.
+void multiply_rows(const Linear* linear, int64_t count, const float* x, float* y,
+                   int32_t num_threads) {
+#pragma omp parallel num_threads(num_threads)
+  {
+    const Share own(linear->out_features, LANES, omp_get_thread_num(), omp_get_num_threads());
+    multiply(*linear, own.begin, own.end, {count, {x, x}, y, linear->out_features});
+  }
+}
+
+// All weights; for long prompts.
 void dequantize(const Linear* linear, float* to, int32_t num_threads) {
 #pragma omp parallel for num_threads(num_threads)
   for (int64_t row = 0; row < linear->out_features; ++row)

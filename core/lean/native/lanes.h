@@ -5,12 +5,16 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace {
 
 typedef float Lanes __attribute__((vector_size(32)));
 typedef int32_t Words __attribute__((vector_size(32)));
 typedef uint16_t Halves __attribute__((vector_size(16)));
-typedef _Float16 FourHalves __attribute__((vector_size(8)));
+typedef _Float16 HalfFloats __attribute__((vector_size(16)));
 typedef float FourFloats __attribute__((vector_size(16)));
 typedef float LooseLanes __attribute__((vector_size(32), aligned(4), may_alias));
 typedef int32_t LooseWords __attribute__((vector_size(32), aligned(4), may_alias));
@@ -24,6 +28,17 @@ inline void store(float* to, Lanes value) { *reinterpret_cast<LooseLanes*>(to) =
 inline Words load_words(const int32_t* from) { return *reinterpret_cast<const LooseWords*>(from); }
 inline void fetch(const void* from) { __builtin_prefetch(static_cast<const char*>(from) + AHEAD); }
 inline Lanes all(float value) { return value - Lanes{}; }
+inline Words all_words(int32_t value) { return value - Words{}; }
+
+// a * b + c. Compilers fuse that in one tile and not in another, and then a row's bits would hang on
+// the rows beside it.
+inline Lanes fused(Lanes a, Lanes b, Lanes c) {
+#if defined(__FMA__)
+  return (Lanes)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
 
 inline float sum_of(Lanes v) {
   FourFloats low, high;

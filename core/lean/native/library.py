@@ -110,6 +110,21 @@ class Kernels:
         """Computes the rows: keys and values into the cache, logits where there is room."""
         self._library.forward(byref(model), byref(rows), torch.get_num_threads())
 
+    def multiply_rows(
+        self,
+        linear: LinearStruct,
+        x: torch.Tensor,  # [rows, in_features] float32, contiguous
+        to: torch.Tensor,  # [rows, out_features] float32, contiguous
+    ) -> None:
+        """Writes a packed layer's product with the rows."""
+        self._library.multiply_rows(
+            byref(linear),
+            c_int64(x.shape[0]),
+            c_void_p(x.data_ptr()),
+            c_void_p(to.data_ptr()),
+            torch.get_num_threads(),
+        )
+
     def dequantize(
         self,
         linear: LinearStruct,

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from core.lean.linear import WeightGrid
 from core.lean.native.library import Kernels, LinearStruct
 
-# The kernels take so many inputs at once; words of 4-bit numbers hold twice as many.
+# The kernels take so many inputs at once, and of packed weights so many outputs.
 _INPUT_STEP = 32
-_INT4_INPUT_STEP = 64
+_PANEL = 8
 
 
 class _Format(IntEnum):
@@ -22,23 +22,13 @@ class _Format(IntEnum):
     INT4_FLOAT_SCALES = 3
     INT8_HALF_SCALES = 4
     INT8_FLOAT_SCALES = 5
-    ROUNDED_INT4_HALF_SCALES = 6
-    ROUNDED_INT4_FLOAT_SCALES = 7
-
-
-# Groups of weights that a product with rounded rows takes at once.
-_ROUNDED_STEP = 64
-_ROUNDED = {
-    _Format.INT4_HALF_SCALES: _Format.ROUNDED_INT4_HALF_SCALES,
-    _Format.INT4_FLOAT_SCALES: _Format.ROUNDED_INT4_FLOAT_SCALES,
-}
 
 
 class NativeLinear:
     """Implements `core.lean.linear.Linear` for float32 rows; also an embedding table.
 
-    Called from Python it writes its weights out and multiplies with torch, which is the fast way
-    for many rows; few rows go through `struct` inside a whole forward.
+    Few rows go through `struct` inside a whole forward. Called from Python, for many rows, dense
+    weights are written out for torch's product, and packed ones take the kernels' as well.
     """
 
     def __init__(
@@ -47,13 +37,13 @@ class NativeLinear:
         kernel: str,
         format: _Format,
         in_features: int,
-        values: torch.Tensor,  # [out_features, bytes of a row in the format's layout]
-        scales: torch.Tensor | None,  # [out_features, num_groups, 2]
+        values: torch.Tensor,  # [out_features, ...] dense, else [panels, ...]; see formats.h
+        scales: torch.Tensor | None,  # [panels, num_groups, 2, outputs of a panel]
         bias: torch.Tensor | None,  # [out_features] float32
     ):
         self.kernel = kernel
         self.in_features = in_features
-        self.out_features = values.shape[0]
+        self.out_features = values.shape[0] * (1 if scales is None else _PANEL)
         self.kernels = kernels
         # The structure points into these.
         self._tensors = [part for part in (values, scales, bias) if part is not None]
@@ -97,6 +87,10 @@ class NativeLinear:
         x: torch.Tensor,  # [rows, in_features] float32
     ) -> torch.Tensor:
         """Returns  # [rows, out_features]."""
+        if not self.is_dense:
+            product = torch.empty(x.shape[0], self.out_features)
+            self.kernels.multiply_rows(self.struct, x.contiguous(), product)
+            return product
         weight = self.kernels.scratch(self.out_features, self.in_features)
         self.kernels.dequantize(self.struct, weight)
         return F.linear(x, weight, self.bias)
@@ -116,41 +110,37 @@ def native_dense(
     return NativeLinear(kernels, kernel, format, values.shape[1], values, None, bias)
 
 
-def native_grid(
-    kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None, *, rounds_rows: bool = False
-) -> NativeLinear:
+def native_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> NativeLinear:
     """A layer of 4- or 8-bit whole numbers; scales in half precision where that is exact.
 
-    `rounds_rows` lets products round their rows to 8 bits, where the kernels can: faster, and near
-    enough for drafts.
+    Its products round their rows to 8 bits, as llama.cpp's do.
     """
     is_small = grid.bits <= 4
     # Eight bits count from -128, for the kernel reads them as signed.
     offsets = grid.offsets if is_small else grid.offsets + 128.0 * grid.scales
-    pairs = torch.stack([grid.scales, offsets], dim=-1)  # [out_features, num_groups, 2]
+    both = torch.stack([grid.scales, offsets], dim=-1)  # [out_features, num_groups, 2]
+    pairs = both.view(-1, _PANEL, *both.shape[1:]).permute(0, 2, 3, 1).contiguous()
     halved = pairs.half()
     is_exact = torch.equal(halved.float(), pairs)
     if is_small:
         format = _Format.INT4_HALF_SCALES if is_exact else _Format.INT4_FLOAT_SCALES
-        values = _words(grid.values, bits=4)
+        # A byte holds a column and the one four behind it.
+        columns = grid.values.view(grid.values.shape[0], -1, 2, 4)
+        values = _panels(columns[:, :, 0] | (columns[:, :, 1] << 4))
     else:
         format = _Format.INT8_HALF_SCALES if is_exact else _Format.INT8_FLOAT_SCALES
-        values = _words(grid.values ^ 0x80, bits=8)
+        values = _panels((grid.values ^ 0x80).view(grid.values.shape[0], -1, 4))
     scales = halved if is_exact else pairs
-    kernel = "native int4" if is_small else "native int8"
-    if rounds_rows and is_small and grid.group_size >= _ROUNDED_STEP:
-        format = _ROUNDED[format]
-        kernel = "native int4, rows in 8 bits"
-    return NativeLinear(
-        kernels, kernel, format, grid.values.shape[1], values, scales.contiguous(), bias
-    )
+    kernel = f"native int{4 if is_small else 8}, rows in 8 bits"
+    return NativeLinear(kernels, kernel, format, grid.values.shape[1], values, scales, bias)
 
 
 def can_read_grid(grid: WeightGrid) -> bool:
-    """Whether the kernels' tiles fit the grid."""
-    step = _INT4_INPUT_STEP if grid.bits <= 4 else _INPUT_STEP
+    """Whether the kernels' panels fit the grid."""
+    out_features, in_features = grid.values.shape
+    is_whole = out_features % _PANEL == 0 and in_features % _INPUT_STEP == 0
     is_power = grid.group_size & (grid.group_size - 1) == 0
-    return grid.values.shape[1] % step == 0 and grid.group_size >= _INPUT_STEP and is_power
+    return is_whole and grid.group_size >= _INPUT_STEP and is_power
 
 
 def _group_shift(group_size: int) -> int:
@@ -165,16 +155,9 @@ def can_read_dense(
     return weight.shape[1] % _INPUT_STEP == 0
 
 
-def _words(
-    values: torch.Tensor,  # [out_features, in_features] uint8
-    bits: int,
+def _panels(
+    words: torch.Tensor,  # [out_features, words of a row, 4] uint8
 ) -> torch.Tensor:
-    """Eight words for eight vectors' lanes: vector i stands in bits i * `bits` and up.
-
-    Returns int32  # [out_features, in_features * bits / 32]
-    """
-    if bits == 4:  # the vectors 2k and 2k + 1 are the halves of byte k
-        halves = values.view(torch.int64).view(values.shape[0], -1, 2)  # eight lanes at once
-        values = (halves[:, :, 0] | (halves[:, :, 1] << 4)).view(torch.uint8)
-    in_bytes = values.reshape(values.shape[0], -1, 4, 8)  # [out_features, words / 8, byte, lane]
-    return in_bytes.transpose(2, 3).contiguous().view(torch.int32).view(values.shape[0], -1)
+    """Returns int32  # [panels, words of a row, outputs of a panel]"""
+    parted = words.view(-1, _PANEL, *words.shape[1:]).transpose(1, 2).contiguous()
+    return parted.view(torch.int32).squeeze(-1)

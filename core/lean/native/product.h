@@ -31,14 +31,19 @@ struct Product {
     float* to = y + row * y_stride + out;
     *to = epilogue == Epilogue::ADD ? *to + result : result;
   }
+  void put_panel(int64_t row, int64_t out, Lanes result) const {
+    float* to = y + row * y_stride + out;
+    store(to, epilogue == Epilogue::ADD ? load(to) + result : result);
+  }
 };
 
 // Rows taken together when so many are left.
 int64_t tile_rows(int64_t left) { return left < LARGEST_TILE ? left : LARGEST_TILE; }
 
-// Lays the rows of each tile side by side, a vector of each in turn; a single row is so as it is.
-Input interleaved(const float* x, int64_t rows, int64_t width, float* to) {
-  if (rows == 1) return {x, x};
+// Lays the rows of each tile side by side, a vector of each in turn, where the layer reads them so; a
+// single row is so as it is.
+Input interleaved(const Linear& linear, const float* x, int64_t rows, int64_t width, float* to) {
+  if (rows == 1 || is_packed(linear)) return {x, x};
   for (int64_t row = 0; row < rows;) {
     const int64_t count = tile_rows(rows - row);
     for (int64_t i = 0; i < width; i += LANES)
@@ -63,7 +68,7 @@ void tile(const Linear& linear, int64_t out, int64_t row, const Product& product
       for (int i = 0; i < 4; ++i)
 #pragma GCC unroll 8
         for (int r = 0; r < NUM_ROWS; ++r)
-          sums[o][r] += w[i] * load(x + ((unit * 4 + i) * NUM_ROWS + r) * LANES);
+          sums[o][r] = fused(w[i], load(x + ((unit * 4 + i) * NUM_ROWS + r) * LANES), sums[o][r]);
     }
   }
   for (int o = 0; o < NUM_OUT; ++o)

@@ -1,7 +1,8 @@
-// Products of 4-bit weights with rows rounded to 8 bits: what drafts, where nearly right is enough.
+// Products of packed weights with rows rounded to 8 bits: whole numbers multiply 32 at a time (as
+// llama.cpp does with Q8_1).
 //
-// Whole numbers multiply 32 at a time. A row is rounded block by block, alone, so that its result
-// depends on no other row; offsets of the weights meet the unrounded sum of a block.
+// A row is rounded unit by unit, alone, and its sums run in the order of its units, so that its result
+// depends on no other row. Offsets of weights meet the sum of a unit's rounded numbers.
 
 #pragma once
 
@@ -9,130 +10,114 @@
 
 #include "product.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 namespace {
 
-constexpr int ROUNDED_BLOCK = 64;  // columns whose bytes fill two vectors, low and high halves
-constexpr int ROUNDED_TILE = 4;    // rows
+constexpr int64_t ROUNDED_TILE = 4;  // rows
 
-// Sums of four products each of bytes, 0 to 15 with -127 to 127, of both halves of a block.
-inline Words dot_of(Words low, Words high, Words x_low, Words x_high) {
-#if defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))
-  const __m256i sums = _mm256_dpbusd_epi32(_mm256_setzero_si256(), (__m256i)low, (__m256i)x_low);
-  return (Words)_mm256_dpbusd_epi32(sums, (__m256i)high, (__m256i)x_high);
-#elif defined(__AVX2__)
-  const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16((__m256i)low, (__m256i)x_low),
-                                         _mm256_maddubs_epi16((__m256i)high, (__m256i)x_high));
-  return (Words)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-#else
-  Words sums = {};
-  for (int i = 0; i < 4; ++i)
-    sums += ((low >> (8 * i)) & 15) * ((x_low << (24 - 8 * i)) >> 24) +
-            ((high >> (8 * i)) & 15) * ((x_high << (24 - 8 * i)) >> 24);
-  return sums;
-#endif
-}
+constexpr int UNIT_WORDS = UNIT / 4;
 
-// A row's block as `dot_of` reads it: value = scale * byte, and the sum of the unrounded values.
-struct RoundedBlock {
-  Words low, high;
-  float scale, sum;
+// Rows as bytes, tile after tile and unit after unit, the rows of a tile side by side; a scale and a
+// scaled sum for each unit of a row.
+struct RoundedRows {
+  std::vector<int32_t> bytes;        // a tile is [units, UNIT_WORDS, rows]
+  std::vector<float> scales, sums;  // [units, rows]
 };
 
-// `x` is the first vector of a block, `stride` the floats between its vectors.
-inline RoundedBlock rounded(const float* x, int64_t stride) {
-  Lanes v[8], largest = {}, sum = {};
-  for (int k = 0; k < 8; ++k) {
-    v[k] = load(x + k * stride);
-    const Lanes size = v[k] < Lanes{} ? -v[k] : v[k];
+// `bytes` are `stride` words apart.
+inline void round_unit(const float* x, int32_t* bytes, int64_t stride, float* scale, float* sum) {
+  Lanes largest = {};
+  for (int k = 0; k < UNIT; k += LANES) {
+    const Lanes v = load(x + k), size = v < Lanes{} ? -v : v;
     largest = size > largest ? size : largest;
-    sum += v[k];
   }
   float most = 0.0f;
   for (int i = 0; i < LANES; ++i) most = largest[i] > most ? largest[i] : most;
-  const float inverse = most > 0.0f ? 127.0f / most : 0.0f;
-  RoundedBlock block = {{}, {}, most / 127.0f, sum_of(sum)};
-  for (int k = 0; k < 8; ++k) {
-    const Lanes scaled = v[k] * all(inverse);
-    const Lanes half = scaled < Lanes{} ? all(-0.5f) : all(0.5f);
-    const Words bytes = __builtin_convertvector(scaled + half, Words) & 255;
-    (k % 2 ? block.high : block.low) |= bytes << (8 * (k / 2));
+  const Lanes inverse = all(most > 0.0f ? 127.0f / most : 0.0f);
+  Words whole[UNIT / LANES], total = {};
+  for (int k = 0; k < UNIT / LANES; ++k) {
+    const Lanes scaled = load(x + k * LANES) * inverse;
+    whole[k] = __builtin_convertvector(scaled + (scaled < Lanes{} ? all(-0.5f) : all(0.5f)), Words);
+    total += whole[k];
   }
-  return block;
+  int8_t in_order[UNIT];
+  for (int i = 0; i < UNIT; ++i) in_order[i] = (int8_t)whole[i / LANES][i % LANES];
+  for (int i = 0; i < UNIT_WORDS; ++i) std::memcpy(bytes + i * stride, in_order + 4 * i, 4);
+  *scale = most / 127.0f;
+  *sum = sum_of(__builtin_convertvector(total, Lanes)) * *scale;
 }
 
-int64_t rounded_tile_rows(int64_t left) { return left < ROUNDED_TILE ? left : ROUNDED_TILE; }
-
-// All rows rounded, tile after tile: block after block, the rows of a tile side by side. The room is
-// the thread's own, and its next product takes it again.
-inline const RoundedBlock* rounded_rows(const float* x, int64_t rows, int64_t width) {
-  static thread_local std::vector<RoundedBlock> room;
-  const int64_t num_blocks = width / ROUNDED_BLOCK;
-  if ((int64_t)room.size() < rows * num_blocks) room.resize(rows * num_blocks);
+// The room is the thread's own, and its next product takes it again.
+inline const RoundedRows& rounded_rows(const float* x, int64_t rows, int64_t width) {
+  static thread_local RoundedRows room;
+  const int64_t num_units = width / UNIT;
+  if ((int64_t)room.scales.size() < rows * num_units) {
+    room.bytes.resize(rows * width / 4);
+    room.scales.resize(rows * num_units);
+    room.sums.resize(rows * num_units);
+  }
   for (int64_t first = 0; first < rows; first += ROUNDED_TILE) {
-    const int64_t count = rounded_tile_rows(rows - first);
-    for (int64_t block = 0; block < num_blocks; ++block)
-      for (int64_t row = 0; row < count; ++row)
-        room[first * num_blocks + block * count + row] =
-            rounded(x + (first + row) * width + block * ROUNDED_BLOCK, LANES);
-  }
-  return room.data();
-}
-
-template <class Scale, int NUM_ROWS, int NUM_OUT>
-void rounded_tile(const Linear& linear, int64_t out, int64_t row, const RoundedBlock* blocks,
-                  const Product& product) {
-  Lanes sums[NUM_OUT][NUM_ROWS] = {};
-  float offsets[NUM_OUT][NUM_ROWS] = {};
-  const int64_t num_blocks = linear.in_features / ROUNDED_BLOCK;
-  const int64_t num_groups = (linear.in_features / UNIT) >> linear.group_shift;
-  const Scale* scales = static_cast<const Scale*>(linear.scales);
-  for (int64_t block = 0; block < num_blocks; ++block) {
-#pragma GCC unroll 4
-    for (int o = 0; o < NUM_OUT; ++o) {
-      const int64_t at = out + o;
-      const int32_t* from = linear.values + at * (linear.in_features / 8) + block * LANES;
-      fetch(from);
-      const Words words = load_words(from);
-      const Words low = words & 0x0f0f0f0f, high = (words >> 4) & 0x0f0f0f0f;
-      const int64_t group = (block * (ROUNDED_BLOCK / UNIT)) >> linear.group_shift;
-      const Lanes pair = pair_of(scales + 2 * (at * num_groups + group));
-#pragma GCC unroll 4
-      for (int r = 0; r < NUM_ROWS; ++r) {
-        const RoundedBlock& x = blocks[block * NUM_ROWS + r];
-        const Words dot = dot_of(low, high, x.low, x.high);
-        sums[o][r] += __builtin_convertvector(dot, Lanes) * all(pair[0] * x.scale);
-        offsets[o][r] += pair[1] * x.sum;
+    const int64_t count = rows - first < ROUNDED_TILE ? rows - first : ROUNDED_TILE;
+    for (int64_t unit = 0; unit < num_units; ++unit)
+      for (int64_t row = 0; row < count; ++row) {
+        const int64_t at = first * num_units + unit * count + row;
+        const int64_t bytes_at = (first * num_units + unit * count) * UNIT_WORDS + row;
+        round_unit(x + (first + row) * width + unit * UNIT, &room.bytes[bytes_at], count,
+                   &room.scales[at], &room.sums[at]);
       }
+  }
+  return room;
+}
+
+template <class Format, int NUM_ROWS>
+void rounded_tile(const Linear& linear, int64_t panel, int64_t row, const RoundedRows& rounded,
+                  const Product& product) {
+  const int64_t num_units = linear.in_features / UNIT;
+  const int32_t* values = linear.values + panel * num_units * Format::VECTORS * LANES;
+  const int32_t* bytes = rounded.bytes.data() + row * num_units * UNIT_WORDS;
+  const float* scales = rounded.scales.data() + row * num_units;
+  const float* sums = rounded.sums.data() + row * num_units;
+  Lanes scaled[NUM_ROWS] = {}, shifted[NUM_ROWS] = {};
+  for (int64_t unit = 0; unit < num_units; ++unit) {
+    typename Format::Sum whole[NUM_ROWS];
+    Format::template add<NUM_ROWS>(values + unit * Format::VECTORS * LANES,
+                                   bytes + unit * UNIT_WORDS * NUM_ROWS, whole);
+    const auto* pair = Format::scales_of(linear, panel, unit);
+    const Lanes scale = load_scales(pair), offset = load_scales(pair + LANES);
+#pragma GCC unroll 4
+    for (int r = 0; r < NUM_ROWS; ++r) {
+      const Lanes numbers = __builtin_convertvector(whole[r].words(), Lanes);
+      scaled[r] = fused(numbers, scale * all(scales[unit * NUM_ROWS + r]), scaled[r]);
+      shifted[r] = fused(offset, all(sums[unit * NUM_ROWS + r]), shifted[r]);
     }
   }
-  for (int o = 0; o < NUM_OUT; ++o)
-    for (int r = 0; r < NUM_ROWS; ++r) {
-      const float bias = linear.bias ? linear.bias[out + o] : 0.0f;
-      product.put(row + r, out + o, sum_of(sums[o][r]) + offsets[o][r] + bias);
-    }
+  for (int r = 0; r < NUM_ROWS; ++r) {
+    Lanes result = scaled[r] + shifted[r];
+    if (linear.bias) result += load(linear.bias + panel * LANES);
+    product.put_panel(row + r, panel * LANES, result);
+  }
 }
 
-template <class Scale, int NUM_ROWS>
+template <class Format, int NUM_ROWS>
 void rounded_tiles(const Linear& linear, int64_t begin, int64_t end, int64_t row,
-                   const RoundedBlock* blocks, const Product& product) {
-  int64_t out = begin;
-  for (; out + 2 <= end; out += 2)
-    rounded_tile<Scale, NUM_ROWS, 2>(linear, out, row, blocks, product);
-  for (; out < end; ++out) rounded_tile<Scale, NUM_ROWS, 1>(linear, out, row, blocks, product);
+                   const RoundedRows& rounded, const Product& product) {
+  for (int64_t panel = begin; panel < end; ++panel)
+    rounded_tile<Format, NUM_ROWS>(linear, panel, row, rounded, product);
 }
 
-template <class Scale>
-void rounded_tiles_of(int64_t count, const Linear& linear, int64_t begin, int64_t end, int64_t row,
-                      const RoundedBlock* blocks, const Product& product) {
-  switch (count) {
-    case 1: return rounded_tiles<Scale, 1>(linear, begin, end, row, blocks, product);
-    case 2: return rounded_tiles<Scale, 2>(linear, begin, end, row, blocks, product);
-    case 3: return rounded_tiles<Scale, 3>(linear, begin, end, row, blocks, product);
-    default: return rounded_tiles<Scale, 4>(linear, begin, end, row, blocks, product);
+// Panels `begin` to `end` of all rows.
+template <class Format>
+void multiply_rounded(const Linear& linear, int64_t begin, int64_t end, const Product& product) {
+  const RoundedRows& rounded = rounded_rows(product.x.plain, product.rows, linear.in_features);
+  constexpr int64_t NEAR = BLOCK / LANES;  // panels that stay near while the rows pass
+  for (int64_t from = begin; from < end; from += NEAR) {
+    const int64_t to = from + NEAR < end ? from + NEAR : end;
+    for (int64_t row = 0; row < product.rows; row += ROUNDED_TILE)
+      switch (product.rows - row) {
+        case 1: rounded_tiles<Format, 1>(linear, from, to, row, rounded, product); break;
+        case 2: rounded_tiles<Format, 2>(linear, from, to, row, rounded, product); break;
+        case 3: rounded_tiles<Format, 3>(linear, from, to, row, rounded, product); break;
+        default: rounded_tiles<Format, 4>(linear, from, to, row, rounded, product);
+      }
   }
 }
 

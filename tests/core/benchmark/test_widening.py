@@ -72,6 +72,7 @@ def test_the_command_names_a_model_that_is_not_there(capsys: pytest.CaptureFixtu
     assert "no such" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_the_default_model_and_its_drafters_are_widened(tmp_path: Path) -> None:
     """The same greedy ids, and the drafters as good as before."""

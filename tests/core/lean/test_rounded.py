@@ -1,37 +1,39 @@
-"""Products that round their rows to 8 bits: near the unrounded ones, and each row for itself."""
+"""Products with packed weights: rows in 8 bits as written down, and each row for itself."""
+
+import math
 
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core.lean.native.forward import NativeForward
+from core.lean.linear import WeightGrid
+from core.lean.native.forward import MOST_ROWS, NativeForward
 from core.lean.native.library import Kernels
+from core.lean.native.linear import NativeLinear, native_grid
 from core.models.forward import make_verifier
 from core.quant.stack import quantized_stack
 from core.tree import DraftTree
 from core.verifier import Verifier
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
+FORMS = [(4, 32), (4, 64), (4, 128), (8, 32), (8, 64)]
 never = bool  # called without arguments it is False
 
 
-@pytest.fixture(scope="module")
-def module() -> LlamaForCausalLM:
+def module_of(num_layers: int) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=192, hidden_size=128, intermediate_size=256, num_hidden_layers=3,
+        vocab_size=192, hidden_size=128, intermediate_size=256, num_hidden_layers=num_layers,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval().requires_grad_(False)
 
 
-def quantized(
-    module: LlamaForCausalLM, kernels: Kernels, *, is_draft: bool, group_size: int = 64
-) -> Verifier:
+def packed(module: LlamaForCausalLM, kernels: Kernels, bits: int, group_size: int) -> Verifier:
     verifier = make_verifier(module, 256, kernels=kernels)
     assert isinstance(verifier.forward, NativeForward)
     stack = quantized_stack(
-        verifier.forward.stack, bits=4, group_size=group_size, kernels=kernels, is_draft=is_draft
+        verifier.forward.stack, bits=bits, group_size=group_size, kernels=kernels
     )
     return verifier.sibling(verifier.forward.with_stack(stack))
 
@@ -48,30 +50,84 @@ def logits_of(verifier: Verifier, length: int) -> torch.Tensor:
     return verifier.tree_forward(chain(length)).clone()
 
 
-@pytest.mark.parametrize("group_size", [64, 128])
-def test_rounding_moves_logits_little(
-    module: LlamaForCausalLM, kernels: Kernels, group_size: int
+def rounded(
+    x: torch.Tensor,  # [rows, width]
+) -> torch.Tensor:
+    """Rows in 8 bits: 255 numbers times a scale of 32 columns, the largest being the 127th."""
+    parts = x.double().view(x.shape[0], -1, 32)
+    scales = parts.abs().amax(dim=-1, keepdim=True) / 127.0
+    whole = torch.where(scales > 0, parts / scales, 0.0)
+    return ((whole + whole.sign() * 0.5).trunc() * scales).view_as(x)
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 9, 70])
+@pytest.mark.parametrize(("bits", "group_size"), FORMS)
+def test_a_product_is_that_of_rounded_rows_with_the_weights(
+    kernels: Kernels, bits: int, group_size: int, num_rows: int
 ) -> None:
-    whole = quantized(module, kernels, is_draft=False, group_size=group_size)
-    rounded = quantized(module, kernels, is_draft=True, group_size=group_size)
-    assert isinstance(rounded.forward, NativeForward)
-    assert rounded.forward.kernel_names == ["native int4, rows in 8 bits"]
-    exact, near = logits_of(whole, 9), logits_of(rounded, 9)
-    assert not torch.equal(exact, near), "else nothing was rounded"
-    assert float(torch.cosine_similarity(exact, near, dim=-1).min()) > 0.99
-    assert float((exact - near).abs().max()) < 0.1 * float(exact.abs().max())
+    torch.manual_seed(bits + group_size)
+    values = torch.randint(0, 2**bits, (40, 256), dtype=torch.uint8)
+    scales, offsets = torch.randn(2, 40, 256 // group_size)
+    linear = native_grid(kernels, WeightGrid(values, scales, offsets, bits), torch.randn(40))
+    assert linear.kernel == f"native int{bits}, rows in 8 bits"
+    sizes = torch.tensor([1e-4, 1.0, 300.0, 0.0])
+    x = torch.randn(num_rows, 256) * sizes[torch.arange(num_rows) % 4, None]
+    weight = linear.dequantize().double()
+    expected = rounded(x) @ weight.T + linear.bias.double()
+    scale = (x.double().norm(dim=1, keepdim=True) * weight.norm(dim=1)).clamp(min=1e-6)
+    assert float(((linear(x) - expected).abs() / scale).max()) < 1e-5
 
 
+@pytest.mark.parametrize(("bits", "group_size"), FORMS)
+def test_long_prompts_are_computed_as_few_rows_are(
+    kernels: Kernels, bits: int, group_size: int
+) -> None:
+    """Their attention is torch's, so that they agree within float32's rounding, but for numbers that
+    fall between two bytes; a single layer keeps those few."""
+    verifier = packed(module_of(1), kernels, bits, group_size)
+    many, few = logits_of(verifier, MOST_ROWS + 6), logits_of(verifier, 30)
+    assert (many[:30] - few).norm() / few.norm() < 2e-3
+
+
+@pytest.mark.parametrize(("bits", "group_size"), FORMS)
+def test_rounding_moves_logits_little(kernels: Kernels, bits: int, group_size: int) -> None:
+    module = module_of(3)
+    verifier = packed(module, kernels, bits, group_size)
+    exact = logits_of(make_verifier(dequantized(module, verifier), 256), 9)
+    few = logits_of(verifier, 9)
+    assert 0.002 < (exact - few).norm() / exact.norm() < 0.05
+
+
+def dequantized(module: LlamaForCausalLM, verifier: Verifier) -> LlamaForCausalLM:
+    """A module with the weights that the packed layers stand for."""
+    assert isinstance(verifier.forward, NativeForward)
+    twin = LlamaForCausalLM(module.config).eval().requires_grad_(False)
+    twin.load_state_dict(module.state_dict())
+    head: object = verifier.forward.stack.head
+    assert isinstance(head, NativeLinear)
+    twin.lm_head.weight.copy_(head.dequantize())
+    for layer, packed_layer in zip(twin.model.layers, verifier.forward.stack.layers, strict=True):
+        attention, mlp = layer.self_attn, layer.mlp
+        parts = {
+            "qkv": [attention.q_proj, attention.k_proj, attention.v_proj],
+            "o": [attention.o_proj],
+            "gate_up": [mlp.gate_proj, mlp.up_proj],
+            "down": [mlp.down_proj],
+        }
+        for name, linears in parts.items():
+            weight = getattr(packed_layer, name).dequantize()
+            sizes = [linear.weight.shape[0] for linear in linears]
+            for linear, part in zip(linears, weight.split(sizes), strict=True):
+                linear.weight.copy_(part)
+    return twin
+
+
+@pytest.mark.parametrize(("bits", "group_size"), FORMS)
 def test_a_row_s_bits_do_not_change_with_the_rows_beside_it(
-    module: LlamaForCausalLM, kernels: Kernels
+    kernels: Kernels, bits: int, group_size: int
 ) -> None:
-    verifier = quantized(module, kernels, is_draft=True)
+    verifier = packed(module_of(3), kernels, bits, group_size)
     widest = logits_of(verifier, 21)
-    for length in (1, 2, 3, 4, 5, 8, 11, 16):
+    assert math.isfinite(float(widest.sum()))
+    for length in (*range(1, 10), 11, 16):
         assert torch.equal(logits_of(verifier, length), widest[:length])
-
-
-def test_small_groups_are_not_rounded(module: LlamaForCausalLM, kernels: Kernels) -> None:
-    small = quantized(module, kernels, is_draft=True, group_size=32)
-    assert isinstance(small.forward, NativeForward)
-    assert small.forward.kernel_names == ["native int4"]

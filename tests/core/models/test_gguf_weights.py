@@ -96,7 +96,7 @@ def test_the_layers_compute_what_the_dequantized_model_computes(
     assert float(error) < 0.03, "torch's int4 kernel has scales and rows in bf16"
 
 
-def test_the_compiled_kernels_compute_the_very_weights_of_the_file(
+def test_the_compiled_kernels_hold_the_very_weights_of_the_file(
     tmp_path: Path, kernels: Kernels
 ) -> None:
     module = tiny_model("llama")
@@ -112,7 +112,7 @@ def test_the_compiled_kernels_compute_the_very_weights_of_the_file(
     for verifier in (packed, full):
         verifier.begin([5, 17, 99, 3, 42], 20, never)
     got, expected = (verifier.tree_forward(DraftTree(42)) for verifier in (packed, full))
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert (got - expected).norm() / expected.norm() < 0.03, "rows are in 8 bits"
 
 
 def _qkv_of(module: Any) -> list[Any]:
