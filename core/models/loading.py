@@ -276,10 +276,15 @@ def _streamed(
         )
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / total))
+    too_little = ModelUnavailableError(
+        f"gpu_memory is {budget_bytes / 2**30:.1f} GiB, too little for three layers, embedding "
+        f"and output layer of {source.name}; give more."
+    )
     try:
-        return contents._replace(stack=streamed(contents.stack, device))
+        stack = streamed(contents.stack, device)
     except torch.OutOfMemoryError as error:
-        raise ModelUnavailableError(
-            f"gpu_memory is {budget_bytes / 2**30:.1f} GiB, too little for three layers, embedding "
-            f"and output layer of {source.name}; give more."
-        ) from error
+        raise too_little from error
+    # Small tensors may find room in what the allocator has already.
+    if stack.num_bytes > budget_bytes:
+        raise too_little
+    return contents._replace(stack=stack)

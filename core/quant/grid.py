@@ -6,6 +6,7 @@ import torch
 
 from core.lean.linear import WeightGrid
 
+# Of a weight that is quantized at once.
 _MOST_NUMBERS = 1 << 25
 
 
@@ -26,7 +27,28 @@ def quantize(
     bits: int,
     group_size: int,
 ) -> Grid:
-    """hqq along the input axis (axis 1), with its default optimizer; deterministic."""
+    """hqq along the input axis (axis 1), with its default optimizer; deterministic.
+
+    A large weight is quantized some outputs at a time, for the optimizer holds it several times.
+    """
+    out_features, in_features = weight.shape
+    rows = max(1, _MOST_NUMBERS // in_features)
+    parts = [
+        _quantize_whole(weight[first : first + rows], bits, group_size)
+        for first in range(0, out_features, rows)
+    ]
+    return (
+        parts[0]
+        if len(parts) == 1
+        else Grid(*(torch.cat(each) for each in zip(*parts, strict=True)))
+    )
+
+
+def _quantize_whole(
+    weight: torch.Tensor,  # [out_features, in_features]
+    bits: int,
+    group_size: int,
+) -> Grid:
     from hqq.core.quantize import Quantizer  # takes seconds to import
 
     packed, meta = Quantizer.quantize(

@@ -24,6 +24,16 @@ def test_a_grid_is_near_its_weight(bits: int, largest_error: float, group_size: 
     assert float((weight_grid.dequantize() - WEIGHT).abs().mean()) < largest_error / 2
 
 
+def test_a_large_weight_is_quantized_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.randn(11, 64)
+    monkeypatch.setattr("core.quant.grid._MOST_NUMBERS", 64 * 4)
+    found = quantize(weight, 4, 32)
+    parts = [quantize(weight[first : first + 4], 4, 32) for first in (0, 4, 8)]
+    for name in ("values", "scales", "zeros"):
+        expected = torch.cat([getattr(part, name) for part in parts])
+        assert torch.equal(getattr(found, name), expected)
+
+
 def test_a_weight_on_a_grid_is_found_exactly() -> None:
     values = torch.randint(0, 16, (32, 64), dtype=torch.uint8)
     scales, zeros = torch.full((32, 2), 0.25), torch.full((32, 2), 8.0)
