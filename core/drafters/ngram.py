@@ -24,13 +24,15 @@ _MAX_CHILDREN = 64
 # how many observations that belief is worth.
 _PRIOR_HIT_RATES = (0.0, 0.12, 0.3, 0.45, 0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.9, 0.91, 0.92)
 _PRIOR_WEIGHT = 6.0
+# Sampled text repeats itself less often.
+_SAMPLED_SHARE = 0.5
 
 
 class _HitRates:
     """Learned chance that a context of some length has seen the token that comes next."""
 
-    def __init__(self) -> None:
-        self._hits = [rate * _PRIOR_WEIGHT for rate in _PRIOR_HIT_RATES]
+    def __init__(self, share: float) -> None:
+        self._hits = [rate * share * _PRIOR_WEIGHT for rate in _PRIOR_HIT_RATES]
         self._trials = [_PRIOR_WEIGHT] * len(_PRIOR_HIT_RATES)
 
     def of(self, length: int) -> float:
@@ -60,15 +62,16 @@ class NgramDrafter:
     name = "ngram"
     identity = None
 
-    def __init__(self, settings: NgramSettings):
+    def __init__(self, settings: NgramSettings, *, is_greedy: bool = True):
         self._settings = settings
+        self._share = 1.0 if is_greedy else _SAMPLED_SHARE
         self._automaton = SuffixAutomaton()
-        self._hit_rates = _HitRates()
+        self._hit_rates = _HitRates(self._share)
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
         self._automaton = SuffixAutomaton()
-        self._hit_rates = _HitRates()
+        self._hit_rates = _HitRates(self._share)
         for token_id in prompt_token_ids:
             self._automaton.append(token_id)
 

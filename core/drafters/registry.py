@@ -39,7 +39,7 @@ class _Mode(NamedTuple):
 def _make_ngram(workshop: Workshop) -> Drafter:
     settings = workshop.config.drafter
     assert isinstance(settings, NgramSettings)
-    return NgramDrafter(settings)
+    return NgramDrafter(settings, is_greedy=workshop.config.sampling.is_greedy)
 
 
 def _make_hybrid(workshop: Workshop) -> Drafter:
@@ -50,7 +50,8 @@ def _make_hybrid(workshop: Workshop) -> Drafter:
             num_nodes=settings.num_nodes,
             min_match=settings.min_match,
             fixed_size=settings.fixed_size,
-        )
+        ),
+        is_greedy=workshop.config.sampling.is_greedy,
     )
     return HybridDrafter(lookup, _make_hybrid_model(workshop))
 

@@ -18,8 +18,10 @@ class Grid(NamedTuple):
     zeros: torch.Tensor  # [out_features, num_groups] float32
 
     def to_weight_grid(self, bits: int) -> WeightGrid:
-        """The same weight with offsets in place of zeros."""
-        return WeightGrid(self.values, self.scales, -self.zeros * self.scales, bits)
+        """The weight with offsets in place of zeros, both rounded to half precision: half the bytes
+        beside the values."""
+        scales, offsets = self.scales.half(), (-self.zeros * self.scales).half()
+        return WeightGrid(self.values, scales.float(), offsets.float(), bits)
 
 
 def quantize(

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from core.drafters.base import CostOfRows
 
-# Drafting must promise at least this much more than plain decoding, for the estimate has noise.
-_MIN_GAIN = 1.02
+# Drafting must promise at least this much more than plain decoding: the estimate has noise, and what is
+# recorded of a node costs something too.
+_MIN_GAIN = 1.05
 
 
 def best_size(reach: Sequence[float], cost: CostOfRows, spent_s: float = 0.0) -> int:
