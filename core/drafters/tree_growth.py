@@ -10,6 +10,7 @@ the tree, they are samples without replacement from the drafter's law there, whi
 rule's proof asks for. Leaving one out for its probability afterwards would favour probable tokens.
 """
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,6 +37,9 @@ class LevelRow(NamedTuple):
 # Computes one level of rows: logits after each  # [rows, vocab] float32.
 LevelForward = Callable[[list[LevelRow]], torch.Tensor]
 
+# Of the last level in what choosing children is expected to take.
+_RECENT_SHARE = 0.1
+
 
 class TreeGrower:
     """Grows the trees of one run and learns from what becomes of them."""
@@ -46,8 +50,9 @@ class TreeGrower:
         self._proposer = proposer
         self._draft_cost = draft_cost
         self._calibration = Calibration(prob_is_chance=proposer.prob_is_chance)
+        self._choosing_s = 0.0
         self.drafting_s = 0.0
-        """What making the last tree cost, by the measured curve."""
+        """What making the last tree cost: forwards by the measured curve, and the choices."""
 
     def grow(
         self,
@@ -69,12 +74,15 @@ class TreeGrower:
             if not self._pays(growth, frontier, depth - level, cost):
                 break
             logits = forward([growth.level_row(node) for node in frontier])
+            start_s = time.perf_counter()
             positions = [position + level] * len(frontier)
             proposals = self._proposer.propose(logits, positions, self._settings.branching)
             if self._draft_cost is not None:
-                self.drafting_s += self._draft_cost(len(frontier))
+                self.drafting_s += self._level_s(frontier)
             children = growth.expand(frontier, proposals, self._calibration)
             children.sort(key=lambda node: -growth.reach[node])
+            choosing_s = time.perf_counter() - start_s
+            self._choosing_s += _RECENT_SHARE * (choosing_s - self._choosing_s)
             frontier = children[: self._settings.branching]
             if not frontier:
                 break
@@ -92,8 +100,13 @@ class TreeGrower:
             num_levels,
             cost,
             self.drafting_s,
-            self._draft_cost(len(frontier)),
+            self._level_s(frontier),
         )
+
+    def _level_s(self, frontier: list[int]) -> float:
+        """Expected seconds of a level: its forward, and choosing the children."""
+        assert self._draft_cost is not None
+        return self._draft_cost(len(frontier)) + self._choosing_s
 
     def learn(self, outcome: Outcome) -> None:
         """Learns how good the probabilities of a judged tree were."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from core.errors import ModelUnavailableError
 from core.kv_cache import TreeCache
 from core.lean.weights import Shape
 from core.row_block import RowBlock, joined
@@ -35,13 +36,22 @@ class TransformersForward:
     def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor:
         """Logits, or the last hidden states where none are wanted  # [rows, vocab or hidden]."""
         run = self._module if want_logits else self._module.base_model
+        cache = self._view(block.cache)
         output = run(
             input_ids=block.token_ids[None],
             attention_mask=None if block.mask is None else block.mask[None, None],
             position_ids=block.positions[None],
-            cache=self._view(block.cache),
+            cache=cache,
             use_cache=True,
         )
+        # Other versions take a cache by another name and go on with one of their own.
+        if not cache.layers[0].is_initialized:
+            import transformers
+
+            raise ModelUnavailableError(
+                f"transformers {transformers.__version__} did not use the cache it was given; install "
+                "the version that requirements.txt names."
+            )
         rows: torch.Tensor = output.logits if want_logits else output.last_hidden_state
         return rows[0]
 

@@ -17,7 +17,7 @@ from core.lean.weights import LayerStack, LayerWeights
 
 _PARTS = ("qkv", "o", "gate_up", "down")
 _NUM_SLOTS = 3
-_WORKSPACE_BYTES = 5 * 2**27
+_WORKSPACE_BYTES = 14 * 2**27
 _NORMS = ("input_norm", "q_norm", "k_norm", "post_norm")
 
 

@@ -7,7 +7,7 @@ import torch
 
 from core.config import TreeSettings
 from core.drafters.base import DraftLimits, Outcome
-from core.drafters.proposals import BestProposer
+from core.drafters.proposals import BestProposer, Proposal
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.runtime.tree_size import best_size, chain_speed, pays_to_continue
 from core.tree import DraftTree
@@ -65,6 +65,31 @@ def test_limits_of_the_step_bound_depth_and_nodes() -> None:
     tree = grower.grow(9, 10, DraftLimits(5, 2), None, forward)
     assert tree.num_drafted == 5
     assert max(tree.depths) == 2
+
+
+class _SlowProposer(BestProposer):
+    """Takes a second of a clock that nobody waits for."""
+
+    def __init__(self, now_s: list[float]):
+        self._now_s = now_s
+
+    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
+        self._now_s[0] += 1.0
+        return super().propose(logits, positions, count)
+
+
+def test_choosing_children_counts_as_drafting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward of next to nothing is worth it at once; with the choices it is soon not."""
+    now_s = [0.0]
+    monkeypatch.setattr("core.drafters.tree_growth.time.perf_counter", lambda: now_s[0])
+    _, forward = same_everywhere([0.1, 0.6, 0.3])
+    grower = TreeGrower(TreeSettings(depth=4), _SlowProposer(now_s), lambda rows: 0.01)
+    sizes = [
+        grower.grow(9, 10, LIMITS, lambda rows: 1.0 + 0.01 * rows, forward).num_drafted
+        for _ in range(20)
+    ]
+    assert sizes[0] > 0
+    assert sizes[-1] == 0
 
 
 def sized(probs: list[float], draft_s: float, verify_s: float = 0.0) -> DraftTree:

@@ -1,0 +1,32 @@
+"""transformers' module behind the seam of the lean forward."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from core.errors import ModelUnavailableError
+from core.models.forward import make_verifier
+from core.models.transformers_forward import TransformersForward
+from tests.tiny_models import tiny_model
+
+
+def test_a_module_that_leaves_the_cache_aside_is_told() -> None:
+    """As other versions of transformers do, which know it by another name."""
+    module = tiny_model("gpt-neox")
+    verifier = make_verifier(module, 64)
+    assert isinstance(verifier.forward, TransformersForward)
+    verifier.begin([5, 17, 3], 20, bool)
+
+    class Forgetful:
+        config = module.config
+
+        def __call__(self, input_ids: torch.Tensor, **unknown: Any) -> SimpleNamespace:
+            return SimpleNamespace(logits=torch.zeros(1, input_ids.shape[1], 192))
+
+        base_model = property(lambda self: self)
+
+    forward = TransformersForward(Forgetful())
+    with pytest.raises(ModelUnavailableError, match=r"transformers \S+ did not use the cache"):
+        verifier.forward_rows([7], [3], torch.ones(1, 1, dtype=torch.bool), forward=forward)
