@@ -53,7 +53,6 @@ inline Lanes load_scales(const _Float16* from) {
 template <class Scale>
 struct Packed {
   static constexpr bool IS_PACKED = true;
-  using ScaleType = Scale;
   static const Scale* scales_of(const Linear& linear, int64_t panel, int64_t unit) {
     const int64_t num_groups = (linear.in_features / UNIT) >> linear.group_shift;
     const int64_t group = unit >> linear.group_shift;
