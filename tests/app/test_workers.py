@@ -159,7 +159,8 @@ def test_a_killed_worker_ends_its_run_alone_and_comes_again(
     handlers: Handlers, tmp_path: Path
 ) -> None:
     before = children()
-    victim, bystander = begin(handlers, 10_000, "a" * 32), begin(handlers, 60, "b" * 32)
+    # Either may be the one that is killed.
+    victim, bystander = begin(handlers, 600, "a" * 32), begin(handlers, 600, "b" * 32)
     dead = next(
         pid for pid in sorted(before)
         if pid == handlers.pool._seats[0]._engine._process.pid  # type: ignore[union-attr]
@@ -175,7 +176,7 @@ def test_a_killed_worker_ends_its_run_alone_and_comes_again(
     assert trace.events[-1].totals["num_tokens"] == trace.stats.num_tokens == len(trace.token_ids)
     save_trace(trace, tmp_path / "run.jsonl")
     assert load_trace(tmp_path / "run.jsonl").token_ids == trace.token_ids
-    assert whole.num_tokens in (60, 10_000)
+    assert whole.num_tokens == 600
     until(lambda: len(children()) == len(before) and handlers.pool.turnstile.length == 0)
     assert dead not in children()
     session = begin(handlers, 8, "a" * 32)
