@@ -5,18 +5,15 @@ from typing import Any
 import pytest
 import torch
 
-from core.config import RunConfig
 from core.engine import Engine
 from core.models.forward import verifier_of
 from core.models.loading import LoadedModel, load_model
-from core.models.storage import no_progress
 from core.tree import DraftTree
-from tests.conftest import run_trace
+from tests.model.test_modes_in_short import QUOTING, SAMPLED, trace_of
 from tests.prompts import PROMPTS
 
 pytestmark = pytest.mark.model
 
-SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 11}
 CHAIN: dict[str, Any] = {"fixed_size": True, "depth": 3}
 MODES: dict[str, dict[str, Any]] = {
     "ngram": {"fixed_size": True, "num_nodes": 8},
@@ -35,12 +32,11 @@ def target() -> LoadedModel:
 def test_every_mode_gives_the_text_of_plain_decoding(
     target: LoadedModel, sampling: dict[str, object]
 ) -> None:
-    engine = Engine(target, progress=no_progress)
-    common = {"weights": "q4", "max_new_tokens": 32, "sampling": sampling}
-    plain = run_trace(engine, PROMPTS[2], RunConfig.from_dict(common))
+    engine = Engine(target)
+    common: dict[str, Any] = {"weights": "q4", "sampling": sampling}
+    plain = trace_of(engine, QUOTING, **common)
     for mode, drafter in MODES.items():
-        config = RunConfig.from_dict({**common, "mode": mode, "drafter": drafter})
-        drafted = run_trace(engine, PROMPTS[2], config)
+        drafted = trace_of(engine, QUOTING, mode=mode, drafter=drafter, **common)
         assert drafted.token_ids == plain.token_ids, mode
         assert drafted.stats.num_drafted > 0, mode
 

@@ -12,7 +12,6 @@ from core.drafters.eagle_head import read_parts
 from core.engine import Engine
 from core.errors import DrafterUnavailableError, ModelUnavailableError
 from core.models.loading import load_model
-from core.models.storage import cache_home
 from tests.core.conftest import run
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
@@ -20,9 +19,7 @@ from tests.tiny_folder import save_tiny_model
 
 @pytest.fixture(autouse=True)
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kernels = cache_home()  # compiling them takes longer than all of this
     monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
-    monkeypatch.setattr("core.lean.native.build.cache_home", lambda: kernels)
 
 
 @pytest.fixture
