@@ -10,7 +10,8 @@ from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
 from app.logs import JsonLines
 from core.command_line import OneSentenceParser, start_logging
-from core.config import DEFAULT_TARGET, MAX_TREE_NODES
+from core.config import DEFAULT_TARGET
+from core.drafter_settings import MAX_TREE_NODES
 from core.errors import InvalidSettingError
 from core.parallel.role import follow, is_follower, num_ranks
 from core.runtime.imports import quick_imports

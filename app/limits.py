@@ -7,7 +7,8 @@ which others reach takes only the catalogue's, unless told otherwise.
 import ipaddress
 from dataclasses import dataclass
 
-from core.config import MAX_TREE_NODES, SELF, SHIPPED_HEAD, RunConfig
+from core.config import SELF, SHIPPED_HEAD, RunConfig
+from core.drafter_settings import MAX_TREE_NODES
 from core.errors import InvalidSettingError, shown
 from core.models.catalogue import CATALOGUE
 

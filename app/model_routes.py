@@ -13,7 +13,8 @@ from app.limits import Limits
 from app.model_pool import ModelPool
 from app.places import PREFIX
 from app.visitors import owner_of
-from core.config import MODES, RunConfig
+from core.config import RunConfig
+from core.drafter_settings import MODES
 from core.errors import InvalidSettingError, SpecDecodesError
 
 _MAX_NAME = 400

@@ -7,7 +7,8 @@ import dataclasses
 import types
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from core.config import DRAFTER_SETTINGS, RunConfig, SamplingConfig
+from core.config import RunConfig, SamplingConfig
+from core.drafter_settings import DRAFTER_SETTINGS
 from core.settings import Settings
 
 FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
@@ -15,7 +16,7 @@ FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
 _RUN_FIELDS = (
     "target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept", "draft_failure",
 )  # fmt: skip
-# A temperature of 0 is greedy, so that the page needs no switch for `do_sample` besides it.
+# The temperature says whether tokens are drawn, so that the page needs no `do_sample` besides it.
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
 # Where the name of a setting, made of its field's, would not be the word of this field.
 _LABELS = {
@@ -77,17 +78,7 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
     run = {name: _parsed(values[name], RunConfig, name) for name in _RUN_FIELDS}
     run["target"] = run["target"] or RunConfig().target
     sampling = {name: values[name] for name in _SAMPLING_FIELDS}
-    sampling["do_sample"] = sampling["temperature"] != 0
-    if not sampling["do_sample"]:
-        del sampling["temperature"]
-    return RunConfig.from_dict(
-        {
-            "mode": mode,
-            **run,
-            "sampling": sampling,
-            "drafter": drafter,
-        }
-    )
+    return RunConfig.from_dict({"mode": mode, **run, "sampling": sampling, "drafter": drafter})
 
 
 def values_from_config(config: RunConfig) -> dict[str, Any]:
@@ -97,8 +88,6 @@ def values_from_config(config: RunConfig) -> dict[str, Any]:
         values[name] = _shown(getattr(config, name), RunConfig, name)
     for name in _SAMPLING_FIELDS:
         values[name] = getattr(config.sampling, name)
-    if config.sampling.is_greedy:
-        values["temperature"] = 0.0
     for mode in DRAFTER_SETTINGS:
         values |= {field.key: field.default for field in mode_fields(mode)}
     if config.drafter is not None:
@@ -125,7 +114,7 @@ def _field(cls: type[Settings], name: str, key: str) -> FormField:
         _LABELS.get(name, name.replace("_", " ").capitalize()),
         help_text[:1].upper() + help_text[1:] + _limits(item.metadata),
         kind,
-        0.0 if key == "temperature" else _shown(item.default, cls, name),
+        _shown(getattr(cls(), name), cls, name),
         _choices(cls, name) if kind == "choice" else (),
     )
 

@@ -10,14 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from core.config import (
-    DRAFTER_SETTINGS,
-    DTYPES,
-    MODES,
-    WEIGHTS,
-    RunConfig,
-    SamplingConfig,
-)
+from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig
+from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import InvalidSettingError, StorageError
 from core.settings import Settings, build
 
@@ -67,17 +61,20 @@ def _help(settings_class: type[Settings], name: str) -> str:
 
 def _add_option(group: Any, settings_class: Any, name: str) -> None:
     item = _field(settings_class, name)
-    flag = "--" + (item.metadata["flag"] or name).replace("_", "-")
-    help_text = f"{item.metadata['help']} (default: {item.default})"
+    flags = ["--" + flag.replace("_", "-") for flag in item.metadata["flags"] or (name,)]
+    default = "" if item.default is None else f" (default: {item.default})"
     hint = get_type_hints(settings_class)[name]
     if bool in (hint, *get_args(hint)):
         # What may be unset can also be switched off.
         action = "store_true" if hint is bool else argparse.BooleanOptionalAction
-        group.add_argument(flag, dest=name, action=action, default=None, help=item.metadata["help"])
+        group.add_argument(
+            *flags, dest=name, action=action, default=None, help=item.metadata["help"]
+        )
     elif get_origin(hint) is tuple:
-        group.add_argument(flag, dest=name, type=words, help=f"{item.metadata['help']}; commas")
+        group.add_argument(*flags, dest=name, type=words, help=f"{item.metadata['help']}; commas")
     else:
-        group.add_argument(flag, dest=name, type=_kind(hint), help=help_text)
+        help_text = item.metadata["help"] + default
+        group.add_argument(*flags, dest=name, type=_kind(hint), help=help_text)
 
 
 def _kind(hint: Any) -> Any:

@@ -1,16 +1,16 @@
-"""Settings of a run, of sampling and of each drafter.
+"""Settings of a run and of sampling; `core.drafter_settings` has those of each drafter.
 
-Defaults, limits and help texts exist only here; the command line and the page are built from them.
+Defaults, limits and help texts exist only there; the command line and the page are built from them.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from core.drafter_settings import DRAFTER_SETTINGS, MODES, DrafterSettings, ShareSdSettings
 from core.errors import InvalidSettingError, shown
-from core.settings import Settings, build, parse_bytes, setting
+from core.settings import Settings, build, default_of, parse_bytes, setting
 
 DEFAULT_TARGET = "smollm2-135m"
-MAX_TREE_NODES = 256
 # As a draft model's name: the head that comes with the program, and the quantized target itself.
 SHIPPED_HEAD = "eagle"
 SELF = "self"
@@ -26,11 +26,23 @@ LOSSY_RULES = frozenset({"typical"})
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingConfig(Settings):
-    """How the target's next token is chosen."""
+    """How the target's next token is chosen.
 
-    do_sample: bool = setting(False, "draw from the target's distribution instead of its maximum")
+    One rule decides whether it is drawn: a temperature above 0 draws, 0 takes the most probable
+    token, and so does giving nothing. `do_sample` alone draws at temperature 1. The two hold what
+    they come to, so that a greedy run has temperature 0; what contradicts is refused.
+    """
+
+    do_sample: bool = setting(
+        None, "draw from the target's distribution; the same as temperature 1 where none is given"
+    )
     temperature: float = setting(
-        1.0, "divides the logits; 0 means the most probable token", low=0.0, high=100.0, flag="temp"
+        None,
+        "above 0 draws from the target's distribution and divides its logits; 0, or unset, takes "
+        "the most probable token",
+        low=0.0,
+        high=100.0,
+        flags=("temp", "temperature"),
     )
     top_k: int = setting(0, "keep only the k most probable tokens; 0 keeps all", low=0, high=10**6)
     top_p: float = setting(
@@ -38,110 +50,33 @@ class SamplingConfig(Settings):
     )
     seed: int = setting(0, "the same seed gives the same text in every mode", low=0, high=2**63 - 1)
 
+    def __post_init__(self) -> None:
+        is_unsaid = self.do_sample is None and self.temperature is None
+        if self.temperature is None:
+            object.__setattr__(self, "temperature", 1.0 if self.do_sample else 0.0)
+        if self.do_sample is None:
+            object.__setattr__(self, "do_sample", self.temperature != 0)
+        super().__post_init__()
+        if self.do_sample and self.temperature == 0:
+            raise InvalidSettingError(
+                "do_sample draws tokens and temperature 0 takes the most probable ones; give a "
+                "temperature above 0, or leave do_sample out."
+            )
+        if not self.do_sample and self.temperature != 0:
+            raise InvalidSettingError(
+                f"do_sample is false and temperature {self.temperature} draws tokens; leave one of "
+                "them out."
+            )
+        for name in ("top_k", "top_p"):
+            if is_unsaid and getattr(self, name) != default_of(SamplingConfig, name):
+                raise InvalidSettingError(
+                    f"{name} narrows what is drawn and nothing says that tokens are drawn; give a "
+                    f"temperature as well, or leave {name} out."
+                )
+
     @property
     def is_greedy(self) -> bool:
-        return not self.do_sample or self.temperature == 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrafterSettings(Settings):
-    """Base of each drafter's own settings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NgramSettings(DrafterSettings):
-    """Suffix lookup in prompt and output (prompt lookup, Saxena 2023; SuffixDecoding, 2024)."""
-
-    num_nodes: int = setting(
-        32, "largest number of draft tokens a step", low=1, high=MAX_TREE_NODES
-    )
-    depth: int = setting(24, "longest draft path in tokens", low=1, high=MAX_TREE_NODES)
-    branching: int = setting(3, "most continuations tried after one context", low=1, high=16)
-    min_match: int = setting(
-        1, "shortest repeated context in tokens that may draft", low=1, high=64
-    )
-    fixed_size: bool = setting(
-        False, "always fill the tree, instead of sizing it by the measured cost of verification"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TreeSettings(DrafterSettings):
-    """Dynamic draft trees of a model (EAGLE-2, Li et al. 2024); a chain has branching 1."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.depth * self.branching > MAX_TREE_NODES:
-            raise InvalidSettingError(
-                f"depth {self.depth} times branching {self.branching} are "
-                f"{self.depth * self.branching} rows of drafting; give at most {MAX_TREE_NODES}."
-            )
-
-    num_nodes: int = setting(
-        24, "largest number of draft tokens a step", low=1, high=MAX_TREE_NODES
-    )
-    depth: int = setting(8, "longest draft path in tokens", low=1, high=64)
-    branching: int = setting(1, "children of a node, and nodes expanded a level", low=1, high=16)
-    fixed_size: bool = setting(
-        False, "always fill the tree, instead of sizing it by the measured cost of verification"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassicSettings(TreeSettings):
-    """A smaller model drafts (Leviathan et al. 2023)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EagleSettings(TreeSettings):
-    """A head on the target's hidden states drafts (EAGLE-3, Li et al. 2025)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShareSdSettings(TreeSettings):
-    """The target's own hqq-quantized self drafts on the target's cache (Share-SD)."""
-
-    bits: Literal[2, 3, 4, 8, 16] = setting(
-        4, "bits of the drafting weights; 16 leaves them unquantized"
-    )
-    group_size: Literal[32, 64, 128] = setting(64, "weights that share a scale")
-    keep: tuple[str, ...] = setting(
-        (), "layers that stay unquantized: numbers, head, or names such as layers.0.down"
-    )
-    offload: bool = setting(
-        False, "keep the original weights on disk and read them at every verification; slow"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerSkipSettings(TreeSettings):
-    """A part of the target's own layers drafts (LayerSkip, Elhoushi et al. 2024)."""
-
-    layers: tuple[str, ...] = setting(
-        (), "layers that draft, numbers or ranges such as 0-9; empty takes a searched set"
-    )
-    num_layers: int = setting(
-        0, "size of the searched set; 0 takes half of the target's layers", low=0, high=1000
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class HybridSettings(ShareSdSettings):
-    """Suffix lookup where it has a match that pays, else an EAGLE head or another model."""
-
-    min_match: int = setting(2, "shortest repeated context in tokens that drafts", low=1, high=64)
-
-
-DRAFTER_SETTINGS: dict[str, type[DrafterSettings] | None] = {
-    "naive": None,
-    "ngram": NgramSettings,
-    "sd-classic": ClassicSettings,
-    "sd-eagle": EagleSettings,
-    "share-sd": ShareSdSettings,
-    "layer-skip": LayerSkipSettings,
-    "hybrid": HybridSettings,
-}
-MODES = tuple(DRAFTER_SETTINGS)
+        return not self.do_sample
 
 
 @dataclass(frozen=True, kw_only=True)

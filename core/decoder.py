@@ -7,7 +7,8 @@ iterating or raise the stop flag.
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-from core.config import MAX_TREE_NODES, RunConfig
+from core.config import RunConfig
+from core.drafter_settings import MAX_TREE_NODES
 from core.drafters.base import DraftLimits
 from core.errors import InvalidSettingError
 from core.events import (

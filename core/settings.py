@@ -16,10 +16,15 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 def setting(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None, flag: str = ""
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    flags: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field with its help text and inclusive limits; `flag` renames its option."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "flag": flag})
+    """A dataclass field with its help text and inclusive limits; `flags` rename its option."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "flags": flags})
 
 
 class Settings:
@@ -36,6 +41,11 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `from_dict` inverts it."""
         return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def default_of(cls: type[Settings], name: str) -> Any:
+    """A setting's default value."""
+    return next(item.default for item in dataclasses.fields(cls) if item.name == name)  # type: ignore[arg-type]
 
 
 @cache

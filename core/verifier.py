@@ -5,7 +5,7 @@ from typing import Protocol, Self
 
 import torch
 
-from core.config import MAX_TREE_NODES
+from core.drafter_settings import MAX_TREE_NODES
 from core.kv_cache import HiddenStates, TreeCache
 from core.row_block import RowBlock
 from core.tree import DraftTree, ancestor_mask

@@ -131,7 +131,7 @@ PRESETS = (
         {
             "mode": "ngram",
             "max_new_tokens": 160,
-            "sampling": {"do_sample": True, "temperature": 0.8, "seed": 7},
+            "sampling": {"temperature": 0.8, "seed": 7},
         },
         against=({"mode": "ngram", "max_new_tokens": 160},),
     ),
@@ -175,14 +175,14 @@ PRESETS = (
             "mode": "share-sd",
             "max_new_tokens": 96,
             "accept": "typical",
-            "sampling": {"do_sample": True, "temperature": 0.8, "seed": 7},
+            "sampling": {"temperature": 0.8, "seed": 7},
             "drafter": {"bits": 4, "num_nodes": 4, "depth": 4, "fixed_size": True},
         },
         against=(
             {
                 "mode": "share-sd",
                 "max_new_tokens": 96,
-                "sampling": {"do_sample": True, "temperature": 0.8, "seed": 7},
+                "sampling": {"temperature": 0.8, "seed": 7},
                 "drafter": {"bits": 4, "num_nodes": 4, "depth": 4, "fixed_size": True},
             },
         ),

@@ -8,7 +8,8 @@ from gradio.components import Component
 
 from app.handlers import Handlers
 from app.run_form import FormField, mode_fields, mode_help, run_fields
-from core.config import DEFAULT_TARGET, MODES
+from core.config import DEFAULT_TARGET
+from core.drafter_settings import MODES
 from presets.gallery import Preset
 
 _UNSET = "automatic"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from core.command_line import OneSentenceParser, add_run_options, config_from_options
-from core.config import DRAFTER_SETTINGS, MODES, RunConfig
+from core.config import RunConfig
+from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import InvalidSettingError
 
 

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from core.config import RunConfig, TreeSettings
+from core.config import RunConfig
+from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer

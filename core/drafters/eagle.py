@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.config import SHIPPED_HEAD, TreeSettings
+from core.config import SHIPPED_HEAD
+from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.draft_pass import DraftPass
 from core.drafters.eagle_forward import EagleForward

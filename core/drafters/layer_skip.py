@@ -7,7 +7,7 @@ training: the layers come from a search (`core.runtime.layer_search`).
 import json
 from typing import Any
 
-from core.config import LayerSkipSettings
+from core.drafter_settings import LayerSkipSettings
 from core.drafters.base import CostOfRows
 from core.drafters.self_draft import SelfDrafter
 from core.drafters.workshop import Workshop

@@ -7,7 +7,7 @@ suffix automaton in place of a search, and with probabilities that are learned w
 import heapq
 from typing import NamedTuple
 
-from core.config import NgramSettings
+from core.drafter_settings import NgramSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.suffix_automaton import Match, SuffixAutomaton
 from core.runtime.tree_size import best_size

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-from core.config import (
+from core.config import SELF, SHIPPED_HEAD
+from core.drafter_settings import (
     MODES,
-    SELF,
-    SHIPPED_HEAD,
     DrafterSettings,
     HybridSettings,
     NgramSettings,

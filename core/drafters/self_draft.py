@@ -10,7 +10,7 @@ holds a drafter's numbers.
 
 from typing import Any
 
-from core.config import TreeSettings
+from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer

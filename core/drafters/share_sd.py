@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from core.config import RunConfig, ShareSdSettings
+from core.config import RunConfig
+from core.drafter_settings import ShareSdSettings
 from core.drafters.self_draft import SelfDrafter
 from core.drafters.workshop import Workshop
 from core.lean.forward import LeanForward

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from core.config import TreeSettings
+from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.calibration import Calibration
 from core.drafters.proposals import Proposal, Proposer

@@ -1,6 +1,6 @@
 """How many levels the next draft has: chosen before it starts, for the device does not ask."""
 
-from core.config import TreeSettings
+from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, Outcome
 from core.drafters.calibration import Calibration
 from core.resident.growth import GrowthShape

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from core.config import RunConfig, TreeSettings
+from core.config import RunConfig
+from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, Drafter
 from core.drafters.calibration import Calibration, chances
 from core.drafters.classic import ClassicDrafter

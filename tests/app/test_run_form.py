@@ -12,7 +12,8 @@ from app.run_form import (
     run_fields,
     values_from_config,
 )
-from core.config import DRAFTER_SETTINGS, MODES, RunConfig, ShareSdSettings
+from core.config import RunConfig
+from core.drafter_settings import DRAFTER_SETTINGS, MODES, ShareSdSettings
 from core.errors import InvalidSettingError
 from tests.app.helpers import form_values
 

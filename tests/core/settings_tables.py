@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from core.config import DRAFTER_SETTINGS
+from core.drafter_settings import DRAFTER_SETTINGS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "drafters"
 START, END = "<!-- settings -->", "<!-- end -->"

@@ -86,7 +86,9 @@ LOGITS = torch.tensor([[0.0, 4.0, 3.0, -torch.inf]] * 6)
 
 
 @pytest.mark.parametrize("name", ["match", "rejection", "typical"])
-@pytest.mark.parametrize("settings", [{"do_sample": False}, {"temperature": 0.0}])
+@pytest.mark.parametrize(
+    "settings", [{"do_sample": False}, {"do_sample": None, "temperature": 0.0}]
+)
 def test_every_rule_is_exact_match_when_greedy(name: str, settings: dict[str, object]) -> None:
     rule = rule_of(name, **settings)
     assert isinstance(rule, MatchRule)

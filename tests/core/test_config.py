@@ -9,19 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import (
-    DRAFTER_SETTINGS,
-    MODES,
-    DrafterSettings,
-    NgramSettings,
-    RunConfig,
-    SamplingConfig,
-)
+from core.config import RunConfig, SamplingConfig
+from core.drafter_settings import DRAFTER_SETTINGS, MODES, DrafterSettings, NgramSettings
 from core.errors import InvalidSettingError
 
 samplings = st.builds(
     SamplingConfig,
-    do_sample=st.booleans(),
     temperature=st.floats(0.0, 100.0),
     top_k=st.integers(0, 10**6),
     top_p=st.floats(1e-6, 1.0),
@@ -124,7 +117,44 @@ def test_settings_of_another_mode_are_refused() -> None:
         RunConfig(mode="ngram", drafter=OtherSettings())
 
 
-def test_temperature_zero_is_greedy() -> None:
-    assert SamplingConfig(do_sample=True, temperature=0.0).is_greedy
-    assert SamplingConfig(do_sample=False).is_greedy
-    assert not SamplingConfig(do_sample=True).is_greedy
+@pytest.mark.parametrize(
+    ("given", "temperature"),
+    [
+        ({}, 0.0),
+        ({"temperature": 0}, 0.0),
+        ({"do_sample": False}, 0.0),
+        ({"do_sample": False, "temperature": 0.0}, 0.0),
+        ({"do_sample": None, "temperature": None}, 0.0),
+        ({"temperature": 0.7}, 0.7),
+        ({"temperature": 1e-30}, 1e-30),
+        ({"do_sample": True}, 1.0),
+        ({"do_sample": True, "temperature": 0.7}, 0.7),
+        ({"temperature": 0, "top_k": 5, "top_p": 0.5}, 0.0),
+    ],
+)
+def test_the_temperature_says_whether_tokens_are_drawn(
+    given: dict[str, Any], temperature: float
+) -> None:
+    sampling = RunConfig.from_dict({"sampling": given}).sampling
+    assert sampling.temperature == temperature
+    assert sampling.do_sample is (temperature > 0)
+    assert sampling.is_greedy is (temperature == 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"do_sample": True, "temperature": 0}, "give a temperature above 0, or leave do_sample"),
+        ({"do_sample": False, "temperature": 0.7}, "do_sample is false and temperature 0.7 draws"),
+        ({"top_p": 0.9}, "top_p narrows what is drawn and nothing says that tokens are drawn"),
+        ({"top_k": 5}, "give a temperature as well, or leave top_k out"),
+        ({"do_sample": "yes"}, "do_sample is 'yes'; give true or false"),
+        ({"temperature": "hot"}, "temperature is 'hot'; give a finite number"),
+        ({"temperature": True}, "temperature is True; give a finite number"),
+    ],
+)
+def test_words_about_sampling_that_contradict_are_refused(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidSettingError, match=message):
+        SamplingConfig(**given)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.config import DRAFTER_SETTINGS
+from core.drafter_settings import DRAFTER_SETTINGS
 from tests.core.settings_tables import FOLDER, with_table
 
 

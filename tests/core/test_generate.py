@@ -83,13 +83,20 @@ def test_the_same_seed_samples_the_same_text(
     target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = (
-        "--prompt", "abc", "--target", target, "--max-new-tokens", "12", "--json", "--do-sample",
-        "--temp", "1.5",
+        "--prompt", "abc", "--target", target, "--max-new-tokens", "12", "--json",
     )  # fmt: skip
     texts = [
-        json.loads(run(capsys, *common, "--seed", seed)[1])["token_ids"] for seed in ("3", "3", "4")
+        json.loads(run(capsys, *common, *words)[1])["token_ids"]
+        for words in (
+            ("--temp", "1.5", "--seed", "3"),
+            ("--temperature", "1.5", "--seed", "3"),
+            ("--do-sample", "--temp", "1.5", "--seed", "3"),
+            ("--temp", "1.5", "--seed", "4"),
+            ("--temp", "0"),
+        )
     ]
-    assert texts[0] == texts[1] != texts[2]
+    assert texts[0] == texts[1] == texts[2]
+    assert len({*map(tuple, texts)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -100,7 +107,9 @@ def test_the_same_seed_samples_the_same_text(
         (["--prompt", "x", "--mode", "magic"], "invalid choice: 'magic'"),
         (["--prompt", "x", "--max-new-tokens", "0"], "max_new_tokens is 0; give a value"),
         (["--prompt", "x", "--temp", "-1"], "temperature is -1"),
-        (["--prompt", "x", "--top-p", "nan"], "top_p is nan"),
+        (["--prompt", "x", "--temp", "1", "--top-p", "nan"], "top_p is nan"),
+        (["--prompt", "x", "--do-sample", "--temp", "0"], "give a temperature above 0"),
+        (["--prompt", "x", "--top-p", "0.5"], "give a temperature as well, or leave top_p out"),
         (["--prompt", "x", "--depth", "3"], "--depth is no setting of mode naive"),
         (["--prompt", "x", "--mode", "ngram", "--num-nodes", "9999"], "num_nodes is 9999"),
         (["--prompt", "x", "--trace", "/no/such/folder/t.jsonl"], "cannot be written"),

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from core.acceptance import AcceptanceRule, MatchRule, RejectionRule, judge
-from core.config import RunConfig, SamplingConfig, TreeSettings
+from core.config import RunConfig, SamplingConfig
+from core.drafter_settings import TreeSettings
 from core.drafters.base import DraftLimits
 from core.drafters.proposals import NoisyProposer, Proposer, SamplingProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower

@@ -79,7 +79,7 @@ def test_draws_follow_the_law() -> None:
 
 def test_zero_temperature_and_no_sampling_take_the_maximum() -> None:
     logits = torch.tensor([0.0, 5.0, 4.9])
-    for sampling in (SamplingConfig(), SamplingConfig(do_sample=True, temperature=0.0)):
+    for sampling in (SamplingConfig(), SamplingConfig(temperature=0.0)):
         drawer = TokenDrawer(sampling, 3, CPU)
         assert {drawer.draw(logits, position) for position in range(50)} == {1}
 

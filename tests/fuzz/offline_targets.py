@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from app.run_form import config_from_values, mode_fields, run_fields, values_from_config
 from core.benchmark.question_sets import OWN, questions_file
 from core.benchmark.questions import load_questions
-from core.config import DRAFTER_SETTINGS, MODES, RunConfig
+from core.config import RunConfig
+from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import (
     InvalidSettingError,
     ModelUnavailableError,

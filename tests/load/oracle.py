@@ -44,8 +44,7 @@ class Oracle:
                         "max_new_tokens": MOST_TOKENS,
                         "trace_top_k": 0,
                         "sampling": {
-                            "do_sample": sampling["setting-temperature"] > 0,
-                            "temperature": sampling["setting-temperature"] or 1.0,
+                            "temperature": sampling["setting-temperature"],
                             "seed": sampling["setting-seed"],
                         },
                     }

@@ -39,7 +39,7 @@ class LlamaCppRunner:
         gguf = gguf_target(target, NAME)
         if not config.sampling.is_greedy:
             raise InvalidSettingError(
-                f"{NAME} is compared with greedy settings alone; leave do-sample out."
+                f"{NAME} is compared with greedy settings alone; leave the temperature out."
             )
         self.label = f"{label} lookup" if prompt_lookup else label
         self.facts = Facts(

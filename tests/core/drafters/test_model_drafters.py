@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.config import ClassicSettings, NgramSettings
+from core.drafter_settings import ClassicSettings, NgramSettings
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.classic import ClassicDrafter
 from core.drafters.hybrid import HybridDrafter

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.config import NgramSettings
+from core.drafter_settings import NgramSettings
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.ngram import NgramDrafter
 from core.tree import DraftTree

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from core.config import TreeSettings
+from core.drafter_settings import TreeSettings
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.proposals import BestProposer, Proposal
 from core.drafters.tree_growth import LevelRow, TreeGrower
