@@ -2,9 +2,10 @@
 
 import pytest
 
-from core.errors import KernelsUnavailableError
+from core.errors import InvalidSettingError, KernelsUnavailableError
 from core.lean.native.library import Kernels, load_kernels
 from core.models.storage import no_progress
+from core.runtime.processor import LEVELS, SETTING
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,14 @@ def kernels() -> Kernels:
         return load_kernels(no_progress)
     except KernelsUnavailableError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", params=LEVELS)
+def kernels_of_each_level(request: pytest.FixtureRequest) -> Kernels:
+    """Compiled for this processor, and for lesser ones, whose code it runs as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SETTING, request.param)
+        try:
+            return load_kernels(no_progress)
+        except (KernelsUnavailableError, InvalidSettingError) as error:
+            pytest.skip(str(error))

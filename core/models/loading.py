@@ -26,6 +26,7 @@ from core.parallel.role import num_ranks
 from core.parallel.split_module import SplitModule
 from core.parallel.spread import check_spread, read_spread_module
 from core.quant.streaming import streamed
+from core.runtime.processor import cpu_dtype
 from core.settings import parse_bytes
 
 # Weights are not all that a run needs.
@@ -239,7 +240,7 @@ def default_dtype(device: torch.device) -> str:
     """bfloat16 where the device has instructions for it, else float32."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+    return cpu_dtype()
 
 
 def _check_memory(

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from core.runtime.processor import level_name
+
 _PACKAGES = ("torch", "transformers", "hqq", "gemlite")
 
 
@@ -24,10 +26,13 @@ def package_versions() -> dict[str, str]:
 
 
 def describe_device(device: torch.device) -> str:
-    """The device in words; a CPU with the number of threads that torch uses."""
+    """The device in words; a CPU with the number of threads that torch uses, and with the level of
+    instruction sets where that is limited."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    level = level_name()
+    limit = "" if level == "native" else f", {level} instructions"
+    return f"{_cpu_name()}, {torch.get_num_threads()} threads{limit}"
 
 
 @cache

@@ -4,16 +4,15 @@ import argparse
 from pathlib import Path
 
 from core.command_line import OneSentenceParser
-from core.config import DEFAULT_TARGET
 from core.errors import InvalidSettingError
+from core.train.teacher import add_teacher_options
 
 
 def data_parser(description: str | None) -> argparse.ArgumentParser:
     """All options with their defaults."""
     parser = OneSentenceParser(prog="core.train.generate_data", description=description)
     parser.add_argument("--out", type=Path, required=True, help="folder for shards and manifest")
-    parser.add_argument("--target", default=DEFAULT_TARGET, help="the model that writes")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_teacher_options(parser, "the model that writes")
     parser.add_argument("--tokens", type=int, default=40_000_000, help="tokens to sample")
     parser.add_argument("--slots", type=int, default=2048, help="conversations at once")
     parser.add_argument("--columns", type=int, default=1024, help="longest conversation, tokens")

@@ -86,6 +86,14 @@ class TargetView(NamedTuple):
     mask: torch.Tensor  # [batch, 1, length, length]
 
 
+def mixed_precision(target: LoadedModel) -> torch.autocast:
+    """Products in the target's bfloat16 over float32 weights of the drafter; nothing where the
+    target is in float32."""
+    return torch.autocast(
+        target.device.type, torch.bfloat16, enabled=target.dtype == torch.bfloat16
+    )
+
+
 class FrozenTarget:
     """The target over packed rows, without gradients."""
 

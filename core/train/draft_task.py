@@ -18,6 +18,7 @@ from core.train.distillation import (
     FrozenTarget,
     TrainingData,
     chain_figures,
+    mixed_precision,
     soft_loss,
     target_probs,
 )
@@ -71,7 +72,7 @@ class DraftTask:
         batch = self._dealer.batch(step)
         view = self._frozen(batch)
         valid = _valid_positions(batch)
-        with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
+        with mixed_precision(self._target):
             hidden, _ = self._forward(batch.token_ids.long(), view.mask)
             weight = self.module.lm_head.weight
             # Positions that count for nothing need no row over the vocabulary; the number of rows
@@ -102,7 +103,7 @@ class DraftTask:
                 )
             )
             view = self._frozen(batch)
-            with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
+            with mixed_precision(self._target):
                 hidden, _ = self._forward(batch.token_ids.long(), view.mask)
                 is_right = torch.cat(
                     [

@@ -19,6 +19,7 @@ from core.train.distillation import (
     FrozenTarget,
     TrainingData,
     chain_figures,
+    mixed_precision,
     soft_loss,
     target_probs,
 )
@@ -75,7 +76,7 @@ class EagleTask:
             probs = self._probs(view.hidden)
             valid = _valid_anchors(batch, self._depth)
             embeddings = self._embeddings(batch)
-        with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
+        with mixed_precision(self._target):
             return self._losses(
                 self.module, embeddings, view.features, self._rotation, view.mask, probs, valid
             )
@@ -117,7 +118,7 @@ class EagleTask:
             )
             best = F.pad(best[:, 1:], (0, self._depth + 1), value=-1)
             valid = _valid_anchors(batch, self._depth)
-            with torch.autocast(self._device.type, torch.bfloat16, self._device.type == "cuda"):
+            with mixed_precision(self._target):
                 states = unroll(
                     self.module, self._embeddings(batch), view.features, self._rotation,
                     view.mask, self._depth,

@@ -19,7 +19,7 @@ import torch
 
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.fingerprint import model_key
-from core.models.loading import LoadedModel, load_model
+from core.models.loading import LoadedModel
 from core.parallel.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.runtime.environment import describe_device, package_versions
 from core.train.batched_llama import check_supported
@@ -35,6 +35,7 @@ from core.train.shards import (
     write_manifest,
     write_shard,
 )
+from core.train.teacher import load_teacher
 
 # The tasks that a small chat model otherwise seldom invents; None is the template's own prompt.
 _SYSTEM_PROMPTS = (
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _prepare(options: argparse.Namespace, rank: Rank) -> _Job:
     questions = [question for path in options.exclude for question in read_questions(path)]
     near = NearDuplicates(questions)
-    target = load_model(options.target, device=options.device, compile=False, as_module=True)
+    target = load_teacher(options)
     check_supported(target.module)
     frame = chat_frame(target.tokenizer, target.eos_token_ids)
     num_rounds = -(-options.tokens // (options.slots * options.columns))

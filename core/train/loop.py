@@ -247,7 +247,6 @@ def add_loop_options(parser: Any) -> None:
     """The options that both trainings share."""
     parser.add_argument("--data", type=Path, required=True, help="folder of generate_data")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--steps", type=int, default=10_000, help="optimizer steps")
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="end the schedule after; 0 never"

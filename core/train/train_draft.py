@@ -5,15 +5,14 @@ import sys
 from typing import Any
 
 from core.command_line import OneSentenceParser
-from core.config import DEFAULT_TARGET
 from core.errors import InvalidSettingError
 from core.models.fingerprint import model_key
-from core.models.loading import load_model
 from core.parallel.ranks import join_ranks, leave_ranks
 from core.train.batched_llama import check_supported
 from core.train.distillation import load_data
 from core.train.draft_task import DraftTask
 from core.train.loop import add_loop_options, loop_settings, run_or_explain, train
+from core.train.teacher import add_teacher_options, load_teacher
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(prog="core.train.train_draft", description=__doc__)
-    parser.add_argument("--target", default=DEFAULT_TARGET, help="the model to draft for")
+    add_teacher_options(parser, "the model to draft for")
     add_loop_options(parser)
     parser.add_argument("--hidden-size", type=int, default=160)
     parser.add_argument("--head-dim", type=int, default=32)
@@ -43,7 +42,7 @@ def _run(options: argparse.Namespace) -> None:
             "that is."
         )
     rank = join_ranks(options.device)
-    target = load_model(options.target, device=options.device, compile=False, as_module=True)
+    target = load_teacher(options)
     check_supported(target.module)
     data = load_data(options.data, target, options.row_length, options.data_share)
     task = DraftTask(target, data, options, rank)

@@ -5,15 +5,15 @@ import sys
 from typing import Any
 
 from core.command_line import OneSentenceParser
-from core.config import DEFAULT_TARGET
 from core.errors import InvalidSettingError
 from core.models.fingerprint import model_key
-from core.models.loading import LoadedModel, load_model
+from core.models.loading import LoadedModel
 from core.parallel.ranks import join_ranks, leave_ranks
 from core.train.batched_llama import check_supported
 from core.train.distillation import load_data
 from core.train.eagle_task import EagleTask
 from core.train.loop import add_loop_options, loop_settings, run_or_explain, train
+from core.train.teacher import add_teacher_options, load_teacher
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(prog="core.train.train_eagle", description=__doc__)
-    parser.add_argument("--target", default=DEFAULT_TARGET, help="the model to draft for")
+    add_teacher_options(parser, "the model to draft for")
     add_loop_options(parser)
     parser.add_argument("--depth", type=int, default=5, help="steps of training-time test")
     parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head speaks")
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     settings = loop_settings(options)
     rank = join_ranks(options.device)
-    target = load_model(options.target, device=options.device, compile=False, as_module=True)
+    target = load_teacher(options)
     check_supported(target.module)
     layers = _feature_layers(options.feature_layers, target)
     vocab_size = target.module.config.vocab_size

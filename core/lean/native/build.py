@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.errors import KernelsUnavailableError
 from core.models.storage import Progress, cache_home, file_sha256
+from core.runtime.processor import tuning_flag
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _SOURCES = (SOURCE, *sorted(SOURCE.parent.glob("*.h")))
@@ -24,7 +25,7 @@ def built_library(progress: Progress) -> Path:
     Raises KernelsUnavailableError with one sentence where they cannot be compiled.
     """
     compiler = _compiler()
-    command = [compiler, *_FLAGS, _tuning_flag()]
+    command = [compiler, *_FLAGS, tuning_flag()]
     sources = [path.read_text("utf-8") for path in _SOURCES]
     key = "\n".join([*command, _version(compiler), _processor(), *sources])
     digest = hashlib.sha256(key.encode()).hexdigest()[:20]
@@ -94,10 +95,6 @@ def _version(compiler: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(compiler, str(error)) from error
     return result.stdout
-
-
-def _tuning_flag() -> str:
-    return "-march=native" if platform.machine() in ("x86_64", "AMD64", "i686") else "-mcpu=native"
 
 
 def _processor() -> str:

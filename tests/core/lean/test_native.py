@@ -39,8 +39,9 @@ def a_tree(root: int) -> DraftTree:
 
 
 @pytest.mark.parametrize("family", LEAN)
-def test_logits_are_those_of_torch(kernels: Kernels, family: str) -> None:
-    expected_of, verifier = make_verifier(tiny_model(family), 512), native(kernels, family)
+def test_logits_are_those_of_torch(kernels_of_each_level: Kernels, family: str) -> None:
+    expected_of = make_verifier(tiny_model(family), 512)
+    verifier = native(kernels_of_each_level, family)
     tree = a_tree(PROMPT[-1])
     for each in (expected_of, verifier):
         each.begin(PROMPT, 100, never)
@@ -64,20 +65,30 @@ def test_a_branch_of_a_tree_has_the_bits_of_plain_decoding(kernels: Kernels, fam
         assert torch.equal(alone[0], logits[node])
 
 
-def test_bits_do_not_change_with_the_number_of_rows(kernels: Kernels) -> None:
+def chain_logits(kernels: Kernels, length: int) -> torch.Tensor:
+    verifier = native(kernels)
+    verifier.begin(PROMPT, 100, never)
     chain = DraftTree(PROMPT[-1])
-    for node in range(20):
+    for node in range(length - 1):
         chain.add(node, 10 + node, 0.5)
-    rows = []
-    for length in (1, 2, 3, 4, 5, 7, 8, 11, 16, 21):
-        verifier = native(kernels)
-        verifier.begin(PROMPT, 100, never)
-        part = DraftTree(PROMPT[-1])
-        for node in range(length - 1):
-            part.add(node, 10 + node, 0.5)
-        rows.append(verifier.tree_forward(part).clone())
+    return verifier.tree_forward(chain).clone()
+
+
+def test_bits_do_not_change_with_the_number_of_rows(kernels_of_each_level: Kernels) -> None:
+    rows = [
+        chain_logits(kernels_of_each_level, length) for length in (1, 2, 3, 4, 5, 7, 8, 11, 16, 21)
+    ]
     for part in rows:
         assert torch.equal(part, rows[-1][: len(part)])
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3, 5])
+def test_bits_do_not_change_with_the_number_of_threads(
+    kernels: Kernels, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = chain_logits(kernels, 9)
+    monkeypatch.setattr("torch.get_num_threads", lambda: num_threads)
+    assert torch.equal(chain_logits(kernels, 9), expected)
 
 
 def test_wide_pieces_go_through_torch_with_the_same_result(

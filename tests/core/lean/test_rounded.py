@@ -63,12 +63,14 @@ def rounded(
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 9, 70])
 @pytest.mark.parametrize(("bits", "group_size"), FORMS)
 def test_a_product_is_that_of_rounded_rows_with_the_weights(
-    kernels: Kernels, bits: int, group_size: int, num_rows: int
+    kernels_of_each_level: Kernels, bits: int, group_size: int, num_rows: int
 ) -> None:
     torch.manual_seed(bits + group_size)
     values = torch.randint(0, 2**bits, (40, 256), dtype=torch.uint8)
     scales, offsets = torch.randn(2, 40, 256 // group_size)
-    linear = native_grid(kernels, WeightGrid(values, scales, offsets, bits), torch.randn(40))
+    linear = native_grid(
+        kernels_of_each_level, WeightGrid(values, scales, offsets, bits), torch.randn(40)
+    )
     assert linear.kernel == f"native int{bits}, rows in 8 bits"
     sizes = torch.tensor([1e-4, 1.0, 300.0, 0.0])
     x = torch.randn(num_rows, 256) * sizes[torch.arange(num_rows) % 4, None]
@@ -124,9 +126,9 @@ def dequantized(module: LlamaForCausalLM, verifier: Verifier) -> LlamaForCausalL
 
 @pytest.mark.parametrize(("bits", "group_size"), FORMS)
 def test_a_row_s_bits_do_not_change_with_the_rows_beside_it(
-    kernels: Kernels, bits: int, group_size: int
+    kernels_of_each_level: Kernels, bits: int, group_size: int
 ) -> None:
-    verifier = packed(module_of(3), kernels, bits, group_size)
+    verifier = packed(module_of(3), kernels_of_each_level, bits, group_size)
     widest = logits_of(verifier, 21)
     assert math.isfinite(float(widest.sum()))
     for length in (*range(1, 10), 11, 16):

@@ -29,12 +29,16 @@ def options_of(chat_folder: str, data_folder: Path, out: Path, steps: int) -> li
     ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def head_folder(
-    chat_folder: str, data_folder: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    chat_folder: str,
+    data_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
+    """Trained in each number format, whichever the processor would choose."""
     out = tmp_path_factory.mktemp("head")
-    options = options_of(chat_folder, data_folder, out, 240)
+    options = [*options_of(chat_folder, data_folder, out, 240), "--dtype", request.param]
     assert train_eagle.main([*options, "--depth", "3", "--draft-vocab", "100"]) == 0
     return out
 
@@ -97,10 +101,11 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_small_model_learns_and_is_loaded_as_a_draft(
-    chat_folder: str, data_folder: Path, tmp_path: Path
+    dtype: str, chat_folder: str, data_folder: Path, tmp_path: Path
 ) -> None:
-    options = options_of(chat_folder, data_folder, tmp_path, 120)
+    options = [*options_of(chat_folder, data_folder, tmp_path, 120), "--dtype", dtype]
     assert train_draft.main([*options, "--hidden-size", "64", "--num-layers", "1"]) == 0
     losses = losses_of(tmp_path)
     assert losses[-1] < losses[0]

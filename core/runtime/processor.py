@@ -1,0 +1,58 @@
+"""What is used of this machine's processor, where one setting decides instead of the machine.
+
+`SPECDECODES_CPU` limits the instruction sets of the compiled kernels and of the number format that
+follows from them. Threads are torch's (`OMP_NUM_THREADS`), the compiler is `CXX`'s, and `--dtype` names
+a number format outright.
+"""
+
+import os
+import platform
+from typing import NamedTuple
+
+import torch
+
+from core.errors import InvalidSettingError
+
+SETTING = "SPECDECODES_CPU"
+
+
+class InstructionSets(NamedTuple):
+    """How far a processor is used."""
+
+    x86_flag: str
+    """What tells the compiler so on x86."""
+    arm_flag: str
+    has_bfloat16: bool
+    """Whether its bfloat16 instructions may be used, where it has them."""
+
+
+LEVELS = {
+    "native": InstructionSets("-march=native", "-mcpu=native", has_bfloat16=True),
+    "avx2": InstructionSets("-march=x86-64-v3", "-mcpu=generic", has_bfloat16=False),
+    "portable": InstructionSets("-march=x86-64", "-mcpu=generic", has_bfloat16=False),
+}
+
+
+def level_name() -> str:
+    """What `SPECDECODES_CPU` names; raises InvalidSettingError for a value of no meaning here."""
+    level = os.environ.get(SETTING) or "native"
+    if level not in LEVELS:
+        raise InvalidSettingError(f"{SETTING} is {level!r}; give {', '.join(LEVELS)}, or unset it.")
+    if level == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        raise InvalidSettingError(
+            f"{SETTING} is avx2, which this processor lacks; give portable, or unset it."
+        )
+    return level
+
+
+def tuning_flag() -> str:
+    """What the C++ compiler is told of the processor."""
+    allowed = LEVELS[level_name()]
+    is_x86 = platform.machine() in ("x86_64", "AMD64", "i686")
+    return allowed.x86_flag if is_x86 else allowed.arm_flag
+
+
+def cpu_dtype() -> str:
+    """bfloat16 where the processor has instructions for it that may be used, else float32."""
+    has_it = LEVELS[level_name()].has_bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if has_it else "float32"

@@ -1,0 +1,29 @@
+"""The target of a training, as the options of its command name it."""
+
+import argparse
+
+from core.config import DEFAULT_TARGET
+from core.models.loading import LoadedModel, load_model
+
+
+def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
+    """Adds --target, --device and --dtype."""
+    parser.add_argument("--target", default=DEFAULT_TARGET, help=what_for)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="number format of the target, and of the products of a training; bfloat16 where the "
+        "device has instructions for it",
+    )
+
+
+def load_teacher(options: argparse.Namespace) -> LoadedModel:
+    """The target as transformers' module; raises as `load_model` does."""
+    return load_model(
+        options.target,
+        dtype=options.dtype,
+        device=options.device,
+        compile=False,
+        as_module=True,
+    )
