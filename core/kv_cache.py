@@ -85,6 +85,7 @@ class TreeCache:
         self.write_start = 0
         """Where the next forward writes; behind `length` while a drafter is at work."""
 
+    @torch.inference_mode()  # a cache may have been made while a forward ran
     def keep(self, rows: Sequence[int]) -> None:
         """Commits rows written behind the committed length, given by their increasing offsets."""
         start, num_kept = self.length, len(rows)

@@ -17,7 +17,7 @@ from core.benchmark.widening import SHAPES, Narrow, WideShape, Width, widened_ea
 from core.config import DEFAULT_TARGET
 from core.drafters.eagle_head import read_parts, write_parts
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.models.fingerprint import source_key
+from core.models.conversion import MANIFEST_NAME
 from core.models.loading import load_model
 from core.models.shipped import shipped_folder
 
@@ -31,8 +31,8 @@ def widen(target: str, shape: WideShape, out: Path, dtype: torch.dtype = torch.b
     """
     model = load_model(target, dtype="float32", compile=False)
     narrow = widen_llama(model.source.folder, out / "target", shape.target, dtype)
-    key = source_key(model)
-    draft, eagle = shipped_folder(key, "draft"), shipped_folder(key, "eagle")
+    draft = shipped_folder(model.source_key, "draft")
+    eagle = shipped_folder(model.source_key, "eagle")
     if draft is not None:
         widen_llama(draft, out / "draft", shape.draft, dtype)
     if eagle is not None:
@@ -89,7 +89,7 @@ def widen_llama(folder: Path, out: Path, wide: Width, dtype: torch.dtype) -> Nar
     (out / "config.json").write_text(json.dumps(config, indent=1))
     for path in folder.iterdir():
         if path.suffix in (".json", ".jinja") and path.name not in (
-            "config.json", "model.safetensors.index.json", "training.json",
+            "config.json", "model.safetensors.index.json", "training.json", MANIFEST_NAME,
         ):  # fmt: skip
             shutil.copy(path, out / path.name)
     return narrow

@@ -14,7 +14,7 @@ from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.workshop import Workshop
 from core.errors import InvalidSettingError
 from core.invariant import invariant_sibling
-from core.models.fingerprint import source_key
+from core.models.fingerprint import model_key
 from core.models.forward import verifier_of
 from core.models.loading import LoadedModel
 from core.models.shipped import shipped_folder
@@ -110,6 +110,8 @@ class ClassicDrafter:
 class _DraftModel(NamedTuple):
     identity: dict[str, Any]
     verifier: Verifier
+    key: str
+    """Changes with what it computes."""
 
 
 def make_classic(workshop: Workshop) -> ClassicDrafter:
@@ -136,13 +138,13 @@ def make_classic(workshop: Workshop) -> ClassicDrafter:
         proposer=workshop.proposer(),
         draft_cost=None
         if settings.fixed_size
-        else workshop.measure_cost(draft.verifier, draft.verifier.forward, ("draft", name)),
+        else workshop.measure_cost(draft.verifier, draft.verifier.forward, ("draft", draft.key)),
     )
 
 
 def shipped_draft(target: LoadedModel) -> str | None:
     """The folder of the small model that is shipped for a target; None where there is none."""
-    folder = shipped_folder(source_key(target), "draft")
+    folder = shipped_folder(target.source_key, "draft")
     return None if folder is None else str(folder)
 
 
@@ -165,4 +167,4 @@ def _load(workshop: Workshop, name: str) -> _DraftModel:
         "method": "sd-classic",
         "forward": verifier.forward.name,
     }
-    return _DraftModel(identity, verifier)
+    return _DraftModel(identity, verifier, model_key(model))

@@ -22,8 +22,8 @@ from core.drafters.workshop import Workshop
 from core.errors import DrafterUnavailableError
 from core.kv_cache import HeadStates
 from core.lean.forward import LeanForward
-from core.models.fingerprint import source_key
 from core.models.shipped import shipped_folder
+from core.models.storage import weights_sha256
 from core.tree import DraftTree
 from core.verifier import PREFILL_CHUNK, Verifier
 
@@ -176,7 +176,7 @@ def make_eagle(workshop: Workshop) -> EagleDrafter:
         proposer=proposer,
         draft_cost=None
         if settings.fixed_size
-        else workshop.measure_cost(own, forward, ("eagle", str(folder))),
+        else workshop.measure_cost(own, forward, ("eagle", weights_sha256(folder))),
     )
 
 
@@ -190,7 +190,7 @@ def _folder(workshop: Workshop) -> Path:
                 "where one is shipped for the target."
             )
         return folder
-    folder_or_none = shipped_folder(source_key(workshop.target), "eagle")
+    folder_or_none = shipped_folder(workshop.target.source_key, "eagle")
     if folder_or_none is None:
         raise DrafterUnavailableError(
             f"no EAGLE head is shipped for {workshop.target.identity.name}; give --draft a folder "

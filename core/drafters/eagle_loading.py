@@ -13,7 +13,6 @@ from core.lean.forward import LeanForward, RotaryTable
 from core.lean.linear import DenseLinear
 from core.lean.native.forward import NativeForward, native_reason
 from core.lean.weights import LayerStack, LayerWeights, Shape
-from core.models.fingerprint import source_key
 from core.models.loading import LoadedModel
 
 _EAGLE3, _EAGLE1 = "midlayer.", "layers.0."
@@ -27,7 +26,7 @@ def load_head(folder: Path, target: LoadedModel, forward: LeanForward) -> EagleF
     """
     description = _description(folder)
     wanted = description.get("target_sha256")
-    if wanted not in (None, source_key(target)):
+    if wanted not in (None, target.source_key):
         raise DrafterUnavailableError(
             f"the EAGLE head in {folder.name} was trained for another target than "
             f"{target.identity.name}; give the head of this target, or train one with "

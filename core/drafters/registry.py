@@ -23,7 +23,6 @@ from core.drafters.share_sd import make_share_sd
 from core.drafters.workshop import Workshop
 from core.errors import InvalidSettingError
 from core.lean.weights import unsupported_reason
-from core.models.fingerprint import source_key
 from core.models.loading import LoadedModel
 from core.models.shipped import shipped_folder
 
@@ -56,7 +55,7 @@ def _make_hybrid(workshop: Workshop) -> Drafter:
 
 
 def _make_hybrid_model(workshop: Workshop) -> ModelDrafter:
-    name = _hybrid_draft(workshop.config.draft, source_key(workshop.target))
+    name = _hybrid_draft(workshop.config.draft, workshop.target.source_key)
     if name == SELF:
         return make_share_sd(workshop)
     _check_unquantized(workshop.config.drafter, name)
@@ -116,7 +115,7 @@ def unavailable_reason(
             f"and it cannot ({_why_not_lean(target)}); give another target or mode."
         )
     if target.weights != "full" and (
-        mode == "share-sd" or (is_hybrid and _hybrid_draft(draft, source_key(target)) == SELF)
+        mode == "share-sd" or (is_hybrid and _hybrid_draft(draft, target.source_key) == SELF)
     ):
         return (
             f"mode {mode} drafts with the target's weights quantized, and this target is loaded with "

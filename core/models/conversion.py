@@ -61,7 +61,7 @@ def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
     folder = home / "converted" / f"{gguf.stem}-{digest}"
     with told_if_full(home), exclusive(folder, progress):
         progress("checking", 0, 0)
-        if not _is_whole(folder):
+        if not is_whole(folder):
             check_free_space(home, stat.st_size * _MOST_GROWTH)
             progress("converting", 0, 0)
             with new_folder(folder) as temporary:
@@ -69,7 +69,8 @@ def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
     return folder
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
+    """Whether a converted folder holds what its manifest says."""
     manifest = read_manifest(folder)
     if manifest is None or not manifest.files:
         return False

@@ -15,7 +15,7 @@ from core.models.contents import Contents, module_contents, read_contents
 from core.models.lean_loading import Placement
 from core.models.outline import Outline
 from core.models.sources import ModelSource, find_model
-from core.models.storage import Progress, no_progress
+from core.models.storage import Progress, no_progress, weights_sha256
 from core.models.tokenizer import read_tokenizer
 from core.models.transformers_loading import (
     out_of_memory,
@@ -61,6 +61,8 @@ class LoadedModel:
     eos_token_ids: frozenset[int]
     dtype: torch.dtype
     device: torch.device
+    source_key: str
+    """Changes with what the files hold. Drafters belong to it, however the weights are packed."""
     weights: str = "full"
     outline: Outline | None = None
     """What the lean forward is to compute; None where only the module can."""
@@ -140,6 +142,10 @@ def load_model(
         _check_memory(source, torch_dtype, place.device, keeps_files=kernels is not None)
         progress("reading weights", 0, 0)
         contents = read_contents(source, weights, place, progress, with_module=as_module)
+    source_key = source.sha256
+    if source_key is None:
+        progress("checking", 0, 0)
+        source_key = weights_sha256(source.folder)
     if gpu_memory:
         contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
     tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
@@ -162,6 +168,7 @@ def load_model(
         eos_token_ids=frozenset(ends),
         dtype=torch_dtype,
         device=torch.device(device),
+        source_key=source_key,
         weights=weights,
         outline=contents.outline,
         stack=contents.stack,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from core.errors import ModelUnavailableError, shown
 from core.models.catalogue import CATALOGUE
-from core.models.conversion import converted_folder, read_manifest
+from core.models.conversion import converted_folder, is_whole, read_manifest
 from core.models.download import fetch_packaged
 from core.models.storage import Progress, cache_home, exclusive
 
@@ -88,7 +88,8 @@ def _from_folder(name: str, folder: Path) -> ModelSource:
             f"{name} has no config.json; give a folder in transformers' format, a .gguf file or a "
             "hub id."
         )
-    manifest = read_manifest(folder)
+    # A manifest may be older than what lies beside it.
+    manifest = read_manifest(folder) if is_whole(folder) else None
     if manifest is None:
         return ModelSource(name, folder, "folder", None, None, "")
     note = f"dequantized from {manifest.file_type}"

@@ -20,6 +20,7 @@ from core.runtime.json_cache import load_json, save_json
 Progress = Callable[[str, int, int], None]
 
 _LOCK_POLL_S = 0.5
+_WEIGHTS = (".safetensors", ".bin")
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
@@ -57,6 +58,13 @@ def known_sha256(path: Path) -> str:
     digest = file_sha256(path)
     save_json(folder, key, {"sha256": digest})
     return digest
+
+
+def weights_sha256(folder: Path) -> str:
+    """Changes with the weights in a folder and with their configuration, and with nothing else."""
+    paths = [path for path in folder.iterdir() if path.suffix in _WEIGHTS]
+    files = [(path.name, known_sha256(path)) for path in sorted([*paths, folder / "config.json"])]
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from core.benchmark.outside.transformers_generate import transformers_runners
 from core.benchmark.runners import Runner
 from core.config import DTYPES, SELF, SHIPPED_HEAD, RunConfig
 from core.errors import InvalidSettingError
-from core.models.fingerprint import source_key
 from core.models.loading import LoadedModel, load_model
 from core.models.shipped import shipped_folder
 from core.models.storage import Progress
@@ -108,7 +107,7 @@ def _assistant(target: LoadedModel, config: RunConfig, progress: Progress) -> Lo
     """The named draft model, else the one shipped for the target: the one that sd-classic takes."""
     name = config.draft
     if name in (None, SELF, SHIPPED_HEAD):
-        folder = shipped_folder(source_key(target), "draft")
+        folder = shipped_folder(target.source_key, "draft")
         if folder is None:
             return None
         name = str(folder)

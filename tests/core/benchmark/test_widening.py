@@ -13,6 +13,7 @@ from core.errors import InvalidSettingError
 from core.models.loading import load_model
 from core.trace import Trace
 from tests.core.conftest import run
+from tests.core.models.test_fingerprint import write_manifest
 from tests.eagle_heads import eagle3_head
 from tests.tiny_folder import save_tiny_model
 from tests.tiny_models import tiny_model
@@ -58,6 +59,17 @@ def test_a_widened_head_drafts_the_same(narrow: Path, tmp_path: Path) -> None:
     assert [step.token_ids for step in large.events if step.kind == "drafted"] == [
         step.token_ids for step in small.events if step.kind == "drafted"
     ]
+
+
+def test_a_widened_model_is_another_than_the_narrow_one(narrow: Path, tmp_path: Path) -> None:
+    write_manifest(narrow)
+    widen_llama(narrow, tmp_path / "wide", WIDE, torch.float32)
+    small, large = (
+        load_model(str(folder), dtype="float32", compile=False)
+        for folder in (narrow, tmp_path / "wide")
+    )
+    assert small.identity.sha256 is not None and large.identity.sha256 is None
+    assert large.source_key != small.source_key
 
 
 def test_a_shape_that_is_too_small_is_refused(narrow: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError
+from core.events import Accepted
 from core.models.loading import LoadedModel, load_model
 from core.models.sources import ModelSource
 from core.parallel.spread import SpreadCache, SpreadVerifier, read_spread_module
@@ -56,6 +57,18 @@ def test_layers_in_several_places_give_the_same_ids(
     assert spread.token_ids == run(plain, PROMPT).token_ids
     if mode == "sd-classic":
         assert spread.stats.num_drafted > 0
+
+
+def test_an_accepted_path_is_moved_where_the_layers_are(
+    spread_engine: Engine, tiny_home: Path
+) -> None:
+    """The target drafts for itself, so that every path is accepted, and some are no chains."""
+    drafter = {"fixed_size": True, "branching": 3, "depth": 3, "num_nodes": 9}
+    settings = {"mode": "sd-classic", "draft": str(tiny_home / "target"), "drafter": drafter}
+    spread = run(spread_engine, PROMPT, **settings)
+    paths = [event.path for event in spread.events if isinstance(event, Accepted)]
+    assert any(path != list(range(1, len(path) + 1)) for path in paths), "none was moved"
+    assert spread.token_ids == run(spread_engine, PROMPT).token_ids
 
 
 def test_a_layer_s_cache_is_where_the_layer_first_computes() -> None:
