@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, SpecDecodesError, TraceFormatError
 from core.trace import Trace, load_trace, save_trace
 from visualize.run_facts import run_facts
 
@@ -28,6 +28,8 @@ class KeptRun:
     run_id: str
     name: str
     mode: str
+    lossy_rule: str
+    """See `Trace.lossy_rule`."""
     target: str
     device: str
     prompt: str
@@ -40,6 +42,13 @@ class KeptRun:
     tokens_per_s: float | None
     acceptance_length: float | None
     acceptance_rate: float | None
+
+
+class Readable(NamedTuple):
+    """A visitor's traces."""
+
+    traces: list[Trace]
+    num_unreadable: int
 
 
 class Archive:
@@ -83,6 +92,19 @@ class Archive:
         for ending in (".json", ".jsonl"):
             self._path(visitor, run_id, ending).unlink(missing_ok=True)
 
+    def readable(self, visitor: str) -> Readable:
+        """All traces that open, newest first, and how many do not."""
+        traces, num_unreadable = [], 0
+        for run in self.runs(visitor):
+            try:
+                trace = self.trace(visitor, run.run_id)
+            except TraceFormatError:
+                num_unreadable += 1
+                continue
+            if trace is not None:  # not deleted meanwhile
+                traces.append(trace)
+        return Readable(traces, num_unreadable)
+
     def adopt(self, visitor: str, trace: Trace, name: str) -> KeptRun:
         """Keeps a trace from elsewhere under an id of its own."""
         return self.keep(visitor, secrets.token_urlsafe(16), trace, name)
@@ -90,9 +112,32 @@ class Archive:
     def _described(self, visitor: str) -> Iterator[KeptRun]:
         for path in self.place(visitor).glob("*.json"):
             try:
-                yield KeptRun(**json.loads(path.read_text("utf-8")))
-            except (FileNotFoundError, ValueError, TypeError):
-                continue  # deleted meanwhile, or written by another version
+                values = json.loads(path.read_text("utf-8"))
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+            except ValueError:
+                values = {}
+            try:
+                yield KeptRun(**values)
+            except TypeError:
+                run = self._described_anew(visitor, path.stem, values)
+                if run is not None:
+                    yield run
+
+    def _described_anew(self, visitor: str, run_id: str, values: Any) -> KeptRun | None:
+        """The description of a run whose own is of another version; its name and date stay."""
+        try:
+            trace = self.trace(visitor, run_id)
+        except SpecDecodesError:
+            return None
+        if trace is None:
+            return None
+        run = _describe(run_id, trace, "")
+        known = values if isinstance(values, dict) else {}
+        kept = {key: known[key] for key in ("name", "kept_at_s") if key in known}
+        run = dataclasses.replace(run, **kept)
+        self._write(visitor, run)
+        return run
 
     def _write(self, visitor: str, run: KeptRun) -> None:
         path = self._path(visitor, run.run_id, ".json")
@@ -125,7 +170,7 @@ def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
         "kept_at_s": time.time(),
         "outcome": facts.outcome or "cut off",
     }
-    for key in ("mode", "target", "device", "started_at"):
+    for key in ("mode", "lossy_rule", "target", "device", "started_at"):
         values[key] = getattr(facts, key)
     for key in ("num_tokens", "num_tested", "tokens_per_s", "acceptance_length", "acceptance_rate"):
         values[key] = getattr(stats, key)

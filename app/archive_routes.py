@@ -63,11 +63,11 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
         name = request.path_params["table"]
         if name not in TABLES:
             return PlainTextResponse(f"There is no table {shown(name)}.", 404)
-        runs = await run_in_threadpool(archive.runs, visitor)
-        traces = [archive.trace(visitor, run.run_id) for run in runs]
-        kept = [trace for trace in traces if trace is not None]
+        traces, num_unreadable = await run_in_threadpool(archive.readable, visitor)
+        # What is left out is told where it is seen: in the name of the file.
+        rest = f"-but-{num_unreadable}-unreadable" if num_unreadable else ""
         return await download(
-            lambda path: export_table(kept, path, name), f"{name}.csv", f"all-{name}.csv"
+            lambda path: export_table(traces, path, name), f"{name}.csv", f"all{rest}-{name}.csv"
         )
 
     async def compared(request: Request, visitor: str) -> Response:

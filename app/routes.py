@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -22,8 +22,9 @@ from app.handlers import Handlers
 from app.places import PREFIX, STATIC
 from app.run_finder import FoundRun, RunFinder
 from app.visitors import visitor_of
-from core.errors import SpecDecodesError
+from core.errors import SpecDecodesError, TraceFormatError, shown
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 _EXPORT = "specdecodes-export-"
 _GONE = "This run is not kept any more; run it again."
 
@@ -63,39 +64,43 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
     """Routes for the server; the page finds them under `PREFIX`, relative to its own address."""
     finder: RunFinder = handlers.finder
 
-    def find(request: Request) -> FoundRun | None:
-        try:
-            return finder.find(visitor_of(request), request.path_params["run_id"])
-        except SpecDecodesError:
-            return None
+    def of_run(answer: Callable[[Request, FoundRun], Awaitable[Response]]) -> Endpoint:
+        """Finds the run first; one that is not there, or does not open, is told in a sentence."""
+
+        async def answered(request: Request) -> Response:
+            visitor, run_id = visitor_of(request), request.path_params["run_id"]
+            try:
+                found = await run_in_threadpool(finder.find, visitor, run_id)
+            except TraceFormatError as error:
+                return PlainTextResponse(f"The trace of this run does not open: {error}", 400)
+            except SpecDecodesError:
+                found = None
+            return PlainTextResponse(_GONE, 404) if found is None else await answer(request, found)
+
+        return answered
 
     async def status(request: Request) -> Response:
         return JSONResponse(handlers.pool.status._asdict())
 
-    async def run_file(request: Request) -> Response:
+    async def run_file(request: Request, found: FoundRun) -> Response:
         name = request.path_params["name"]
-        found = await run_in_threadpool(find, request)
-        if found is None or name not in DOWNLOADS:
-            return PlainTextResponse(_GONE, 404)
+        if name not in DOWNLOADS:
+            return PlainTextResponse(f"A run has no file {shown(name)}.", 404)
         return await download(
             lambda path: DOWNLOADS[name](found.trace, path), name, f"{found.mode}-{name}"
         )
 
-    async def run_figures(request: Request) -> Response:
-        found = await run_in_threadpool(find, request)
-        if found is None:
-            return PlainTextResponse(_GONE, 404)
+    async def run_figures(request: Request, found: FoundRun) -> Response:
         theme: Literal["light", "dark"] = "light"
         if request.query_params.get("theme") == "dark":
             theme = "dark"
         body = await run_in_threadpool(figures_json, found.trace, theme)
         return Response(body, media_type="application/json")
 
-    async def figure_file(request: Request) -> Response:
+    async def figure_file(request: Request, found: FoundRun) -> Response:
         name = request.path_params["figure"]
-        found = await run_in_threadpool(find, request)
-        if found is None or name not in FIGURES:
-            return PlainTextResponse(_GONE, 404)
+        if name not in FIGURES:
+            return PlainTextResponse(f"A run has no figure {shown(name)}.", 404)
         return await download(
             lambda path: export_figure(name, found.trace, path), f"{name}.csv", f"{name}.csv"
         )
@@ -105,7 +110,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         Mount(f"/{PREFIX}/static", _Revalidated(directory=STATIC)),
         Mount(f"/{PREFIX}/plotly", _Revalidated(directory=plotly)),
         Route(f"/{PREFIX}/status.json", status),
-        Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", run_figures),
-        Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", figure_file),
-        Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", run_file),
+        Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", of_run(run_figures)),
+        Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", of_run(figure_file)),
+        Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", of_run(run_file)),
     ]

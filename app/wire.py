@@ -2,14 +2,17 @@
 
 from typing import Any
 
+from core.config import lossy_rule
 from core.events import Event, RunStarted
 
 
 def event_for_page(event: Event) -> dict[str, Any]:
-    """The event's dict with short floats; the start comes without the prompt's ids."""
+    """The event's dict with short floats; the start comes without the prompt's ids, and says
+    whether its acceptance rule is a lossy one."""
     values = {name: _short(value) for name, value in event.to_dict().items()}
     if isinstance(event, RunStarted):
         values["prompt_token_ids"] = []  # long, and the page shows none of them
+        values["lossy_rule"] = lossy_rule(event.config)
     return values
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig
+from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, lossy_rule
 from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import InvalidSettingError, StorageError
 from core.settings import Settings, build
@@ -136,6 +136,19 @@ def start_logging(formatter: logging.Formatter | None = None) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter or logging.Formatter(_LOG_FORMAT))
     logging.basicConfig(level=name.upper(), handlers=[handler])
+
+
+def tell_notes(target_note: str, config: RunConfig) -> None:
+    """Says on stderr what whoever reads an answer has to know of its target and its rule."""
+    if target_note:
+        print(target_note, file=sys.stderr)
+    rule = lossy_rule(config.to_dict())
+    if rule:
+        print(
+            f"--accept {rule} is lossy: the text is not distributed as the target's own; give "
+            "match or rejection for one that is.",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

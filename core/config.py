@@ -3,6 +3,7 @@
 Defaults, limits and help texts exist only there; the command line and the page are built from them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ DtypeName = Literal["float32", "bfloat16", "float16"]
 DraftFailurePolicy = Literal["fail", "plain"]
 WeightsName = Literal["full", "q4", "q8"]
 AcceptRule = Literal["match", "rejection", "typical"]
-LOSSY_RULES = frozenset({"typical"})
+# Those under which a run's output is the target's own; see `lossy_rule`.
+_LOSSLESS_RULES = ("match", "rejection")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,23 @@ class RunConfig(Settings):
             raise InvalidSettingError(f"mode {mode} takes no drafter settings; leave them out.")
         drafter = build(drafter_class, drafter_values) if drafter_class else None
         return build(cls, {**rest, "sampling": sampling, "drafter": drafter})
+
+
+def lossy_rule(config: Mapping[str, Any]) -> str:
+    """The acceptance rule of `RunConfig.to_dict` if it changes the output's distribution, else "".
+
+    Without drafts, and with greedy settings, no rule does. One that is not known to be lossless
+    counts as lossy; of a trace from elsewhere anything may be missing.
+    """
+    rule, sampling = config.get("accept"), config.get("sampling")
+    is_drawn = (
+        isinstance(sampling, Mapping)
+        and bool(sampling.get("do_sample"))
+        and sampling.get("temperature") != 0
+    )
+    if not isinstance(rule, str) or rule in _LOSSLESS_RULES or not is_drawn:
+        return ""
+    return "" if config.get("mode") == "naive" else rule
 
 
 def _check_streaming(config: RunConfig) -> None:

@@ -11,6 +11,7 @@ from core.command_line import (
     add_run_options,
     check_writable,
     config_from_options,
+    tell_notes,
     told_if_not_written,
 )
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
@@ -89,8 +90,7 @@ def _start(config: "RunConfig", options: Any) -> Iterator[Event]:
     with ProgressBar(config.target) as bar:
         engine = Engine(load_target(config, bar.show), progress=bar.show)
         events = engine.run(_prompt(engine, options), config)
-    if engine.target.note:
-        print(engine.target.note, file=sys.stderr)
+    tell_notes(engine.target.note, config)
     return events
 
 

@@ -14,6 +14,7 @@ from core.command_line import (
     add_run_options,
     check_writable,
     config_from_options,
+    tell_notes,
     told_if_not_written,
 )
 from core.config import RunConfig
@@ -93,6 +94,7 @@ def _run(config: RunConfig, prompts: list[str], options: Any, out: TextIO) -> in
             for prompt in prompts
         ]
         events = engine.run_batch(runs, options.size)
+    tell_notes(engine.target.note, config)
     traces = [Trace() for _ in prompts]
     num_failed = 0
     for index, event in events:

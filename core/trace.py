@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from core.config import lossy_rule
 from core.errors import TraceFormatError, shown
 from core.events import EVENT_CLASSES, Committed, Event, RunFinished, RunStarted, TokenTexts
 from core.stats import RunStats, collect_stats
@@ -63,6 +64,12 @@ class Trace:
         pieces = [piece for event in self.of_kind(Committed) for piece in event.texts]
         finished = self.first(RunFinished)
         return "".join(pieces) + (finished.tail_text if finished else "")
+
+    @property
+    def lossy_rule(self) -> str:
+        """The rule that kept its drafts, where that changed the output's distribution; else ""."""
+        started = self.first(RunStarted)
+        return lossy_rule(started.config) if started else ""
 
     @property
     def stats(self) -> RunStats:
@@ -193,7 +200,7 @@ def _with_defaults(kind: str) -> frozenset[str]:
     return frozenset(
         item.name
         for item in dataclasses.fields(EVENT_CLASSES[kind])
-        if item.default_factory is not dataclasses.MISSING
+        if (item.default, item.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
     )
 
 

@@ -16,6 +16,9 @@ class Column(NamedTuple):
 _RUN_KEYS: Final = {
     "run_id": Column("string", "", "identifier of the run"),
     "mode": Column("string", "", "mode of the run: which drafter proposes tokens"),
+    "lossy_rule": Column(
+        "string", "", "acceptance rule that changed the output's distribution; empty if none did"
+    ),
 }
 
 _RUNS: Final = {

@@ -88,6 +88,7 @@ def _gap_in_step(step: Step, index: int, other_id: int) -> _Gap:
 SUMMARY_DTYPES: Final = {
     "run": "string",
     "mode": "string",
+    "lossy_rule": "string",
     "target": "string",
     "device": "string",
     "num_runs": "int64",
@@ -154,6 +155,7 @@ def _summary_row(label: str, group: list[Trace], plain_speed: float | None) -> d
     return {
         "run": label,
         "mode": facts.mode,
+        "lossy_rule": facts.lossy_rule,
         "target": facts.target,
         "device": facts.device,
         "num_runs": len(whole),

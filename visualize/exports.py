@@ -48,16 +48,25 @@ def read_csv(path: Path, table: str) -> pd.DataFrame:
     if table not in COLUMNS:
         raise InvalidSettingError(f"table is {table!r}; give one of {', '.join(COLUMNS)}.")
     texts = _text_columns(table)
-    frame = pd.read_csv(
+    frame = _read(path, table, texts)
+    lacking = [name for name in COLUMNS[table] if name not in frame.columns]
+    if lacking:
+        raise InvalidSettingError(
+            f"{path} lacks the columns {', '.join(lacking)}; give a table {table} of this version."
+        )
+    for name in texts:
+        frame[name] = frame[name].map(_unguard).astype("string")
+    return frame
+
+
+def _read(path: Path, table: str, texts: list[str]) -> pd.DataFrame:
+    return pd.read_csv(
         path,
         encoding="utf-8",
         dtype={name: column.dtype for name, column in COLUMNS[table].items()},
         keep_default_na=False,
         na_values={name: [""] for name in COLUMNS[table] if name not in texts},
     )
-    for name in texts:
-        frame[name] = frame[name].map(_unguard).astype("string")
-    return frame
 
 
 def _text_columns(table: str) -> list[str]:

@@ -162,7 +162,7 @@ def _trials(accepted: Accepted) -> dict[int, Row]:
 
 def _run_keys(trace: Trace) -> Row:
     facts = run_facts(trace)
-    return {"run_id": facts.run_id, "mode": facts.mode}
+    return {"run_id": facts.run_id, "mode": facts.mode, "lossy_rule": facts.lossy_rule}
 
 
 _ROWS: dict[str, Callable[[Trace], list[Row]]] = {

@@ -34,12 +34,17 @@ def repeat_key(trace: Trace) -> Hashable:
 def run_labels(traces: Sequence[Trace]) -> list[str]:
     """A different name for each trace: its mode, and what else it takes to tell it apart."""
     facts = [run_facts(trace) for trace in traces]
-    parts = [[item.mode or "run"] for item in facts]
+    parts = [[item.mode or "run", lossy_mark(item.lossy_rule)] for item in facts]
     for read in (_target, _device):
         if len({read(item) for item in facts}) > 1:
             for part, item in zip(parts, facts, strict=True):
                 part.append(read(item))
     return _numbered([", ".join(filter(None, part)) for part in parts])
+
+
+def lossy_mark(rule: str) -> str:
+    """What stands beside the name of every run whose rule changes the output's distribution."""
+    return f"lossy ({rule})" if rule else ""
 
 
 def figure_text(text: str) -> str:

@@ -11,6 +11,8 @@ class RunFacts(NamedTuple):
 
     run_id: str
     mode: str
+    lossy_rule: str
+    """See `Trace.lossy_rule`."""
     target: str
     draft: str
     dtype: str
@@ -38,6 +40,7 @@ def run_facts(trace: Trace) -> RunFacts:
     return RunFacts(
         run_id=started.run_id if started else "",
         mode=_word(config, "mode"),
+        lossy_rule=trace.lossy_rule,
         target=_word(started.target, "name") if started else "",
         draft=_word(started.draft, "name") if started and started.draft else "",
         dtype=_word(config, "dtype"),

@@ -1,6 +1,6 @@
 // What a batch and its rows reach, in words. Pure: no document, no state.
 
-import { counted, fixed } from "./format.js";
+import { counted, fixed, lossyMark } from "./format.js";
 
 /** What all rows reach together; `seconds` are the server's, from the start of the batch on. */
 export function batchSummary(runs, count, seconds) {
@@ -14,9 +14,9 @@ export function batchSummary(runs, count, seconds) {
 }
 
 /** How far a row is, or how it ended. */
-export function rowSummary({ status, isEnded, tokens, steps }) {
+export function rowSummary({ status, isEnded, tokens, steps, lossyRule }) {
   const words = isEnded || !tokens.length ? status.text : "";
   const count = tokens.length ? counted(tokens.length, "token") : "";
   const tau = steps.length ? `τ ${fixed(tokens.length / steps.length, 2)}` : "";
-  return [words, count, tau].filter(Boolean).join(" · ");
+  return [lossyMark(lossyRule), words, count, tau].filter(Boolean).join(" · ");
 }

@@ -2,6 +2,7 @@
 
 import { h, onValue, setText } from "./dom.js";
 import { comparisonTable } from "./compare_table.js";
+import { lossyMark } from "./format.js";
 import { frame } from "./frame.js";
 import { Race } from "./race.js";
 import { onTab } from "./tabs.js";
@@ -29,7 +30,9 @@ export function mount({ element, props, watch }) {
   function showContenders(contenders) {
     const all = [{ mode: "naive", settings: "always measured" }, ...contenders];
     list.replaceChildren(
-      ...all.map(({ mode, settings }) => h("li", {}, h("strong", {}, mode), settings ? ` ${settings}` : "")),
+      ...all.map(({ mode, settings, lossy_rule: lossyRule }) =>
+        h("li", {}, h("strong", {}, mode), ` ${settings} `, lossyRule ? h("span", { class: "lossy-badge" }, lossyMark(lossyRule)) : ""),
+      ),
     );
   }
 

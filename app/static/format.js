@@ -39,6 +39,11 @@ export function bytes(count) {
   return `${(count / 1e9).toFixed(2)} GB`;
 }
 
+/** What stands beside every run whose acceptance rule changes the output's distribution. */
+export function lossyMark(rule) {
+  return rule ? `lossy (${rule})` : "";
+}
+
 /** "1 token", "2 tokens". */
 export function counted(count, noun) {
   return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;

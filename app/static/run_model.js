@@ -41,6 +41,11 @@ export class RunModel {
     return this.started?.target.forward_ms?.["1"] ?? null;
   }
 
+  /** The acceptance rule if it changes the output's distribution, else empty. */
+  get lossyRule() {
+    return this.started?.lossy_rule ?? "";
+  }
+
   textOf(tokenId) {
     return this._texts.get(tokenId) ?? `#${tokenId}`;
   }

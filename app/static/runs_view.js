@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { FILES, fileAddress } from "./exports.js";
-import { fixed, percent } from "./format.js";
+import { fixed, lossyMark, percent } from "./format.js";
 import { address, getJson, send } from "./net.js";
 import { store } from "./page.js";
 import { onTab, showTab } from "./tabs.js";
@@ -119,7 +119,7 @@ function row(run, state, { open, rename, remove, draw }) {
     { "data-run": run.run_id },
     h("td", {}, choose),
     h("td", {}, name),
-    h("td", {}, run.mode),
+    h("td", {}, `${run.mode} `, run.lossy_rule ? h("span", { class: "lossy-badge" }, lossyMark(run.lossy_rule)) : ""),
     h("td", { title: run.device }, run.target),
     h("td", {}, run.outcome),
     h("td", { class: "number" }, run.num_tokens.toLocaleString("en")),

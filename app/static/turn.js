@@ -1,13 +1,14 @@
 // One turn of the chat: what was asked, the answer, and how it ended.
 
 import { h, setText } from "./dom.js";
-import { bytes, counted } from "./format.js";
+import { bytes, counted, lossyMark } from "./format.js";
 import { Strip } from "./strip.js";
 
 export class Turn {
   constructor(run, showRefused) {
     this.run = run;
     this.strip = new Strip(run, showRefused);
+    this._lossy = h("span", { class: "lossy-badge", hidden: true });
     this._status = h("span", { class: "status-text" });
     this._gauge = h("span", { class: "gauge", hidden: true });
     this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
@@ -19,6 +20,7 @@ export class Turn {
         "div",
         { class: "answer" },
         h("span", { class: "mode-badge" }, run.turn.mode),
+        this._lossy,
         this.strip.element,
         this._footer,
       ),
@@ -40,6 +42,8 @@ export class Turn {
     this.element.classList.toggle("is-running", !isEnded);
     this.element.classList.toggle("is-failed", status.phase === "failed");
     setText(this._status, statusText(this.run));
+    this._lossy.hidden = !this.run.lossyRule;
+    setText(this._lossy, lossyMark(this.run.lossyRule));
     this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
     if (!this._gauge.hidden) this._gauge.style.setProperty("--share", status.done / status.total);
     this.strip.element.hidden = !tokens.length;

@@ -13,7 +13,7 @@ from app.handlers import Handlers, notice
 from app.run_form import changed_settings, config_from_values
 from app.session import ChatSession
 from app.visitors import visitor_of
-from core.config import RunConfig
+from core.config import RunConfig, lossy_rule
 from core.errors import SpecDecodesError
 
 _PROMPT = "Explain in a few sentences why the sky is blue."
@@ -81,5 +81,12 @@ def create_compare_tab(
 
 def contenders_message(contenders: list[RunConfig]) -> str:
     """The list as the page shows it."""
-    listed = [{"mode": config.mode, "settings": changed_settings(config)} for config in contenders]
+    listed = [
+        {
+            "mode": config.mode,
+            "settings": changed_settings(config),
+            "lossy_rule": lossy_rule(config.to_dict()),
+        }
+        for config in contenders
+    ]
     return json.dumps({"contenders": listed})

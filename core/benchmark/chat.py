@@ -8,6 +8,7 @@ from core.benchmark.answer_file import QuestionAnswers
 from core.benchmark.comparison import MakePrompt, warm_up
 from core.benchmark.measurement import Measurement, measure
 from core.benchmark.meter import Meter
+from core.benchmark.named_configs import marked
 from core.benchmark.questions import Question
 from core.benchmark.runners import EngineRunner, Runner
 from core.config import RunConfig
@@ -57,7 +58,7 @@ class ChatWorker:
         target = load_target(plan.config, progress)
         self._engine = Engine(target, progress=progress)
         self._runners = [
-            EngineRunner(self._engine, config)
+            EngineRunner(self._engine, config, label=marked(config.mode, config))
             for config in _repeated(plan.config, plan.num_repeats)
         ]
         self._meter = Meter(find_energy_meter(target.device))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from core.command_line import OneSentenceParser, add_run_options, config_from_options
-from core.config import RunConfig
+from core.config import RunConfig, lossy_rule
 from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import InvalidSettingError
 
@@ -15,7 +15,14 @@ class NamedConfig(NamedTuple):
     """A configuration under the words that asked for it: share-sd:bits=3."""
 
     label: str
+    """Marked as lossy where its acceptance rule is."""
     config: RunConfig
+
+
+def marked(words: str, config: RunConfig) -> str:
+    """The words for a configuration, and what every figure of a lossy one has beside them."""
+    rule = lossy_rule(config.to_dict())
+    return f"{words}, lossy ({rule})" if rule else words
 
 
 def configs_of_modes(options: Namespace, specs: Sequence[str]) -> list[NamedConfig]:
@@ -35,18 +42,12 @@ def configs_of_modes(options: Namespace, specs: Sequence[str]) -> list[NamedConf
             raise InvalidSettingError(
                 f"{flag} is a setting of none of the modes {', '.join(modes)}; leave it out."
             )
-    return [
-        NamedConfig(
-            spec,
-            config_from_options(
-                Namespace(
-                    **{name: given[name] for name in given.keys() - (every - known[mode])} | own
-                ),
-                mode,
-            ),
-        )
-        for spec, (mode, own) in parsed.items()
-    ]
+    named = []
+    for spec, (mode, own) in parsed.items():
+        shared = {name: given[name] for name in given.keys() - (every - known[mode])}
+        config = config_from_options(Namespace(**shared | own), mode)
+        named.append(NamedConfig(marked(spec, config), config))
+    return named
 
 
 class _SpecParser(OneSentenceParser):

@@ -27,7 +27,7 @@ from core.command_line import (
     config_from_options,
     start_logging,
 )
-from core.config import RunConfig
+from core.config import RunConfig, lossy_rule
 from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
@@ -93,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _model_id(config: RunConfig) -> str:
     """The name that FastChat's judge shows; it is also the file's."""
-    return f"{Path(config.target).name}-{config.mode}"
+    rule = lossy_rule(config.to_dict())
+    return f"{Path(config.target).name}-{config.mode}" + (f"-lossy-{rule}" if rule else "")
 
 
 def _answer_all(

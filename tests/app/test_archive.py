@@ -1,5 +1,6 @@
 """Kept runs: a visitor's own, newest first, within limits, safe against odd names."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -95,3 +96,28 @@ def test_an_adopted_trace_gets_an_id_of_its_own(archive: Archive) -> None:
     assert first.run_id != second.run_id
     assert first.name == "saved.jsonl"
     assert os.sep not in first.run_id
+
+
+def test_a_run_described_by_another_version_is_described_anew(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """Such runs once vanished from the list."""
+    run = archive.keep(VISITOR, "run-number-1", trace_of(), "My run")
+    path = tmp_path / VISITOR / "run-number-1.json"
+    path.write_text(json.dumps({"name": "My run", "kept_at_s": run.kept_at_s, "old": 1}))
+    assert archive.runs(VISITOR) == [run]
+    path.write_text("{")
+    named = archive.runs(VISITOR)[0]
+    assert (named.name, named.num_tokens) == ("Hi", 6)
+    (tmp_path / VISITOR / "run-number-1.jsonl").write_text("no trace")
+    path.write_text("{}")
+    assert archive.runs(VISITOR) == []
+
+
+def test_a_trace_that_does_not_open_leaves_the_others_readable(
+    archive: Archive, tmp_path: Path
+) -> None:
+    archive.keep(VISITOR, "run-number-1", trace_of())
+    archive.keep(VISITOR, "run-number-2", trace_of("Ho"))
+    (tmp_path / VISITOR / "run-number-1.jsonl").write_text("no trace")
+    assert archive.readable(VISITOR) == ([trace_of("Ho")], 1)

@@ -1,6 +1,7 @@
 """Kept runs over HTTP, each visitor's own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -14,10 +15,13 @@ from app.archive_routes import archive_routes
 from app.handlers import Handlers
 from app.model_routes import model_routes
 from app.places import PREFIX
+from app.routes import routes
 from app.session import ChatSession
 from app.visitors import COOKIE, VisitorCookie, visitor_of
 from tests.app.helpers import form_values, handlers_on
 from tests.app.scripted_engine import ScriptedEngine
+
+RECORDED = Path(__file__).parents[1] / "core" / "traces"
 
 
 async def home(request: Request) -> PlainTextResponse:
@@ -35,6 +39,7 @@ def client(handlers: Handlers) -> Iterator[TestClient]:
         routes=[
             Route("/", home),
             *archive_routes(handlers.finder),
+            *routes(handlers),
             *model_routes(handlers.pool, handlers.limits),
         ],
         middleware=[Middleware(VisitorCookie)],
@@ -86,6 +91,33 @@ def test_tables_hold_all_runs(handlers: Handlers, client: TestClient) -> None:
     table = client.get(f"/{PREFIX}/archive/runs.csv")
     assert len(table.text.splitlines()) >= 3
     assert client.get(f"/{PREFIX}/archive/secrets.csv").status_code == 404
+
+
+def test_runs_of_every_version_share_a_table_and_the_file_says_what_is_left_out(
+    handlers: Handlers, client: TestClient
+) -> None:
+    """One kept run that did not open once broke the tables over all."""
+    run_id = answer(handlers, client)
+    handlers.store.drop([run_id])
+    for version in (1, 2):
+        text = (RECORDED / f"version_{version}.jsonl").read_text(encoding="utf-8")
+        kept = client.post(f"/{PREFIX}/archive", content=text).json()
+        assert kept["lossy_rule"] == ("typical" if version == 1 else "")
+        message = client.get(f"/{PREFIX}/archive/{kept['run_id']}/message.json").json()
+        assert message["events"][0]["lossy_rule"] == kept["lossy_rule"]
+    whole = client.get(f"/{PREFIX}/archive/runs.csv")
+    assert len(whole.text.splitlines()) == 4
+    assert 'filename="all-runs.csv"' in whole.headers["content-disposition"]
+    visitor = client.get("/").text
+    (handlers.archive.place(visitor) / f"{run_id}.jsonl").write_text("broken", encoding="utf-8")
+    rest = client.get(f"/{PREFIX}/archive/runs.csv")
+    assert len(rest.text.splitlines()) == 3
+    assert 'filename="all-but-1-unreadable-runs.csv"' in rest.headers["content-disposition"]
+    told = client.get(f"/{PREFIX}/runs/{run_id}/steps.csv")
+    assert (told.status_code, told.text[:44]) == (
+        400,
+        "The trace of this run does not open: line 1:",
+    )
 
 
 def test_what_is_no_trace_is_refused_with_its_line(client: TestClient) -> None:

@@ -131,9 +131,12 @@ def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: Op
     choose(page, "accept", "typical")
     show(page, "Compare")
     page.click("#contest-add")
+    badge = page.locator(".contenders .lossy-badge")
+    expect(badge).to_have_text("lossy (typical)")
     page.click("#contest-run")
     rows = page.locator(".comparison-table tbody tr")
     expect(rows.nth(1)).to_contain_text(f"parts at token {LOSSY_AFTER + 1}: ", timeout=30_000)
+    assert rows.nth(1).inner_text().startswith("ngram, lossy (typical)")
     plain, lossy = page.locator(".lane").all()
     for lane in (plain, lossy):
         expect(lane.locator(".token.parted")).to_have_count(1 if lane == lossy else 0)
@@ -142,6 +145,11 @@ def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: Op
     assert "parted" in (tokens.nth(LOSSY_AFTER).get_attribute("class") or "")
     frame = "node => getComputedStyle(node).outlineStyle + getComputedStyle(node).boxShadow"
     assert tokens.nth(LOSSY_AFTER).evaluate(frame) != tokens.nth(0).evaluate(frame)
+    show(page, "Runs")
+    mode = page.locator("table.runs tbody tr td:nth-child(3)")
+    expect(mode).to_have_text(["ngram lossy (typical)", "naive"])
+    page.click("table.runs tbody tr:first-child .row-actions button")
+    expect(page.locator(".turn .lossy-badge")).to_have_text("lossy (typical)")
 
 
 def test_nothing_to_compare_is_told(scripted: Served, open_page: OpenPage) -> None:

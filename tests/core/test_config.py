@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import RunConfig, SamplingConfig
+from core.config import RunConfig, SamplingConfig, lossy_rule
 from core.drafter_settings import DRAFTER_SETTINGS, MODES, DrafterSettings, NgramSettings
 from core.errors import InvalidSettingError
 
@@ -158,3 +158,24 @@ def test_words_about_sampling_that_contradict_are_refused(
 ) -> None:
     with pytest.raises(InvalidSettingError, match=message):
         SamplingConfig(**given)
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"accept": "typical"}, "typical"),
+        ({"accept": "match"}, ""),
+        ({"accept": "rejection"}, ""),
+        ({"accept": "typical", "mode": "naive"}, ""),
+        ({"accept": "typical", "sampling": {"do_sample": False}}, ""),
+        ({"accept": "typical", "sampling": {"temperature": 0.0}}, ""),
+    ],
+)
+def test_a_rule_is_lossy_where_it_changes_what_is_drawn(changed: dict[str, Any], rule: str) -> None:
+    values = {"mode": "ngram", "sampling": {"do_sample": True}, **changed}
+    assert lossy_rule(RunConfig.from_dict(values).to_dict()) == rule
+
+
+def test_settings_from_elsewhere_may_lack_anything_and_unknown_rules_count_as_lossy() -> None:
+    assert lossy_rule({}) == lossy_rule({"accept": "typical"}) == lossy_rule({"accept": 3}) == ""
+    assert lossy_rule({"accept": "guess", "sampling": {"do_sample": True}}) == "guess"

@@ -50,6 +50,16 @@ def test_json_has_every_field_of_the_contract(
     assert result["mode"] == "ngram"
 
 
+def test_a_lossy_rule_is_told_beside_the_text(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--prompt", "hello", "--target", target, "--mode", "ngram", "--max-new-tokens", "4"]
+    _, _, err = run(capsys, *words, "--accept", "typical", "--do-sample", "--json")
+    assert "--accept typical is lossy: the text is not distributed as the target's own" in err
+    _, _, err = run(capsys, *words, "--accept", "typical", "--json")
+    assert "lossy" not in err, "greedy text is the target's own under every rule"
+
+
 def test_without_json_the_text_streams_and_a_summary_follows(
     target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.errors import TraceFormatError
-from core.events import EVENT_CLASSES, Accepted, RunStarted, TokenTexts
+from core.events import EVENT_CLASSES, Accepted, RunFinished, RunStarted, TokenTexts
 from core.trace import (
     MAX_LINE_CHARACTERS,
     Trace,
@@ -22,6 +22,9 @@ from core.trace import (
     write_trace,
 )
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
+
+# Two runs of the programs that wrote these versions.
+RECORDED = Path(__file__).parent / "traces"
 
 
 def lines_of(trace: Trace) -> list[str]:
@@ -84,16 +87,27 @@ def test_another_version_is_refused_and_named(version: object) -> None:
         read_trace([header])
 
 
-def test_files_of_the_first_version_are_read_without_noises() -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_traces_that_earlier_versions_recorded_open(version: int) -> None:
+    """A plain default once counted as required, so that they were refused for `batch_size`."""
+    trace = load_trace(RECORDED / f"version_{version}.jsonl")
+    started, finished = trace.first(RunStarted), trace.first(RunFinished)
+    assert started is not None and finished is not None
+    assert started.batch_size == 1
+    assert trace.stats.to_dict() == pytest.approx(finished.totals)
+    assert len(trace.token_ids) == 10
+    noises = [noise for event in trace.of_kind(Accepted) for noise in event.noises]
+    assert len(noises) == (0 if version == 1 else trace.stats.num_tested)
+
+
+def test_a_field_without_a_default_is_required_whatever_the_version() -> None:
     lines = lines_of(make_trace(CHAIN))
-    old = [changed(lines[0], version=1)]
-    for line in lines[1:]:
-        values = json.loads(line)
-        values.pop("noises", None)
-        values.pop("thresholds", None)
-        old.append(json.dumps(values) + "\n")
-    accepted = [event for event in read_trace(old).events if isinstance(event, Accepted)]
-    assert accepted and all(event.noises == event.thresholds == [] for event in accepted)
+    number = line_of(lines, "run_started")
+    values = json.loads(lines[number])
+    del values["device"]
+    lines[0], lines[number] = changed(lines[0], version=1), json.dumps(values) + "\n"
+    with pytest.raises(TraceFormatError, match="line 2: run_started lacks 'device'"):
+        read_trace(lines)
 
 
 def test_noises_belong_to_the_tested_nodes() -> None:

@@ -106,6 +106,13 @@ def test_an_unknown_table_is_refused(tmp_path: Path) -> None:
         read_csv(tmp_path / "x.csv", "words")
 
 
+def test_a_table_of_another_version_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text('"run_id","mode"\n"a","ngram"\n', encoding="utf-8")
+    with pytest.raises(InvalidSettingError, match="lacks the columns lossy_rule, started_at, "):
+        read_csv(path, "runs")
+
+
 def test_data_of_a_figure_is_written_with_guarded_names(tmp_path: Path) -> None:
     info = tokens_over_time_info([make_trace(PLAIN, mode="=1+1")])
     path = tmp_path / "figure.csv"

@@ -8,6 +8,7 @@ from core.trace import Trace
 from visualize.columns import COLUMNS
 from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
 from visualize.frames import steps_frame
+from visualize.labels import lossy_mark
 from visualize.report.document import filled_page, plain_figures, plain_templates
 from visualize.run_facts import run_facts
 from visualize.status import node_statuses
@@ -32,7 +33,7 @@ def report_data(trace: Trace) -> dict[str, Any]:
         "tokens_over_time": COMPARE_FIGURES["tokens_over_time"].draw([trace], "light"),
     }
     return {
-        "run": {**facts._asdict(), "text": trace.text},
+        "run": {**facts._asdict(), "lossy": lossy_mark(facts.lossy_rule), "text": trace.text},
         "stats": stats.to_dict(),
         "steps": [_step(step, names) for step in complete_steps(trace)],
         "columns": {name: column._asdict() for name, column in COLUMNS["steps"].items()},

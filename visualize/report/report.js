@@ -10,9 +10,9 @@
   const percent = (value) => (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
 
   function drawHeader() {
-    const { mode, target, draft, dtype, device, started_at: start, outcome, error } = data.run;
+    const { mode, lossy, target, draft, dtype, device, started_at: start, outcome, error } = data.run;
     const ended = error ? `failed: ${error}` : outcome ? `ended: ${outcome}` : "cut off";
-    const parts = [mode, target, draft && `draft ${draft}`, dtype, device, start, ended];
+    const parts = [mode, lossy, target, draft && `draft ${draft}`, dtype, device, start, ended];
     place("subtitle").textContent = parts.filter(Boolean).join(" · ");
     document.title = `SpecDecodes run: ${mode} ${target}`;
     place("prompt").textContent = data.run.prompt_text;

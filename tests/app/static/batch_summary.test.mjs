@@ -25,3 +25,7 @@ test("a row tells what it waits for, how far it is, and how it ended", () => {
   assert.equal(rowSummary(run(6, 3)), "6 tokens · τ 2.00");
   assert.equal(rowSummary(run(6, 3, "failed", "It broke.")), "It broke. · 6 tokens · τ 2.00");
 });
+
+test("a row under a lossy rule says so first", () => {
+  assert.equal(rowSummary({ ...run(6, 3), lossyRule: "typical" }), "lossy (typical) · 6 tokens · τ 2.00");
+});

@@ -155,6 +155,17 @@ def test_memory_is_told_for_each_runner_and_energy_or_why_there_is_none(
     assert has_energy or "no energy of the processor: " in report["energy"]
 
 
+def test_a_lossy_row_is_named_so_in_every_table_and_file(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    label, csv_file = "ngram:accept=typical, lossy (typical)", tmp_path / "answers.csv"
+    words = ["--modes", "ngram:accept=typical,ngram", "--do-sample", "--limit", "1"]
+    assert compare.main([*words, "--csv", str(csv_file), *common]) == 0
+    with csv_file.open(encoding="utf-8", newline="") as file:
+        assert {row["runner"] for row in csv.DictReader(file)} == {"naive", "ngram", label}
+    assert capsys.readouterr().out.count("lossy (typical)") >= 3
+
+
 def test_results_are_written_as_they_come_and_resume_asks_the_rest(
     common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

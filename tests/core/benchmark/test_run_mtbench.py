@@ -189,3 +189,12 @@ def test_a_kill_loses_no_finished_question_and_doubles_none(
     assert run_questions("--mode", "naive", "--resume") == 0
     assert path.read_bytes().startswith(kept)
     assert [line["question_id"] for line in lines_of(tmp_path, "naive")] == list(range(1, 31))
+
+
+def test_answers_under_a_lossy_rule_are_named_so(
+    run_questions: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sampled = ["--do-sample", "--temp", "0.7", "--accept", "typical", "--limit", "1"]
+    assert run_questions("--mode", "ngram", *sampled) == 0
+    assert lines_of(tmp_path, "ngram-lossy-typical")[0]["model_id"] == "target-ngram-lossy-typical"
+    assert "ngram, lossy (typical)" in capsys.readouterr().out
