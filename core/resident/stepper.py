@@ -75,15 +75,16 @@ class ResidentStepper:
         if self._drafter is not None:
             self._drafter.begin(prompt_token_ids, max_length)
         self._token_ids = prompt_token_ids.copy()
-        self._num_seen = self._num_seen_by_drafter()
+        own = self._drafters_verifier()
+        self._num_seen = own.cache.length if own is not None else 0
         self._loop.state.set(prompt_token_ids, self._num_seen)
         return num_reused
 
-    def _num_seen_by_drafter(self) -> int:
-        """Tokens or states that the drafter's own cache holds after the prompt."""
+    def _drafters_verifier(self) -> Verifier | None:
+        """Holds the cache of a drafter that has one of its own."""
         model = self._drafter.model if isinstance(self._drafter, HybridDrafter) else self._drafter
-        own = getattr(model, "own_verifier", None)
-        return own.cache.length if own is not None else 0
+        own: Verifier | None = getattr(model, "own_verifier", None)
+        return own
 
     @torch.inference_mode()
     def launch(self, root_token_id: int, limits: DraftLimits) -> None:
@@ -211,7 +212,7 @@ class ResidentStepper:
         self._verifier.adopt(self._token_ids[:-1])
         self._verifier.finish()
         if self._drafter is not None:
-            own = getattr(self._drafter, "own_verifier", None)
+            own = self._drafters_verifier()
             if own is not None:
                 own.adopt(self._token_ids[: min(self._num_seen, len(self._token_ids) - 1)])
             self._drafter.finish()

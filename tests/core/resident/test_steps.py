@@ -13,6 +13,7 @@ from core.events import Accepted, Committed, Drafted, Prefilled, RunFinished, Ve
 from core.models.loading import load_model
 from core.resident.workshop import ResidentWorkshop
 from core.trace import Trace
+from core.verifier import Verifier
 from tests.core.conftest import PROMPT, run
 from tests.core.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, EngineOf, mode_settings
 
@@ -116,6 +117,37 @@ def test_what_was_decoded_after_a_stop_is_not_taken_for_committed(
     prefilled = next(event for event in events if isinstance(event, Prefilled))
     assert prefilled.num_reused == len(longer.token_ids) - 1
     assert Trace(events).token_ids == expected[len(told) :]
+
+
+@pytest.mark.parametrize("mode", ["sd-classic", "hybrid"])
+def test_the_next_turn_finds_the_last_answer_in_the_draft_models_cache(
+    mode: str,
+    resident_of: Callable[[], tuple[Engine, Engine]],
+    tiny_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hybrid's draft model once read the whole answer anew, as nobody told it what it had seen."""
+    _, resident = resident_of()
+    own = {"min_match": 64} if mode == "hybrid" else {}  # so that the lookup never drafts
+    settings = {"mode": mode, "draft": str(tiny_home / "draft"), "drafter": {**CHAIN, **own}}
+    config = RunConfig.from_dict({"max_new_tokens": 60, **settings})
+    prompt = resident.raw_prompt(PROMPT)
+    answer: list[int] = []
+    for event in resident.run(prompt, config, should_stop=lambda: len(answer) >= 20):
+        answer.extend(event.token_ids if isinstance(event, Committed) else [])
+    reused: list[int] = []
+    begin = Verifier.begin
+
+    def watched(self: Verifier, *given: Any) -> int:
+        reused.append(begin(self, *given))
+        return reused[-1]
+
+    monkeypatch.setattr(Verifier, "begin", watched)
+    longer = prompt._replace(token_ids=[*prompt.token_ids, *answer, prompt.token_ids[0]])
+    list(resident.run(longer, replace(config, max_new_tokens=8)))
+    by_target, by_draft = reused
+    assert by_target == len(longer.token_ids) - 2, "all but the answer's last token, and the new one"
+    assert by_target - CHAIN["depth"] <= by_draft <= by_target
 
 
 def test_a_drafter_that_breaks_leaves_the_run_plain_where_that_is_set(
