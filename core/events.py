@@ -122,8 +122,8 @@ class Accepted(Event):
     """The target's probability of that token; None when recording is off."""
     noises: list[float | None] = field(default_factory=list)
     """The noise that met each tested node, in the order of `tested`: Gumbel noise under `match`,
-    uniform under `rejection`; `typical` has none. Empty for greedy decoding, when recording is off,
-    and where a device decides alone."""
+    uniform under `rejection`; `typical` has none. Empty for greedy decoding, and under `match` when
+    recording is off."""
     thresholds: list[float | None] = field(default_factory=list)
     """What the rule held against it. `match` keeps a node whose noise reaches the threshold, which
     is None where the sampling settings leave the token no probability; `rejection` one whose noise

@@ -34,13 +34,13 @@ def run_events(
     make_stepper: Callable[[Clock], Stepper],
     on_failure: Callable[[Exception], None],
 ) -> Generator[Event]:
-    """Never raises: an error in the middle is a RunFailed event, and `on_failure` hears of it.
+    """Raises what `start` raises, before the first event and never after it: an error that comes
+    later is a RunFailed event, and `on_failure` hears of it.
 
     `make_stepper` takes the run's clock, whose zero is the run's start.
     """
     target, prompt, config, should_stop, clock = script
     stats = RunStats()
-    text = StreamDecoder(target.tokenizer)
     origin_s = clock()
     yield start()
 
@@ -48,6 +48,7 @@ def run_events(
         return clock() - origin_s
 
     try:
+        text = StreamDecoder(target.tokenizer)
         decoder = Decoder(
             make_stepper(now_s),
             config,
@@ -57,6 +58,15 @@ def run_events(
             should_stop=should_stop,
         )
         reason: FinishReason = yield from _counted(decoder.run(prompt.token_ids), stats)
+        finished = RunFinished(
+            step=stats.num_steps,
+            t_start_s=now_s(),
+            t_end_s=now_s(),
+            reason=reason,
+            tail_text=text.finish(),
+            totals=stats.to_dict(),
+            peak_memory_bytes=peak_memory_bytes(target.device),
+        )
     except Exception as error:  # a run that breaks is an event, with all before it kept
         _LOG.info("a run failed", exc_info=True)
         on_failure(error)
@@ -69,15 +79,7 @@ def run_events(
             totals=stats.to_dict(),
         )
         return
-    yield RunFinished(
-        step=stats.num_steps,
-        t_start_s=now_s(),
-        t_end_s=now_s(),
-        reason=reason,
-        tail_text=text.finish(),
-        totals=stats.to_dict(),
-        peak_memory_bytes=peak_memory_bytes(target.device),
-    )
+    yield finished
 
 
 def _counted(

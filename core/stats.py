@@ -59,7 +59,11 @@ class RunStats:
 
     @property
     def acceptance_length(self) -> float | None:
-        """Tau: mean tokens emitted a step, the target's own token included."""
+        """Tau: mean tokens emitted a step, the target's own token included.
+
+        All steps count, those without a draft and a last one that the run's end cut short as well.
+        Engines differ in that: a mean over the steps that drafted is larger.
+        """
         return self.num_tokens / self.num_steps if self.num_steps else None
 
     @property

@@ -40,7 +40,9 @@ _RUNS: Final = {
     "num_tested": Column("int64", "tokens", "draft tokens that the target judged"),
     "num_accepted": Column("int64", "tokens", "draft tokens kept"),
     "acceptance_rate": Column("Float64", "0 to 1", "num_accepted / num_tested"),
-    "acceptance_length": Column("Float64", "tokens/step", "tau: num_tokens / num_steps"),
+    "acceptance_length": Column(
+        "Float64", "tokens/step", "tau: num_tokens / num_steps; steps without a draft count as well"
+    ),
     "tokens_per_s": Column("Float64", "tokens/s", "num_tokens over the time of the steps"),
     "time_to_first_token_s": Column(
         "Float64", "s", "from the start of the run, the prompt included"

@@ -15,7 +15,7 @@ const FIGURES = [
   {
     name: "tau",
     label: "Tokens per step, τ",
-    help: "Mean acceptance length: accepted draft tokens and the target's own, a step",
+    help: "Mean acceptance length: accepted draft tokens and the target's own, a step; steps without a draft count as well",
     value: ({ stats }) => fixed(stats?.acceptance_length, 2),
     note: ({ stats }) => (stats ? counted(stats.num_steps, "step") : ""),
   },

@@ -70,3 +70,25 @@ def test_a_forward_that_fails_ends_the_run_and_nothing_else(
     assert failed.totals["num_tokens"] == len(trace.token_ids) > 0
     assert trace.token_ids == plain.token_ids[: len(trace.token_ids)]
     assert run(engine, **settings).token_ids == whole.token_ids == plain.token_ids
+
+
+def test_what_breaks_at_the_very_end_is_a_failed_run_as_well(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(engine)
+    monkeypatch.setattr("core.run_events.peak_memory_bytes", _broken)
+    events = events_of(engine)
+    assert isinstance(events[-1], RunFailed) and events[-1].message == "no counter"
+    assert Trace(events).token_ids == whole.token_ids
+
+
+def test_what_breaks_before_the_first_event_is_raised(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.run_start.describe_device", _broken)
+    with pytest.raises(RuntimeError, match="no counter"):
+        events_of(engine)
+
+
+def _broken(*given: object) -> Any:
+    raise RuntimeError("no counter")

@@ -146,7 +146,9 @@ def test_the_next_turn_finds_the_last_answer_in_the_draft_models_cache(
     longer = prompt._replace(token_ids=[*prompt.token_ids, *answer, prompt.token_ids[0]])
     list(resident.run(longer, replace(config, max_new_tokens=8)))
     by_target, by_draft = reused
-    assert by_target == len(longer.token_ids) - 2, "all but the answer's last token, and the new one"
+    assert by_target == len(longer.token_ids) - 2, (
+        "all but the answer's last token, and the new one"
+    )
     assert by_target - CHAIN["depth"] <= by_draft <= by_target
 
 
