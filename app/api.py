@@ -39,7 +39,7 @@ def create_endpoints(handlers: Handlers) -> None:
             handlers.check(config, owner)
         record = handlers.store.create(prompt, config.mode)
         chat = [{"role": "user", "content": prompt}]
-        handlers.start([record], [chat], config, None, owner=owner)
+        handlers.start([record], [chat], config, None, owner)
         for _ in follow(record):
             yield {
                 "run_id": record.run_id,
@@ -50,7 +50,9 @@ def create_endpoints(handlers: Handlers) -> None:
         if record.failure:
             raise _error(record.failure)
 
-    def compare(prompt: str, settings: list[str], repeats: int = 1) -> dict[str, Any]:
+    def compare(
+        prompt: str, settings: list[str], request: gr.Request, repeats: int = 1
+    ) -> dict[str, Any]:
         """Compare decoding modes on one prompt with plain decoding, which is always measured.
 
         Args:
@@ -65,7 +67,9 @@ def create_endpoints(handlers: Handlers) -> None:
             if not isinstance(settings, list):
                 raise InvalidSettingError("The settings are no list; give a list of JSON objects.")
             configs = [_config(text) for text in settings]
-            messages = list(contest(handlers, ChatSession(), prompt, configs, repeats))
+            session = ChatSession()
+            session.owner = owner_of(request)
+            messages = list(contest(handlers, session, prompt, configs, repeats))
         result = json.loads(messages[-1])["result"]
         return {"rows": result["rows"], "verdicts": result["verdicts"]}
 

@@ -30,12 +30,12 @@ def batch(
         )
     if any(not record.is_ended for record in session.batch):
         raise SpecDecodesError("A batch is still running; stop it or wait for its end.")
-    handlers.check(config, session.visitor)
+    handlers.check(config, session.owner)
     handlers.store.drop(session.end_batch())
     records = [handlers.store.create(prompt, config.mode) for prompt in prompts]
     session.batch = records
     chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    handlers.start(records, chats, config, session.visitor, size)
+    handlers.start(records, chats, config, session.visitor, session.owner, size)
     yield from _follow(records)
 
 

@@ -37,7 +37,7 @@ def contest(
     prompt = checked_text(prompt, "prompt")
     configs = _checked(contenders, num_repeats)
     for config in configs:
-        handlers.check(config, session.visitor)
+        handlers.check(config, session.owner)
     messages = [{"role": "user", "content": prompt}]
     warm_ups = [dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS) for config in configs]
     runs = [("warm-up", config) for config in warm_ups]
@@ -53,7 +53,7 @@ def contest(
             [messages],
             config,
             session.visitor if is_counted else None,
-            owner=session.visitor,
+            session.owner,
         )
         try:
             yield from _progress(record, stage, place, len(runs))

@@ -75,13 +75,13 @@ class Handlers:
         if session.is_busy:
             raise SpecDecodesError("An answer is still coming; stop it or wait for its end.")
         config = config_from_values(values)
-        self.check(config, session.visitor)
+        self.check(config, session.owner)
         if replaced is not None:
             session.pop_last()
         messages = session.messages(whole_characters(system or ""), text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
-        self.start([record], [messages], config, session.visitor)
+        self.start([record], [messages], config, session.visitor, session.owner)
         yield from follow(record)
 
     def check(self, config: RunConfig, owner: str | None) -> None:
@@ -95,18 +95,17 @@ class Handlers:
         chats: Sequence[list[Message]],
         config: RunConfig,
         visitor: str | None,
+        owner: str | None,
         size: int = 1,
-        owner: str | None = None,
     ) -> None:
-        """Queues a run for each chat, `size` of them side by side; they are written down as they
-        go, and kept for the visitor, if they have one. `owner` has the place in the queue where
-        nothing is kept."""
+        """Queues a run for each chat, `size` of them side by side, in a place of their owner; they
+        are written down as they go, and kept for the visitor, if there is one."""
         runs = [
             PageRun(record, RunKeeper(self.archive, self.totals, visitor, record.run_id))
             for record in records
         ]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_runs(self.pool, runs, RunRequest(key, chats, config, size, visitor or owner))
+        start_runs(self.pool, runs, RunRequest(key, chats, config, size, owner))
 
     def stop(self, session: ChatSession) -> None:
         """Ends the run in progress within one step."""

@@ -1,8 +1,10 @@
 """One visitor's chat: the turns so far and the run in progress."""
 
 import threading
+from typing import Any
 
 from app.run_record import RunRecord
+from app.visitors import owner_of, visitor_of
 from core.config import RunConfig
 
 Message = dict[str, str]
@@ -16,6 +18,8 @@ class ChatSession:
         self._runs: list[RunRecord] = []
         self.visitor: str | None = None
         """Whose runs are kept on disk; None keeps none."""
+        self.owner: str | None = None
+        """Who takes places in the queue; also known of those for whom nothing is kept."""
         self.contenders: list[RunConfig] = []
         """What a comparison runs beside plain decoding."""
         self.contest: RunRecord | None = None
@@ -27,6 +31,10 @@ class ChatSession:
     def __deepcopy__(self, memo: dict[int, object]) -> "ChatSession":
         """A new visitor's session; Gradio copies the one that it was given."""
         return ChatSession()
+
+    def take(self, request: Any) -> None:
+        """Learns from a request whose session it is."""
+        self.visitor, self.owner = visitor_of(request), owner_of(request)
 
     @property
     def runs(self) -> list[RunRecord]:

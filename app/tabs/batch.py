@@ -11,7 +11,6 @@ from app.components.view import QUIET, view
 from app.handlers import Handlers, notice
 from app.run_form import config_from_values
 from app.session import ChatSession
-from app.visitors import visitor_of
 from core.errors import SpecDecodesError
 
 _PROMPTS = """Explain in two sentences why the sky is blue.
@@ -53,7 +52,7 @@ def create_batch_tab(handlers: Handlers, session: gr.State, settings: SettingsPa
     def run_batch(
         session: Any, request: gr.Request, text: str, count: Any, *given: Any
     ) -> Iterator[str]:
-        session.visitor = visitor_of(request)
+        session.take(request)
         try:
             config = config_from_values(settings.values(given))
             number = count if isinstance(count, int) else 0

@@ -12,7 +12,6 @@ from app.contest import MOST_REPEATS, contest
 from app.handlers import Handlers, notice
 from app.run_form import changed_settings, config_from_values
 from app.session import ChatSession
-from app.visitors import visitor_of
 from core.config import RunConfig, lossy_rule
 from core.errors import SpecDecodesError
 
@@ -65,7 +64,7 @@ def create_compare_tab(
         return contenders_message(session.contenders)
 
     def run_contest(session: Any, request: gr.Request, prompt: str, repeats: Any) -> Iterator[str]:
-        session.visitor = visitor_of(request)
+        session.take(request)
         try:
             count = repeats if isinstance(repeats, int) else 0
             yield from contest(handlers, session, prompt, list(session.contenders), count)

@@ -8,7 +8,6 @@ import gradio as gr
 from app.components.settings import SettingsPanel
 from app.components.view import QUIET, view
 from app.handlers import Handlers, notice
-from app.visitors import visitor_of
 from core.errors import SpecDecodesError
 
 
@@ -47,7 +46,7 @@ def create_playground_tab(
     def ask(
         session: Any, request: gr.Request, text: str, system: str, *given: Any
     ) -> Iterator[tuple[Any, Any]]:
-        session.visitor = visitor_of(request)
+        session.take(request)
         values = settings.values(given)
         messages = _told(handlers.ask(session, text, system, values))
         for number, message in enumerate(messages):
@@ -56,7 +55,7 @@ def create_playground_tab(
             yield message, "" if is_taken else gr.skip()
 
     def ask_again(session: Any, request: gr.Request, system: str, *given: Any) -> Iterator[str]:
-        session.visitor = visitor_of(request)
+        session.take(request)
         values = settings.values(given)
         yield from _told(handlers.retry(session, system, values))
 

@@ -1,6 +1,7 @@
 """The public endpoints through Gradio's own client."""
 
 import asyncio
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from gradio_client import Client
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
+from app.limits import Limits
+from app.visitors import COOKIE
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.served import Served, serve, serve_pool
 
@@ -48,6 +51,28 @@ def test_an_answer_streams_and_ends_with_its_statistics(client: Client) -> None:
 def test_modes_are_compared_with_plain_decoding(client: Client) -> None:
     result = client.predict("Hi", [settings()], 1, api_name="/compare")
     assert [row["mode"] for row in result["rows"]] == ["naive", "ngram"]
+
+
+@pytest.mark.parametrize("endpoint", ["generate", "compare"])
+def test_a_callers_own_runs_alone_count_against_its_place_in_the_queue(
+    endpoint: str, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All callers of compare once shared one."""
+    monkeypatch.setattr(served.handlers, "limits", Limits(most_waiting_each=1))
+    one, other = (
+        Client(served.address, verbose=False, headers={"Cookie": f"{COOKIE}={name}"})
+        for name in ("one", "other")
+    )
+    given = ["Hi", settings()] if endpoint == "generate" else ["Hi", [settings()], 1]
+    ticket = served.handlers.pool.turnstile.join(hashlib.sha256(b"one").hexdigest()[:32])
+    try:
+        with pytest.raises(Exception, match="1 runs of yours wait already"):
+            one.predict(*given, api_name=f"/{endpoint}")
+        job = other.submit(*given, api_name=f"/{endpoint}")
+        assert not job.done()
+    finally:
+        ticket.leave()
+    assert job.result(timeout=60)
 
 
 @pytest.mark.parametrize(

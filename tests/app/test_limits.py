@@ -1,6 +1,7 @@
 """What an operator may forbid, and what the page then says."""
 
 import pytest
+from starlette.requests import Request
 
 from app.limits import Limits, allowed_models
 from app.session import ChatSession
@@ -69,19 +70,29 @@ def test_a_page_that_others_reach_offers_only_the_catalogue(
 def test_one_visitor_cannot_take_the_whole_queue() -> None:
     handlers, greedy = handlers_on(ScriptedEngine(step_s=0.01)), ChatSession()
     handlers.limits = Limits(most_waiting_each=2)
-    greedy.visitor = "greedy"
+    greedy.owner = "greedy"
     chats = [ChatSession(), ChatSession()]
     runs = []
     for chat in chats:
-        chat.visitor = "greedy"
+        chat.owner = "greedy"
         runs.append(handlers.ask(chat, "Hi", "", form_values(max_new_tokens=5000)))
         next(runs[-1])
     with pytest.raises(InvalidSettingError, match="2 runs of yours wait already"):
         next(handlers.ask(greedy, "Hi", "", form_values()))
     other = ChatSession()
-    other.visitor = "other"
+    other.owner = "other"
     theirs = handlers.ask(other, "Hi", "", form_values(max_new_tokens=2))
     next(theirs)
     for run in runs:
         run.close()  # type: ignore[attr-defined]
     assert list(theirs)
+
+
+def test_visitors_without_a_cookie_are_told_apart_by_their_addresses() -> None:
+    """They once shared one place in the queue."""
+    sessions = [ChatSession(), ChatSession()]
+    for number, session in enumerate(sessions):
+        client = {"type": "http", "headers": [], "client": (f"10.0.0.{number}", 1)}
+        session.take(Request(client))
+    assert [session.visitor for session in sessions] == [None, None]
+    assert [session.owner for session in sessions] == ["10.0.0.0", "10.0.0.1"]
