@@ -9,7 +9,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import core.errors
 from app.engine_seat import EngineKey, Progress
 from app.worker import (
     Answer,
@@ -33,6 +32,10 @@ from core.stats import RunStats
 _POLL_S = 0.02
 # Questions are answered beside a run; a machine that is too busy for that long answers nothing.
 _PATIENCE_S = 5.0
+
+
+class _Lost(Exception):
+    """The worker's end of a pipe is closed."""
 
 
 class Workers:
@@ -93,11 +96,10 @@ class RemoteEngine:
     def load(self, key: EngineKey) -> None:
         """Waits until the model is loaded; raises SpecDecodesError where it cannot be."""
         try:
-            self._orders.send(Load(key))
-            self._await_done()
-        except (EOFError, OSError) as error:
+            self._carry_out(Load(key))
+        except _Lost as error:
             raise ModelUnavailableError(f"{key.target}: {self._obituary()}") from error
-        except SpecDecodesError:  # refused or cancelled; its memory is needed at once
+        except Exception:  # refused or cancelled; its memory is needed at once
             self._end()
             raise
 
@@ -142,23 +144,34 @@ class RemoteEngine:
     def _order(self, order: Run | RunBatch) -> None:
         """Has the worker prepare a run; raises what it refuses with."""
         try:
-            self._orders.send(order)
-            self._await_done()
-        except (EOFError, OSError) as error:
+            self._carry_out(order)
+        except _Lost as error:
             self._is_lost = True
             raise ModelUnavailableError(self._obituary()) from error
 
-    def _await_done(self) -> None:
-        while not isinstance(message := self._orders.recv(), Done):
-            if isinstance(message, Refused):
-                error: type[SpecDecodesError] = getattr(core.errors, message.error)
-                raise error(message.message)
+    def _carry_out(self, order: Load | Run | RunBatch) -> None:
+        """Waits until it is; raises what the worker raises, and _Lost."""
+        try:
+            self._orders.send(order)
+        except OSError as error:
+            raise _Lost from error
+        while not isinstance(message := self._received(), Done):
             assert isinstance(message, Progressed)
             try:
                 self._progress(*message)
             except SpecDecodesError:  # cancelled, and the worker goes on with what nobody wants
                 self._is_lost = True
                 raise
+
+    def _received(self) -> Any:
+        """The next message; raises what the worker raises, and _Lost."""
+        try:
+            message = self._orders.recv()
+        except (EOFError, OSError) as error:
+            raise _Lost from error
+        if isinstance(message, Refused):
+            raise message.error
+        return message
 
     def _events(
         self, number: int, should_stop: Callable[[], bool], count: int
@@ -171,16 +184,16 @@ class RemoteEngine:
             while True:
                 if not is_told and should_stop():
                     is_told = self._tell_stop(number)
-                if not self._orders.poll(_POLL_S):
+                if not self._is_there(_POLL_S):
                     continue
-                message = self._orders.recv()
+                message = self._received()
                 if isinstance(message, Done):
                     break
                 place, event = (0, message) if isinstance(message, Event) else message
                 lasts[place] = event
                 all_stats[place].add(event)
                 yield place, event
-        except (EOFError, OSError):
+        except _Lost:
             self._is_lost = True
             for place, last in enumerate(lasts):
                 if not isinstance(last, (RunFinished, RunFailed)):
@@ -189,9 +202,19 @@ class RemoteEngine:
             self._is_lost = True
             raise
 
+    def _is_there(self, timeout_s: float) -> bool:
+        """Whether a message comes so soon; raises _Lost."""
+        try:
+            return self._orders.poll(timeout_s)
+        except OSError as error:
+            raise _Lost from error
+
     def _tell_stop(self, number: int) -> bool:
-        with self._asking:
-            self._questions.send(Stop(number))
+        try:
+            with self._asking:
+                self._questions.send(Stop(number))
+        except OSError as error:
+            raise _Lost from error
         return True
 
     def _obituary(self) -> str:

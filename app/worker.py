@@ -5,7 +5,9 @@ other come questions and stops, which are answered beside a run. When either end
 the process ends: whoever asked for the work is gone.
 """
 
+import logging
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,6 +17,9 @@ from typing import Any, NamedTuple, Protocol
 from app.engine_seat import EngineKey, EngineLike, Progress
 from core.config import RunConfig
 from core.errors import SpecDecodesError
+from core.failures import describe_failure
+
+_log = logging.getLogger(__name__)
 
 
 class Load(NamedTuple):
@@ -69,10 +74,21 @@ class Progressed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The end of an order that could not be carried out, with a SpecDecodesError's name."""
+    """The end of an order that could not be carried out."""
 
-    error: str
+    pickled: bytes
+    """What was raised."""
     message: str
+    """Its words, for a process that cannot read it."""
+
+    @property
+    def error(self) -> Exception:
+        """What was raised there, or a SpecDecodesError with its words."""
+        try:
+            error = pickle.loads(self.pickled)  # from a process of this program
+        except Exception:  # as many as there are constructors
+            error = None
+        return error if isinstance(error, Exception) else SpecDecodesError(self.message)
 
 
 class Done(NamedTuple):
@@ -106,10 +122,15 @@ class _Mailbox:
                 if isinstance(question, Stop):
                     self._stopped = question.number
                 else:
-                    text = self._engine.unavailable_reason(question.mode, question.draft)
-                    self._questions.send(Answer(question.number, text))
+                    self._questions.send(Answer(question.number, self._reason(question)))
         except (EOFError, OSError):
             os._exit(0)  # the page's process is gone, whatever the engine does now
+
+    def _reason(self, question: Reason) -> str | None:
+        try:
+            return self._engine.unavailable_reason(question.mode, question.draft)
+        except Exception as error:  # the next question is to be answered as well
+            return _refused(error).message
 
 
 def work(
@@ -129,6 +150,18 @@ def work(
         return
 
 
+def _refused(error: Exception) -> Refused:
+    if isinstance(error, SpecDecodesError):
+        message = str(error)
+    else:
+        _log.error("an order broke", exc_info=error)
+        message = f"{type(error).__name__}: {describe_failure(error)}"
+    try:
+        return Refused(pickle.dumps(error), message)
+    except Exception:  # it holds what stays in this process
+        return Refused(b"", message)
+
+
 def _progress_to(orders: Connection) -> Progress:
     return lambda stage, done, total: orders.send(Progressed(stage, done, total))
 
@@ -138,8 +171,8 @@ def _loaded(
 ) -> EngineLike | None:
     try:
         engine = load(key, _progress_to(orders), number, count)
-    except SpecDecodesError as error:
-        orders.send(Refused(type(error).__name__, str(error)))
+    except Exception as error:
+        orders.send(_refused(error))
         return None
     orders.send(Done())
     return engine
@@ -159,12 +192,12 @@ def _answer(
         else:
             prompt = engine.chat_prompt(order.messages)
             events = engine.run(prompt, order.config, should_stop=should_stop)
-    except SpecDecodesError as error:
-        orders.send(Refused(type(error).__name__, str(error)))
+        orders.send(Done())
+        for event in events:
+            orders.send(event)
+    except Exception as error:  # where it is the pipe that broke, this breaks again
+        orders.send(_refused(error))
         return
-    orders.send(Done())
-    for event in events:
-        orders.send(event)
     orders.send(Done())
 
 

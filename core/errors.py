@@ -1,10 +1,25 @@
 """The errors of the engine; every message says what was got, what is allowed and what to do."""
 
+from typing import Any
+
 MOST_SHOWN = 200
 
 
 class SpecDecodesError(Exception):
     """Base of all errors that a user can cause or mend; the message is one clear sentence."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A class may be made of other arguments than it keeps; pickle would give it those it keeps.
+        return _restored, (type(self), self.args, vars(self).copy())
+
+
+def _restored(
+    cls: type[SpecDecodesError], args: tuple[Any, ...], values: dict[str, Any]
+) -> SpecDecodesError:
+    """The error that was pickled, in whatever process."""
+    error = cls.__new__(cls, *args)
+    vars(error).update(values)
+    return error
 
 
 class InvalidSettingError(SpecDecodesError, ValueError):

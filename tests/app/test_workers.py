@@ -19,12 +19,17 @@ from app.run_store import RunStore
 from app.session import ChatSession
 from app.worker import load_in_worker
 from core.config import RunConfig
-from core.errors import InvalidSettingError, ModelUnavailableError
+from core.errors import (
+    InvalidSettingError,
+    ModelUnavailableError,
+    SpecDecodesError,
+    TraceFormatError,
+)
 from core.events import RunFailed, RunFinished
 from core.trace import Trace, load_trace, save_trace
 from tests.app.helpers import form_values
 from tests.app.scripted_engine import ScriptedEngine
-from tests.app.scripted_worker import load_scripted_worker
+from tests.app.scripted_worker import ForeignError, load_scripted_worker
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 
@@ -107,6 +112,39 @@ def test_what_is_refused_there_is_raised_here(load: Workers) -> None:
         loaded(load, "missing")
     with pytest.raises(ModelUnavailableError, match="was killed by signal 9"):
         loaded(load, "crash")
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "values"),
+    [
+        ("broken", TraceFormatError("it is broken.", 3), {"line_number": 3}),
+        ("foreign", ForeignError("the lens", 7), {"place": 7}),
+        ("nameless", SpecDecodesError("It has no name; give it one."), {}),
+        ("full", OSError(28, "No space left on device"), {}),
+    ],
+)
+def test_errors_of_every_make_arrive_as_they_were_raised(
+    target: str, error: Exception, values: dict[str, Any], load: Workers
+) -> None:
+    """They were looked up by name among ours, and made anew of one argument."""
+    with pytest.raises(Exception) as caught:
+        loaded(load, target)
+    assert type(caught.value) is type(error)
+    assert str(caught.value) == str(error)
+    assert vars(caught.value) == values
+
+
+def test_what_breaks_between_events_is_raised_here_and_the_engine_goes_on(load: Workers) -> None:
+    engine = loaded(load, "breaking")
+    events = []
+    with pytest.raises(ValueError, match="the fifth event"):
+        for event in engine.run(MESSAGES, config(30), should_stop=bool):
+            events.append(event)
+    assert len(events) == 5 and engine.is_usable
+    assert engine.unavailable_reason("ngram") == "KeyError: 'ngram'"
+    assert engine.unavailable_reason("hybrid") == "KeyError: 'hybrid'"
+    with pytest.raises(ValueError, match="the fifth event"):
+        list(engine.run(MESSAGES, config(30), should_stop=bool))
 
 
 def test_loading_is_cancelled_and_its_process_ends(load: Workers) -> None:
