@@ -51,7 +51,7 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
             with gr.Column(scale=1, min_width=0, elem_id="settings"):
                 settings = create_settings(handlers, target, values, preset)
             with _tab("playground"):
-                message = create_playground_tab(
+                playground = create_playground_tab(
                     handlers, session, settings, preset.prompt if preset else ""
                 )
             with _tab("compare"):
@@ -61,7 +61,7 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
             with _tab("runs"):
                 view("runs_view", label="Kept runs")
             with _tab("presets"):
-                create_presets_tab(session, settings, message, compare)
+                create_presets_tab(session, settings, playground, compare)
             with _tab("models"):
                 view("models_view", label="Models")
         create_endpoints(handlers)

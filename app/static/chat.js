@@ -12,11 +12,11 @@ import { Turn } from "./turn.js";
 
 const NEAR_BOTTOM_PX = 80;
 
-export function mount({ element, props, watch, server }) {
+export function mount({ element, props, watch, trigger, server }) {
   const turns = new Map();
   const list = h("div", { class: "turns", role: "log", "aria-label": "Chat" });
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
-  const welcome = emptyState();
+  const welcome = emptyState((prompt) => trigger("select", { prompt }));
   const legend = h("div", { class: "legend" });
   element.append(legend, h("div", { class: "scroller" }, welcome, list), notice);
   const scroller = list.parentElement;
@@ -66,15 +66,8 @@ export function mount({ element, props, watch, server }) {
     if (isFollowing) scroller.scrollTop = scroller.scrollHeight;
   });
   store.ask = (request) => server.since(request);
-  window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: sendPreset };
+  window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: () => showTab("playground") };
   onValue({ props, watch }, (json) => store.receive(json));
-}
-
-// The message was filled by the server; a chat of its own keeps the sight clean.
-function sendPreset() {
-  showTab("playground");
-  if (store.turns.length) document.querySelector("#clear").click();
-  setTimeout(() => document.querySelector("#send").click(), 250);
 }
 
 function chatText() {

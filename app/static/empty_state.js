@@ -30,15 +30,8 @@ const EXAMPLES = [
   },
 ];
 
-// Gradio reads the box on its input event; the button is pressed once it has.
-function ask(prompt) {
-  const box = document.querySelector("#message textarea");
-  box.value = prompt;
-  box.dispatchEvent(new Event("input", { bubbles: true }));
-  setTimeout(() => document.querySelector("#send").click(), 50);
-}
-
-export function emptyState() {
+/** `ask` is called with the question that was chosen. */
+export function emptyState(ask) {
   return h(
     "div",
     { class: "welcome" },

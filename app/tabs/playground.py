@@ -1,9 +1,10 @@
 """The playground: a chat whose answers show where every token came from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.events import Dependency
 
 from app.components.settings import SettingsPanel
 from app.components.view import QUIET, view
@@ -22,10 +23,18 @@ class Composer(NamedTuple):
     copy: gr.Button
 
 
+class Playground(NamedTuple):
+    """What presets fill and send."""
+
+    message: gr.Textbox
+    send_after: Callable[[Dependency], Any]
+    """Has a listener followed by a new chat, in which the message is sent."""
+
+
 def create_playground_tab(
     handlers: Handlers, session: gr.State, settings: SettingsPanel, prompt: str
-) -> gr.Textbox:
-    """Builds the chat and the instruments, and connects them; returns the box of the message."""
+) -> Playground:
+    """Builds the chat and the instruments, and connects them."""
 
     def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
         return handlers.since(request)
@@ -59,19 +68,32 @@ def create_playground_tab(
         values = settings.values(given)
         yield from _told(handlers.retry(session, system, values))
 
-    gr.on(
-        [composer.text.submit, composer.send.click],
-        ask,
-        [session, composer.text, *inputs],
-        [chat, composer.text],
-        concurrency_limit=None,
+    def ask_example(
+        session: Any, request: gr.Request, event: gr.EventData, system: str, *given: Any
+    ) -> Iterator[str]:
+        session.take(request)
+        text = str(event.prompt)
+        yield from _told(handlers.ask(session, text, system, settings.values(given)))
+
+    sent: dict[str, Any] = {
+        "fn": ask,
+        "inputs": [session, composer.text, *inputs],
+        "outputs": [chat, composer.text],
+        "concurrency_limit": None,
         **QUIET,
-    )
+    }
+    gr.on([composer.text.submit, composer.send.click], **sent)
+    chat.select(ask_example, [session, *inputs], chat, concurrency_limit=None, **QUIET)
     composer.retry.click(ask_again, [session, *inputs], chat, concurrency_limit=None, **QUIET)
     composer.stop.click(handlers.stop, session, None, queue=False, **QUIET)
     composer.clear.click(handlers.clear, session, chat, queue=False, **QUIET)
     composer.copy.click(None, js="() => window.specdecodes?.copyChat()", **QUIET)
-    return composer.text
+
+    def send_after(listener: Dependency) -> Any:
+        emptied = listener.then(handlers.clear, session, chat, queue=False, **QUIET)
+        return emptied.then(**sent)
+
+    return Playground(composer.text, send_after)
 
 
 def _told(messages: Iterator[str]) -> Iterator[str]:

@@ -9,12 +9,13 @@ from app.components.settings import SettingsPanel
 from app.components.view import QUIET, view
 from app.run_form import config_from_values, values_from_config
 from app.tabs.compare import CompareTab, contenders_message
+from app.tabs.playground import Playground
 from core.config import RunConfig
 from presets.gallery import PRESETS, Preset, find_preset
 
 
 def create_presets_tab(
-    session: gr.State, settings: SettingsPanel, message: gr.Textbox, compare: CompareTab
+    session: gr.State, settings: SettingsPanel, playground: Playground, compare: CompareTab
 ) -> None:
     """Builds the gallery; choosing a preset fills form and message, and sends it."""
     gallery = view("presets_view", label="Presets", value=gallery_message())
@@ -23,7 +24,7 @@ def create_presets_tab(
         compare.prompt,
         compare.stage,
         settings.system,
-        message,
+        playground.message,
         settings.mode,
         *settings.controls.values(),
     ]
@@ -41,9 +42,15 @@ def create_presets_tab(
             *(values[name] for name in names),
         ]
 
-    gallery.select(
-        choose, [session, settings.controls["target"]], outputs, queue=False, **QUIET
-    ).then(None, js="() => window.specdecodes?.presetChosen()", **QUIET)
+    chosen = gallery.select(
+        choose,
+        [session, settings.controls["target"]],
+        outputs,
+        queue=False,
+        js="(...given) => (window.specdecodes?.presetChosen(), given)",
+        **QUIET,
+    )
+    playground.send_after(chosen)
 
 
 def preset_values(preset: Preset, target: str) -> dict[str, Any]:

@@ -186,6 +186,32 @@ def test_a_preset_sets_everything_and_runs(scripted: Served, open_page: OpenPage
     expect(page.locator("#contest-prompt textarea")).to_have_value(re.compile("lighthouse"))
 
 
+def test_a_preset_has_a_chat_of_its_own_however_slow_the_page(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    """It was sent by a click a quarter of a second later, whatever had been filled in by then."""
+    page = open_page(scripted)
+    page.route("**/gradio_api/**", lambda route: (page.wait_for_timeout(400), route.continue_()))
+    for name, mode in (("wide-tree", "share-sd"), ("open-chat", "ngram")):
+        show(page, "Presets")
+        page.locator(f"[data-preset={name}]").click()
+        expect(page.locator(".question")).to_have_text(re.compile(find_preset(name).prompt[:20]))
+        expect(page.locator(".turn .mode-badge")).to_have_text([mode])
+        ended(page)
+        expect(page.locator("#message textarea")).to_have_value("")
+
+
+def test_an_example_is_asked_and_what_was_being_written_stays(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    page.fill("#message textarea", "half a")
+    page.get_by_role("button", name="Open question").click()
+    ended(page)
+    expect(page.locator(".question")).to_have_text(re.compile("why the sky is blue"))
+    expect(page.locator("#message textarea")).to_have_value("half a")
+
+
 def test_models_can_be_loaded_and_a_missing_one_says_why(
     scripted: Served, open_page: OpenPage
 ) -> None:
