@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from core.errors import ModelUnavailableError
 from core.models.gguf_check import check_gguf
-from core.models.quiet import quiet_transformers
+from core.models.quiet import quiet_gguf_reader, quiet_transformers
 from core.models.storage import (
     Progress,
     check_free_space,
@@ -85,6 +85,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     quiet_transformers()
+    quiet_gguf_reader()
     try:
         check_gguf(gguf)
         loaded = AutoModelForCausalLM.from_pretrained(

@@ -8,6 +8,7 @@ from core.errors import ModelUnavailableError, shown
 from core.models.catalogue import CATALOGUE
 from core.models.conversion import converted_folder, is_whole, read_manifest
 from core.models.download import fetch_packaged
+from core.models.quiet import quiet_hub
 from core.models.storage import Progress, cache_home, exclusive
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -100,6 +101,7 @@ def _from_hub(name: str, progress: Progress) -> ModelSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    quiet_hub()
     progress("looking on the hub", 0, 0)
     try:
         folder = snapshot_download(name, allow_patterns=_HUB_FILES)
