@@ -7,10 +7,10 @@ HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev
 REQUIREMENTS := -r requirements.txt $(if $(HAS_GPU),-r requirements-cuda.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-gpu check format docs picture clean
+.PHONY: help demo test test-fast test-slow test-sanitized test-gpu check format docs picture clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 demo: .build/run .build/model  ## the page in the browser, on the default model
 	$(PY) app.py --port $(PORT)
@@ -23,6 +23,9 @@ test-fast: .build/dev  ## tests that need neither the model nor a browser
 
 test-slow: .build/dev .build/model .build/browser  ## long tests of exactness, tens of minutes
 	$(PY) -m pytest -m slow
+
+test-sanitized: .build/dev  ## tests of the compiled kernels under address and undefined-behaviour sanitizers
+	$(PY) -m tests.sanitized
 
 test-gpu: .build/dev .build/model  ## tests for a machine with an NVIDIA GPU
 	$(PY) -m pytest -m gpu

@@ -28,6 +28,7 @@ from core.naming import with_token_texts
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.resident.workshop import ResidentWorkshop, make_resident
+from core.row_block import check_token_ids
 from core.run_events import RunScript, run_events
 from core.run_start import Prompt, RunParts, run_started
 from core.runtime.cost_curve import CostCurve
@@ -143,6 +144,7 @@ class Engine:
     def _checked(self, prompt: Prompt, config: RunConfig) -> RunConfig:
         """The configuration as the loaded target completes it."""
         check_prompt(prompt.token_ids, self.target.context_limit)
+        check_token_ids(prompt.token_ids, self._backend.forward.num_token_ids)
         reason = self.unavailable_reason(config.mode, config.draft)
         if reason is not None:
             raise InvalidSettingError(reason)

@@ -14,7 +14,7 @@ import torch
 from core.errors import DrafterUnavailableError
 from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward
-from core.row_block import RowBlock
+from core.row_block import RowBlock, check_token_ids
 from core.verifier import TargetForward, Verifier, compute_at_once
 
 ROWS_PER_FORWARD = 16
@@ -40,7 +40,8 @@ class InvariantVerifier(Verifier):
         want_logits: bool = True,
     ) -> torch.Tensor | None:
         """See `Verifier.forward_rows`. Rows must stand behind the rows that they attend to."""
-        cache, rows = self.cache, len(token_ids)
+        cache, rows, forward = self.cache, len(token_ids), forward or self.forward
+        check_token_ids(token_ids, forward.num_token_ids)
         write_start = cache.write_start
         if allowed is None:
             allowed = torch.ones(rows, rows, dtype=torch.bool).tril()
@@ -63,7 +64,7 @@ class InvariantVerifier(Verifier):
                 mask.to(self.device),
             )
             # Never together with other sequences: that would be another shape.
-            logits = compute_at_once(forward or self.forward, block, want_logits=want_logits)
+            logits = compute_at_once(forward, block, want_logits=want_logits)
             if logits is not None:
                 pieces.append(logits[:count])
         cache.write_start = write_start

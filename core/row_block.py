@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from core.errors import InvalidSettingError
 from core.kv_cache import TreeCache
 
 
@@ -20,6 +21,19 @@ class RowBlock(NamedTuple):
     @property
     def num_rows(self) -> int:
         return self.token_ids.shape[0]
+
+
+def check_token_ids(token_ids: Sequence[int], num_token_ids: int) -> None:
+    """Raises InvalidSettingError for an id that an embedding of so many rows lacks.
+
+    Lookups on a processor or a GPU read whatever stands in the memory behind the table.
+    """
+    for token_id in (min(token_ids, default=0), max(token_ids, default=0)):
+        if not 0 <= token_id < num_token_ids:
+            raise InvalidSettingError(
+                f"the text has the token id {token_id} and the model's embedding has "
+                f"{num_token_ids} rows; give a model whose tokenizer goes with its weights."
+            )
 
 
 def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

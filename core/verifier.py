@@ -7,7 +7,7 @@ import torch
 
 from core.drafter_settings import MAX_TREE_NODES
 from core.kv_cache import HiddenStates, TreeCache
-from core.row_block import RowBlock
+from core.row_block import RowBlock, check_token_ids
 from core.tree import DraftTree, ancestor_mask
 
 # Long prompts are computed in pieces, so that attention's memory stays bounded and a stop is heard.
@@ -22,6 +22,11 @@ class TargetForward(Protocol):
     """Computes rows of tokens over a cache. `core.models.forward` chooses which class does it."""
 
     name: str
+
+    @property
+    def num_token_ids(self) -> int:
+        """Rows of its embedding: it can be given token ids below."""
+        ...
 
     @property
     def pack_key(self) -> Hashable:
@@ -228,8 +233,11 @@ class Verifier:
         `allowed` says which of the last `window` columns (uncommitted entries and the rows
         themselves) each row attends to; the columns before them are open to all. `forward`
         replaces the target's own, over the same cache. Returns logits or None  # [rows, vocab].
+
+        Raises InvalidSettingError for a token id that the forward's embedding lacks.
         """
-        device = self.device
+        device, forward = self.device, forward or self.forward
+        check_token_ids(token_ids, forward.num_token_ids)
         mask = window = None
         rows, end = len(token_ids), self.cache.write_start + len(token_ids)
         if allowed is not None and not (rows == 1 and bool(allowed.all())):
@@ -243,7 +251,7 @@ class Verifier:
                 self.cache,
                 mask,
             )
-            return self._compute(forward or self.forward, block, want_logits=want_logits)
+            return self._compute(forward, block, want_logits=want_logits)
         finally:  # also where it breaks, for the next run
             if window is not None:
                 window.zero_()

@@ -42,6 +42,8 @@ class ClassicDrafter:
         self.identity = identity
         self.own_verifier = verifier
         self._vocab_size = vocab_size
+        self._num_token_ids = verifier.forward.num_token_ids
+        self._can_read = True
         self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []
         self._pass: DraftPass | None = None
@@ -50,12 +52,19 @@ class ClassicDrafter:
     def drafting_s(self) -> float:
         return self._grower.drafting_s
 
+    @property
+    def reads_all_tokens(self) -> bool:
+        """Whether the draft model's embedding has a row for every token of the target."""
+        return self._num_token_ids >= self._vocab_size
+
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
-        """See `Drafter.begin`. A prompt beyond the draft model's context leaves it without drafts."""
+        """See `Drafter.begin`. A prompt beyond the draft model's context, or with a token that its
+        embedding lacks, leaves it without drafts."""
         self._token_ids = prompt_token_ids.copy()
         self._pass = None
+        self._can_read = max(prompt_token_ids) < self._num_token_ids
         limit = self.own_verifier.context_limit
-        if len(prompt_token_ids) < limit:
+        if len(prompt_token_ids) < limit and self._can_read:
             self.own_verifier.begin(prompt_token_ids, min(max_length, limit), bool)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
@@ -63,7 +72,7 @@ class ClassicDrafter:
         self._pass = None
         length = len(self._token_ids)
         room = self.own_verifier.context_limit - length
-        if room < 1:
+        if room < 1 or not self._can_read:
             return DraftTree(root_token_id)
         unseen = self._token_ids[self.own_verifier.cache.length :]
         while len(unseen) > PREFILL_CHUNK // 2:
@@ -100,6 +109,7 @@ class ClassicDrafter:
         """See `ModelDrafter.follow`: the next draft computes what the cache lacks."""
         self._pass = None
         self._token_ids += token_ids
+        self._can_read = self._can_read and max(token_ids) < self._num_token_ids
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
@@ -159,8 +169,14 @@ def _load(workshop: Workshop, name: str) -> _DraftModel:
         verifier = verifier_of(model)
         if config.invariant:
             verifier = invariant_sibling(verifier)
+    known, wanted = verifier.forward.num_token_ids, workshop.verifier.vocab_size
+    unknown = (
+        f"its embedding has {known} rows and the target {wanted} tokens; once one of the others is "
+        "in the text, nothing is drafted any more"
+    )
     identity = {
         **model.identity.to_dict(),
+        **({"note": unknown} if known < wanted else {}),
         "name": f"small model for {workshop.target.identity.name}"
         if name == shipped_draft(workshop.target)
         else name,

@@ -134,7 +134,8 @@ class _Reader:
         queries = shape.num_heads * shape.head_dim
         keys = self._take(f"{prefix}self_attn.k_proj.weight", None, width)
         self.num_kv_heads = len(keys) // shape.head_dim
-        if len(keys) % shape.head_dim or shape.num_heads % max(self.num_kv_heads, 1):
+        is_whole = self.num_kv_heads > 0 and len(keys) % shape.head_dim == 0
+        if not is_whole or shape.num_heads % self.num_kv_heads:
             raise self._misfit(f"{prefix}self_attn.k_proj.weight", f"{len(keys)} outputs")
         qkv = [
             self._take(f"{prefix}self_attn.q_proj.weight", queries, width),

@@ -49,8 +49,9 @@ class BestProposer:
     prob_is_chance = True
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`; probabilities are at temperature 1."""
-        return _read(*self.choose(logits, count))
+        """See `Proposer.propose`; probabilities are at temperature 1, and tokens without any are
+        left out."""
+        return [_possible(proposal) for proposal in _read(*self.choose(logits, count))]
 
     def choose(
         self,

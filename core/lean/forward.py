@@ -84,6 +84,11 @@ class LeanForward:
         return LeanForward(self.shape, self.stack, self.rotary, exact_sums=True)
 
     @property
+    def num_token_ids(self) -> int:
+        """See `TargetForward.num_token_ids`."""
+        return self.stack.embedding.out_features
+
+    @property
     def pack_key(self) -> Hashable:
         """See `TargetForward.pack_key`."""
         return type(self), id(self.stack), self._exact_sums

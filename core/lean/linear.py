@@ -14,6 +14,11 @@ class Linear(Protocol):
     """What computes it, for the trace."""
 
     @property
+    def out_features(self) -> int: ...
+    @property
+    def in_features(self) -> int: ...
+
+    @property
     def num_bytes(self) -> int:
         """Memory of its weights."""
         ...
@@ -28,6 +33,16 @@ class Linear(Protocol):
 
 class Embedding(Protocol):
     """A table of vocabulary rows; the very object of the head where the model ties them."""
+
+    @property
+    def out_features(self) -> int:
+        """Its rows: token ids below it can be looked up."""
+        ...
+
+    @property
+    def in_features(self) -> int:
+        """Numbers of a row."""
+        ...
 
     @property
     def num_bytes(self) -> int:
@@ -97,6 +112,14 @@ class DenseLinear:
     ):
         self.weight = weight
         self.bias = bias
+
+    @property
+    def out_features(self) -> int:
+        return self.weight.shape[0]
+
+    @property
+    def in_features(self) -> int:
+        return self.weight.shape[1]
 
     @property
     def num_bytes(self) -> int:

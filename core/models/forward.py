@@ -7,6 +7,7 @@ import torch
 from core.lean.forward import LeanForward, RotaryTable
 from core.lean.native.forward import NativeForward, native_reason
 from core.lean.native.library import Kernels
+from core.lean.sizes import check_sizes
 from core.lean.weights import (
     LayerStack,
     Rotation,
@@ -74,6 +75,8 @@ def _lean_forward(
     dtype: torch.dtype,
     kernels: Kernels | None,
 ) -> LeanForward:
+    if isinstance(stack.layers, tuple):  # others come to the device when they are iterated over
+        check_sizes(shape, stack)
     rotary = RotaryTable(rotation, dtype, stack.final_norm.device)
     lean = LeanForward(shape, stack, rotary)
     if kernels is None or native_reason(lean) is not None:

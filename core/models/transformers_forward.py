@@ -21,6 +21,11 @@ class TransformersForward:
         self._cache: Any = None
 
     @property
+    def num_token_ids(self) -> int:
+        """See `TargetForward.num_token_ids`."""
+        return int(self._module.get_input_embeddings().num_embeddings)
+
+    @property
     def pack_key(self) -> Hashable:
         """See `TargetForward.pack_key`."""
         return id(self._module)

@@ -39,6 +39,7 @@ class GemliteLinear:
 
     def __init__(self, grid: WeightGrid, bias: torch.Tensor | None, dtype: torch.dtype):
         """Raises KernelsUnavailableError where gemlite is missing or has no kernel for the grid."""
+        self.out_features, self.in_features = grid.values.shape
         layer = _packed(grid, dtype)
         self.kernel = f"gemlite int{_PACKED_BITS[grid.bits]}"
         self.product = _product(tuple(layer.get_meta_args()))

@@ -51,6 +51,7 @@ class Int4Linear:
     kernel = "torch int4"
 
     def __init__(self, grid: WeightGrid, bias: torch.Tensor | None):
+        self.out_features, self.in_features = grid.values.shape
         self._plane = _Int4Plane(grid)
         self._bias = bias
 
@@ -72,6 +73,7 @@ class Int8Linear:
     kernel = "torch int4, two planes"
 
     def __init__(self, grid: WeightGrid, bias: torch.Tensor | None):
+        self.out_features, self.in_features = grid.values.shape
         high = WeightGrid(grid.values >> 4, grid.scales * 16, torch.zeros_like(grid.offsets), 4)
         self._high = _Int4Plane(high)
         self._low = _Int4Plane(grid._replace(values=grid.values & 15, bits=4))

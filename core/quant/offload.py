@@ -37,6 +37,7 @@ class OffloadedLinear:
         self, path: Path, info: dict[str, Any], bias: torch.Tensor | None, make: MakeLinear
     ):
         """`make` turns weight and bias into the layer that this one stands for."""
+        self.out_features, self.in_features = map(int, info["shape"])
         self._path = path
         self._info = info
         self.bias = bias

@@ -32,16 +32,29 @@ class GridStore:
             return {}  # not there yet, or broken: quantized anew
 
     def grid_of(self, name: str, weight: torch.Tensor) -> Grid:
-        """The grid of a named weight; one whose shape differs from the weight's is made anew."""
+        """The grid of a named weight; one that cannot be this weight's is made anew."""
         parts = [self._tensors.get(f"{name}.{field}") for field in Grid._fields]
         known = [part for part in parts if part is not None]
-        if len(known) == len(parts) and known[0].shape == weight.shape:
+        if len(known) == len(parts) and self._fits(Grid(*known), weight):
             return Grid(*known)
         grid = quantize(weight, self._bits, self._group_size)
         for field, tensor in grid._asdict().items():
             self._tensors[f"{name}.{field}"] = tensor
         self._is_changed = True
         return grid
+
+    def _fits(self, grid: Grid, weight: torch.Tensor) -> bool:
+        """Kernels read as many numbers as the weight has, and pack values side by side."""
+        out_features, in_features = weight.shape
+        groups = (out_features, in_features // self._group_size)
+        return (
+            (grid.values.dtype, grid.values.shape) == (torch.uint8, weight.shape)
+            and all(
+                (part.dtype, tuple(part.shape)) == (torch.float32, groups)
+                for part in (grid.scales, grid.zeros)
+            )
+            and int(grid.values.max()) < 2**self._bits
+        )
 
     def save(self) -> None:
         """Writes new grids under a temporary name and renames; a full disk is done without."""

@@ -50,7 +50,7 @@ def make_resident(target: LoadedModel, forward: TargetForward) -> "ResidentWorks
     """For a target that was loaded to be compiled on a device; None for others."""
     if target.device.type == "cpu" or not target.is_compiled:
         return None
-    if not isinstance(forward, LeanForward):
+    if not isinstance(forward, LeanForward) or forward.num_token_ids < forward.shape.vocab_size:
         return None
     return ResidentWorkshop(target.eos_token_ids, compile=has_triton())
 
@@ -96,7 +96,8 @@ class ResidentWorkshop:
         model = drafter.model if isinstance(drafter, HybridDrafter) else drafter
         if isinstance(model, EagleDrafter):  # heads before EAGLE-3 have no norm of their states
             return model.forward.weights.state_norm is not None
-        return True
+        # The device asks nobody whether a token has a row.
+        return not isinstance(model, ClassicDrafter) or model.reads_all_tokens
 
     def measure(self, own: Verifier, length: int) -> Measurement:
         """T(n) of a verifier's forward, over its cache."""

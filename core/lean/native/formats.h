@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <cmath>
+
 #include "dots.h"
 #include "model.h"
 
@@ -134,7 +136,7 @@ void write_out(const Linear& linear, int64_t row, float* to) {
         const auto* scales = Format::scales_of(linear, panel, unit);
         const float scale = scales[lane], offset = scales[LANES + lane];
         for (int i = 0; i < UNIT; ++i)
-          to[unit * UNIT + i] = (float)Format::number(values, lane, i) * scale + offset;
+          to[unit * UNIT + i] = std::fma((float)Format::number(values, lane, i), scale, offset);
       } else {
         Lanes w[4];
         Format::weights(linear, row, unit, w);

@@ -20,8 +20,11 @@ from core.lean.native.library import (
     LinearStruct,
     ModelStruct,
     RowsStruct,
+    check_floats,
+    check_indices,
 )
 from core.lean.native.linear import NativeLinear, can_read_dense, native_dense
+from core.lean.sizes import check_sizes
 from core.lean.weights import LayerStack, LayerWeights, Shape
 from core.row_block import RowBlock, joined_positions, joined_token_ids, num_rows, row_slices
 
@@ -56,6 +59,7 @@ class NativeForward(LeanForward):
         self._last_layer = torch.tensor([shape.num_layers], dtype=torch.int32)
         self._model: ModelStruct | None = None
         self._model_of: LayerStack | None = None
+        self._last_cache_index = 0
         # The structures point into these.
         self._kept: list[Any] = []
         self._work = torch.empty(0)
@@ -88,10 +92,11 @@ class NativeForward(LeanForward):
         model = self._model_struct() if num_rows(blocks) <= MOST_ROWS else None
         if model is None:
             return super().__call__(blocks, want_logits=want_logits)
-        structs = [_block_struct(block) for block in blocks]
+        structs = [self._block_struct(block) for block in blocks]
         for struct, block in zip(structs, blocks, strict=True):
             states = block.cache.hidden_states
             if states is not None:
+                check_floats(states.rows, (block.cache.capacity, len(states.layers) * model.hidden))
                 struct.hidden_states = states.rows[block.cache.write_start].data_ptr()
                 struct.state_layers = states.layer_ids.data_ptr()
                 struct.num_states = len(states.layers)
@@ -108,7 +113,9 @@ class NativeForward(LeanForward):
         """An EAGLE-3 head over tokens beside given states; writes what it makes of them."""
         model = self._model_struct()
         assert model is not None, "native_reason comes first"
-        structs = [_block_struct(block) for block in blocks]
+        for states in (given, made):
+            check_floats(states, (num_rows(blocks), model.hidden))
+        structs = [self._block_struct(block) for block in blocks]
         for struct, rows in zip(structs, row_slices(blocks), strict=True):
             struct.given = given[rows].data_ptr()
             struct.hidden_states = made[rows].data_ptr()
@@ -128,6 +135,10 @@ class NativeForward(LeanForward):
         if self._work.shape[0] < work_floats:
             self._work = torch.empty(work_floats)
         token_ids, positions = joined_token_ids(blocks), joined_positions(blocks)
+        check_indices(token_ids, rows)
+        check_indices(positions, rows)
+        for table in (self.rotary.cos, self.rotary.sin):
+            check_floats(table, (len(self.rotary.cos), 1, self.shape.head_dim))
         logits = torch.empty(rows, self.shape.vocab_size) if want_logits else None
         self.kernels.forward(
             model,
@@ -137,14 +148,34 @@ class NativeForward(LeanForward):
                 positions=positions.data_ptr(),
                 cos=self.rotary.cos.data_ptr(),
                 sin=self.rotary.sin.data_ptr(),
+                num_positions=len(self.rotary.cos),
                 capacity=capacity,
                 num_blocks=len(structs),
                 blocks=(BlockStruct * len(structs))(*structs),
                 work=self._work.data_ptr(),
+                work_floats=len(self._work),
                 logits=None if logits is None else logits.data_ptr(),
             ),
         )
         return logits
+
+    def _block_struct(self, block: RowBlock) -> BlockStruct:
+        cache, mask, shape = block.cache, block.mask, self.shape
+        sizes = (2, 1, shape.num_kv_heads, cache.capacity, shape.head_dim)
+        check_floats(cache.storage, (len(cache.storage), *sizes))
+        if mask is not None:
+            check_floats(mask, (block.num_rows, mask.shape[1]), is_part=True)
+        if self._last_cache_index >= len(cache.storage):
+            raise ValueError(f"the cache has {len(cache.storage)} layers, fewer than the kernels'")
+        return BlockStruct(
+            count=block.num_rows,
+            cache=cache.storage.data_ptr(),
+            capacity=cache.capacity,
+            write_start=cache.write_start,
+            num_columns=cache.write_start + block.num_rows if mask is None else mask.shape[1],
+            mask=None if mask is None else mask.data_ptr(),
+            mask_stride=0 if mask is None else mask.stride(0),
+        )
 
     def _model_struct(self) -> ModelStruct | None:
         """The present stack for the kernels; None where a layer is in no format of theirs."""
@@ -161,8 +192,10 @@ class NativeForward(LeanForward):
         embedding = self._struct(stack.embedding)
         if len(known) < len(layers) or head is None or embedding is None:
             return None
+        check_sizes(self.shape, stack, self._state_norm)
         array = (LayerStruct * len(known))(*known)
         self._kept.append(array)
+        self._last_cache_index = max(layer.cache_index for layer in stack.layers)
         return ModelStruct(
             num_layers=len(known),
             num_heads=self.shape.num_heads,
@@ -207,19 +240,6 @@ class NativeForward(LeanForward):
         kept = tensor.float().contiguous()
         self._kept.append(kept)
         return kept.data_ptr()
-
-
-def _block_struct(block: RowBlock) -> BlockStruct:
-    cache, mask = block.cache, block.mask
-    return BlockStruct(
-        count=block.num_rows,
-        cache=cache.storage.data_ptr(),
-        capacity=cache.capacity,
-        write_start=cache.write_start,
-        num_columns=cache.write_start + block.num_rows if mask is None else mask.shape[1],
-        mask=None if mask is None else mask.data_ptr(),
-        mask_stride=0 if mask is None else mask.stride(0),
-    )
 
 
 _PARTS = ("qkv", "o", "gate_up", "down")

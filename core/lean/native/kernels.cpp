@@ -8,6 +8,7 @@
 #include <omp.h>
 
 #include "attention.h"
+#include "check.h"
 #include "multiply.h"
 
 namespace {
@@ -65,9 +66,13 @@ int64_t work_floats(const Model* model, int64_t rows, int64_t capacity, int32_t 
   return sizes.shared + num_threads * sizes.per_thread;
 }
 
-void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_threads) {
+// Null, or what is wrong with the rows, which are then not computed.
+const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_threads) {
   const Model& model = *model_pointer;
   const Rows& rows = *rows_pointer;
+  if (const char* problem = problem_of(rows, model)) return problem;
+  if (rows.work_floats < work_floats(model_pointer, rows.count, rows.capacity, num_threads))
+    return "too little working memory";
   const int64_t n = rows.count, hidden = model.hidden, dim = model.head_dim;
   const int64_t num_heads = model.num_heads, num_kv_heads = model.num_kv_heads;
   const int64_t intermediate = model.intermediate;
@@ -195,6 +200,7 @@ void forward(const Model* model_pointer, const Rows* rows_pointer, int32_t num_t
                {n, head_in, rows.logits, vocab});
     }
   }
+  return nullptr;
 }
 
 // A packed layer's product with rows that lie one after the other.
@@ -214,10 +220,14 @@ void dequantize(const Linear* linear, float* to, int32_t num_threads) {
     write_out(*linear, row, to + row * linear->in_features);
 }
 
-// Some rows of the weights: an embedding's.
-void write_rows(const Linear* linear, int64_t count, const int64_t* indices, float* to) {
+// Some rows of the weights: an embedding's. Null, or what is wrong with the indices.
+const char* write_rows(const Linear* linear, int64_t count, const int64_t* indices, float* to) {
+  for (int64_t i = 0; i < count; ++i)
+    if (indices[i] < 0 || indices[i] >= linear->out_features)
+      return "a token id that the embedding has no row for";
   for (int64_t i = 0; i < count; ++i)
     write_out(*linear, indices[i], to + i * linear->in_features);
+  return nullptr;
 }
 
 }  // extern "C"

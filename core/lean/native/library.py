@@ -1,7 +1,11 @@
-"""The compiled kernels as Python calls them; the structures mirror those of `kernels.cpp`."""
+"""The compiled kernels as Python calls them; the structures mirror those of `model.h`.
+
+Whatever they are given they read and write at once, so that every size is checked here or, where it
+is one of many numbers, behind the call (`check.h`).
+"""
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 
 import torch
@@ -76,10 +80,12 @@ class RowsStruct(Structure):
         ("positions", c_void_p),
         ("cos", c_void_p),
         ("sin", c_void_p),
+        ("num_positions", c_int64),
         ("capacity", c_int64),
         ("num_blocks", c_int64),
         ("blocks", POINTER(BlockStruct)),
         ("work", c_void_p),
+        ("work_floats", c_int64),
         ("logits", c_void_p),
     )
 
@@ -91,6 +97,7 @@ class Kernels:
         self._library = library
         self._scratch = torch.empty(0)
         library.work_floats.restype = c_int64
+        library.forward.restype = library.write_rows.restype = c_char_p
 
     def work_floats(self, model: ModelStruct, num_rows: int, capacity: int) -> int:
         """Floats of working memory that a forward over so many rows needs."""
@@ -107,8 +114,11 @@ class Kernels:
         return self._scratch[: num_rows * width].view(num_rows, width)
 
     def forward(self, model: ModelStruct, rows: RowsStruct) -> None:
-        """Computes the rows: keys and values into the cache, logits where there is room."""
-        self._library.forward(byref(model), byref(rows), torch.get_num_threads())
+        """Computes the rows: keys and values into the cache, logits where there is room.
+
+        Raises ValueError for rows that are not inside of what they point into.
+        """
+        _check(self._library.forward(byref(model), byref(rows), torch.get_num_threads()))
 
     def multiply_rows(
         self,
@@ -116,7 +126,9 @@ class Kernels:
         x: torch.Tensor,  # [rows, in_features] float32, contiguous
         to: torch.Tensor,  # [rows, out_features] float32, contiguous
     ) -> None:
-        """Writes a packed layer's product with the rows."""
+        """Writes a packed layer's product with the rows; ValueError for those of another width."""
+        check_floats(x, (len(x), linear.in_features))
+        check_floats(to, (len(x), linear.out_features))
         self._library.multiply_rows(
             byref(linear),
             c_int64(x.shape[0]),
@@ -131,6 +143,7 @@ class Kernels:
         to: torch.Tensor,  # [out_features, in_features] float32, contiguous
     ) -> None:
         """Writes the weights out as every product counts them."""
+        check_floats(to, (linear.out_features, linear.in_features))
         self._library.dequantize(byref(linear), c_void_p(to.data_ptr()), torch.get_num_threads())
 
     def write_rows(
@@ -139,12 +152,41 @@ class Kernels:
         indices: torch.Tensor,  # [rows] int64, contiguous
         to: torch.Tensor,  # [rows, in_features] float32, contiguous
     ) -> None:
-        """Writes some rows of the weights out."""
-        self._library.write_rows(
+        """Writes some rows of the weights out; ValueError for an index behind the last."""
+        check_indices(indices, len(indices))
+        check_floats(to, (len(indices), linear.in_features))
+        problem = self._library.write_rows(
             byref(linear),
             c_int64(indices.shape[0]),
             c_void_p(indices.data_ptr()),
             c_void_p(to.data_ptr()),
+        )
+        _check(problem)
+
+
+def _check(problem: bytes | None) -> None:
+    """Raises ValueError for what the kernels refused to compute."""
+    if problem is not None:
+        raise ValueError(f"the kernels were given {problem.decode()}")
+
+
+def check_floats(tensor: torch.Tensor, shape: tuple[int, ...], *, is_part: bool = False) -> None:
+    """Raises ValueError for what the kernels would not read as float32 numbers of this shape, one
+    after the other; of a part of a wider matrix, only those of a row."""
+    follows = tensor.stride(-1) == 1 if is_part else tensor.is_contiguous()
+    if tensor.dtype != torch.float32 or tensor.shape != shape or not follows:
+        raise ValueError(
+            f"the kernels take {shape} float32 numbers one after the other and were given "
+            f"{tensor.dtype} of the shape {tuple(tensor.shape)}"
+        )
+
+
+def check_indices(indices: torch.Tensor, count: int) -> None:
+    """Raises ValueError for what the kernels would not read as so many whole numbers."""
+    if indices.dtype != torch.int64 or indices.shape != (count,) or not indices.is_contiguous():
+        raise ValueError(
+            f"the kernels take {count} int64 numbers one after the other and were given "
+            f"{indices.dtype} of the shape {tuple(indices.shape)}"
         )
 
 

@@ -24,6 +24,17 @@ class _Format(IntEnum):
     INT8_FLOAT_SCALES = 5
 
 
+# Bits of a weight and bytes of a scale.
+_STORED = {
+    _Format.FLOAT32: (32, 0),
+    _Format.BFLOAT16: (16, 0),
+    _Format.INT4_HALF_SCALES: (4, 2),
+    _Format.INT4_FLOAT_SCALES: (4, 4),
+    _Format.INT8_HALF_SCALES: (8, 2),
+    _Format.INT8_FLOAT_SCALES: (8, 4),
+}
+
+
 class NativeLinear:
     """Implements `core.lean.linear.Linear` for float32 rows; also an embedding table.
 
@@ -44,6 +55,7 @@ class NativeLinear:
         self.kernel = kernel
         self.in_features = in_features
         self.out_features = values.shape[0] * (1 if scales is None else _PANEL)
+        _check_bytes(format, self.out_features, in_features, values, scales, bias)
         self.kernels = kernels
         # The structure points into these.
         self._tensors = [part for part in (values, scales, bias) if part is not None]
@@ -140,7 +152,33 @@ def can_read_grid(grid: WeightGrid) -> bool:
     out_features, in_features = grid.values.shape
     is_whole = out_features % _PANEL == 0 and in_features % _INPUT_STEP == 0
     is_power = grid.group_size & (grid.group_size - 1) == 0
+    is_power = is_power and grid.group_size * grid.scales.shape[1] == in_features
     return is_whole and grid.group_size >= _INPUT_STEP and is_power
+
+
+def _check_bytes(
+    format: _Format,
+    out_features: int,
+    in_features: int,
+    values: torch.Tensor,
+    scales: torch.Tensor | None,
+    bias: torch.Tensor | None,
+) -> None:
+    """Raises ValueError where the kernels would read more, or other, memory than there is."""
+    bits, scale_bytes = _STORED[format]
+    num_scales = 0
+    if scales is not None:
+        units = in_features // _INPUT_STEP >> _group_shift(in_features // scales.shape[1])
+        num_scales = 2 * out_features * units
+    wanted = (out_features * in_features * bits // 8, num_scales * scale_bytes, out_features * 4)
+    for name, part, num_bytes in zip(
+        ("values", "scales", "bias"), (values, scales, bias), wanted, strict=True
+    ):
+        if part is not None and (part.nbytes != num_bytes or not part.is_contiguous()):
+            raise ValueError(
+                f"a layer of {out_features} by {in_features} weights in the format {format.name} "
+                f"takes {num_bytes} bytes of {name} and was given {part.nbytes}"
+            )
 
 
 def _group_shift(group_size: int) -> int:

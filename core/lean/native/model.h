@@ -48,11 +48,13 @@ struct Block {
 struct Rows {
   int64_t count;
   const int64_t *token_ids, *positions;
-  const float *cos, *sin;  // [positions, head_dim]; the sines of the first half are negative
+  const float *cos, *sin;  // [num_positions, head_dim]; the sines of the first half are negative
+  int64_t num_positions;
   int64_t capacity;        // of the largest cache
   int64_t num_blocks;
   const Block* blocks;
-  float* work;             // work_floats() of them
+  float* work;             // at least work_floats() of them
+  int64_t work_floats;
   float* logits;           // [count, vocab] or null
 };
 
