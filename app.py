@@ -11,6 +11,7 @@ from app.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, all
 from app.logs import JsonLines
 from core.command_line import OneSentenceParser, start_logging
 from core.config import DEFAULT_TARGET
+from core.console import run_command
 from core.drafter_settings import MAX_TREE_NODES
 from core.errors import InvalidSettingError
 from core.parallel.role import follow, is_follower, num_ranks
@@ -194,4 +195,4 @@ def _name(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

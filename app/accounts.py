@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core.errors import InvalidSettingError
+from core.text_files import decode_text, numbered_lines, read_text
 
 VARIABLE = "SPECDECODES_AUTH"
 # For watchers, and for Gradio itself, which looks from this machine whether it has started.
@@ -51,27 +52,27 @@ def read_accounts(path: Path | None) -> Accounts | None:
 
     Both hold a name:password a line. Raises InvalidSettingError for what cannot be read.
     """
-    place = str(path) if path else VARIABLE
-    try:
-        text = path.read_text(encoding="utf-8") if path else os.environ.get(VARIABLE)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidSettingError(
-            f"{place} cannot be read ({reason}); give a file with a name:password a line."
-        ) from error
-    if text is None:
+    wanted = "give a name:password a line"
+    if path is not None:
+        place, text = str(path), read_text(path, wanted)
+    elif VARIABLE in os.environ:
+        place, text = VARIABLE, decode_text(os.fsencode(os.environ[VARIABLE]), VARIABLE, wanted)
+    else:
         return None
     passwords: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in numbered_lines(text):
         name, colon, password = line.partition(":")
-        if line.strip() and not (name and colon and password):
+        if not (name and colon and password):
             raise InvalidSettingError(
                 f"{place}, line {number}: it is no account; give name:password."
             )
-        if line.strip():
-            passwords[name] = password
+        if name in passwords:
+            raise InvalidSettingError(
+                f"{place}, line {number}: {name} is there already; give each name once."
+            )
+        passwords[name] = password
     if not passwords:
-        raise InvalidSettingError(f"{place} has no accounts; give a name:password a line.")
+        raise InvalidSettingError(f"{place} has no accounts; {wanted}.")
     return Accounts(passwords)
 
 

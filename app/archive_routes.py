@@ -18,7 +18,7 @@ from app.routes import download
 from app.run_finder import RunFinder
 from app.visitors import visitor_of
 from core.errors import InvalidSettingError, SpecDecodesError, shown
-from core.trace import Trace, read_trace
+from core.trace import Trace, decoded_lines, read_trace
 
 MOST_COMPARED = 4
 Answer = Callable[[Request, str], Awaitable[Response]]
@@ -37,7 +37,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
         name = request.query_params.get("name", "")
 
         def adopt() -> dict[str, Any]:
-            trace = read_trace(io.StringIO(body.decode("utf-8", errors="replace")))
+            trace = read_trace(decoded_lines(io.BytesIO(body)))
             return asdict(archive.adopt(visitor, trace, name))
 
         return JSONResponse(await run_in_threadpool(adopt))

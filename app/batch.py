@@ -10,6 +10,7 @@ from app.session import ChatSession
 from app.texts import checked_text
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
+from core.text_files import numbered_lines
 
 MOST_ROWS = 32
 # A frame's messages of all rows are sent together.
@@ -41,7 +42,7 @@ def batch(
 
 def _prompts(text: str) -> list[str]:
     """The lines that hold text; raises InvalidSettingError."""
-    lines = [line for line in checked_text(text, "prompts").splitlines() if line.strip()]
+    lines = [line for _, line in numbered_lines(checked_text(text, "prompts"))]
     if len(lines) > MOST_ROWS:
         raise InvalidSettingError(
             f"{len(lines)} prompts are given; at most {MOST_ROWS} fit, a line each."

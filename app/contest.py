@@ -76,10 +76,7 @@ def _checked(contenders: list[RunConfig], num_repeats: int) -> list[RunConfig]:
         raise InvalidSettingError(
             f"repeats is {shown(num_repeats)}; give a number from 1 to {MOST_REPEATS}."
         )
-    plain = RunConfig.from_dict(
-        {**contenders[0].to_dict(), "mode": "naive", "drafter": None, "draft": None}
-    )
-    configs = list(dict.fromkeys([plain, *contenders]))
+    configs = list(dict.fromkeys([contenders[0].plain(), *contenders]))
     if len(configs) > MOST_CONTENDERS:
         raise InvalidSettingError(
             f"{len(configs)} runs are chosen with plain decoding; at most {MOST_CONTENDERS} fit."

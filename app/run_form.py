@@ -7,7 +7,7 @@ import dataclasses
 import types
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from core.config import RunConfig, SamplingConfig
+from core.config import RunConfig, SamplingConfig, settings_of
 from core.drafter_settings import DRAFTER_SETTINGS
 from core.settings import Settings
 
@@ -70,12 +70,15 @@ def mode_help(mode: str) -> str:
 def config_from_values(values: dict[str, Any]) -> RunConfig:
     """The checked configuration; raises InvalidSettingError with one sentence."""
     mode = values["mode"]
-    cls = DRAFTER_SETTINGS.get(mode) if isinstance(mode, str) else None
+    is_known = isinstance(mode, str) and mode in DRAFTER_SETTINGS
+    cls = DRAFTER_SETTINGS[mode] if is_known else None
     drafter = {
         item.name: _parsed(values[f"{mode}.{item.name}"], cls, item.name)
         for item in (dataclasses.fields(cls) if cls else ())
     }
-    run = {name: _parsed(values[name], RunConfig, name) for name in _RUN_FIELDS}
+    # What the mode does not heed stands on the page, and keeps its value for the next mode.
+    heeded = settings_of(mode) if is_known else _RUN_FIELDS
+    run = {name: _parsed(values[name], RunConfig, name) for name in _RUN_FIELDS if name in heeded}
     run["target"] = run["target"] or RunConfig().target
     sampling = {name: values[name] for name in _SAMPLING_FIELDS}
     return RunConfig.from_dict({"mode": mode, **run, "sampling": sampling, "drafter": drafter})

@@ -1,29 +1,53 @@
 """Command-line options made from the settings classes, and the way errors are told there."""
 
 import argparse
-import dataclasses
 import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, lossy_rule
+from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, lossy_rule, settings_of
 from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import InvalidSettingError, StorageError
 from core.settings import Settings, build
 
+# Of any mode.
+ALL_SETTINGS = frozenset().union(*map(settings_of, MODES))
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 class OneSentenceParser(argparse.ArgumentParser):
     """Tells bad input in one sentence on stderr and exits with 2."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, with every argument checked to be text."""
+        given = sys.argv[1:] if args is None else list(args)
+        try:
+            words = [_whole(word, place) for place, word in enumerate(given, start=1)]
+        except InvalidSettingError as error:
+            self.error(str(error))
+        return super().parse_known_args(words, namespace)
+
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}; see --help.", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _whole(word: str, place: int) -> str:
+    """An argument as text, read as UTF-8 where the system's encoding could not."""
+    try:
+        word.encode("utf-8")
+        return word
+    except UnicodeEncodeError:
+        pass
+    try:
+        return os.fsencode(word).decode("utf-8")
+    except UnicodeError:
+        raise InvalidSettingError(f"argument {place} is not UTF-8 text: {word!a}") from None
 
 
 def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) -> None:
@@ -40,19 +64,19 @@ def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) 
         "trace_top_k",
     ):  # fmt: skip
         _add_option(parser, RunConfig, name)
-    for item in dataclasses.fields(SamplingConfig):
+    for item in fields(SamplingConfig):
         _add_option(parser, SamplingConfig, item.name)
     group = parser.add_argument_group("drafter settings, each for the modes that know it")
     known: set[str] = set()
     for settings_class in DRAFTER_SETTINGS.values():
-        for item in dataclasses.fields(settings_class) if settings_class else ():
+        for item in fields(settings_class) if settings_class else ():
             if item.name not in known:
                 known.add(item.name)
                 _add_option(group, settings_class, item.name)
 
 
-def _field(settings_class: Any, name: str) -> dataclasses.Field[Any]:
-    return next(item for item in dataclasses.fields(settings_class) if item.name == name)
+def _field(settings_class: Any, name: str) -> Field[Any]:
+    return next(item for item in fields(settings_class) if item.name == name)
 
 
 def _help(settings_class: type[Settings], name: str) -> str:
@@ -91,35 +115,51 @@ def words(text: str) -> tuple[str, ...]:
 
 def config_from_options(options: argparse.Namespace, mode: str | None = None) -> RunConfig:
     """The checked configuration; raises InvalidSettingError, also for a setting of other modes."""
-    given = {name: value for name, value in vars(options).items() if value is not None}
+    given = given_options(options)
     mode = mode or given.get("mode", "naive")
-    settings_class = DRAFTER_SETTINGS.get(mode)
-    sampling = {
-        item.name: given[item.name]
-        for item in dataclasses.fields(SamplingConfig)
-        if item.name in given
-    }
-    own = {item.name for item in dataclasses.fields(settings_class)} if settings_class else set()
-    drafter = {name: given[name] for name in own if name in given}
-    for other_class in DRAFTER_SETTINGS.values():
-        for item in dataclasses.fields(other_class) if other_class else ():
-            if item.name in given and item.name not in own:
-                flag = "--" + item.name.replace("_", "-")
-                allowed = ", ".join(sorted(own)).replace("_", "-") or "none"
-                raise InvalidSettingError(
-                    f"{flag} is no setting of mode {mode}; it knows {allowed}."
-                )
-    run_names = {item.name for item in dataclasses.fields(RunConfig)} - {"sampling", "drafter"}
-    run = {name: given[name] for name in run_names if name in given}
+    heeded = settings_of(mode)
+    for name in given:
+        if name in ALL_SETTINGS and name not in heeded:
+            own = (
+                ", ".join(map(flag_of, sorted(heeded - settings_of("naive")))) or "none of its own"
+            )
+            raise InvalidSettingError(
+                f"{flag_of(name)} is no setting of mode {mode}, which has {own}; leave it out."
+            )
+    settings_class = DRAFTER_SETTINGS[mode]
+
+    def part(cls: Any) -> dict[str, Any]:
+        return {item.name: given[item.name] for item in fields(cls) if item.name in given}
+
     return build(
         RunConfig,
         {
-            **run,
+            **part(RunConfig),
             "mode": mode,
-            "sampling": build(SamplingConfig, sampling),
-            "drafter": build(settings_class, drafter) if settings_class else None,
+            "sampling": build(SamplingConfig, part(SamplingConfig)),
+            "drafter": build(settings_class, part(settings_class)) if settings_class else None,
         },
     )
+
+
+def given_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given, by the names of their settings."""
+    return {name: value for name, value in vars(options).items() if value is not None}
+
+
+def flag_of(name: str) -> str:
+    """How a setting or option is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def check_needed(options: argparse.Namespace, name: str, needed: str) -> None:
+    """Raises InvalidSettingError for an option that does nothing without another one."""
+    given = given_options(options)
+    if name in given and not given.get(needed):
+        raise InvalidSettingError(
+            f"{flag_of(name)} is no setting without {flag_of(needed)}; give that too, or leave it "
+            "out."
+        )
 
 
 def start_logging(formatter: logging.Formatter | None = None) -> None:

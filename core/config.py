@@ -4,7 +4,7 @@ Defaults, limits and help texts exist only there; the command line and the page 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from core.drafter_settings import DRAFTER_SETTINGS, MODES, DrafterSettings, ShareSdSettings
@@ -16,6 +16,8 @@ DEFAULT_TARGET = "smollm2-135m"
 SHIPPED_HEAD = "eagle"
 SELF = "self"
 DTYPES = ("float32", "bfloat16", "float16")
+# Runs side by side; each has a cache of its own.
+MOST_TOGETHER = 256
 WEIGHTS = ("full", "q4", "q8")
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
@@ -24,6 +26,14 @@ WeightsName = Literal["full", "q4", "q8"]
 AcceptRule = Literal["match", "rejection", "typical"]
 # Those under which a run's output is the target's own; see `lossy_rule`.
 _LOSSLESS_RULES = ("match", "rejection")
+
+_DRAFTING = tuple(mode for mode, settings in DRAFTER_SETTINGS.items() if settings is not None)
+# Settings of a run that some modes alone heed.
+_MODES_THAT_HEED = {
+    "draft": ("sd-classic", "sd-eagle", "hybrid"),
+    "accept": _DRAFTING,
+    "draft_failure": _DRAFTING,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +153,13 @@ class RunConfig(Settings):
         elif wanted is not None and not isinstance(self.drafter, wanted):
             got = type(self.drafter).__name__
             raise InvalidSettingError(f"mode {self.mode} takes {wanted.__name__}, not {got}.")
+        for name, heeding in _MODES_THAT_HEED.items():
+            value = getattr(self, name)
+            if self.mode not in heeding and value != default_of(RunConfig, name):
+                raise InvalidSettingError(
+                    f"{name} is {shown(value)} and is no setting of mode {self.mode}; leave it out, "
+                    f"or give one of the modes {', '.join(heeding)}."
+                )
         drafter = self.drafter
         if self.spread and (self.device != "cuda" or self.weights != "full"):
             raise InvalidSettingError(
@@ -150,16 +167,13 @@ class RunConfig(Settings):
             )
         if self.gpu_memory is not None:
             _check_streaming(self)
-        if isinstance(drafter, ShareSdSettings) and drafter.offload:
-            if self.invariant:
-                raise InvalidSettingError(
-                    "invariant and offload exclude each other; leave one out."
-                )
-            if drafter.bits == 16:
-                raise InvalidSettingError(
-                    "offload keeps only quantized weights in memory and bits is 16; give 2, 3, 4 "
-                    "or 8 bits, or leave offload out."
-                )
+        if isinstance(drafter, ShareSdSettings) and drafter.offload and self.invariant:
+            raise InvalidSettingError("invariant and offload exclude each other; leave one out.")
+
+    def plain(self) -> "RunConfig":
+        """The same run without a drafter."""
+        unheeded = {name: default_of(RunConfig, name) for name in _MODES_THAT_HEED}
+        return replace(self, mode="naive", drafter=None, **unheeded)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
@@ -190,6 +204,18 @@ def lossy_rule(config: Mapping[str, Any]) -> str:
     if not isinstance(rule, str) or rule in _LOSSLESS_RULES or not is_drawn:
         return ""
     return "" if config.get("mode") == "naive" else rule
+
+
+def settings_of(mode: str) -> frozenset[str]:
+    """Names of the settings that a mode heeds: of a run, of sampling and of its drafter."""
+    settings_class = DRAFTER_SETTINGS[mode]
+    own = fields(settings_class) if settings_class is not None else ()
+    names = {item.name for item in (*fields(RunConfig), *fields(SamplingConfig), *own)}
+    return frozenset(name for name in names if mode in _MODES_THAT_HEED.get(name, (mode,))) - {
+        "mode",
+        "sampling",
+        "drafter",
+    }
 
 
 def _check_streaming(config: RunConfig) -> None:

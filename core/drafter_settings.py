@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.errors import InvalidSettingError
-from core.settings import Settings, setting
+from core.settings import Settings, default_of, setting
 
 MAX_TREE_NODES = 256
 
@@ -78,6 +78,15 @@ class ShareSdSettings(TreeSettings):
         False, "keep the original weights on disk and read them at every verification; slow"
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("group_size", "keep", "offload"):
+            if self.bits == 16 and getattr(self, name) != default_of(ShareSdSettings, name):
+                raise InvalidSettingError(
+                    f"bits is 16, which quantizes nothing, and {name} is for quantized weights; "
+                    f"leave {name} out, or give 2, 3, 4 or 8 bits."
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSkipSettings(TreeSettings):
@@ -89,6 +98,14 @@ class LayerSkipSettings(TreeSettings):
     num_layers: int = setting(
         0, "size of the searched set; 0 takes half of the target's layers", low=0, high=1000
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers and self.num_layers:
+            raise InvalidSettingError(
+                "layers names the layers that draft and num_layers is the size of a searched set; "
+                "leave one of them out."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from core.failures import is_gpu_lost
 from core.invariant import InvariantVerifier, invariant_sibling
 from core.lean.forward import LeanForward
 from core.lean.native.forward import NativeForward
-from core.lockstep import Alone, Company, Lockstep, Start, check_batch
+from core.lockstep import Alone, Company, Lockstep, Start, check_batch, never
 from core.measured_costs import Circumstances, MeasuredCosts
 from core.models.detokenizer import TokenTable
 from core.models.forward import verifier_of
@@ -35,11 +35,6 @@ from core.runtime.cost_curve import CostCurve
 from core.settings import parse_bytes
 from core.stepping import Clock, HostStepper, Stepper
 from core.verifier import Verifier
-
-
-def never() -> bool:
-    """A stop flag that is never raised."""
-    return False
 
 
 class Engine:
@@ -84,6 +79,12 @@ class Engine:
         """The text as it is, without a template."""
         return Prompt(text, raw_token_ids(self.target, text))
 
+    def check_prompt(self, prompt: Prompt) -> None:
+        """Raises InvalidSettingError for a prompt that is empty, fills the context, or has token ids
+        that the target lacks."""
+        check_prompt(prompt.token_ids, self.target.context_limit)
+        check_token_ids(prompt.token_ids, self._backend.forward.num_token_ids)
+
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         """Why a mode cannot run with this target, in one sentence; None where it can.
 
@@ -117,7 +118,8 @@ class Engine:
 
         An error in the middle ends the run as a RunFailed event, never as an exception.
         """
-        config = self._checked(prompt, config)
+        self.check_prompt(prompt)
+        config = self._checked(config)
         return self._events(prompt, config, self._prepare(prompt, config, Alone()), should_stop)
 
     def run_batch(
@@ -129,22 +131,22 @@ class Engine:
     ) -> Iterator[tuple[int, Event]]:
         """Runs prompts side by side, `size` at a time; events come with their run's index.
 
-        Each has the text that it has alone. Raises on bad input, before the first event; the
-        events must all be read on one thread.
+        Each has the text that it has alone. Raises on bad settings, before the first event; a
+        prompt that does not fit ends its own run as a RunFailed event, and the others go on. Runs
+        that have not begun when the flag is raised have no events. The events must all be read on
+        one thread.
         """
         check_batch([config for _, config in runs], size)
         lockstep = Lockstep(size, self._backend.forward)
         starts: list[Start] = []
         for prompt, config in runs:
-            config = self._checked(prompt, config)
+            config = self._checked(config)
             parts = self._prepare(prompt, config, lockstep)
             starts.append(partial(self._events, prompt, config, parts, should_stop))
-        return lockstep.run(starts)
+        return lockstep.run(starts, should_stop)
 
-    def _checked(self, prompt: Prompt, config: RunConfig) -> RunConfig:
+    def _checked(self, config: RunConfig) -> RunConfig:
         """The configuration as the loaded target completes it."""
-        check_prompt(prompt.token_ids, self.target.context_limit)
-        check_token_ids(prompt.token_ids, self._backend.forward.num_token_ids)
         reason = self.unavailable_reason(config.mode, config.draft)
         if reason is not None:
             raise InvalidSettingError(reason)
@@ -224,6 +226,11 @@ class Engine:
                 f"{config.weights}; load it anew."
             )
         is_compiled = isinstance(self._backend.forward, NativeForward) or self._resident is not None
+        if config.compile and not is_compiled and not self.target.note:
+            raise InvalidSettingError(
+                f"compile is on and the {self.forward_name} forward computes this target, which is "
+                "not compiled; leave compile out."
+            )
         return {"dtype": dtype, "device": self.target.device.type, "compile": is_compiled}
 
     def _events(

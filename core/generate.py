@@ -1,6 +1,5 @@
 """One prompt on the command line: `python -m core.generate --prompt TEXT`."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 from core.command_line import (
     OneSentenceParser,
     add_run_options,
+    check_needed,
     check_writable,
     config_from_options,
     tell_notes,
     told_if_not_written,
 )
+from core.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.events import Committed, Event, RunFailed, RunFinished, RunStarted
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
+from core.text_files import STANDARD_INPUT, read_text
 from core.trace import Trace, save_trace
 
 if TYPE_CHECKING:
@@ -34,15 +36,22 @@ _STATS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status, 2 for bad input and 1 for a failed run."""
+    """Runs the command; returns its exit status: 2 for bad input, 1 for a failed run and 130 for
+    one that was interrupted, whose answer so far is written as that of any other."""
     parser = OneSentenceParser(prog="core.generate", description=__doc__)
-    parser.add_argument("--prompt", required=True, help="the text to answer or to continue")
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--prompt", help="the text to answer or to continue; - reads it from stdin")
+    asked.add_argument(
+        "--prompt-file", type=Path, metavar="F", help="read it from this file; - is stdin"
+    )
     parser.add_argument("--system", help="system prompt; unset takes the chat template's own")
     parser.add_argument("--raw", action="store_true", help="continue the text, without a template")
     add_run_options(parser)
     parser.add_argument("--trace", type=Path, help="write the trace to this JSONL file")
     parser.add_argument("--csv", type=Path, help="write a table of the run to this CSV file")
-    parser.add_argument("--csv-table", choices=("steps", "tokens", "nodes"), default="steps")
+    parser.add_argument(
+        "--csv-table", choices=("steps", "tokens", "nodes"), help="which table (default: steps)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     options = parser.parse_args(arguments)
     if is_follower():
@@ -50,15 +59,24 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for path in (options.trace, options.csv):
             check_writable(path)
+        check_needed(options, "csv_table", "csv")
+        if options.raw and options.system is not None:
+            raise InvalidSettingError(
+                "--system is no setting beside --raw, which uses no template; leave one of them out."
+            )
         config = config_from_options(options)
-        if not options.prompt.strip():
-            raise InvalidSettingError("the prompt is empty; give --prompt some text.")
-        trace = _collect(_start(config, options), echo=not options.json)
+        prompt = _prompt_text(options)
+        interrupt = Interrupt()
+        events = _start(config, prompt, options, interrupt)
+        with interrupt.caught():
+            trace = _collect(events, echo=not options.json)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
+    if interrupt():
+        print("stopped", file=sys.stderr)
     if options.json:
-        print(json.dumps(_result(trace), ensure_ascii=False))
+        print(json_line(_result(trace)))
     failed = trace.first(RunFailed)
     if failed is not None:
         print(f"the run failed after {failed.step} steps: {failed.message}", file=sys.stderr)
@@ -67,7 +85,22 @@ def main(arguments: list[str] | None = None) -> int:
     except StorageError as error:
         print(error, file=sys.stderr)
         return 1
-    return 1 if failed else 0
+    if failed:
+        return 1
+    return INTERRUPTED if interrupt() else 0
+
+
+def _prompt_text(options: Any) -> str:
+    """The prompt of the options; raises InvalidSettingError for none and for no text."""
+    text: str = options.prompt or ""
+    path = Path(STANDARD_INPUT) if text == STANDARD_INPUT else options.prompt_file
+    if path is not None:
+        text = read_text(path, "give a text file, or - for the standard input")
+        # Editors and echo end the last line, too.
+        text = text.replace("\r\n", "\n").removesuffix("\n")
+    if not text.strip():
+        raise InvalidSettingError("the prompt is empty; give --prompt some text.")
+    return text
 
 
 def _write_files(trace: Trace, options: Any) -> None:
@@ -79,40 +112,41 @@ def _write_files(trace: Trace, options: Any) -> None:
         from visualize.exports import export_csv
 
         with told_if_not_written(options.csv):
-            export_csv(trace, options.csv, options.csv_table)
+            export_csv(trace, options.csv, options.csv_table or "steps")
 
 
-def _start(config: "RunConfig", options: Any) -> Iterator[Event]:
+def _start(
+    config: "RunConfig", prompt: str, options: Any, should_stop: Interrupt
+) -> Iterator[Event]:
     """Loads the target and starts the run; torch is imported once the options are known to be good."""
     with quick_imports():
         from core.engine import Engine
         from core.models.loading import load_target
     with ProgressBar(config.target) as bar:
         engine = Engine(load_target(config, bar.show), progress=bar.show)
-        events = engine.run(_prompt(engine, options), config)
+        events = engine.run(_as_read(engine, prompt, options), config, should_stop=should_stop)
     tell_notes(engine.target.note, config)
     return events
 
 
-def _prompt(engine: "Engine", options: Any) -> "Prompt":
+def _as_read(engine: "Engine", prompt: str, options: Any) -> "Prompt":
     if options.raw:
-        return engine.raw_prompt(options.prompt)
-    messages = [{"role": "user", "content": options.prompt}]
+        return engine.raw_prompt(prompt)
+    messages = [{"role": "user", "content": prompt}]
     if options.system is not None:
         messages.insert(0, {"role": "system", "content": options.system})
     return engine.chat_prompt(messages)
 
 
 def _collect(events: Iterator[Event], *, echo: bool) -> Trace:
-    """Runs to the end and keeps the events; an interrupt stops it and keeps what is there."""
+    """Runs to the end and keeps the events."""
     trace = Trace()
-    try:
-        for event in events:
-            trace.events.append(event)
-            if echo and isinstance(event, Committed):
-                print("".join(event.texts), end="", flush=True)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+    for event in events:
+        trace.events.append(event)
+        if echo and isinstance(event, Committed):
+            print("".join(event.texts), end="", flush=True)
+        elif echo and isinstance(event, RunFinished):
+            print(event.tail_text, end="")
     if echo:
         print()
         _print_summary(trace)
@@ -150,4 +184,4 @@ def _result(trace: Trace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

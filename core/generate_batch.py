@@ -3,11 +3,10 @@
 Writes one JSON object a prompt, in the order in which the answers end.
 """
 
-import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from core.command_line import (
     OneSentenceParser,
@@ -18,11 +17,13 @@ from core.command_line import (
     told_if_not_written,
 )
 from core.config import RunConfig
-from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
+from core.console import INTERRUPTED, Interrupt, json_line, run_command
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.events import RunFailed, RunFinished
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
+from core.text_files import numbered_lines, read_text
 from core.trace import Trace, save_trace
 
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input and 1 where an answer failed."""
     parser = OneSentenceParser(prog="core.generate_batch", description=__doc__)
     parser.add_argument(
-        "--prompts", type=Path, required=True, metavar="F.txt", help="a prompt a line"
+        "--prompts", type=Path, required=True, metavar="F.txt", help="a prompt a line; - is stdin"
     )
     parser.add_argument("--size", type=int, default=8, help="prompts side by side (default: 8)")
     parser.add_argument("--system", help="system prompt; unset takes the chat template's own")
@@ -49,40 +50,50 @@ def main(arguments: list[str] | None = None) -> int:
             if options.out is not None:
                 stack.enter_context(told_if_not_written(options.out))
                 out = stack.enter_context(options.out.open("w", encoding="utf-8"))
-            num_failed = _run(config, prompts, options, out)
+            result = _run(config, prompts, options, out)
     except StorageError as error:
         print(error, file=sys.stderr)
         return 1
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; the answers that had ended are written", file=sys.stderr)
-        return 130
-    if num_failed:
-        print(f"{num_failed} of {len(prompts)} prompts failed; see error", file=sys.stderr)
-    return 1 if num_failed else 0
-
-
-def _prompts(path: Path) -> list[str]:
-    """The lines that hold text; raises InvalidSettingError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettingError(
-            f"prompts: {shown(str(path))} cannot be read as text ({error}); give a file with a "
-            "prompt a line."
-        ) from None
-    prompts = [line for line in lines if line.strip()]
-    if not prompts:
-        raise InvalidSettingError(
-            f"prompts: {shown(str(path))} has no text; give a file with a prompt a line."
+    if result.is_stopped:
+        print(
+            f"stopped; {result.num_written} of {len(prompts)} answers are written", file=sys.stderr
         )
-    return prompts
+        return INTERRUPTED
+    return 1 if result.num_failed else 0
 
 
-def _run(config: RunConfig, prompts: list[str], options: Any, out: TextIO) -> int:
-    """Writes the answers as they end; returns how many failed."""
+class _Line(NamedTuple):
+    """A prompt and where it stands."""
+
+    number: int
+    """From 1, blank lines counted."""
+    prompt: str
+
+
+class _Result(NamedTuple):
+    num_written: int
+    num_failed: int
+    is_stopped: bool
+
+
+def _prompts(path: Path) -> list[_Line]:
+    """The lines that hold text; raises InvalidSettingError."""
+    wanted = "give a file with a prompt a line"
+    lines = [_Line(*line) for line in numbered_lines(read_text(path, wanted))]
+    if not lines:
+        raise InvalidSettingError(f"{path} has no text; {wanted}.")
+    return lines
+
+
+def _run(config: RunConfig, prompts: list[_Line], options: Any, out: TextIO) -> _Result:
+    """Writes the answers as they end, and says which failed.
+
+    An interrupt ends those that have begun with what they have; the others are not written.
+    """
+    interrupt = Interrupt()
     with quick_imports():
         from core.engine import Engine
         from core.models.loading import load_target
@@ -90,34 +101,39 @@ def _run(config: RunConfig, prompts: list[str], options: Any, out: TextIO) -> in
         engine = Engine(load_target(config, bar.show), progress=bar.show)
         system = [] if options.system is None else [{"role": "system", "content": options.system}]
         runs = [
-            (engine.chat_prompt([*system, {"role": "user", "content": prompt}]), config)
-            for prompt in prompts
+            (engine.chat_prompt([*system, {"role": "user", "content": line.prompt}]), config)
+            for line in prompts
         ]
-        events = engine.run_batch(runs, options.size)
+        events = engine.run_batch(runs, options.size, should_stop=interrupt)
     tell_notes(engine.target.note, config)
     traces = [Trace() for _ in prompts]
-    num_failed = 0
-    for index, event in events:
-        traces[index].events.append(event)
-        if not isinstance(event, (RunFinished, RunFailed)):
-            continue
-        answer = _answer(index, prompts[index], traces[index])
-        print(json.dumps(answer, ensure_ascii=False), file=out, flush=True)
-        num_failed += isinstance(event, RunFailed)
-        if options.traces is not None:
-            with told_if_not_written(options.traces):
-                options.traces.mkdir(parents=True, exist_ok=True)
-                save_trace(traces[index], options.traces / f"{index}.jsonl")
-        traces[index] = Trace()  # a long list of prompts does not fill the memory
-    return num_failed
+    num_written = num_failed = 0
+    with interrupt.caught():
+        for index, event in events:
+            traces[index].events.append(event)
+            if not isinstance(event, (RunFinished, RunFailed)):
+                continue
+            line = prompts[index]
+            print(json_line(_answer(index, line, traces[index])), file=out, flush=True)
+            num_written += 1
+            if isinstance(event, RunFailed):
+                num_failed += 1
+                print(f"line {line.number} failed: {event.message}", file=sys.stderr)
+            if options.traces is not None:
+                with told_if_not_written(options.traces):
+                    options.traces.mkdir(parents=True, exist_ok=True)
+                    save_trace(traces[index], options.traces / f"{index}.jsonl")
+            traces[index] = Trace()  # a long list of prompts does not fill the memory
+    return _Result(num_written, num_failed, interrupt())
 
 
-def _answer(index: int, prompt: str, trace: Trace) -> dict[str, Any]:
+def _answer(index: int, line: _Line, trace: Trace) -> dict[str, Any]:
     failed, finished = trace.first(RunFailed), trace.first(RunFinished)
     stats = trace.stats
     return {
         "index": index,
-        "prompt": prompt,
+        "line": line.number,
+        "prompt": line.prompt,
         "text": trace.text,
         "finish_reason": finished.reason if finished else "failed",
         "error": failed.message if failed else None,
@@ -129,4 +145,4 @@ def _answer(index: int, prompt: str, trace: Trace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from greenlet import greenlet
 
-from core.config import RunConfig
+from core.config import MOST_TOGETHER, RunConfig
 from core.drafters.base import CostOfRows
 from core.drafters.share_sd import wants_offload
 from core.errors import InvalidSettingError, shown
@@ -28,11 +28,14 @@ from core.verifier import TargetForward, Verifier, compute_at_once
 
 # Rows of one pass, so that its activations stay bounded; long prompts come in such pieces, too.
 MOST_ROWS_TOGETHER = 512
-# Runs side by side; each has a cache of its own.
-MOST_TOGETHER = 256
 
 # Begins a run when it is called, and returns its events.
 Start = Callable[[], Iterator[Event]]
+
+
+def never() -> bool:
+    """A stop flag that is never raised."""
+    return False
 
 
 class _Wish(NamedTuple):
@@ -127,8 +130,13 @@ class Lockstep:
         """See `Company.shared`."""
         return lambda rows: cost(rows * max(1, self._num_running))
 
-    def run(self, starts: Iterable[Start]) -> Iterator[tuple[int, Event]]:
-        """The events of all runs, each with its run's index. One begins when another has ended."""
+    def run(
+        self, starts: Iterable[Start], should_stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Event]]:
+        """The events of all runs, each with its run's index.
+
+        One begins when another has ended, and none once the stop flag is raised.
+        """
         waiting = deque(enumerate(starts))
         members: list[_Member] = []
         try:
@@ -141,6 +149,8 @@ class Lockstep:
                         member.go_on()
                     while member.events:
                         yield member.index, member.events.popleft()
+                    if should_stop():
+                        waiting.clear()
                     if member.wish is None and waiting:  # it has ended: the next takes its place
                         members.append(_member(*waiting.popleft()))
                 members = [member for member in members if member.wish is not None]

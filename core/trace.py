@@ -11,12 +11,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    BinaryIO,
+    Literal,
+    TextIO,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from core.config import lossy_rule
 from core.errors import TraceFormatError, shown
 from core.events import EVENT_CLASSES, Committed, Event, RunFinished, RunStarted, TokenTexts
 from core.stats import RunStats, collect_stats
+from core.text_files import BYTE_ORDER_MARK, UTF16_MARKS
 from core.trace_check import TraceChecker
 
 FORMAT = "specdecodes-trace"
@@ -92,17 +103,39 @@ def write_trace(trace: Trace, file: TextIO) -> None:
 
 
 def save_trace(trace: Trace, path: Path) -> None:
-    """Writes a trace under a temporary name and renames it, so that no half file is ever seen."""
-    temporary = path.with_name(path.name + ".part")
+    """Writes a trace under a temporary name and renames it, so that no half file is ever seen.
+
+    What is no file, such as /dev/stdout, is written as it is.
+    """
+    is_special = path.exists() and not path.is_file()
+    temporary = path if is_special else path.with_name(path.name + ".part")
     # A message of the system may hold bytes that are no text, and must not stop the saving.
     with temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         write_trace(trace, file)
-    temporary.replace(path)
+    if not is_special:
+        temporary.replace(path)
 
 
 def load_trace(path: Path) -> Trace:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return read_trace(file)
+    with path.open("rb") as file:
+        return read_trace(decoded_lines(file))
+
+
+def decoded_lines(file: BinaryIO) -> Iterator[str]:
+    """The lines of a trace with their ends; only \\n ends one.
+
+    Raises TraceFormatError for one that is not UTF-8 text. A last line without its end may break off
+    within a character: it is not JSON then either.
+    """
+    for number, line in enumerate(file, start=1):
+        if number == 1 and line.startswith(UTF16_MARKS):
+            raise TraceFormatError("the file is UTF-16 text; save it as UTF-8.", number)
+        try:
+            yield line.decode("utf-8", "strict" if line.endswith(b"\n") else "replace")
+        except UnicodeDecodeError as error:
+            raise TraceFormatError(
+                f"it is not UTF-8 text (byte 0x{line[error.start]:02X}); give a trace file.", number
+            ) from None
 
 
 def read_trace(lines: Iterable[str]) -> Trace:
@@ -117,7 +150,7 @@ def read_trace(lines: Iterable[str]) -> Trace:
                 f"it has {len(line)} characters; at most {MAX_LINE_CHARACTERS} are allowed.", number
             )
         try:
-            values = _parse(line)
+            values = _parse(line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line)
         except (ValueError, RecursionError) as error:
             if number > 1 and not line.endswith("\n") and next(rest, None) is None:
                 return trace

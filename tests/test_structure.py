@@ -30,6 +30,8 @@ FOREIGN = {
     "presets": {"torch", "gradio", "plotly", "pandas"},
 }
 WITHOUT_TORCH = ("core.events", "core.trace", "core.stats", "core.config", "core.errors")
+# Run by another Python, without the rest of the project.
+NO_COMMAND = {"llama_worker.py"}
 MAX_LINES = 300
 
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
@@ -81,17 +83,39 @@ def test_no_file_is_long(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
+COMMAND_FILES = [
+    path
+    for path in (ROOT / "app.py", *(ROOT / "core").rglob("*.py"))
+    if "__main__" in path.read_text(encoding="utf-8") and path.name not in NO_COMMAND
+]
+
+
 def test_contracts_open_without_torch() -> None:
+    """Those of commands as well, so that a bad option is told at once."""
     blocked = (
-        "import sys\nfor name in ('torch', 'transformers', 'numpy'): sys.modules[name] = None\n"
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'numpy', 'gradio'): sys.modules[name] = None\n"
     )
-    code = blocked + "\n".join(f"import {module}" for module in WITHOUT_TORCH)
+    # The package app/ hides app.py where both are looked for by name.
+    commands = [module_name(path) for path in COMMAND_FILES if path.name != "app.py"]
+    code = blocked + "\n".join(f"import {module}" for module in (*WITHOUT_TORCH, *commands))
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("path", COMMAND_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_meets_the_console_in_the_same_way(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").endswith(
+        'if __name__ == "__main__":\n    run_command(main)\n'
+    )
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def test_importing_every_module_prints_nothing_and_loads_no_model() -> None:
     modules = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        module_name(path)
         for path in FILES
         if path.name != "__init__.py" and path.stem not in ONLY_WITH_A_GPU
     ]

@@ -8,7 +8,7 @@ from gradio.components import Component
 
 from app.handlers import Handlers
 from app.run_form import FormField, mode_fields, mode_help, run_fields
-from core.config import DEFAULT_TARGET
+from core.config import DEFAULT_TARGET, settings_of
 from core.drafter_settings import MODES
 from presets.gallery import Preset
 
@@ -70,7 +70,10 @@ def create_settings(
         groups.append(group)
     for title, keys in _SECTIONS.items():
         _title(title)
-        controls |= {key: _control(fields[key]) for key in keys}
+        for key in keys:
+            controls[key] = _control(fields[key], visible=key in settings_of(chosen_mode))
+    # Those that not every mode heeds.
+    partial_keys = [key for key in fields if not all(key in settings_of(name) for name in MODES)]
     _title("Chat")
     system = gr.Textbox(
         preset.system if preset else "",
@@ -87,13 +90,14 @@ def create_settings(
             gr.update(info=help_text),
             gr.update(value=why_not, visible=bool(why_not)),
             *(gr.update(visible=name == chosen and bool(mode_fields(name))) for name in MODES),
+            *(gr.update(visible=key in settings_of(chosen)) for key in partial_keys),
         ]
 
     gr.on(
         [mode.change, controls["draft"].blur],
         show_mode,
         [mode, controls["draft"]],
-        [mode, reason, *groups],
+        [mode, reason, *groups, *(controls[key] for key in partial_keys)],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
@@ -114,12 +118,13 @@ def _title(text: str) -> None:
     )
 
 
-def _control(field: FormField) -> Component:
+def _control(field: FormField, *, visible: bool = True) -> Component:
     """The control of a field; limits are told by its help and checked by the settings class."""
     common: dict[str, Any] = {
         "label": field.label,
         "info": field.help,
         "value": field.default,
+        "visible": visible,
         "elem_id": "setting-" + field.key.replace(".", "-").replace("_", "-"),
     }
     match field.kind:

@@ -14,12 +14,12 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.benchmark.batch_runs import BatchResult, answers, measure
 from core.benchmark.comparison import PLAIN
 from core.benchmark.named_configs import configs_of_modes
-from core.benchmark.options import INTERRUPTED, add_question_options, questions_from_options
+from core.benchmark.options import add_question_options, questions_from_options
+from core.benchmark.questions import Question
 from core.benchmark.report import caption
 from core.benchmark.tables import Table, markdown, print_tables
 from core.command_line import (
@@ -30,19 +30,23 @@ from core.command_line import (
     told_if_not_written,
     words,
 )
-from core.engine import Engine
+from core.config import MOST_TOGETHER
+from core.console import INTERRUPTED, run_command
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
-from core.lockstep import MOST_TOGETHER
-from core.models.loading import load_target
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
-from core.runtime.environment import describe_device, package_versions
+from core.runtime.imports import quick_imports
+
+if TYPE_CHECKING:
+    from core.benchmark.batch_runs import BatchResult
+    from core.engine import Engine
+    from core.run_start import Prompt
 
 _SIZES = "1,2,4,8,16,32,64"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns its exit status, 2 for bad input."""
+    """Runs the command; returns its exit status: 2 for bad input, 1 where a question was left out."""
     options = _parser().parse_args(arguments)
     if is_follower():
         return follow(options.device)
@@ -52,19 +56,20 @@ def main(arguments: list[str] | None = None) -> int:
             check_writable(path)
         sizes = _sizes(options.sizes)
         questions = questions_from_options(options)
-        if len(questions) < sizes[-1]:
-            raise InvalidSettingError(
-                f"the largest size is {sizes[-1]} and {len(questions)} questions are chosen; give "
-                "--limit as many, or smaller --sizes."
-            )
+        _check_enough(len(questions), sizes)
         named = configs_of_modes(options, tuple(dict.fromkeys((PLAIN, *options.modes))))
+        with quick_imports():
+            from core.benchmark.batch_runs import answers, measure
+            from core.engine import Engine
+            from core.models.loading import load_target
+            from core.runtime.environment import describe_device, package_versions
         with ProgressBar(named[0].config.target) as bar:
             target = load_target(named[0].config, bar.show)
             engine = Engine(target, progress=bar.show, num_kept=len(named))
-            prompts = [
-                engine.chat_prompt([{"role": "user", "content": question.turns[0]}])
-                for question in questions
-            ]
+            asked = _prompts(engine, questions)
+            status = 1 if len(asked) < len(questions) else 0
+            _check_enough(len(asked), sizes)
+            prompts = list(asked.values())
             for item in named:  # what it needs is made, and its kernels warm up
                 answers(engine, prompts[:2], item.config, 2)
         results = measure(engine, prompts, named, sizes, options.repeats)
@@ -88,10 +93,10 @@ def main(arguments: list[str] | None = None) -> int:
         "device": describe_device(target.device),
         "versions": package_versions(),
         "target": target.identity.to_dict(),
-        "question_ids": [question.question_id for question in questions],
+        "question_ids": list(asked),
         "results": [{**item._asdict(), "tokens_per_s": item.tokens_per_s} for item in results],
     }
-    return _tell(report, tables_of_batches(results), options)
+    return _tell(report, tables_of_batches(results), options) or status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,6 +115,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_enough(num_questions: int, sizes: Sequence[int]) -> None:
+    """Raises InvalidSettingError where the largest batch cannot be filled."""
+    if num_questions < sizes[-1]:
+        raise InvalidSettingError(
+            f"the largest size is {sizes[-1]} and {num_questions} questions are there; give --limit "
+            "as many, or smaller --sizes."
+        )
+
+
+def _prompts(engine: "Engine", questions: Sequence[Question]) -> dict[int, "Prompt"]:
+    """The prompts by their questions' ids; one that does not fit is told and left out."""
+    prompts = {}
+    for question in questions:
+        prompt = engine.chat_prompt([{"role": "user", "content": question.turns[0]}])
+        try:
+            engine.check_prompt(prompt)
+        except InvalidSettingError as error:
+            place = f"question {question.question_id} ({question.category})"
+            print(f"failed at {place}: {error}", file=sys.stderr)
+            continue
+        prompts[question.question_id] = prompt
+    return prompts
+
+
 def _sizes(given: Sequence[str]) -> list[int]:
     """Batch sizes in increasing order; raises InvalidSettingError."""
     if not given:
@@ -124,7 +153,7 @@ def _sizes(given: Sequence[str]) -> list[int]:
     return sorted({int(word) for word in given})
 
 
-def tables_of_batches(results: Sequence[BatchResult]) -> list[Table]:
+def tables_of_batches(results: Sequence["BatchResult"]) -> list[Table]:
     """Tokens per second, ratio to plain decoding at the same size, and tokens a step."""
     sizes = sorted({item.size for item in results})
     modes = list(dict.fromkeys(item.mode for item in results))
@@ -164,7 +193,7 @@ def tables_of_batches(results: Sequence[BatchResult]) -> list[Table]:
     return tables
 
 
-def _identical(results: Sequence[BatchResult]) -> str:
+def _identical(results: Sequence["BatchResult"]) -> str:
     same, total = (
         sum(item.num_identical for item in results),
         sum(item.num_sequences for item in results),
@@ -190,4 +219,4 @@ def _tell(report: dict[str, Any], tables: Sequence[Table], options: argparse.Nam
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -7,7 +7,8 @@ from core.benchmark.comparison import Task, compare, warm_up
 from core.benchmark.measurement import Measurement
 from core.benchmark.meter import Meter
 from core.benchmark.named_configs import NamedConfig
-from core.benchmark.outside.engines import OutsideEngine, outside_runners
+from core.benchmark.outside.engine_runners import outside_runners
+from core.benchmark.outside.engines import OutsideEngine
 from core.benchmark.runners import EngineRunner, Facts, Runner
 from core.engine import Engine
 from core.errors import InvalidSettingError
@@ -23,6 +24,8 @@ class Plan(NamedTuple):
     configs: Sequence[NamedConfig]
     """Plain decoding first."""
     outside: Sequence[OutsideEngine]
+    draft: str | None = None
+    """The draft model of other programs, where one is named."""
 
 
 class BenchDescription(NamedTuple):
@@ -46,7 +49,7 @@ class Bench:
         target = load_target(config, progress)
         self._engine = Engine(target, progress=progress, num_kept=len(plan.configs))
         self._runners = _own_runners(self._engine, plan.configs)
-        self._runners += outside_runners(plan.outside, target, config, progress)
+        self._runners += outside_runners(plan.outside, target, config, plan.draft, progress)
         self._meter = Meter(find_energy_meter(target.device))
         self.description = BenchDescription(
             target.identity.to_dict(),

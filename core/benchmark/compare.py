@@ -6,15 +6,13 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core.benchmark.bench import Bench, Plan
 from core.benchmark.comparison import PLAIN, Task, failed_task, tasks_of
 from core.benchmark.crew import Crew, open_crew
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import configs_of_modes
 from core.benchmark.options import (
-    INTERRUPTED,
     add_cluster_options,
     add_question_options,
     cluster_from_options,
@@ -29,14 +27,20 @@ from core.benchmark.task_progress import TaskProgress
 from core.command_line import (
     OneSentenceParser,
     add_run_options,
+    check_needed,
     check_writable,
     start_logging,
     told_if_not_written,
     words,
 )
-from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.console import INTERRUPTED, run_command
+from core.errors import SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
+from core.runtime.imports import quick_imports
+
+if TYPE_CHECKING:
+    from core.benchmark.bench import Plan
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,12 +52,18 @@ def main(arguments: list[str] | None = None) -> int:
         start_logging()
         for path in (options.json, options.csv, options.html, options.markdown):
             check_writable(path)
-        if options.resume and options.results is None:
-            raise InvalidSettingError("--resume goes on with a file of results; give --results F.")
+        check_needed(options, "resume", "results")
         tasks = list(tasks_of(questions_from_options(options), options.repeats))
-        named = configs_of_modes(options, tuple(dict.fromkeys((PLAIN, *options.modes))))
-        plan = Plan(named, parse_engines(options.outside))
-        with open_crew(partial(Bench, plan), cluster_from_options(options)) as crew:
+        outside = parse_engines(options.outside)
+        # transformers' assisted generation takes the draft model too.
+        elsewhere = {"draft"} if any(item.name == "transformers" for item in outside) else ()
+        specs = tuple(dict.fromkeys((PLAIN, *options.modes)))
+        named = configs_of_modes(options, specs, elsewhere)
+        cluster = cluster_from_options(options)
+        with quick_imports():
+            from core.benchmark.bench import Bench, Plan
+        plan = Plan(named, outside, options.draft)
+        with open_crew(partial(Bench, plan), cluster) as crew:
             file = _result_file(options, plan)
             with ProgressBar(named[0].config.target) as bar:
                 crew.start(bar.show)
@@ -118,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--results", type=Path, metavar="F.jsonl", help="write measurements here as they come"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with a file of --results")
+    parser.add_argument(
+        "--resume", action="store_true", default=None, help="go on with a file of --results"
+    )
     parser.add_argument("--json", type=Path, metavar="F", help="write every figure to this file")
     parser.add_argument("--csv", type=Path, metavar="F", help="write a row an answer to this file")
     parser.add_argument("--html", type=Path, metavar="F", help="write a page with plots, offline")
@@ -127,14 +139,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _result_file(options: argparse.Namespace, plan: Plan) -> ResultFile | None:
+def _result_file(options: argparse.Namespace, plan: "Plan") -> ResultFile | None:
     if options.results is None:
         return None
     settings = {
         "configs": {label: config.to_dict() for label, config in plan.configs},
         "with": [engine.text for engine in plan.outside],
     }
-    return ResultFile(options.results, settings, resume=options.resume)
+    return ResultFile(options.results, settings, resume=bool(options.resume))
 
 
 class _Measured(NamedTuple):
@@ -193,4 +205,4 @@ def _write(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

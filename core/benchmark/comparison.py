@@ -1,20 +1,22 @@
 """Runs every runner over every question, interleaved, so that a slow minute meets all alike."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.benchmark.measurement import Answer, Measurement, measure
-from core.benchmark.meter import Meter
 from core.benchmark.questions import Question
-from core.benchmark.runners import Runner
 from core.errors import DrafterUnavailableError
-from core.run_start import Prompt
+
+if TYPE_CHECKING:
+    from core.benchmark.meter import Meter
+    from core.benchmark.runners import Runner
+    from core.run_start import Prompt
 
 PLAIN = "naive"
 _WARM_UP_TEXT = "Say hello."
 
 Messages = list[dict[str, str]]
-MakePrompt = Callable[[Messages], Prompt]
+MakePrompt = Callable[[Messages], "Prompt"]
 
 
 class Task(NamedTuple):
@@ -39,7 +41,7 @@ def tasks_of(questions: Sequence[Question], repeats: int = 1) -> Iterator[Task]:
             num_turns += len(question.turns)
 
 
-def warm_up(runners: Sequence[Runner], make_prompt: MakePrompt) -> None:
+def warm_up(runners: Sequence["Runner"], make_prompt: MakePrompt) -> None:
     """One unmeasured answer of each; raises DrafterUnavailableError for one that cannot run.
 
     What is asked is short and none of the questions: one that fails is a row and ends nothing.
@@ -55,7 +57,7 @@ def warm_up(runners: Sequence[Runner], make_prompt: MakePrompt) -> None:
 
 
 def compare(
-    runners: Sequence[Runner], task: Task, make_prompt: MakePrompt, meter: Meter
+    runners: Sequence["Runner"], task: Task, make_prompt: MakePrompt, meter: "Meter"
 ) -> list[Measurement]:
     """The measurements of a task, turn by turn; one of the runners is labelled PLAIN.
 
@@ -88,7 +90,7 @@ def compare(
 
 
 def _answers(
-    runners: Sequence[Runner], prompt: Prompt, meter: Meter, first: int
+    runners: Sequence["Runner"], prompt: "Prompt", meter: "Meter", first: int
 ) -> dict[str, Answer]:
     start = first % len(runners)
     order = [*runners[start:], *runners[:start]]

@@ -12,62 +12,106 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from core.benchmark.gpu_tables import NUM_TOKENS, GpuTables, Rows
 from core.benchmark.question_sets import OWN, questions_file
-from core.errors import SpecDecodesError
-from core.runtime.environment import describe_device, package_versions
+from core.command_line import (
+    OneSentenceParser,
+    check_writable,
+    told_if_not_written,
+    words,
+)
+from core.config import DTYPES
+from core.console import run_command
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.runtime.imports import quick_imports
+
+_TABLES = ("costs", "plain", "modes", "share-sd", "tracing", "transformers", "offload")
+_BUDGET = "8GiB"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns an exit status."""
-    parser = argparse.ArgumentParser(prog="python -m core.benchmark.gpu", description=__doc__)
-    parser.add_argument("--models", type=Path, required=True, help="folder that widen wrote")
-    parser.add_argument("--questions", default=OWN, help="a set's name, or a file of JSON lines")
-    parser.add_argument("--limit", type=int, default=8, help="number of questions")
-    parser.add_argument("--dtype", default="bfloat16", help="number format of the weights")
-    parser.add_argument("--gpu-memory", default="8GiB", help="budget of the table offload")
-    parser.add_argument(
-        "--tables", default="costs,plain,modes,share-sd,tracing,transformers,offload"
-    )
-    parser.add_argument("--json", type=Path, help="file for all rows")
-    options = parser.parse_args(arguments)
-    if not torch.cuda.is_available():
-        print("error: there is no CUDA GPU; run this on a machine with one.", file=sys.stderr)
-        return 2
+    options = _parser().parse_args(arguments)
     try:
-        bench = GpuTables(
-            options.models, questions_file(options.questions), options.limit, options.dtype
-        )
-        makers: dict[str, Callable[[], Rows]] = {
-            "plain": bench.table_plain,
-            "transformers": bench.table_transformers,
-            "modes": bench.table_modes,
-            "share-sd": bench.table_share_sd,
-            "offload": lambda: bench.table_offload(options.gpu_memory),
-            "costs": bench.table_costs,
-            "tracing": bench.table_tracing,
-        }
-        results: dict[str, Any] = {
-            "device": describe_device(torch.device("cuda")),
-            "versions": package_versions(),
-            "date": datetime.date.today().isoformat(),
-            "models": options.models.name,
-            "dtype": options.dtype,
-            "questions": f"{options.limit} of {Path(options.questions).name}, {NUM_TOKENS} tokens",
-        }
-        for name in options.tables.split(","):
-            results[name] = makers[name]()
-            for row in results[name]:
-                print(f"{name}: {json.dumps(row)}", flush=True)
-            if options.json is not None:
-                options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        _check(options)
+        check_writable(options.json)
+        with quick_imports():
+            import torch
+        if not torch.cuda.is_available():
+            raise InvalidSettingError("there is no CUDA GPU; run this on a machine with one.")
+        _measure(options)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 1
     except SpecDecodesError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
     return 0
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = OneSentenceParser(prog="core.benchmark.gpu", description=__doc__)
+    parser.add_argument("--models", type=Path, required=True, help="folder that widen wrote")
+    parser.add_argument("--questions", default=OWN, help="a set's name, or a file of JSON lines")
+    parser.add_argument("--limit", type=int, default=8, help="number of questions")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="bfloat16", help="number format of the weights"
+    )
+    parser.add_argument("--gpu-memory", help=f"budget of the table offload (default: {_BUDGET})")
+    parser.add_argument(
+        "--tables", type=words, default=_TABLES, help=f"some of {', '.join(_TABLES)}; commas"
+    )
+    parser.add_argument("--json", type=Path, help="file for all rows")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises InvalidSettingError."""
+    for name in options.tables:
+        if name not in _TABLES:
+            raise InvalidSettingError(
+                f"there is no table {name!r}; give some of {', '.join(_TABLES)}."
+            )
+    if options.gpu_memory is not None and "offload" not in options.tables:
+        raise InvalidSettingError(
+            "--gpu-memory is no setting without the table offload; give that too, or leave it out."
+        )
+
+
+def _measure(options: argparse.Namespace) -> None:
+    """Prints the rows of every table as it is done; raises SpecDecodesError."""
+    import torch
+
+    from core.benchmark.gpu_tables import NUM_TOKENS, GpuTables, Rows
+    from core.runtime.environment import describe_device, package_versions
+
+    bench = GpuTables(
+        options.models, questions_file(options.questions), options.limit, options.dtype
+    )
+    makers: dict[str, Callable[[], Rows]] = {
+        "plain": bench.table_plain,
+        "transformers": bench.table_transformers,
+        "modes": bench.table_modes,
+        "share-sd": bench.table_share_sd,
+        "offload": lambda: bench.table_offload(options.gpu_memory or _BUDGET),
+        "costs": bench.table_costs,
+        "tracing": bench.table_tracing,
+    }
+    results: dict[str, Any] = {
+        "device": describe_device(torch.device("cuda")),
+        "versions": package_versions(),
+        "date": datetime.date.today().isoformat(),
+        "models": options.models.name,
+        "dtype": options.dtype,
+        "questions": f"{options.limit} of {Path(options.questions).name}, {NUM_TOKENS} tokens",
+    }
+    for name in options.tables:
+        results[name] = makers[name]()
+        for row in results[name]:
+            print(f"{name}: {json.dumps(row)}", flush=True)
+        if options.json is not None:
+            with told_if_not_written(options.json):
+                options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_command(main)

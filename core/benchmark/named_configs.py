@@ -1,13 +1,19 @@
 """Configurations for several modes at once, each under the words that asked for it."""
 
-import dataclasses
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from core.command_line import OneSentenceParser, add_run_options, config_from_options
-from core.config import RunConfig, lossy_rule
-from core.drafter_settings import DRAFTER_SETTINGS, MODES
+from core.command_line import (
+    ALL_SETTINGS,
+    OneSentenceParser,
+    add_run_options,
+    config_from_options,
+    flag_of,
+    given_options,
+)
+from core.config import RunConfig, lossy_rule, settings_of
+from core.drafter_settings import MODES
 from core.errors import InvalidSettingError
 
 
@@ -25,29 +31,34 @@ def marked(words: str, config: RunConfig) -> str:
     return f"{words}, lossy ({rule})" if rule else words
 
 
-def configs_of_modes(options: Namespace, specs: Sequence[str]) -> list[NamedConfig]:
-    """A configuration for each of the modes, in which it has those drafter settings that it knows.
+def configs_of_modes(
+    options: Namespace, specs: Sequence[str], heeded_elsewhere: Collection[str] = ()
+) -> list[NamedConfig]:
+    """A configuration for each of the modes, in which it has those settings that it heeds.
 
     A mode may have settings of its own behind it: `share-sd:bits=3:fixed-size`. Raises
-    InvalidSettingError for an unknown mode or setting, and for an option that no mode knows.
+    InvalidSettingError for an unknown mode or setting, and for an option that neither a mode nor
+    anything else heeds.
     """
     parsed = {spec: _parsed(spec) for spec in specs}
     modes = [mode for mode, _ in parsed.values()]
-    known = {mode: _setting_names(mode) for mode in MODES}
-    every = set().union(*known.values())
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    for name in sorted(every & given.keys()):
-        if not any(name in known[mode] for mode in modes):
-            flag = "--" + name.replace("_", "-")
+    given = given_options(options)
+    for name in sorted(ALL_SETTINGS & given.keys() - set(heeded_elsewhere)):
+        if not any(name in settings_of(mode) for mode in modes):
             raise InvalidSettingError(
-                f"{flag} is a setting of none of the modes {', '.join(modes)}; leave it out."
+                f"{flag_of(name)} is no setting of the modes {', '.join(modes)}; leave it out."
             )
     named = []
     for spec, (mode, own) in parsed.items():
-        shared = {name: given[name] for name in given.keys() - (every - known[mode])}
-        config = config_from_options(Namespace(**shared | own), mode)
+        config = config_from_options(_heeded(given, mode, own), mode)
         named.append(NamedConfig(marked(spec, config), config))
     return named
+
+
+def _heeded(given: dict[str, Any], mode: str, own: dict[str, Any]) -> Namespace:
+    """What a mode heeds of the options for all, and its own, which are checked."""
+    heeded = settings_of(mode)
+    return Namespace(**{name: given[name] for name in given.keys() & heeded} | own)
 
 
 class _SpecParser(OneSentenceParser):
@@ -67,8 +78,3 @@ def _parsed(spec: str) -> tuple[str, dict[str, Any]]:
     add_run_options(parser, with_mode=False)
     own = parser.parse_args([f"--{part}" for part in parts])
     return mode, {name: value for name, value in vars(own).items() if value is not None}
-
-
-def _setting_names(mode: str) -> set[str]:
-    settings_class = DRAFTER_SETTINGS[mode]
-    return {item.name for item in dataclasses.fields(settings_class)} if settings_class else set()

@@ -6,11 +6,8 @@ from argparse import Namespace
 from core.benchmark.crew import LOCAL, Cluster
 from core.benchmark.question_sets import OWN, questions_file
 from core.benchmark.questions import Question, load_questions, pick_questions
-from core.command_line import words
+from core.command_line import check_needed, words
 from core.errors import InvalidSettingError
-
-# What a shell reports for a program that an interrupt ended.
-INTERRUPTED = 130
 
 
 def add_question_options(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +45,8 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
 
 def cluster_from_options(options: Namespace) -> Cluster | None:
     """The cluster that is asked for, if any; raises InvalidSettingError."""
+    check_needed(options, "workers", "ray")
     if options.ray is None:
-        if options.workers is not None:
-            raise InvalidSettingError("--workers is a setting of --ray; give that too.")
         return None
     if options.workers is not None and options.workers < 1:
         raise InvalidSettingError(f"workers is {options.workers}; give at least 1.")

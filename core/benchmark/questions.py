@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import InvalidSettingError, shown
+from core.text_files import numbered_lines, read_text
 
 _SPEC_BENCH_TASKS = {"translation", "summarization", "qa", "math_reasoning", "rag"}
 _MT_BENCH_TASK = "mt_bench"
@@ -27,18 +28,10 @@ def load_questions(path: Path) -> list[Question]:
 
     Raises InvalidSettingError for a file that cannot be read, and names the first bad line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidSettingError(
-            f"{path} cannot be read ({reason}); give a file of questions, one JSON object a line."
-        ) from error
+    text = read_text(path, "give a file of questions, one JSON object a line")
     questions: list[Question] = []
     known: set[int] = set()
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(text):
         question = _parse(line, f"{path}, line {number}")
         if question.question_id in known:
             raise InvalidSettingError(

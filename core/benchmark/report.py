@@ -5,19 +5,21 @@ import datetime
 import io
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.benchmark.bench import BenchDescription
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import NamedConfig
 from core.benchmark.summary import summarize
+
+if TYPE_CHECKING:
+    from core.benchmark.bench import BenchDescription
 
 VERSION = 2
 
 
 def make_report(
     arguments: Sequence[str],
-    benches: Sequence[BenchDescription],
+    benches: Sequence["BenchDescription"],
     configs: Sequence[NamedConfig],
     measurements: Sequence[Measurement],
 ) -> dict[str, Any]:

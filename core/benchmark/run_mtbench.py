@@ -5,12 +5,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.benchmark.answer_file import AnswerFile
-from core.benchmark.chat import Chat, ChatPlan, ChatWorker
 from core.benchmark.crew import Crew, open_crew
 from core.benchmark.options import (
-    INTERRUPTED,
     add_cluster_options,
     add_question_options,
     cluster_from_options,
@@ -28,9 +27,14 @@ from core.command_line import (
     start_logging,
 )
 from core.config import RunConfig, lossy_rule
+from core.console import INTERRUPTED, run_command
 from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
+from core.runtime.imports import quick_imports
+
+if TYPE_CHECKING:
+    from core.benchmark.chat import Chat
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,8 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
         questions = questions_from_options(options)
         model_id = _model_id(config)
         folder = TraceFolder(options.log_dir / model_id) if options.log_dir else None
+        cluster = cluster_from_options(options)
+        with quick_imports():
+            from core.benchmark.chat import ChatPlan, ChatWorker
         plan = ChatPlan(config, options.repeats)
-        with open_crew(partial(ChatWorker, plan), cluster_from_options(options)) as crew:
+        with open_crew(partial(ChatWorker, plan), cluster) as crew:
             with ProgressBar(config.target) as bar:
                 crew.start(bar.show)
             description = crew.descriptions[0]
@@ -98,7 +105,7 @@ def _model_id(config: RunConfig) -> str:
 
 
 def _answer_all(
-    crew: Crew[Question, Chat],
+    crew: Crew[Question, "Chat"],
     questions: Sequence[Question],
     file: AnswerFile,
     folder: TraceFolder | None,
@@ -127,7 +134,7 @@ def _answer_all(
     return status
 
 
-def _failures(chat: Chat | None) -> list[str]:
+def _failures(chat: "Chat | None") -> list[str]:
     if chat is None:
         return ["its workers ended"]
     return [
@@ -138,4 +145,4 @@ def _failures(chat: Chat | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

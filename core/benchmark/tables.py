@@ -1,15 +1,17 @@
 """Tables of a summary, for the terminal and as Markdown."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from core.benchmark.measurement import Measurement
-from core.benchmark.runners import Facts
 from core.benchmark.summary import ALL, Row
+
+if TYPE_CHECKING:
+    from core.benchmark.runners import Facts
 
 _NONE = "-"
 _MIN_WIDTH = 160
@@ -145,7 +147,7 @@ def _failure_table(measurements: Sequence[Measurement]) -> Table:
     return Table("Failed answers", columns, cells, "They enter no figure.")
 
 
-def facts_table(facts: Mapping[str, Facts]) -> list[Table]:
+def facts_table(facts: Mapping[str, "Facts"]) -> list[Table]:
     """What runners differ in beside their method; empty where they do not."""
     if len(set(facts.values())) < 2:
         return []

@@ -1,11 +1,14 @@
 """The traces of a mode's answers on disk, and for each question a table of their steps."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.benchmark.chat import KeptTrace
 from core.command_line import told_if_not_written
 from core.errors import InvalidSettingError
 from core.trace import save_trace
+
+if TYPE_CHECKING:
+    from core.benchmark.chat import KeptTrace
 
 
 class TraceFolder:
@@ -21,7 +24,7 @@ class TraceFolder:
                 f"{path} cannot be made ({error.strerror}); give another --log-dir."
             ) from error
 
-    def save(self, question_id: int, traces: list[KeptTrace]) -> None:
+    def save(self, question_id: int, traces: list["KeptTrace"]) -> None:
         """Writes all traces of a question; raises StorageError where the disk is full."""
         from visualize.exports import export_csv
 

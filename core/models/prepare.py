@@ -4,6 +4,7 @@ import sys
 
 from core.command_line import OneSentenceParser
 from core.config import DEFAULT_TARGET
+from core.console import run_command
 from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
 from core.models.sources import find_model
@@ -25,4 +26,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidSettingError
+from core.text_files import numbered_lines, read_text
 
 _WORD = re.compile(r"\w+")
 _SHINGLE_WORDS = 5
@@ -94,16 +95,11 @@ def read_questions(path: Path) -> list[str]:
 
     Raises InvalidSettingError for a file that cannot be read, with the line where it breaks.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettingError(f"{path} cannot be read as text ({error}).") from error
+    lines = numbered_lines(read_text(path, "give a .jsonl of questions, or a text a line"))
     if path.suffix != ".jsonl":
-        return [line.strip() for line in lines if line.strip()]
+        return [line.strip() for _, line in lines]
     questions: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         try:
             questions += [str(turn) for turn in json.loads(line)["turns"]]
         except (ValueError, KeyError, TypeError) as error:

@@ -3,8 +3,6 @@
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,23 +11,11 @@ import torch
 from core.errors import InvalidSettingError
 from core.parallel.ranks import Rank, agree, average_gradients, wait_for_all
 from core.train.event_log import CurveLog
+from core.train.loop_options import LoopSettings
 
 _CLIP_NORM = 1.0
 _BETAS = (0.9, 0.95)
 _LOG_EVERY = 20
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How long and how fast; `minutes` ends the schedule early where it comes before `steps`."""
-
-    steps: int
-    minutes: float
-    learning_rate: float
-    warmup_share: float
-    weight_decay: float
-    evaluate_every: int
-    seed: int
 
 
 class Task(Protocol):
@@ -211,78 +197,3 @@ class _Loop:
             self._task.save(self._out, figures, self._step)
         self._save_checkpoint()
         return figures
-
-
-RunCommand = Callable[[], None]
-
-
-def run_or_explain(run: RunCommand) -> int:
-    """Runs a command; bad input and a full GPU become one sentence and status 2."""
-    import sys
-
-    from core.errors import SpecDecodesError
-
-    try:
-        run()
-    except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(
-            f"{error.filename or 'the disk'} cannot be written ({error.strerror or error}); make room "
-            "and give the same command again, which goes on from the last checkpoint.",
-            file=sys.stderr,
-        )
-        return 1
-    except torch.OutOfMemoryError:
-        print(
-            "the GPU's memory is too small for a step; lower --rows, --row-length or --depth.",
-            file=sys.stderr,
-        )
-        return 2
-    return 0
-
-
-def add_loop_options(parser: Any) -> None:
-    """The options that both trainings share."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of generate_data")
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
-    parser.add_argument("--steps", type=int, default=10_000, help="optimizer steps")
-    parser.add_argument(
-        "--minutes", type=float, default=0.0, help="end the schedule after; 0 never"
-    )
-    parser.add_argument(
-        "--rows", type=int, default=32, help="rows of a step, all processes together"
-    )
-    parser.add_argument("--row-length", type=int, default=1024, help="tokens of a row")
-    parser.add_argument("--data-share", type=float, default=1.0, help="share of the data to use")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--warmup-share", type=float, default=0.03, help="of the schedule")
-    parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--evaluate-every", type=int, default=500, help="steps between evaluations")
-    parser.add_argument("--seed", type=int, default=0)
-
-
-def loop_settings(options: Any) -> LoopSettings:
-    """The checked settings; raises InvalidSettingError."""
-    for name, low in (("steps", 1), ("rows", 1), ("row_length", 16), ("evaluate_every", 1)):
-        if getattr(options, name) < low:
-            raise InvalidSettingError(
-                f"--{name.replace('_', '-')} is {getattr(options, name)}; give at least {low}."
-            )
-    for name, least, most in (
-        ("learning_rate", 1e-8, 1.0), ("warmup_share", 0.0, 0.9), ("data_share", 1e-6, 1.0)
-    ):  # fmt: skip
-        if not least <= getattr(options, name) <= most:
-            raise InvalidSettingError(
-                f"--{name.replace('_', '-')} is {getattr(options, name)}; give {least} to {most}."
-            )
-    return LoopSettings(
-        steps=options.steps,
-        minutes=options.minutes,
-        learning_rate=options.learning_rate,
-        warmup_share=options.warmup_share,
-        weight_decay=options.weight_decay,
-        evaluate_every=options.evaluate_every,
-        seed=options.seed,
-    )

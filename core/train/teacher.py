@@ -1,9 +1,12 @@
 """The target of a training, as the options of its command name it."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from core.config import DEFAULT_TARGET
-from core.models.loading import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from core.models.loading import LoadedModel
 
 
 def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
@@ -18,8 +21,10 @@ def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
     )
 
 
-def load_teacher(options: argparse.Namespace) -> LoadedModel:
+def load_teacher(options: argparse.Namespace) -> "LoadedModel":
     """The target as transformers' module; raises as `load_model` does."""
+    from core.models.loading import load_model
+
     return load_model(
         options.target,
         dtype=options.dtype,

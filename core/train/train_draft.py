@@ -1,24 +1,20 @@
 """Trains a small draft model: `python -m core.train.train_draft --data DIR --out DIR`."""
 
 import argparse
-import sys
 from typing import Any
 
 from core.command_line import OneSentenceParser
+from core.console import run_command
 from core.errors import InvalidSettingError
-from core.models.fingerprint import model_key
-from core.parallel.ranks import join_ranks, leave_ranks
-from core.train.batched_llama import check_supported
-from core.train.distillation import load_data
-from core.train.draft_task import DraftTask
-from core.train.loop import add_loop_options, loop_settings, run_or_explain, train
+from core.runtime.imports import quick_imports
+from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
 from core.train.teacher import add_teacher_options, load_teacher
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input."""
     options = _parser().parse_args(arguments)
-    return run_or_explain(lambda: _run(options))
+    return run_or_explain(lambda: _run(options), "--rows or --row-length")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +37,13 @@ def _run(options: argparse.Namespace) -> None:
             f"--hidden-size {options.hidden_size} is no multiple of an even --head-dim; give one "
             "that is."
         )
+    with quick_imports():
+        from core.models.fingerprint import model_key
+        from core.parallel.ranks import join_ranks, leave_ranks
+        from core.train.batched_llama import check_supported
+        from core.train.distillation import load_data
+        from core.train.draft_task import DraftTask
+        from core.train.loop import train
     rank = join_ranks(options.device)
     target = load_teacher(options)
     check_supported(target.module)
@@ -60,4 +63,4 @@ def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -1,25 +1,23 @@
 """Trains an EAGLE-3 head: `python -m core.train.train_eagle --data DIR --out DIR`."""
 
 import argparse
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.command_line import OneSentenceParser
+from core.console import run_command
 from core.errors import InvalidSettingError
-from core.models.fingerprint import model_key
-from core.models.loading import LoadedModel
-from core.parallel.ranks import join_ranks, leave_ranks
-from core.train.batched_llama import check_supported
-from core.train.distillation import load_data
-from core.train.eagle_task import EagleTask
-from core.train.loop import add_loop_options, loop_settings, run_or_explain, train
+from core.runtime.imports import quick_imports
+from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
 from core.train.teacher import add_teacher_options, load_teacher
+
+if TYPE_CHECKING:
+    from core.models.loading import LoadedModel
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for bad input."""
     options = _parser().parse_args(arguments)
-    return run_or_explain(lambda: _run(options))
+    return run_or_explain(lambda: _run(options), "--rows, --row-length or --depth")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +38,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     settings = loop_settings(options)
+    with quick_imports():
+        from core.models.fingerprint import model_key
+        from core.parallel.ranks import join_ranks, leave_ranks
+        from core.train.batched_llama import check_supported
+        from core.train.distillation import load_data
+        from core.train.eagle_task import EagleTask
+        from core.train.loop import train
     rank = join_ranks(options.device)
     target = load_teacher(options)
     check_supported(target.module)
@@ -69,7 +74,7 @@ def _run(options: argparse.Namespace) -> None:
     leave_ranks(rank)
 
 
-def _feature_layers(text: str | None, target: LoadedModel) -> tuple[int, ...]:
+def _feature_layers(text: str | None, target: "LoadedModel") -> tuple[int, ...]:
     from core.drafters.eagle_head import default_feature_layers
 
     num_layers = target.module.config.num_hidden_layers
@@ -87,4 +92,4 @@ def _feature_layers(text: str | None, target: LoadedModel) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -45,6 +45,14 @@ def test_a_temperature_above_zero_samples() -> None:
     assert config_from_values(form_values(temperature=0)).sampling.is_greedy
 
 
+def test_what_a_mode_does_not_heed_is_left_out() -> None:
+    given = {"draft": "some-model", "draft_failure": "plain"}
+    assert config_from_values(form_values("naive", **given)) == RunConfig(target="scripted")
+    assert config_from_values(form_values("ngram", **given)).draft is None
+    assert config_from_values(form_values("ngram", **given)).draft_failure == "plain"
+    assert config_from_values(form_values("sd-classic", **given)).draft == "some-model"
+
+
 def test_words_are_parted_by_commas_and_numbers_stay_numbers() -> None:
     values = form_values("share-sd", **{"share-sd.keep": "head, 0 ,", "share-sd.bits": 2})
     drafter = config_from_values(values).drafter

@@ -181,16 +181,18 @@ def test_the_benchmark_compares_modes_at_every_size(
     path, table = tmp_path / "batches.json", tmp_path / "batches.md"
     questions = tmp_path / "questions.jsonl"
     lines = [
-        json.dumps({"question_id": number, "category": "chat", "turns": [f"Fox {number}?"]})
-        for number in range(5)
+        json.dumps({"question_id": number, "category": "chat", "turns": [text]})
+        for number, text in enumerate(("Fox?", "Fox " * 200, "A fox?", "Foxes?", "Dog?", "Dogs?"))
     ]
     questions.write_text("\n".join(lines) + "\n", encoding="utf-8")
     arguments = [
         "--target", str(tiny_home / "target"), "--dtype", "float32", "--modes", "ngram",
-        "--sizes", "2,1,4", "--limit", "4", "--max-new-tokens", "8", "--repeats", "2",
+        "--sizes", "2,1,4", "--limit", "5", "--max-new-tokens", "8", "--repeats", "2",
         "--no-compile", "--questions", str(questions), "--json", str(path), "--markdown", str(table),
     ]  # fmt: skip
-    assert batches.main(arguments) == 0
+    assert batches.main(arguments) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("failed at question 1 (chat): the prompt has 8")
     report = json.loads(path.read_text(encoding="utf-8"))
     results = report["results"]
     assert [(item["mode"], item["size"]) for item in results[:6]] == [
@@ -201,14 +203,40 @@ def test_the_benchmark_compares_modes_at_every_size(
         assert 0 < item["num_tokens"] <= 4 * 7, "the last round is not whole for all"
         assert item["num_tokens"] == 28 or item["mode"] == "ngram"
         assert item["seconds"] > 0
-    printed = capsys.readouterr().out
+    printed = told.out
+    assert report["question_ids"] == [0, 2, 3, 4]
     assert "faster up to" in printed and "8 of 8" not in printed and "24 of 24" in printed
     assert "| naive |" in table.read_text(encoding="utf-8")
 
 
+def test_a_prompt_that_does_not_fit_ends_its_own_run_alone(engine_of: EngineOf) -> None:
+    engine = engine_of()
+    config = RunConfig.from_dict({"mode": "ngram", "max_new_tokens": 12})
+    prompts = [engine.raw_prompt(text) for text in (PROMPT, PROMPT * 20, "The lazy dog")]
+    traces = [Trace() for _ in prompts]
+    for index, event in engine.run_batch([(prompt, config) for prompt in prompts], 2):
+        traces[index].events.append(event)
+    fits, too_long, fits_too = traces
+    assert [type(event) for event in too_long.events] == [RunStarted, RunFailed]
+    failed = too_long.first(RunFailed)
+    assert failed is not None and "context holds 512; shorten the prompt" in failed.message
+    for prompt, trace in ((PROMPT, fits), ("The lazy dog", fits_too)):
+        assert trace.token_ids == run(engine, prompt, max_new_tokens=12).token_ids
+
+
+def test_runs_that_have_not_begun_when_a_batch_stops_have_no_events(engine_of: EngineOf) -> None:
+    engine = engine_of()
+    config = RunConfig.from_dict({"max_new_tokens": 12})
+    seen: list[int] = []
+    runs = [(engine.raw_prompt(PROMPT), config)] * 5
+    for index, _ in engine.run_batch(runs, 2, should_stop=lambda: len(seen) > 20):
+        seen.append(index)
+    assert {*seen} == {0, 1}
+
+
 def test_too_few_questions_for_a_size_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert batches.main(["--sizes", "4", "--limit", "3"]) == 2
-    assert "the largest size is 4 and 3 questions are chosen" in capsys.readouterr().err
+    assert "the largest size is 4 and 3 questions are there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("sizes", "got"), [("0", "'0'"), ("1,x", "'x'"), ("999", "'999'")])

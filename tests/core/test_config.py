@@ -31,11 +31,14 @@ numbers = {
     "trace_top_k": st.integers(0, 20),
     "dtype": st.sampled_from([None, "float32", "bfloat16", "float16"]),
     "device": st.sampled_from(["cpu", "cuda"]),
-    "draft": st.none() | st.text(),
     "target": st.text(),
 }
-configs = st.builds(RunConfig, mode=st.just("naive"), sampling=samplings, **numbers) | st.builds(
-    RunConfig, mode=st.just("ngram"), sampling=samplings, drafter=st.none() | ngrams, **numbers
+configs = (
+    st.builds(RunConfig, mode=st.just("naive"), sampling=samplings, **numbers)
+    | st.builds(
+        RunConfig, mode=st.just("ngram"), sampling=samplings, drafter=st.none() | ngrams, **numbers
+    )
+    | st.builds(RunConfig, mode=st.just("sd-classic"), draft=st.none() | st.text(), **numbers)
 )
 
 
@@ -166,7 +169,6 @@ def test_words_about_sampling_that_contradict_are_refused(
         ({"accept": "typical"}, "typical"),
         ({"accept": "match"}, ""),
         ({"accept": "rejection"}, ""),
-        ({"accept": "typical", "mode": "naive"}, ""),
         ({"accept": "typical", "sampling": {"do_sample": False}}, ""),
         ({"accept": "typical", "sampling": {"temperature": 0.0}}, ""),
     ],
@@ -178,4 +180,36 @@ def test_a_rule_is_lossy_where_it_changes_what_is_drawn(changed: dict[str, Any],
 
 def test_settings_from_elsewhere_may_lack_anything_and_unknown_rules_count_as_lossy() -> None:
     assert lossy_rule({}) == lossy_rule({"accept": "typical"}) == lossy_rule({"accept": 3}) == ""
-    assert lossy_rule({"accept": "guess", "sampling": {"do_sample": True}}) == "guess"
+    drawn = {"accept": "guess", "sampling": {"do_sample": True}}
+    assert lossy_rule(drawn) == "guess"
+    assert lossy_rule({**drawn, "mode": "naive"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mode": "naive", "draft": "x"}, "draft is 'x' and is no setting of mode naive; leave it"),
+        ({"mode": "ngram", "draft": "x"}, "give one of the modes sd-classic, sd-eagle, hybrid"),
+        ({"mode": "naive", "accept": "typical"}, "accept is 'typical' and is no setting of mode"),
+        ({"mode": "naive", "draft_failure": "plain"}, "draft_failure is 'plain' and is no setting"),
+        (
+            {"mode": "layer-skip", "drafter": {"layers": ["0"], "num_layers": 3}},
+            "leave one of them out",
+        ),
+        (
+            {"mode": "share-sd", "drafter": {"bits": 16, "keep": ["head"]}},
+            "bits is 16, which quantizes nothing, and keep is for quantized weights",
+        ),
+    ],
+)
+def test_what_a_mode_would_not_heed_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidSettingError, match=message):
+        RunConfig.from_dict(values)
+
+
+def test_the_same_run_without_a_drafter_keeps_what_plain_decoding_heeds() -> None:
+    drawn = {"sampling": {"temperature": 0.7}, "max_new_tokens": 3}
+    config = RunConfig.from_dict(
+        {"mode": "hybrid", "draft": "x", "accept": "typical", "draft_failure": "plain", **drawn}
+    )
+    assert config.plain() == RunConfig.from_dict({"mode": "naive", **drawn})

@@ -1,11 +1,17 @@
 """The command `python -m core.generate`, on a tiny model in this process."""
 
 import csv
+import io
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from core.engine import Engine
+from core.events import Event, RunFinished, RunStarted
 from core.generate import main
 from core.trace import load_trace
 from tests.tiny_folder import save_tiny_model
@@ -82,6 +88,54 @@ def test_trace_and_table_are_written(
         assert len(list(csv.DictReader(file))) == json.loads(out)["stats"]["num_steps"]
 
 
+@pytest.mark.parametrize("where", ["--prompt-file F", "--prompt-file -", "--prompt -"])
+def test_a_prompt_is_read_from_a_file_and_from_the_standard_input(
+    where: str, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    content = b"\xef\xbb\xbfabc\r\n\r\ndef\n\n"
+    (tmp_path / "F").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    more = ["--target", target, "--max-new-tokens", "1", "--raw", "--trace", "t"]
+    assert run(capsys, *where.split(), *more)[0] == 0
+    started = load_trace(Path("t")).first(RunStarted)
+    assert started is not None and started.prompt_text == "abc\n\ndef\n"
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+def test_an_interrupted_run_ends_with_what_it_has_and_says_so(
+    is_json: bool, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    begin = Engine.run
+
+    def interrupted(*arguments: Any, **more: Any) -> Iterator[Event]:
+        for number, event in enumerate(begin(*arguments, **more)):
+            if number == 9:
+                signal.raise_signal(signal.SIGINT)
+            yield event
+
+    monkeypatch.setattr(Engine, "run", interrupted)
+    words = ["--prompt", "abc", "--target", target, "--trace", str(tmp_path / "t")]
+    status, out, err = run(capsys, *words, *(["--json"] if is_json else []))
+    trace = load_trace(tmp_path / "t")
+    finished = trace.first(RunFinished)
+    assert status == 130 and err.splitlines()[-1] == "stopped"
+    assert finished is not None and finished.reason == "stopped"
+    assert 1 <= len(trace.token_ids) < 10
+    if is_json:
+        result = json.loads(out)
+        assert result["finish_reason"] == "stopped" and result["token_ids"] == trace.token_ids
+    else:
+        assert out == trace.text + "\n"
+
+
+def test_a_trace_may_go_to_what_is_no_file(target: str, capfd: pytest.CaptureFixture[str]) -> None:
+    main(["--prompt", "abc", "--target", target, "--max-new-tokens", "2", "--trace", "/dev/null"])
+    assert not Path("/dev/null").is_file()
+
+
 def test_raw_and_chat_prompts_differ(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     common = ("--prompt", "abc", "--target", target, "--max-new-tokens", "12", "--json")
     _, chat, _ = run(capsys, *common)
@@ -121,9 +175,20 @@ def test_the_same_seed_samples_the_same_text(
         (["--prompt", "x", "--do-sample", "--temp", "0"], "give a temperature above 0"),
         (["--prompt", "x", "--top-p", "0.5"], "give a temperature as well, or leave top_p out"),
         (["--prompt", "x", "--depth", "3"], "--depth is no setting of mode naive"),
+        (["--prompt", "x", "--draft", "y"], "--draft is no setting of mode naive"),
+        (["--prompt", "x", "--accept", "match"], "--accept is no setting of mode naive"),
+        (
+            ["--prompt", "x", "--mode", "ngram", "--draft", "y"],
+            "--draft is no setting of mode ngram, which has --accept, --branching, --depth, "
+            "--draft-failure, --fixed-size, --min-match, --num-nodes; leave it out.",
+        ),
+        (["--prompt", "x", "--raw", "--system", "y"], "--system is no setting beside --raw"),
+        (["--prompt", "x", "--csv-table", "nodes"], "--csv-table is no setting without --csv"),
+        (["--prompt", "x", "--prompt-file", "y"], "not allowed with argument --prompt"),
+        (["--prompt-file", "/no/such/file"], "/no/such/file cannot be read (No such file"),
         (["--prompt", "x", "--mode", "ngram", "--num-nodes", "9999"], "num_nodes is 9999"),
         (["--prompt", "x", "--trace", "/no/such/folder/t.jsonl"], "cannot be written"),
-        ([], "--prompt"),
+        ([], "one of the arguments --prompt --prompt-file is required"),
     ],
 )
 def test_bad_input_exits_with_two_and_one_sentence(

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,45 @@ def test_the_trace_answers_what_readers_ask() -> None:
     assert trace.text == "w10 w11 w12 w21 w22 "
     assert trace.token_texts[13] == "w13 "
     assert (Trace().run_id, Trace().text, Trace().token_ids) == ("", "", [])
+
+
+def test_a_trace_that_an_editor_saved_anew_is_the_same(tmp_path: Path) -> None:
+    trace = make_trace(CHAIN, texts={10: "a\u2028\x85"})
+    path = tmp_path / "run.jsonl"
+    save_trace(trace, path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_trace(path) == trace
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data.decode().encode("utf-16"), "line 1: the file is UTF-16 text"),
+        (
+            lambda data: data.replace(b"w10", b"w\xe9"),
+            r"line \d: it is not UTF-8 text \(byte 0xE9\)",
+        ),
+    ],
+)
+def test_a_trace_in_another_encoding_is_refused_with_its_line(
+    change: Callable[[bytes], bytes], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.jsonl"
+    save_trace(make_trace(CHAIN), path)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(TraceFormatError, match=message):
+        load_trace(path)
+
+
+def test_a_trace_that_was_cut_off_within_a_character_loses_that_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    trace = make_trace(CHAIN, texts={10: "é" * 40})
+    save_trace(trace, path)
+    data = path.read_bytes()
+    last = data.rindex(b"\n", 0, -1) + 1
+    cut = data[:last] + data[last:].replace(b'"', '"é'.encode(), 1)[: len('{"é') + 1]
+    path.write_bytes(cut)
+    assert load_trace(path).events == trace.events[:-1]
 
 
 def test_a_message_that_is_no_text_does_not_stop_the_saving(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from core.errors import (
 )
 from core.models.sources import find_model
 from core.models.storage import no_progress
-from core.trace import read_trace
+from core.trace import decoded_lines, read_trace
 from tests.fuzz.junk import broken_bytes, odd_texts, odd_values
 from tests.visualize.strategies import mutated_traces, written
 from tests.visualize.trace_builder import CHAIN, FORK, make_trace
@@ -51,7 +51,7 @@ def check_sentence(error: SpecDecodesError) -> None:
 
 def _read_trace(content: bytes) -> None:
     try:
-        trace = read_trace(io.StringIO(content.decode("utf-8", errors="replace")))
+        trace = read_trace(decoded_lines(io.BytesIO(content)))
     except TraceFormatError as error:
         check_sentence(error)
         return

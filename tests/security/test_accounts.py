@@ -104,7 +104,7 @@ def header_of(auth: httpx.BasicAuth) -> str:
 @pytest.mark.parametrize(
     ("content", "told"),
     [(b"", "no accounts"), (b"name\n", "line 1: it is no account"), (b":x", "no account"),
-     (b"a:b\nc:\n", "line 2"), (b"\xff\xfe", "not UTF-8")],
+     (b"a:b\nc:\n", "line 2"), (b"\xff\xfe", "is UTF-16 text; save it as UTF-8")],
 )  # fmt: skip
 def test_a_file_of_no_accounts_is_refused(content: bytes, told: str, tmp_path: Path) -> None:
     path = tmp_path / "accounts"

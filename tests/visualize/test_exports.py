@@ -30,6 +30,14 @@ def test_a_table_of_several_runs_reads_back_as_it_was(table: str, tmp_path: Path
     pd.testing.assert_frame_equal(read_csv(path, table), table_frame(traces, table))
 
 
+def test_a_table_that_an_editor_saved_anew_reads_back(tmp_path: Path) -> None:
+    trace = make_trace(CHAIN, texts={10: "a\u2028b\x85"})
+    path = tmp_path / "table.csv"
+    export_csv(trace, path, "tokens")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(read_csv(path, "tokens"), table_frame([trace], "tokens"))
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_an_empty_trace_gives_columns_with_types(table: str, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"

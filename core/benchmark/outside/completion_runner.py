@@ -11,6 +11,7 @@ from core.benchmark.outside.completion_stream import (
     StreamCounter,
     StreamError,
     error_message,
+    lines_of_stream,
     parse_event,
 )
 from core.benchmark.runners import Facts
@@ -72,7 +73,7 @@ class CompletionRunner:
             with self._client.stream("POST", "/v1/completions", json=body) as response:
                 if response.is_error:
                     raise StreamError(_refusal(response))
-                for line in response.iter_lines():
+                for line in lines_of_stream(response.iter_text()):
                     event = parse_event(line)
                     if event is not None:
                         counter.add(event, self._clock() - start_s)

@@ -1,7 +1,7 @@
 """The stream of a completion endpoint in OpenAI's form, and what is counted in it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from core.benchmark.measurement import Emission
@@ -15,6 +15,16 @@ class _Arrival(NamedTuple):
     t_s: float
     num_so_far: int | None
     """Tokens of the answer so far; None where the server does not tell them on the way."""
+
+
+def lines_of_stream(pieces: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that comes in pieces; \\n alone ends one, for JSON may hold other ends."""
+    rest = ""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 def parse_event(line: str) -> dict[str, Any] | None:

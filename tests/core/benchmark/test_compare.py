@@ -85,9 +85,9 @@ def test_one_mode_is_compared_under_several_settings(
         (["--modes", "ngram", "--with", "magic"], "no engine 'magic'"),
         (["--modes", "ngram", "--with", "llama-cli"], "is no GGUF file, which llama-cli needs"),
         (["--modes", "ngram", "--with", "vllm=http://127.0.0.1:9"], "tells no model"),
-        (["--modes", "ngram", "--workers", "2"], "--workers is a setting of --ray"),
+        (["--modes", "ngram", "--workers", "2"], "--workers is no setting without --ray"),
         (["--modes", "ngram", "--ray", "--workers", "0"], "workers is 0"),
-        (["--modes", "ngram", "--resume"], "give --results F"),
+        (["--modes", "ngram", "--resume"], "--resume is no setting without --results"),
     ],
 )
 def test_bad_input_to_a_comparison_is_one_sentence_and_status_2(

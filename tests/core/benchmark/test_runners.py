@@ -102,7 +102,7 @@ def test_sampling_reaches_transformers_and_its_text_is_not_compared(
 def test_only_rules_that_keep_the_text_are_compared(
     engine: Engine, accept: str, do_sample: bool, expected: bool
 ) -> None:
-    config = config_of(accept=accept, sampling={"do_sample": do_sample})
+    config = config_of(mode="ngram", accept=accept, sampling={"do_sample": do_sample})
     assert EngineRunner(engine, config).gives_plain_text is expected
 
 

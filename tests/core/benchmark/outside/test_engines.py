@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.benchmark.outside.engines import OutsideEngine, outside_runners, parse_engines
+from core.benchmark.outside.engine_runners import outside_runners
+from core.benchmark.outside.engines import OutsideEngine, parse_engines
 from core.benchmark.outside.llama_cli import LlamaCliRunner, PrintedTimes, read_times
 from core.config import RunConfig
 from core.errors import InvalidSettingError
@@ -55,7 +56,7 @@ def test_two_of_a_kind_are_told_apart(target: LoadedModel, tmp_path: Path) -> No
     other.write_bytes(program.read_bytes())
     other.chmod(0o755)
     engines = parse_engines([f"llama-cli={program}", f"llama-cli={other}", "transformers"])
-    runners = outside_runners(engines, with_gguf(target), RunConfig(), no_progress)
+    runners = outside_runners(engines, with_gguf(target), RunConfig(), None, no_progress)
     assert [runner.label for runner in runners] == [
         f"llama-cli={program}", f"llama-cli={other}", "transformers", "transformers lookup",
     ]  # fmt: skip
@@ -63,7 +64,7 @@ def test_two_of_a_kind_are_told_apart(target: LoadedModel, tmp_path: Path) -> No
 
 def test_transformers_computes_in_the_number_format_asked_for(target: LoadedModel) -> None:
     engines = parse_engines(["transformers=bfloat16", "transformers"])
-    others = outside_runners(engines, target, RunConfig(max_new_tokens=4), no_progress)
+    others = outside_runners(engines, target, RunConfig(max_new_tokens=4), None, no_progress)
     told = {runner.label: (runner.facts.arithmetic, runner.gives_plain_text) for runner in others}
     assert told["transformers=bfloat16"] == ("transformers', bfloat16", False)
     assert told["transformers"] == ("transformers', float32", True)
