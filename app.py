@@ -4,11 +4,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.accounts import VARIABLE, read_accounts
 from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
+from app.listening import is_own_machines, listen, shown_place
 from app.logs import JsonLines
+from app.root_path import VARIABLE as ROOT_PATH_VARIABLE
+from app.root_path import RootPath, parse_root_path
 from core.command_line import OneSentenceParser, start_logging
 from core.config import DEFAULT_TARGET
 from core.console import run_command
@@ -16,7 +20,11 @@ from core.drafter_settings import MAX_TREE_NODES
 from core.errors import InvalidSettingError
 from core.parallel.role import follow, is_follower, num_ranks
 from core.runtime.imports import quick_imports
+from core.runtime.proxies import spare_this_machine, without_proxies
 from presets.gallery import Preset, find_preset
+
+if TYPE_CHECKING:
+    from app.server import PageServer
 
 _MOST_WORKERS = 64
 
@@ -27,21 +35,22 @@ def main(arguments: list[str] | None = None) -> int:
     if is_follower():
         return _follow()
     if num_ranks() > 1 and options.workers:
-        print("app.py: --workers and several processes exclude each other.", file=sys.stderr)
-        return 2
-    try:
-        accounts = read_accounts(options.auth)
-    except InvalidSettingError as error:
-        print(f"app.py: {error}", file=sys.stderr)
-        return 2
+        return _refuse("--workers and several processes exclude each other.")
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    spare_this_machine()
     try:
+        accounts = read_accounts(options.auth)
+        root = parse_root_path(options.root_path)
         start_logging(JsonLines())
+        sockets = listen(options.host, options.port)
     except InvalidSettingError as error:
-        print(f"app.py: {error}", file=sys.stderr)
-        return 2
-    with quick_imports():
+        return _refuse(str(error))
+    except (OSError, UnicodeError) as error:
+        place = shown_place(options.host, options.port)
+        reason = getattr(error, "strerror", None) or error
+        return _refuse(f"{place} cannot be used ({reason}); give another --host or --port.")
+    with quick_imports(), without_proxies():
         from app.archive import Archive
         from app.engine_seat import EngineKey
         from app.engines import load_engine
@@ -51,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         from app.routes import remove_left_exports
         from app.run_keeper import keep_interrupted
         from app.run_store import RunStore
-        from app.ui import create_page, launch_options
+        from app.server import PageServer
+        from app.ui import create_page
         from app.worker import load_in_worker
         from core.models.storage import cache_home
 
@@ -61,8 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)
     keep_interrupted(archive)
     remove_left_exports()
+    # A tunnel and a proxy of this machine let others in.
+    is_private = is_own_machines(sockets) and not options.share and root == RootPath()
     limits = Limits(
-        allowed_models(options.allow_models, options.target, options.host),
+        allowed_models(options.allow_models, options.target, is_private=is_private),
         options.max_tokens,
         options.max_nodes,
         options.max_queue,
@@ -70,24 +82,37 @@ def main(arguments: list[str] | None = None) -> int:
     )
     handlers = Handlers(pool, RunStore(), archive, limits)
     page = create_page(handlers, options.target, options.preset)
+    server = PageServer(
+        page,
+        handlers,
+        sockets,
+        root=root,
+        accounts=accounts,
+        with_mcp=options.mcp,
+        with_metrics=options.metrics,
+    )
+    server.start()
     pool.preload_all(EngineKey(options.target, None))
-    try:
-        _, local_url, share_url = page.launch(
-            server_name=options.host,
-            server_port=options.port,
-            share=options.share,
-            quiet=True,
-            prevent_thread_lock=True,
-            mcp_server=options.mcp,
-            **launch_options(handlers, with_metrics=options.metrics, accounts=accounts),
-        )
-    except OSError:
-        told = f"{options.host}:{options.port} cannot be used; give another --host or --port."
-        print(f"app.py: {told}", file=sys.stderr)
-        return 2
-    print(f"SpecDecodes is at {share_url or local_url}", flush=True)
-    page.block_thread()
+    print(f"SpecDecodes is at {_public_address(server) if options.share else server.address}/")
+    if options.mcp:
+        print(f"Its MCP tools are at {server.address}/gradio_api/mcp/")
+    sys.stdout.flush()
+    server.wait()
     return 0
+
+
+def _refuse(told: str) -> int:
+    print(f"app.py: {told}", file=sys.stderr)
+    return 2
+
+
+def _public_address(server: "PageServer") -> str:
+    """The address of a tunnel; without one, why there is none, and the page's own address."""
+    try:
+        return server.share()
+    except Exception as error:  # of many kinds, and the page is there all the same
+        print(f"app.py: there is no public link ({error}).", file=sys.stderr)
+        return server.address
 
 
 def _follow() -> int:
@@ -99,8 +124,21 @@ def _follow() -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = OneSentenceParser(prog="app.py", description="Speculative decoding in the browser.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve at")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="name or address to serve at, of IPv4 or IPv6; 0.0.0.0 is every address of IPv4, and "
+        ":: every one of both (default: 127.0.0.1, which only this machine reaches)",
+    )
     parser.add_argument("--port", type=_port, default=7860, help="port to serve at")
+    parser.add_argument(
+        "--root-path",
+        default=os.environ.get(ROOT_PATH_VARIABLE, ""),
+        metavar="PATH",
+        help="path under which a proxy serves the page, such as /specdecodes, or the whole URL by "
+        f"which browsers find it (default: the environment variable {ROOT_PATH_VARIABLE}, else the "
+        "proxy's own word, X-Forwarded-Prefix)",
+    )
     parser.add_argument(
         "--target",
         type=_name,

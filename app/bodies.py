@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.places import PREFIX
+from app.root_path import page_path
 from core.errors import InvalidSettingError
 
 MAX_UPLOAD_BYTES = 64_000_000
@@ -31,7 +32,7 @@ class BodyLimit:
         if scope["path"].endswith(_GRADIO_UPLOAD):
             await PlainTextResponse("This page takes no files.", 404)(scope, receive, send)
             return
-        most = MAX_UPLOAD_BYTES if scope["path"] == _UPLOADS else MAX_BODY_BYTES
+        most = MAX_UPLOAD_BYTES if page_path(scope) == _UPLOADS else MAX_BODY_BYTES
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > most:
             await PlainTextResponse(_too_large(most), 413)(scope, receive, send)

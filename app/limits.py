@@ -4,7 +4,6 @@ The operator sets it on the command line. A model's name can be a path or a hub 
 which others reach takes only the catalogue's, unless told otherwise.
 """
 
-import ipaddress
 from dataclasses import dataclass
 
 from core.config import SELF, SHIPPED_HEAD, RunConfig
@@ -75,23 +74,13 @@ class Limits:
             )
 
 
-def allowed_models(word: str | None, target: str, host: str) -> frozenset[str] | None:
-    """What --allow-models means; without it the host decides.
+def allowed_models(word: str | None, target: str, *, is_private: bool) -> frozenset[str] | None:
+    """What --allow-models means; without it, whether only this machine reaches the page decides.
 
     `all`, `catalogue`, or names with commas; the starting target is always allowed.
     """
-    word = word or ("all" if is_own_machine(host) else "catalogue")
+    word = word or ("all" if is_private else "catalogue")
     if word == "all":
         return None
     names = CATALOGUE if word == "catalogue" else (name.strip() for name in word.split(","))
     return frozenset({target, *filter(None, names)})
-
-
-def is_own_machine(host: str) -> bool:
-    """Whether only programs of this machine reach a host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -33,8 +33,6 @@ _HEAD = f"""
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="{PREFIX}/static/icon.svg" type="image/svg+xml">
 """
-# Every visitor who waits or watches holds a thread.
-_MAX_THREADS = 200
 
 
 def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -> gr.Blocks:
@@ -75,10 +73,10 @@ def _tab(name: str) -> Iterator[None]:
         yield
 
 
-def launch_options(
+def mount_options(
     handlers: Handlers, *, with_metrics: bool = False, accounts: Accounts | None = None
 ) -> dict[str, Any]:
-    """Arguments of `Blocks.launch` that belong to the page and not to its address.
+    """Arguments of `gradio.mount_gradio_app` that belong to the page and not to its address.
 
     With `accounts` nobody else gets an answer, from Gradio's routes or ours.
     """
@@ -89,7 +87,6 @@ def launch_options(
         "head": _HEAD,
         "footer_links": [],
         "run_history": False,
-        "max_threads": _MAX_THREADS,
         "ssr_mode": False,
         "enable_monitoring": False,
         "show_error": True,

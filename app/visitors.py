@@ -8,6 +8,8 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.root_path import page_path
+
 COOKIE = "specdecodes-visitor"
 _YEAR_S = 365 * 24 * 3600
 
@@ -30,15 +32,16 @@ class VisitorCookie:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/" or _has_cookie(scope):
+        if scope["type"] != "http" or page_path(scope) != "/" or _has_cookie(scope):
             await self._app(scope, receive, send)
             return
 
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
                 value = f"{COOKIE}={secrets.token_urlsafe(24)}"
+                path = scope.get("root_path") or "/"
                 MutableHeaders(scope=message).append(
-                    "set-cookie", f"{value}; Max-Age={_YEAR_S}; Path=/; HttpOnly; SameSite=Lax"
+                    "set-cookie", f"{value}; Max-Age={_YEAR_S}; Path={path}; HttpOnly; SameSite=Lax"
                 )
             await send(message)
 

@@ -10,15 +10,20 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 from app.archive import Archive
 from app.engine_seat import EngineKey
 from app.handlers import Handlers
+from app.listening import listen
 from app.model_pool import ModelPool
+from app.root_path import parse_root_path
 from app.run_store import RunStore
-from app.ui import create_page, launch_options
+from app.server import PageServer
+from app.ui import create_page
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=7870)
+    parser.add_argument("--root-path", default="")
     parser.add_argument("--step-ms", type=float, default=20)
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--depth", type=int, default=4)
@@ -26,9 +31,16 @@ def main() -> None:
     engine = ScriptedEngine(step_s=options.step_ms / 1e3, width=options.width, depth=options.depth)
     pool = ModelPool(load_scripted(engine))
     handlers = Handlers(pool, RunStore(), Archive(Path(tempfile.mkdtemp())))
-    page = create_page(handlers, "scripted")
+    server = PageServer(
+        create_page(handlers, "scripted"),
+        handlers,
+        listen(options.host, options.port),
+        root=parse_root_path(options.root_path),
+    )
     pool.preload(EngineKey("scripted", None))
-    page.launch(server_port=options.port, quiet=True, **launch_options(handlers))
+    server.start()
+    print(f"at {server.address}/", flush=True)
+    server.wait()
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ from app.accounts import Accounts
 from app.archive import Archive
 from app.engine_seat import EngineKey, LoadEngine
 from app.handlers import Handlers
+from app.listening import listen
 from app.model_pool import ModelPool
+from app.root_path import RootPath
 from app.run_store import RunStore
-from app.ui import create_page, launch_options
+from app.server import PageServer
+from app.ui import create_page
 from core.stats import RunStats
 from presets.gallery import Preset
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
@@ -60,20 +63,25 @@ def serve_pool(
     mcp: bool = False,
     accounts: Accounts | None = None,
     num_engines: int = 1,
+    host: str = "127.0.0.1",
+    root: RootPath | None = None,
 ) -> Iterator[ServedPage]:
     """Serves the page on engines of `load` until the block is left; runs are kept until then."""
     with tempfile.TemporaryDirectory(prefix="specdecodes-runs-") as folder:
         pool = ModelPool(load, num_engines)
         handlers = Handlers(pool, RunStore(), Archive(Path(folder)))
-        page = create_page(handlers, target, preset)
-        pool.preload_all(EngineKey(target, None))
-        _, address, _ = page.launch(
-            quiet=True,
-            prevent_thread_lock=True,
-            mcp_server=mcp,
-            **launch_options(handlers, with_metrics=True, accounts=accounts),
+        server = PageServer(
+            create_page(handlers, target, preset),
+            handlers,
+            listen(host, 0),
+            root=root,
+            accounts=accounts,
+            with_mcp=mcp,
+            with_metrics=True,
         )
+        pool.preload_all(EngineKey(target, None))
+        server.start()
         try:
-            yield ServedPage(address.rstrip("/"), handlers)
+            yield ServedPage(server.own_address, handlers)
         finally:
-            page.close()
+            server.close()
