@@ -5,6 +5,7 @@ import { emptyState } from "./empty_state.js";
 import { frame } from "./frame.js";
 import { store } from "./page.js";
 import { mountLegend } from "./legend.js";
+import { misplaced } from "./root_path.js";
 import { connectStrip } from "./strip_input.js";
 import { hideCard } from "./token_card.js";
 import { showTab } from "./tabs.js";
@@ -66,6 +67,7 @@ export function mount({ element, props, watch, trigger, server }) {
     if (isFollowing) scroller.scrollTop = scroller.scrollHeight;
   });
   store.ask = (request) => server.since(request);
+  store.tell(misplaced(`${window.gradio_config.root}/`, document.baseURI));
   window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: () => showTab("playground") };
   onValue({ props, watch }, (json) => store.receive(json));
 }

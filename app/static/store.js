@@ -29,10 +29,14 @@ export class Store {
   receive(json) {
     const message = JSON.parse(json);
     if ("clear" in message) this._clear();
-    else if ("notice" in message) {
-      this.notice = message.notice;
-      this.touch({ chat: true });
-    } else if (!this._dropped.has(message.run)) this.take(message);
+    else if ("notice" in message) this.tell(message.notice);
+    else if (!this._dropped.has(message.run)) this.take(message);
+  }
+
+  /** Shows a sentence below the chat, until the next turn. */
+  tell(notice) {
+    this.notice = notice;
+    this.touch({ chat: true });
   }
 
   /** Takes over what is new of one run; a gap is asked for. */

@@ -1,21 +1,18 @@
 """The public endpoints through Gradio's own client."""
 
-import asyncio
 import hashlib
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from gradio_client import Client
-from mcp import ClientSession
-from mcp.client.streamable_http import streamablehttp_client
 
 from app.limits import Limits
 from app.visitors import COOKIE
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.served import Served, serve, serve_pool
+from tests.mcp_tools import tools_of
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +83,7 @@ def test_bad_input_is_refused_in_words(client: Client, prompt: str, given: str, 
 
 def test_endpoints_are_tools_with_typed_descriptions() -> None:
     with serve_pool(load_scripted(ScriptedEngine()), "scripted", mcp=True) as page:
-        tools = asyncio.run(tools_at(f"{page.address}/gradio_api/mcp/"))
+        tools = tools_of(page.address)
     assert {name.removeprefix("specdecodes_") for name in tools} == {
         "generate", "compare", "list_runs", "export",
     }  # fmt: skip
@@ -94,15 +91,6 @@ def test_endpoints_are_tools_with_typed_descriptions() -> None:
     assert "speculative decoding" in (generate.description or "")
     assert generate.inputSchema["properties"]["prompt"]["type"] == "string"
     assert "user's message" in generate.inputSchema["properties"]["prompt"]["description"]
-
-
-async def tools_at(address: str) -> dict[str, Any]:
-    async with (
-        streamablehttp_client(address) as (read, write, _),
-        ClientSession(read, write) as session,
-    ):
-        await session.initialize()
-        return {tool.name: tool for tool in (await session.list_tools()).tools}
 
 
 def test_runs_of_nobody_are_not_listed(client: Client) -> None:

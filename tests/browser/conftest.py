@@ -29,15 +29,15 @@ class Opened:
         self.trouble: list[str] = []
         page.on("pageerror", lambda error: self.trouble.append(str(error)))
         page.on("dialog", lambda dialog: (self.trouble.append("dialog"), dialog.dismiss()))
-        page.on("console", lambda line: self._hear(line.type, line.text))
+        page.on("console", lambda line: self._hear(line.type, line.text, line.location["url"]))
         page.on("request", lambda request: self._check(request.url, address))
-        page.goto(address)
+        page.goto(f"{address}/")
         page.wait_for_selector(".welcome")
 
-    def _hear(self, kind: str, text: str) -> None:
+    def _hear(self, kind: str, text: str, url: str) -> None:
         # What the server refuses is told on the page, which the test reads there.
         if kind == "error" and "400 (Bad Request)" not in text:
-            self.trouble.append(text)
+            self.trouble.append(f"{text} {url}")
 
     def _check(self, url: str, address: str) -> None:
         if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:")):

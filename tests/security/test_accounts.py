@@ -8,12 +8,13 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from app.accounts import Accounts, read_accounts
+from app.accounts import OWN_HEADER, Accounts, read_accounts
 from app.places import PREFIX
 from core.errors import InvalidSettingError
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.served import ServedPage, serve_pool
 from tests.fuzz.served_targets import NUM_TOKENS, answer_of
+from tests.mcp_tools import call_tool
 from tests.page_client import PageClient
 
 ACCOUNT = ("käthe", "a pass:word ✓")
@@ -71,6 +72,18 @@ def test_gradios_own_client_comes_in_with_its_name_and_password(page: ServedPage
     client = Client(page.address, verbose=False, httpx_kwargs={"auth": httpx.BasicAuth(*ACCOUNT)})
     settings = json.dumps({"target": "scripted", "max_new_tokens": 5})
     assert client.predict("Hi", settings, api_name="/generate")["stats"]["num_tokens"] == 5
+
+
+def test_mcp_tools_answer_who_has_an_account_and_nobody_else(page: ServedPage) -> None:
+    given = {"prompt": "Hi", "settings": json.dumps({"target": "scripted", "max_new_tokens": 5})}
+    assert "Reached the token limit" in call_tool(page.address, "generate", ACCOUNT, **given)
+    with pytest.raises(ExceptionGroup):
+        call_tool(page.address, "generate", ("käthe", "wrong"), **given)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 43])
+def test_nobody_else_comes_in_as_the_program_itself(page: ServedPage, key: str) -> None:
+    assert httpx.get(f"{page.address}/config", headers={OWN_HEADER: key}).status_code == 401
 
 
 @pytest.mark.parametrize(

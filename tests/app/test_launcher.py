@@ -1,0 +1,76 @@
+"""`app.py` as a process of its own, in surroundings that people have."""
+
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.app.test_listening import IPV6
+from tests.faults.killed import free_port, start
+from tests.mcp_tools import call_tool
+
+NOBODY = "127.0.0.1:9"  # nothing listens there
+
+
+def printed_address(home: Path, *options: str) -> "tuple[subprocess.Popen[str], str]":
+    """A page on a model that is not there, and the address that it prints."""
+    process = start(home, "app.py", "--target", "none/such", "--port", str(free_port()), *options)
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if line.startswith("SpecDecodes is at "):
+            return process, line.removeprefix("SpecDecodes is at ").strip()
+    raise AssertionError(f"the page did not start: {printed}")
+
+
+@pytest.mark.parametrize(
+    ("name", "proxy"),
+    [("HTTP_PROXY", f"http://{NOBODY}"), ("all_proxy", f"socks5://{NOBODY}")],
+)
+def test_proxies_of_the_environment_are_not_for_this_machine(
+    name: str, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, proxy)
+    server, address = printed_address(tmp_path, "--mcp")
+    try:
+        with httpx.Client(base_url=address, trust_env=False) as client:
+            assert client.get("/config").status_code == 200
+        monkeypatch.delenv(name)
+        # The tools ask the page over HTTP, from within its own process.
+        assert call_tool(address.rstrip("/"), "list_runs") == "[]"
+    finally:
+        server.kill()
+
+
+@IPV6
+def test_the_printed_address_has_the_root_path_of_the_environment_and_ipv6(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "/demo")
+    server, address = printed_address(tmp_path, "--host", "::1")
+    try:
+        assert address.startswith("http://[::1]:") and address.endswith("/demo/")
+        assert httpx.get(f"{address}config").json()["root"] == address.rstrip("/")
+        script = httpx.get(f"{address}specdecodes/static/page.js")
+        assert script.status_code == 200
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--root-path", "/a b"), "give a path such as /specdecodes"),
+        (("--host", "192.0.2.1"), "192.0.2.1:"),
+        (("--host", "name.invalid"), "give another --host or --port"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_a_sentence(
+    options: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "app.py", *options)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert told in printed and len(printed.splitlines()) == 1
