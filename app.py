@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.mcp:
         print(f"Its MCP tools are at {server.address}/gradio_api/mcp/")
     sys.stdout.flush()
-    server.wait()
+    with suppress(KeyboardInterrupt):
+        server.wait()
+    with suppress(KeyboardInterrupt):  # pressed again: at once
+        handlers.close()
+        server.close()
     return 0
 
 

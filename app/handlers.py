@@ -25,6 +25,7 @@ from core.errors import SpecDecodesError
 FRAME_S = 1 / 60
 # A listener whose page has gone is only noticed between two messages.
 HEARTBEAT_S = 0.5
+_CLOSE_S = 5.0
 
 _notice_numbers = itertools.count(1)
 
@@ -106,6 +107,16 @@ class Handlers:
         ]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
         start_runs(self.pool, runs, RunRequest(key, chats, config, size, owner))
+
+    def close(self) -> None:
+        """Ends what runs and loads, and waits a little for that: the program is about to end."""
+        self.pool.cancel()
+        until_s = time.monotonic() + _CLOSE_S
+        for record in self.store.runs:
+            record.stop.set()
+        for record in self.store.runs:
+            while not record.is_ended and time.monotonic() < until_s:
+                record.wait(record.version, HEARTBEAT_S)
 
     def stop(self, session: ChatSession) -> None:
         """Ends the run in progress within one step."""

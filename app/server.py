@@ -8,7 +8,6 @@ mounted here, and nothing of all that is needed.
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from socket import socket
 from urllib.parse import urlsplit
 
@@ -64,6 +63,7 @@ class PageServer:
             mcp_server=with_mcp,
             **mount_options(handlers, with_metrics=with_metrics, accounts=accounts),
         )
+        self._mounted = outer.routes[-1].app  # type: ignore[attr-defined]
         if with_mcp:
             page.mcp_server_obj._get_or_create_client = self._own_client
         served: ASGIApp = UnderRootPath(outer, self.root)
@@ -94,13 +94,13 @@ class PageServer:
             time.sleep(_POLL_S)
 
     def wait(self) -> None:
-        """Until the program is interrupted."""
-        with suppress(KeyboardInterrupt):
-            self._thread.join()
+        """Until the program is interrupted, which raises KeyboardInterrupt."""
+        self._thread.join()
 
     def close(self) -> None:
         """Ends it; answers that are still coming end where they are."""
         self._page.close(verbose=False)
+        self._mounted.stop_event.set()  # else pages that are open would hold it up
         self._server.should_exit = True
         self._thread.join(_PATIENCE_S)
 

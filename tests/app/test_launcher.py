@@ -1,14 +1,20 @@
 """`app.py` as a process of its own, in surroundings that people have."""
 
+import json
+import signal
 import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
+from core.events import RunFinished
+from core.trace import load_trace
 from tests.app.test_listening import IPV6
-from tests.faults.killed import free_port, start
+from tests.faults.killed import free_port, start, start_server
 from tests.mcp_tools import call_tool
+from tests.page_client import PageClient
+from tests.tiny_folder import save_tiny_model
 
 NOBODY = "127.0.0.1:9"  # nothing listens there
 
@@ -74,3 +80,19 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert told in printed and len(printed.splitlines()) == 1
+
+
+def test_an_interrupt_ends_the_program_and_keeps_the_answer_so_far(tmp_path: Path) -> None:
+    server, address = start_server(tmp_path, save_tiny_model(tmp_path / "target"))
+    client = PageClient(address)
+    changed = {"message": "Go on", "setting-mode": "naive", "setting-max-new-tokens": 470}
+    for message in client.stream("send", **changed):
+        if json.loads(message).get("stats", {}).get("num_tokens"):
+            server.send_signal(signal.SIGINT)
+            break
+    printed, _ = server.communicate(timeout=60)
+    assert (server.returncode, printed) == (0, "")
+    (shelf,) = (tmp_path / "runs").iterdir()
+    (trace,) = [load_trace(path) for path in shelf.glob("*.jsonl")]
+    assert trace.first(RunFinished).reason in ("stopped", "length")
+    assert not list(shelf.glob("*.open"))
