@@ -246,7 +246,9 @@ class Engine:
 
     def _broke(self, error: Exception) -> None:
         """What a run leaves behind that broke is not used again."""
-        self.forget()
+        self._backend.clear()
+        if self._invariant is not None:
+            self._invariant.clear()
         self.is_usable = not is_gpu_lost(error)
 
     def _stepper(self, prompt: Prompt, config: RunConfig, parts: RunParts, clock: Clock) -> Stepper:

@@ -34,6 +34,10 @@ class DrafterUnavailableError(SpecDecodesError):
     """A drafter that cannot run with this target or on this machine."""
 
 
+class BadLogitsError(SpecDecodesError):
+    """Outputs of a model that are no numbers, so that no token can be chosen by them."""
+
+
 class KernelsUnavailableError(SpecDecodesError):
     """Compiled kernels that cannot be had on this machine."""
 

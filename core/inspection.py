@@ -4,10 +4,8 @@ from typing import NamedTuple
 
 import torch
 
+from core.logits import BLOCK, block_maxima
 from core.tree import DraftTree
-
-# Best tokens are searched among the maxima of blocks first: one fast pass instead of a heap.
-_BLOCK = 64
 
 
 class Inspection(NamedTuple):
@@ -40,14 +38,15 @@ def measure(
     parents: torch.Tensor,  # [rows]
     token_ids: torch.Tensor,  # [rows]
     work: torch.Tensor,  # [rows, vocab] float32
+    maxima: torch.Tensor | None = None,  # [rows, blocks]
 ) -> Facts:
     """Probabilities at temperature 1. The root's place holds the target's own token and the node
-    that it follows; `work` is written over."""
-    top_logits, top_ids = _top_k(logits, top_k)
+    that it follows; `work` is written over. `maxima` are the logits' own, where they are known."""
+    top_logits, top_ids = _top_k(logits, top_k, maxima)
     highest = top_logits[:, :1]  # [rows, 1]
     torch.sub(logits, highest, out=work).exp_()
     total = work.sum(dim=-1)  # [rows]
-    mean_logit = torch.linalg.vecdot(work, logits) / total
+    mean_logit = _weighted_sum(work, logits) / total
     log_total = total.log() + highest[:, 0]  # [rows]
     return Facts(
         entropies=log_total - mean_logit,
@@ -55,6 +54,18 @@ def measure(
         top_k_token_ids=top_ids,
         top_k_probs=(top_logits - log_total[:, None]).exp(),
     )
+
+
+def _weighted_sum(
+    weights: torch.Tensor,  # [rows, vocab]
+    logits: torch.Tensor,  # [rows, vocab]
+) -> torch.Tensor:
+    """Sums of logits, of which those of minus infinity have no weight  # [rows]."""
+    sums: torch.Tensor = torch.linalg.vecdot(weights, logits)
+    # Zero times infinity is no number. A device is not asked whether there was any.
+    if logits.device.type != "cpu" or bool(sums.isnan().any()):
+        sums = torch.linalg.vecdot(weights, logits.clamp(min=torch.finfo(logits.dtype).min))
+    return sums
 
 
 def inspection_of(
@@ -90,6 +101,7 @@ class Inspector:
         tree: DraftTree,
         last_node: int,
         next_token_id: int | None,
+        maxima: torch.Tensor | None = None,  # [num_nodes, blocks]
     ) -> Inspection:
         """See `measure`; `next_token_id` is the target's own token after `last_node`, if any."""
         if self._top_k == 0:
@@ -100,7 +112,7 @@ class Inspector:
         own = next_token_id if next_token_id is not None else 0
         parents = torch.tensor([last_node, *tree.parents[1:]], device=logits.device)
         tokens = torch.tensor([own, *tree.token_ids[1:]], device=logits.device)
-        facts = measure(logits, self._top_k, parents, tokens, self._work[:rows])
+        facts = measure(logits, self._top_k, parents, tokens, self._work[:rows], maxima)
         # One read from the device for all numbers.
         floats = torch.cat([facts.entropies, facts.probs, facts.top_k_probs.flatten()]).tolist()
         ids = facts.top_k_token_ids.tolist()
@@ -119,15 +131,17 @@ class Inspector:
 def _top_k(
     logits: torch.Tensor,  # [rows, vocab]
     k: int,
+    maxima: torch.Tensor | None,  # [rows, blocks]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Values and ids of the k largest logits of each row, best first  # [rows, k] both."""
     rows, vocab_size = logits.shape
     k = min(k, vocab_size)
-    if vocab_size % _BLOCK or vocab_size // _BLOCK <= k:
+    if vocab_size % BLOCK or vocab_size // BLOCK <= k or not logits.is_contiguous():
         return logits.topk(k, dim=-1)
-    blocks = logits.view(rows, -1, _BLOCK)
-    best_blocks = blocks.amax(dim=-1).topk(k, dim=-1).indices  # [rows, k]
-    inside = blocks.gather(1, best_blocks[:, :, None].expand(-1, -1, _BLOCK)).view(rows, -1)
+    maxima = block_maxima(logits) if maxima is None else maxima
+    best_blocks = maxima.topk(k, dim=-1).indices  # [rows, k]
+    blocks = logits.view(rows, -1, BLOCK)
+    inside = blocks.gather(1, best_blocks[:, :, None].expand(-1, -1, BLOCK)).view(rows, -1)
     values, places = inside.topk(k, dim=-1)
-    ids = best_blocks.gather(1, places // _BLOCK) * _BLOCK + places % _BLOCK
+    ids = best_blocks.gather(1, places // BLOCK) * BLOCK + places % BLOCK
     return values, ids

@@ -99,6 +99,13 @@ class TreeCache:
                 states[start : start + num_kept] = states.index_select(0, index)
         self.truncate(start + num_kept)
 
+    @torch.inference_mode()
+    def wipe(self, start: int) -> None:
+        """Writes zeros from a column on: what a mask hides must be finite, for NaN times zero is not
+        zero."""
+        for storage in self.storages():
+            storage[..., start:, :].zero_()
+
     def storages(self) -> Sequence[torch.Tensor]:
         """All memory of keys and values, whose last dimensions are [capacity, head_dim]."""
         return (self.storage,)

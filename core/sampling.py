@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from core.config import SamplingConfig
+from core.logits import BLOCK, block_maxima
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
@@ -21,9 +22,6 @@ _WORD = (1 << 64) - 1
 # Probability mass is looked for in so many best tokens before the whole vocabulary is sorted.
 _NUCLEUS_CANDIDATES = 512
 
-
-# The largest of a row is looked for among the maxima of blocks first: several times faster.
-_BLOCK = 64
 # Positions whose noise is kept: more than a tree is deep.
 _MOST_KEPT = 32
 
@@ -33,12 +31,12 @@ def first_argmax(
 ) -> torch.Tensor:
     """The first of each row's largest logits, as `argmax` takes it  # [rows]."""
     rows, vocab_size = logits.shape
-    if logits.device.type != "cpu" or vocab_size % _BLOCK or not logits.is_contiguous():
+    if logits.device.type != "cpu" or vocab_size % BLOCK or not logits.is_contiguous():
         return logits.argmax(dim=-1)
-    blocks = logits.view(rows, -1, _BLOCK)
-    best = blocks.amax(dim=-1).argmax(dim=-1)  # [rows]
-    inside = blocks.gather(1, best[:, None, None].expand(-1, 1, _BLOCK))[:, 0]
-    return best * _BLOCK + inside.argmax(dim=-1)
+    best = block_maxima(logits).argmax(dim=-1)  # [rows]
+    blocks = logits.view(rows, -1, BLOCK)
+    inside = blocks.gather(1, best[:, None, None].expand(-1, 1, BLOCK))[:, 0]
+    return best * BLOCK + inside.argmax(dim=-1)
 
 
 def _signed(word: int) -> int:
@@ -112,6 +110,11 @@ def keyed_noise(seed: int, vocab_size: int, device: torch.device) -> KeyedNoise:
     return noise
 
 
+def divisor(sampling: SamplingConfig) -> float:
+    """What logits are divided by before a token is chosen."""
+    return 1.0 if sampling.is_greedy else max(sampling.temperature, 1e-6)
+
+
 def law_log_probs(
     logits: torch.Tensor,  # [rows, vocab]
     sampling: SamplingConfig,
@@ -121,7 +124,7 @@ def law_log_probs(
     Temperature, then top-k, then top-p, then renormalised; excluded tokens have -inf. Not for
     greedy settings, whose law is the argmax.
     """
-    scaled = logits.float() / max(sampling.temperature, 1e-6)
+    scaled = logits.float() / divisor(sampling)
     if 0 < sampling.top_k < scaled.shape[-1]:
         threshold = scaled.topk(sampling.top_k, dim=-1).values[:, -1:]
         scaled = scaled.masked_fill(scaled < threshold, -torch.inf)

@@ -16,7 +16,8 @@ from core.config import RunConfig
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.failures import describe_failure
 from core.inspection import Inspection, Inspector
-from core.sampling import TokenDrawer
+from core.logits import block_maxima, check_target
+from core.sampling import TokenDrawer, divisor
 from core.tree import DraftTree
 
 Clock = Callable[[], float]
@@ -117,6 +118,7 @@ class HostStepper:
             records_noise=config.trace_top_k > 0,
         )
         self._inspector = Inspector(config.trace_top_k)
+        self._divisor = divisor(config.sampling)
         self._goes_on_plain = config.draft_failure == "plain"
         self._draft_failure: DraftFailure | None = None
         self._length = 0
@@ -159,6 +161,7 @@ class HostStepper:
         drafted_s = self._clock()
         logits = self._backend.tree_forward(tree)
         verified_s = self._clock()
+        maxima = self._checked(logits, tree)
         judgement = judge(self._rule, tree, logits, self._length, self._end_token_ids)
         accepted_s = self._clock()
         self._commit(tree, judgement)
@@ -170,11 +173,23 @@ class HostStepper:
             tree=tree,
             judgement=judgement,
             inspect=partial(
-                self._inspector.inspect, logits, tree, last_node, judgement.next_token_id
+                self._inspector.inspect, logits, tree, last_node, judgement.next_token_id, maxima
             ),
             times=StepTimes(start_s, drafted_s, verified_s, accepted_s, committed_s),
             draft_failure=failure,
         )
+
+    def _checked(
+        self,
+        logits: torch.Tensor,  # [num_nodes, vocab]
+        tree: DraftTree,
+    ) -> torch.Tensor:
+        """The maxima of the logits; BadLogitsError where those of any node are no numbers."""
+        maxima = block_maxima(logits)
+        # A temperature near zero makes infinite what is merely large.
+        highest = maxima.amax(dim=-1) / self._divisor
+        check_target(highest, [self._length + depth for depth in tree.depths])
+        return maxima
 
     def _draft(self, root_token_id: int, limits: DraftLimits) -> DraftTree:
         root = DraftTree(root_token_id)

@@ -275,6 +275,13 @@ class Verifier:
         """Empties the cache, so that the next prompt is computed whole."""
         self._committed = []
 
+    def clear(self) -> None:
+        """Empties the cache, also of its numbers: those of a run that broke may be none."""
+        self.forget()
+        if self._cache is not None:
+            self._cache.truncate(0)
+            self._cache.wipe(0)
+
     def synchronize(self) -> None:
         """Waits until the device has done all work given to it."""
         if self.device.type == "cuda":

@@ -1,7 +1,8 @@
-"""Runs tests over kernels that sanitizers watch: `python -m tests.sanitized [pytest's arguments]`.
+"""Tests over kernels that sanitizers watch: `python -m tests.sanitized [pytest's arguments]`.
 
-The kernels are compiled with AddressSanitizer and UndefinedBehaviorSanitizer into a cache folder of
-their own. A read or write outside of what was allocated, torch's memory included, ends the run.
+Without arguments the tests are those of all that computes with compiled kernels. The kernels are
+compiled with AddressSanitizer and UndefinedBehaviorSanitizer into a cache folder of their own. A read
+or write outside of what was allocated, torch's memory included, ends the run.
 """
 
 import argparse
@@ -14,9 +15,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What computes with compiled kernels.
 TESTS = (
+    "-q",
     "tests/core/lean",
+    "--ignore=tests/core/lean/test_sanitized.py",
     "tests/core/drafters/test_eagle.py",
     "tests/core/test_batches.py",
     "tests/core/test_token_ids.py",

@@ -86,7 +86,7 @@ def chances(
 ) -> torch.Tensor:
     """`Calibration.chance` of all children at once, best first in every row  # [rows, count]."""
     ranks = torch.arange(probs.shape[1], device=probs.device).clamp(max=NUM_RANKS - 1)
-    bins = (probs * NUM_BINS).long().clamp(max=NUM_BINS - 1)
+    bins = (probs * NUM_BINS).long().clamp(min=0, max=NUM_BINS - 1)  # NaN is any whole number
     if prob_is_chance:
         prior = probs
     else:

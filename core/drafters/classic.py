@@ -12,7 +12,7 @@ from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.workshop import Workshop
-from core.errors import InvalidSettingError
+from core.errors import BadLogitsError, InvalidSettingError
 from core.invariant import invariant_sibling
 from core.models.fingerprint import model_key
 from core.models.forward import verifier_of
@@ -80,7 +80,11 @@ class ClassicDrafter:
             unseen = unseen[PREFILL_CHUNK // 2 :]
         self._pass = DraftPass(self.own_verifier, unseen)
         limits = DraftLimits(limits.num_nodes, min(limits.depth, room))
-        return self._grower.grow(root_token_id, length, limits, cost, self._level_forward)
+        try:
+            return self._grower.grow(root_token_id, length, limits, cost, self._level_forward)
+        except BadLogitsError:
+            self.own_verifier.clear()
+            raise
 
     def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits over the target's vocabulary: the two may be filled up to different sizes."""

@@ -19,7 +19,7 @@ from core.drafters.eagle_loading import load_head
 from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.workshop import Workshop
-from core.errors import DrafterUnavailableError
+from core.errors import BadLogitsError, DrafterUnavailableError
 from core.kv_cache import HeadStates
 from core.lean.forward import LeanForward
 from core.models.shipped import shipped_folder
@@ -95,9 +95,13 @@ class EagleDrafter:
         if count < 1:
             return DraftTree(root_token_id)
         self._pass = DraftPass(self.own_verifier, self._token_ids[start + 1 :])
-        return self._grower.grow(
-            root_token_id, len(self._token_ids), limits, cost, self._level_forward
-        )
+        try:
+            return self._grower.grow(
+                root_token_id, len(self._token_ids), limits, cost, self._level_forward
+            )
+        except BadLogitsError:
+            self.own_verifier.clear()
+            raise
 
     def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits over the head's vocabulary; keeps what the head made of each row."""

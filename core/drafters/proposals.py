@@ -1,10 +1,12 @@
 """How a model drafter chooses the children of a node, one class for each acceptance rule's need."""
 
+import math
 from typing import NamedTuple, Protocol
 
 import torch
 
 from core.config import RunConfig
+from core.logits import bad_logits
 from core.sampling import first_argmax, keyed_noise, law_log_probs
 
 # Proposals draw from another stream than the acceptance tests, which must not depend on them.
@@ -32,15 +34,25 @@ class Proposer(Protocol):
         positions: list[int],
         count: int,
     ) -> list[Proposal]:
-        """`positions` are those of the children's tokens, one for each row."""
+        """`positions` are those of the children's tokens, one for each row.
+
+        Raises BadLogitsError for logits by which no token can be chosen.
+        """
         ...
 
 
-def _read(ids: torch.Tensor, probs: torch.Tensor) -> list[Proposal]:
-    return [
-        Proposal(row_ids, row_probs)
-        for row_ids, row_probs in zip(ids.tolist(), probs.tolist(), strict=True)
-    ]
+def _read(ids: torch.Tensor, probs: torch.Tensor, positions: list[int]) -> list[Proposal]:
+    """Tokens that have a probability; the best of a row always has, unless its logits are none."""
+    proposals = []
+    rows = zip(ids.tolist(), probs.tolist(), positions, strict=True)
+    for row_ids, row_probs, position in rows:
+        if not all(map(math.isfinite, row_probs)):
+            raise bad_logits("drafter", position)
+        kept = [index for index, prob in enumerate(row_probs) if prob > 0.0] or [0]
+        proposals.append(
+            Proposal([row_ids[index] for index in kept], [row_probs[index] for index in kept])
+        )
+    return proposals
 
 
 class BestProposer:
@@ -51,7 +63,7 @@ class BestProposer:
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`; probabilities are at temperature 1, and tokens without any are
         left out."""
-        return [_possible(proposal) for proposal in _read(*self.choose(logits, count))]
+        return _read(*self.choose(logits, count), positions)
 
     def choose(
         self,
@@ -83,7 +95,7 @@ class NoisyProposer:
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`. Tokens that the drafter's law excludes are left out."""
         log_noise = torch.stack([self._noise.log_at(position) for position in positions])
-        return [_possible(proposal) for proposal in _read(*self.choose(logits, log_noise, count))]
+        return _read(*self.choose(logits, log_noise, count), positions)
 
     def choose(
         self,
@@ -104,13 +116,6 @@ class NoisyProposer:
         return ids, log_probs.gather(-1, ids).exp()
 
 
-def _possible(proposal: Proposal) -> Proposal:
-    kept = [index for index, prob in enumerate(proposal.probs) if prob > 0.0] or [0]
-    return Proposal(
-        [proposal.token_ids[index] for index in kept], [proposal.probs[index] for index in kept]
-    )
-
-
 class SamplingProposer:
     """Samples without replacement: for the rejection rule."""
 
@@ -126,8 +131,11 @@ class SamplingProposer:
         Rows with fewer possible tokens than `count` give only those.
         """
         proposals = []
-        for law in law_log_probs(logits, self._sampling).exp_().cpu():
+        laws = law_log_probs(logits, self._sampling).exp_().cpu()
+        for law, position in zip(laws, positions, strict=True):
             possible = min(count, int((law > 0).sum()))
+            if possible == 0:  # a law of NaN
+                raise bad_logits("drafter", position)
             ids = torch.multinomial(law, possible, generator=self._generator)
             proposals.append(Proposal(ids.tolist(), law[ids].tolist(), law))
         return proposals

@@ -15,6 +15,7 @@ from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import TreeGrower
+from core.errors import BadLogitsError
 from core.tree import DraftTree
 from core.verifier import TargetForward, Verifier
 
@@ -50,7 +51,11 @@ class SelfDrafter:
         """See `Drafter.draft`."""
         position = self.verifier.cache.length + 1
         level_forward = DraftPass(self.verifier, [root_token_id], self.forward)
-        return self._grower.grow(root_token_id, position, limits, cost, level_forward)
+        try:
+            return self._grower.grow(root_token_id, position, limits, cost, level_forward)
+        except BadLogitsError:
+            self.verifier.cache.wipe(self.verifier.cache.length)
+            raise
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""

@@ -128,7 +128,8 @@ def _keep_best(
     tree.parents[1 : count + 1] = kept_parents
     tree.depths[1 : count + 1] = _depths(kept_parents, shape.depth)
     tree.num_nodes.fill_(count + 1)
-    return Proposals(new_index[expanded], torch.cat(found_ids), torch.cat(found_probs))
+    are_numbers = pool_probs.isfinite().all(dim=0, keepdim=True)
+    return Proposals(new_index[expanded], torch.cat(found_ids), torch.cat(found_probs), are_numbers)
 
 
 def _depths(parents: torch.Tensor, most: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from core.tree import DraftTree
 
 _NUM_TREE = len(TreeRows._fields)
 _NUM_FIXED = _NUM_TREE + len(Verdict._fields)
+_ARE_NUMBERS = _NUM_FIXED + Proposals._fields.index("are_numbers")
 
 
 class StepTensors(NamedTuple):
@@ -34,6 +35,11 @@ class StepNumbers(NamedTuple):
     next_token_id: int
     trials: list[Trial]
     """Of all nodes; empty without sampling."""
+    is_usable: bool
+    """Whether the target's tokens could be chosen by its logits."""
+    are_drafts_numbers: bool
+    """Whether the drafter's could; without a drafter on the device they are not asked about. Else
+    nothing here means anything."""
     inspect: Callable[[bool], Inspection]
     """Reads the rest, given whether the run goes on after the path; it also tells the tree what
     was proposed at its nodes."""
@@ -46,7 +52,7 @@ class Readout:
         self._shapes: list[tuple[torch.Size, bool]] = []
         self._packed = torch.empty(0, dtype=torch.int32)
         self._host = torch.empty(0, dtype=torch.int32)
-        self._kind: tuple[bool, bool] = (False, False)
+        self._has_proposals = self._has_facts = False
 
     def pack(self, step: StepTensors) -> None:
         """Copies all results behind each other; the same kind of step each time."""
@@ -63,7 +69,8 @@ class Readout:
             self._packed = torch.empty_like(packed)
             is_cuda = packed.device.type == "cuda"
             self._host = torch.empty(packed.shape, dtype=torch.int32, pin_memory=is_cuda)
-            self._kind = step.proposals is not None, step.facts is not None
+            self._has_proposals = step.proposals is not None
+            self._has_facts = step.facts is not None
         self._packed.copy_(packed)
 
     def fetch(self) -> None:
@@ -74,23 +81,23 @@ class Readout:
         """The results, once the copy is done; the buffer may then be written over."""
         given = self._host.clone()
         token_ids, parents, _, probs, num_nodes = self._lists(given, 0, _NUM_TREE)
-        path, num_accepted, next_token_id, noises, thresholds = self._lists(
+        path, num_accepted, next_token_id, noises, thresholds, usable = self._lists(
             given, _NUM_TREE, _NUM_FIXED
         )
+        are_numbers = True
+        if self._has_proposals:
+            ((are_numbers,),) = self._lists(given, _ARE_NUMBERS, _ARE_NUMBERS + 1)
         tree = DraftTree(token_ids[0])
-        for node in range(1, num_nodes[0]):
+        for node in range(1, num_nodes[0] if are_numbers else 1):
             tree.add(parents[node], token_ids[node], probs[node])
 
         def inspect(has_next: bool) -> Inspection:
-            has_proposals, has_facts = self._kind
-            if has_proposals:
-                for node, ids, chances in zip(
-                    *self._lists(given, _NUM_FIXED, _NUM_FIXED + len(Proposals._fields)),
-                    strict=True,
-                ):
+            if self._has_proposals:
+                proposed = self._lists(given, _NUM_FIXED, _ARE_NUMBERS)
+                for node, ids, chances in zip(*proposed, strict=True):
                     if 0 <= node < len(tree):
                         tree.set_top_k(node, ids, chances)
-            if not has_facts:
+            if not self._has_facts:
                 return NOT_RECORDED
             count = len(self._shapes)
             entropies, probs, top_ids, top_probs = self._lists(given, count - 4, count)
@@ -100,7 +107,15 @@ class Readout:
             Trial(noise, threshold if math.isfinite(threshold) else None)
             for noise, threshold in zip(noises, thresholds, strict=True)
         ]
-        return StepNumbers(tree, path[1 : num_accepted[0] + 1], next_token_id[0], trials, inspect)
+        return StepNumbers(
+            tree=tree,
+            path=path[1 : num_accepted[0] + 1],
+            next_token_id=next_token_id[0],
+            trials=trials,
+            is_usable=bool(usable[0]),
+            are_drafts_numbers=bool(are_numbers),
+            inspect=inspect,
+        )
 
     def _lists(self, given: torch.Tensor, first: int, end: int) -> list[list[Any]]:
         """Some of the tensors as nested lists."""

@@ -12,6 +12,7 @@ from core.config import RunConfig
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.drafters.hybrid import HybridDrafter
 from core.failures import describe_failure
+from core.logits import bad_logits
 from core.resident.depth_choice import DepthChoice
 from core.resident.graphs import Mark, Marks
 from core.resident.loop import Loop, StepKind, bucket
@@ -89,16 +90,23 @@ class ResidentStepper:
     @torch.inference_mode()
     def launch(self, root_token_id: int, limits: DraftLimits) -> None:
         """See `Stepper.launch`."""
-        loop = self._loop
-        marks = [self._marks.mark()]
+        start = self._marks.mark()
         try:
-            kind, tree, name, is_usual = self._draft(root_token_id, limits)
+            drafted = self._draft(root_token_id, limits)
         except Exception as error:
-            if not self._goes_on_plain:
-                raise
             self._give_up(error)
-            kind, tree, name, is_usual = _PLAIN, None, "none", loop.draft(_PLAIN)
-        marks.append(self._marks.mark())
+            drafted = self._draft_nothing()
+        self._verify(start, *drafted)
+
+    def _draft_nothing(self) -> tuple[StepKind, DraftTree | None, str, bool]:
+        return _PLAIN, None, "none", self._loop.draft(_PLAIN)
+
+    def _verify(
+        self, start: Mark, kind: StepKind, tree: DraftTree | None, name: str, is_usual: bool
+    ) -> None:
+        """Starts what follows the draft of a step that began at `start`."""
+        loop = self._loop
+        marks = [start, self._marks.mark()]
         is_usual = loop.verify(kind) and is_usual
         marks.append(self._marks.mark())
         loop.accept(kind)
@@ -123,7 +131,9 @@ class ResidentStepper:
         return kind, tree, name, loop.draft(kind)
 
     def _give_up(self, error: Exception) -> None:
-        """Goes on without a drafter that broke."""
+        """Goes on without a drafter that broke, or raises what it broke with."""
+        if not self._goes_on_plain:
+            raise error
         self._draft_failure = DraftFailure(type(error).__name__, describe_failure(error))
         if self._drafter is not None:
             with suppress(Exception):
@@ -171,14 +181,32 @@ class ResidentStepper:
             self._num_seen += drafter.num_root_rows
         self._num_seen += unseen
 
+    @torch.inference_mode()
+    def _redo_plain(self, start: Mark) -> None:
+        """Does the step that began at `start` again without its draft, which was no numbers. No
+        cache keeps any of it: what a mask hides must be finite."""
+        own = self._drafters_verifier()
+        if own is not None:
+            own.clear()
+        self._num_seen = 0
+        self._loop.cache.wipe(len(self._token_ids) - 1)
+        self._give_up(bad_logits("drafter", len(self._token_ids)))
+        self._loop.state.set(self._token_ids, self._num_seen)
+        self._verify(start, *self._draft_nothing())
+
     def result(self) -> StepResult:
         """See `Stepper.result`."""
         assert self._launched is not None, "launch() comes first"
         kind, given, name, marks, is_usual = self._launched
         self._launched = None
         self._marks.wait(marks[-1])
-        times = StepTimes(*(self._marks.seconds(mark) for mark in marks[:5]))
         numbers = self._loop.buffers(kind).readout.numbers()
+        if not numbers.are_drafts_numbers:
+            self._redo_plain(marks[0])
+            return self.result()
+        if not numbers.is_usable:
+            raise bad_logits("target", len(self._token_ids))
+        times = StepTimes(*(self._marks.seconds(mark) for mark in marks[:5]))
         tree, path = given or numbers.tree, numbers.path
         has_ended = bool(path) and tree.token_ids[path[-1]] in self._end_token_ids
         own = None if has_ended else numbers.next_token_id

@@ -24,6 +24,8 @@ class Proposals(NamedTuple):
     nodes: torch.Tensor  # [expanded] int64, -1 for a node that was not kept
     proposed_ids: torch.Tensor  # [expanded, count] int64
     proposed_probs: torch.Tensor  # [expanded, count] float32
+    are_numbers: torch.Tensor  # [1] bool
+    """Whether all probabilities are; of NaN the tree is nothing, and not even a tree."""
 
 
 def make_tree(rows: int, device: torch.device) -> TreeRows:

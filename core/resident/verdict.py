@@ -6,6 +6,7 @@ import torch
 
 from core.config import SamplingConfig
 from core.kv_cache import TreeCache
+from core.logits import are_usable
 from core.resident.state import LoopState
 from core.resident.tree import TreeRows, ancestors
 from core.sampling import KeyedNoise, law_log_probs
@@ -23,11 +24,15 @@ class Verdict(NamedTuple):
     """Gumbel noise of every node's token; without sampling empty, as is the next."""
     thresholds: torch.Tensor  # [rows] float32
     """What the noise would have had to reach; infinite where the token has no probability."""
+    is_usable: torch.Tensor  # [1] bool
+    """Whether tokens can be chosen by the logits of all nodes (`core.logits`)."""
 
 
 class _Draws(NamedTuple):
     token_ids: torch.Tensor  # [rows]
     """The target's token after every node."""
+    highest: torch.Tensor  # [rows]
+    """What it was chosen by."""
     noises: torch.Tensor  # as in Verdict
     thresholds: torch.Tensor
 
@@ -55,7 +60,9 @@ class MatchVerdict:
     ) -> _Draws:
         if self._noise is None:
             nothing = logits.new_empty(0)
-            return _Draws(logits.argmax(dim=-1), nothing, nothing)
+            token_ids = logits.argmax(dim=-1)
+            highest = logits.gather(1, token_ids[:, None])[:, 0]
+            return _Draws(token_ids, highest, nothing, nothing)
         positions = state.length + 1 + torch.arange(depth + 1, device=logits.device)
         log_noise = self._noise.rows(positions).log_()  # [depth + 1, vocab]
         log_probs = law_log_probs(logits, self._sampling)
@@ -63,16 +70,18 @@ class MatchVerdict:
         parents = tree.parents
         return _Draws(
             token_ids,
+            best,
             -log_noise[tree.depths[parents], tree.token_ids],
             best[parents] - log_probs[parents, tree.token_ids],
         )
 
     def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
         """`depth` is the most that the tree can have."""
-        draws, *race = self._draws(logits, tree, state, depth)
+        draws, highest, noises, thresholds = self._draws(logits, tree, state, depth)
+        usable = are_usable(highest)
         if depth == 0:  # nothing was drafted
             nothing = torch.zeros(1, dtype=torch.int64, device=logits.device)
-            return Verdict(nothing, nothing, draws[:1], *race)
+            return Verdict(nothing, nothing, draws[:1], noises, thresholds, usable[:1])
         rows = tree.parents.shape[0]
         nodes = torch.arange(rows, device=logits.device)
         parents, is_node = tree.parents, nodes < tree.num_nodes
@@ -88,8 +97,14 @@ class MatchVerdict:
         places = torch.where(on_path, tree.depths, depth + 1)
         path = torch.zeros(depth + 2, dtype=torch.int64, device=logits.device)
         path = path.scatter_(0, places, nodes)[: depth + 1]
-        num_accepted = tree.depths.index_select(0, last)
-        return Verdict(path, num_accepted, draws.index_select(0, last), *race)
+        return Verdict(
+            path,
+            tree.depths.index_select(0, last),
+            draws.index_select(0, last),
+            noises,
+            thresholds,
+            (usable | ~is_node).all(dim=0, keepdim=True),
+        )
 
 
 def commit(

@@ -16,6 +16,7 @@ import torch
 from core.config import SamplingConfig
 from core.lean.forward import LeanForward
 from core.lean.weights import LayerStack
+from core.logits import check_target
 from core.models.storage import Progress
 from core.sampling import TokenDrawer
 from core.tree import DraftTree
@@ -44,7 +45,10 @@ class LayerSearch:
     """Judges sets of layers of one target on a few texts of its own."""
 
     def __init__(self, verifier: Verifier, prompts: Sequence[list[int]], progress: Progress):
-        """Lets the target continue the prompts on a cache of its own."""
+        """Lets the target continue the prompts on a cache of its own.
+
+        Raises BadLogitsError where it says no numbers.
+        """
         self._verifier = verifier.sibling()
         forward = verifier.forward
         assert isinstance(forward, LeanForward), "only the lean forward can leave layers out"
@@ -63,7 +67,9 @@ class LayerSearch:
         token_ids = prompt.copy()
         rows = []
         for _ in range(TOKENS_PER_TEXT):
-            logits = verifier.tree_forward(DraftTree(token_ids[-1]))[0]
+            logits = verifier.tree_forward(DraftTree(token_ids[-1]))
+            check_target(logits.amax(dim=-1), [len(token_ids)])
+            logits = logits[0]
             rows.append(logits.softmax(dim=-1))
             verifier.commit([])
             token_ids.append(drawer.draw(logits, len(token_ids)))
@@ -81,7 +87,8 @@ class LayerSearch:
             causal = torch.ones(count, count, dtype=torch.bool).tril()
             logits = verifier.forward_rows(text.token_ids, range(count), causal, forward=forward)
             assert logits is not None
-            probs = logits[text.first :].float().softmax(dim=-1)
+            # Of logits that are no numbers nothing is accepted.
+            probs = logits[text.first :].float().softmax(dim=-1).nan_to_num_(nan=0.0)
             overlaps.append(torch.minimum(probs, text.probs).sum(dim=-1))
         return LayerSet(chosen, float(torch.cat(overlaps).mean()))
 

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "product.h"
@@ -15,6 +16,7 @@ namespace {
 constexpr int64_t ROUNDED_TILE = 4;  // rows
 
 constexpr int UNIT_WORDS = UNIT / 4;
+constexpr float TINIEST = 1e-36f;  // 127 over less is infinite
 
 // Rows as bytes, tile after tile and unit after unit, the rows of a tile side by side; a scale and a
 // scaled sum for each unit of a row.
@@ -23,16 +25,24 @@ struct RoundedRows {
   std::vector<float> scales, sums;  // [units, rows]
 };
 
-// `bytes` are `stride` words apart.
+// `bytes` are `stride` words apart. Of numbers that are not finite the scale and the sum are not, and
+// with them every result. Their bits, without the sign, are larger than those of all others.
 inline void round_unit(const float* x, int32_t* bytes, int64_t stride, float* scale, float* sum) {
-  Lanes largest = {};
+  Words largest = {};
   for (int k = 0; k < UNIT; k += LANES) {
-    const Lanes v = load(x + k), size = v < Lanes{} ? -v : v;
+    const Words size = (Words)load(x + k) & 0x7fffffff;
     largest = size > largest ? size : largest;
   }
-  float most = 0.0f;
-  for (int i = 0; i < LANES; ++i) most = largest[i] > most ? largest[i] : most;
-  const Lanes inverse = all(most > 0.0f ? 127.0f / most : 0.0f);
+  int32_t most_bits = 0;
+  for (int i = 0; i < LANES; ++i) most_bits = largest[i] > most_bits ? largest[i] : most_bits;
+  float most;
+  std::memcpy(&most, &most_bits, sizeof(most));
+  if (!std::isfinite(most)) {
+    for (int i = 0; i < UNIT_WORDS; ++i) bytes[i * stride] = 0;
+    *scale = *sum = NAN;
+    return;
+  }
+  const Lanes inverse = all(most > TINIEST ? 127.0f / most : 0.0f);
   Words whole[UNIT / LANES], total = {};
   for (int k = 0; k < UNIT / LANES; ++k) {
     const Lanes scaled = load(x + k * LANES) * inverse;

@@ -133,3 +133,30 @@ def test_a_row_s_bits_do_not_change_with_the_rows_beside_it(
     assert math.isfinite(float(widest.sum()))
     for length in (*range(1, 10), 11, 16):
         assert torch.equal(logits_of(verifier, length), widest[:length])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("bits", "group_size"), FORMS)
+def test_a_row_with_a_number_that_is_none_gives_none_and_leaves_the_others(
+    kernels: Kernels, bits: int, group_size: int, value: float
+) -> None:
+    torch.manual_seed(0)
+    values = torch.randint(0, 2**bits, (16, 256), dtype=torch.uint8)
+    linear = native_grid(
+        kernels, WeightGrid(values, *torch.randn(2, 16, 256 // group_size), bits), None
+    )
+    x = torch.randn(6, 256)
+    expected = linear(x)
+    for place in (0, 31, 32, 255):
+        broken = x.clone()
+        broken[2, place] = value
+        product = linear(broken)
+        assert bool(product[2].isnan().all())
+        assert torch.equal(product[[0, 1, 3, 4, 5]], expected[[0, 1, 3, 4, 5]])
+
+
+def test_rows_too_small_for_a_scale_are_zero(kernels: Kernels) -> None:
+    linear = native_grid(
+        kernels, WeightGrid(torch.ones(8, 32, dtype=torch.uint8), *torch.ones(2, 8, 1), 4), None
+    )
+    assert torch.equal(linear(torch.full((1, 32), 1e-40)), torch.zeros(1, 8))

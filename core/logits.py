@@ -1,0 +1,56 @@
+"""What logits must be for a token to be chosen by them, and the largest of them, found fast."""
+
+from collections.abc import Iterable
+
+import torch
+
+from core.errors import BadLogitsError
+
+# The largest numbers of a row are looked for among the maxima of blocks first: several times faster.
+BLOCK = 64
+
+
+def block_maxima(
+    logits: torch.Tensor,  # [rows, vocab]
+) -> torch.Tensor:
+    """The largest of every block of a row; of the whole row where it has no whole blocks.
+
+    One pass over the vocabulary, in which NaN counts as the largest  # [rows, blocks]
+    """
+    rows, vocab_size = logits.shape
+    if vocab_size % BLOCK or not logits.is_contiguous():
+        return logits.amax(dim=-1, keepdim=True)
+    return logits.view(rows, -1, BLOCK).amax(dim=-1)
+
+
+def are_usable(
+    highest: torch.Tensor,  # [...]
+) -> torch.Tensor:
+    """Whether a token can be chosen by rows of logits with these largest numbers  # [...] bool.
+
+    Minus infinity beside finite numbers is how a model excludes a token. NaN, which counts as the
+    largest of its row, plus infinity, and a row of nothing but minus infinity leave no law.
+    """
+    return highest.isfinite()
+
+
+def check_target(
+    highest: torch.Tensor,  # [rows]
+    positions: Iterable[int],
+) -> None:
+    """Raises BadLogitsError where the target's rows with these largest logits are not usable.
+
+    `positions` are those of the tokens that the rows would choose.
+    """
+    is_usable = are_usable(highest)
+    if not bool(is_usable.all()):
+        rows = zip(positions, is_usable.tolist(), strict=True)
+        raise bad_logits("target", min(position for position, usable in rows if not usable))
+
+
+def bad_logits(who: str, position: int) -> BadLogitsError:
+    """The error of logits by which no token can be chosen from a position on."""
+    return BadLogitsError(
+        f"the {who}'s logits are NaN or infinite from position {position} on, so that no token can "
+        "be chosen; give a model whose weights are whole, or another dtype."
+    )

@@ -1,0 +1,213 @@
+"""Models whose logits are no numbers: the run says so in a sentence, and the next one is whole."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.config import RunConfig
+from core.engine import Engine
+from core.events import RunFailed, RunFinished
+from core.models.loading import load_model
+from core.resident.workshop import ResidentWorkshop
+from core.run_start import Prompt
+from core.trace import Trace
+from tests.core.conftest import PROMPT
+from tests.core.test_modes import GREEDY, SAMPLED
+from tests.tiny_folder import byte_tokenizer
+from tests.tiny_models import tiny_model
+
+NAN, INF = float("nan"), float("inf")
+RULES: dict[str, dict[str, Any]] = {
+    "greedy": {"sampling": GREEDY},
+    "match": {"sampling": SAMPLED},
+    "rejection": {"sampling": SAMPLED, "accept": "rejection"},
+    "typical": {"sampling": SAMPLED, "accept": "typical"},
+}
+# Where the tokens of the tiny models' texts begin.
+START = 61
+
+
+def sentence(who: str, position: int) -> str:
+    return (
+        f"the {who}'s logits are NaN or infinite from position {position} on, so that no token can "
+        "be chosen; give a model whose weights are whole, or another dtype."
+    )
+
+
+def save(folder: Path, change: Callable[[Any], None], family: str = "llama") -> str:
+    """A model with other numbers in its weights; the head is not the embedding."""
+    module = tiny_model(family)
+    if family == "llama":
+        module.config.tie_word_embeddings = False
+        module.lm_head.weight = torch.nn.Parameter(module.lm_head.weight.clone(), False)
+    change(module)
+    module.generation_config.eos_token_id = None
+    module.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def with_norm(value: float) -> Callable[[Any], None]:
+    """Every logit of every row is broken."""
+
+    def change(module: Any) -> None:
+        norm = module.base_model.norm if hasattr(module.base_model, "norm") else None
+        (norm or module.base_model.final_layer_norm).weight[0] = value
+
+    return change
+
+
+def with_output(value: float) -> Callable[[Any], None]:
+    """One token's logit is broken."""
+
+    def change(module: Any) -> None:
+        module.get_output_embeddings().weight[7, 0] = value
+
+    return change
+
+
+def with_input(token_id: int) -> Callable[[Any], None]:
+    """All is well until the token is in the text."""
+
+    def change(module: Any) -> None:
+        module.get_input_embeddings().weight[token_id, 0] = NAN
+
+    return change
+
+
+def whole(module: Any) -> None:
+    """Changes nothing."""
+
+
+EngineOf = Callable[..., Engine]
+
+
+@pytest.fixture
+def engine_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> EngineOf:
+    """A new engine on a folder, by what computes it."""
+
+    def engine_of(folder: str, backend: str) -> Engine:
+        is_compiled = backend in ("kernels", "packed")
+        if is_compiled:
+            request.getfixturevalue("kernels")
+        if backend == "resident":
+            monkeypatch.setattr(
+                "core.engine.make_resident",
+                lambda target, forward: ResidentWorkshop(target.eos_token_ids, compile=False),
+            )
+        weights = "q8" if backend == "packed" else "full"
+        dtype = "bfloat16" if backend == "bfloat16" else "float32"
+        target = load_model(folder, dtype=dtype, compile=is_compiled, weights=weights)
+        return Engine(target)
+
+    return engine_of
+
+
+def trace_of(engine: Engine, prompt: str = PROMPT, **settings: Any) -> Trace:
+    settings = {"max_new_tokens": 40, "weights": engine.target.weights, **settings}
+    config = RunConfig.from_dict(settings)
+    return Trace(list(engine.run(engine.raw_prompt(prompt), config)))
+
+
+def failure_of(trace: Trace) -> RunFailed:
+    failed = trace.events[-1]
+    assert isinstance(failed, RunFailed), failed
+    assert failed.error == "BadLogitsError"
+    return failed
+
+
+BACKENDS = ["torch", "bfloat16", "kernels", "packed", "resident"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_target_of_no_numbers_fails_before_the_first_token(
+    backend: str, rule: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    engine = engine_of(save(tmp_path / "broken", with_norm(NAN)), backend)
+    for mode in ("naive", "ngram"):
+        trace = trace_of(engine, mode=mode, **RULES[rule])
+        assert failure_of(trace).message == sentence("target", START)
+        assert not trace.token_ids and trace.first(RunFinished) is None
+
+
+@pytest.mark.parametrize("value", [INF, -INF])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_infinite_weights_are_told_like_those_of_no_number(
+    value: float, backend: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    """An infinite weight in a layer makes some sums infinite and others no number."""
+
+    def change(module: Any) -> None:
+        module.base_model.layers[1].mlp.down_proj.weight[3, 5] = value
+
+    engine = engine_of(save(tmp_path / "broken", change), backend)
+    failure_of(trace_of(engine))
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+@pytest.mark.parametrize("backend", [*BACKENDS[:3], "resident"])
+def test_a_single_logit_of_no_number_is_enough(
+    value: float, backend: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    engine = engine_of(save(tmp_path / "broken", with_output(value)), backend)
+    for rule in ("greedy", "match"):
+        trace = trace_of(engine, **RULES[rule])
+        # An infinite weight times a state below zero excludes its token, until one is above.
+        position = START + len(trace.token_ids)
+        assert failure_of(trace).message == sentence("target", position)
+        assert not (value is NAN and trace.token_ids)
+
+
+@pytest.mark.parametrize("backend", ["transformers", "invariant"])
+def test_other_ways_to_compute_are_checked_as_well(
+    backend: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    family = "gpt-neox" if backend == "transformers" else "llama"
+    engine = engine_of(save(tmp_path / "broken", with_norm(NAN), family), backend)
+    trace = trace_of(engine, invariant=backend == "invariant", trace_top_k=0)
+    assert failure_of(trace).message == sentence("target", START)
+
+
+@pytest.mark.parametrize("backend", ["torch", "kernels", "resident", "invariant"])
+def test_what_came_before_stays_and_the_next_run_is_whole(
+    backend: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    """A cache that held no numbers must not reach the next run by what a mask hides."""
+    invariant = backend == "invariant"
+    healthy = engine_of(save(tmp_path / "whole", whole), backend)
+    expected = trace_of(healthy, invariant=invariant).token_ids
+    late = next(token for token in expected[5:] if token not in [*expected[:5], *PROMPT.encode()])
+    assert late not in healthy.raw_prompt(PROMPT).token_ids
+    place = expected.index(late)
+    engine = engine_of(save(tmp_path / "broken", with_input(late)), backend)
+    trace = trace_of(engine, invariant=invariant)
+    assert trace.token_ids == expected[: place + 1]
+    assert failure_of(trace).message == sentence("target", START + place + 1)
+    again = trace_of(engine, invariant=invariant, max_new_tokens=place)
+    assert again.token_ids == expected[:place]
+    assert isinstance(again.events[-1], RunFinished)
+
+
+@pytest.mark.parametrize("backend", ["torch", "kernels"])
+@pytest.mark.parametrize("rule", ["greedy", "match"])
+def test_in_a_batch_only_the_sequence_concerned_fails(
+    rule: str, backend: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    engine = engine_of(save(tmp_path / "broken", with_input(170)), backend)
+    config = RunConfig.from_dict(
+        {"max_new_tokens": 12, "mode": "ngram", "drafter": {"fixed_size": True}, **RULES[rule]}
+    )
+    prompts = [[5, 6, 7, 5, 6], [5, 170, 7, 5], [9, 8, 7, 9, 8]]
+    traces = [Trace([]) for _ in prompts]
+    runs = [(Prompt("text", token_ids), config) for token_ids in prompts]
+    for index, event in engine.run_batch(runs, 3):
+        traces[index].events.append(event)
+    assert failure_of(traces[1]).message == sentence("target", 4)
+    for index in (0, 2):
+        alone = Trace(list(engine.run(*runs[index])))
+        assert isinstance(traces[index].events[-1], RunFinished)
+        assert traces[index].token_ids == alone.token_ids and len(alone.token_ids) == 12
