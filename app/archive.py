@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import InvalidSettingError, SpecDecodesError, TraceFormatError
+from core.strict_json import dumps
 from core.trace import Trace, load_trace, save_trace
 from visualize.run_facts import run_facts
 
@@ -142,7 +143,7 @@ class Archive:
     def _write(self, visitor: str, run: KeptRun) -> None:
         path = self._path(visitor, run.run_id, ".json")
         temporary = path.with_name(path.name + ".part")
-        temporary.write_text(json.dumps(dataclasses.asdict(run)), "utf-8", errors="replace")
+        temporary.write_text(dumps(dataclasses.asdict(run)), "utf-8", errors="replace")
         temporary.replace(path)
 
     def _prune(self, visitor: str) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.bodies import json_object
+from app.bodies import JsonResponse, json_object
 from app.comparison import compare_traces
 from app.downloads import TABLES, export_table
 from app.places import PREFIX
@@ -30,7 +30,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
 
     async def listed(request: Request, visitor: str) -> Response:
         runs = await run_in_threadpool(archive.runs, visitor)
-        return JSONResponse({"runs": [asdict(run) for run in runs]})
+        return JsonResponse({"runs": [asdict(run) for run in runs]})
 
     async def opened(request: Request, visitor: str) -> Response:
         body = await request.body()
@@ -40,18 +40,18 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
             trace = read_trace(decoded_lines(io.BytesIO(body)))
             return asdict(archive.adopt(visitor, trace, name))
 
-        return JSONResponse(await run_in_threadpool(adopt))
+        return JsonResponse(await run_in_threadpool(adopt))
 
     async def renamed(request: Request, visitor: str) -> Response:
         name = (await json_object(request)).get("name")
         if not isinstance(name, str):
             raise InvalidSettingError("The name is missing; give the run a name.")
         await run_in_threadpool(archive.rename, visitor, request.path_params["run_id"], name)
-        return JSONResponse({})
+        return JsonResponse({})
 
     async def deleted(request: Request, visitor: str) -> Response:
         await run_in_threadpool(archive.delete, visitor, request.path_params["run_id"])
-        return JSONResponse({})
+        return JsonResponse({})
 
     async def message(request: Request, visitor: str) -> Response:
         text = await run_in_threadpool(finder.message, visitor, request.path_params["run_id"])
@@ -82,7 +82,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
                 raise InvalidSettingError("A chosen run is not kept any more; choose others.")
             return compare_traces(traces)
 
-        return JSONResponse(await run_in_threadpool(compare))
+        return JsonResponse(await run_in_threadpool(compare))
 
     base = f"/{PREFIX}/archive"
     return [

@@ -1,6 +1,5 @@
 """Several prompts side by side: a row each, which grows as its answer does."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +9,7 @@ from app.session import ChatSession
 from app.texts import checked_text
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
+from core.strict_json import dumps
 from core.text_files import numbered_lines
 
 MOST_ROWS = 32
@@ -54,7 +54,7 @@ def _follow(records: Sequence[RunRecord]) -> Iterator[str]:
     """Messages of all rows together; leaving it stops them."""
     firsts = [0] * len(records)
     versions = [-1] * len(records)
-    ids = json.dumps([record.run_id for record in records])
+    ids = dumps([record.run_id for record in records])
     started_s = time.monotonic()
     try:
         while True:

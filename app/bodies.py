@@ -1,15 +1,16 @@
-"""Bodies of requests: how large they may be, and the JSON in them."""
+"""Bodies of requests and answers: how large they may be, and the JSON in them."""
 
 import json
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.places import PREFIX
 from app.root_path import page_path
 from core.errors import InvalidSettingError
+from core.strict_json import dumps
 
 MAX_UPLOAD_BYTES = 64_000_000
 # A prompt of the longest context is smaller.
@@ -78,3 +79,13 @@ async def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InvalidSettingError("The body is no JSON object; give one.")
     return values
+
+
+class JsonResponse(Response):
+    """An answer in JSON, with null for numbers that are not finite."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """The body; in ASCII, which holds halves of characters as well."""
+        return dumps(content, separators=(",", ":")).encode("ascii")

@@ -1,7 +1,6 @@
 """A comparison in the making: plain decoding and up to three other settings, in turn and in rounds."""
 
 import dataclasses
-import json
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from app.session import ChatSession
 from app.texts import checked_text
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
+from core.strict_json import dumps
 from core.trace import Trace
 
 MOST_CONTENDERS = 4
@@ -65,7 +65,7 @@ def contest(
             raise SpecDecodesError(f"{config.mode}: {record.failure}")
         if is_counted:
             traces.append(record.snapshot())
-    yield json.dumps({"result": compare_traces(traces)})
+    yield dumps({"result": compare_traces(traces)})
 
 
 def _checked(contenders: list[RunConfig], num_repeats: int) -> list[RunConfig]:
@@ -99,5 +99,5 @@ def _progress(record: RunRecord, stage: str, place: int, count: int) -> Iterator
             "done": place,
             "total": count,
         }
-        yield json.dumps({"progress": values})
+        yield dumps({"progress": values})
         time.sleep(_PROGRESS_PAUSE_S)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
+from core.strict_json import dumps
 from core.trace import Trace, save_trace
 
 TABLES: Final = ("runs", "steps", "tokens", "nodes")
@@ -59,7 +60,7 @@ def figures_json(trace: Trace, theme: Literal["light", "dark"]) -> str:
         else COMPARE_FIGURES[name].draw([trace], theme)
         for name in FIGURES
     }
-    return json.dumps({name: json.loads(figure.to_json()) for name, figure in drawn.items()})
+    return dumps({name: json.loads(figure.to_json()) for name, figure in drawn.items()})
 
 
 def export_figure(name: str, trace: Trace, path: Path) -> None:

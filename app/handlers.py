@@ -1,7 +1,6 @@
 """What the page's controls do: plain functions and generators that know no component."""
 
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from app.session import ChatSession, Message
 from app.texts import checked_text, whole_characters
 from core.config import RunConfig
 from core.errors import SpecDecodesError
+from core.strict_json import dumps
 
 FRAME_S = 1 / 60
 # A listener whose page has gone is only noticed between two messages.
@@ -125,7 +125,7 @@ class Handlers:
     def clear(self, session: ChatSession) -> str:
         """Empties the chat, stopping what runs."""
         self.store.drop(session.clear())
-        return json.dumps({"clear": next(_notice_numbers)})
+        return dumps({"clear": next(_notice_numbers)})
 
     def since(self, request: str) -> str:
         """A message with all events of a run from a given one on; asked for by the page on a gap.
@@ -146,7 +146,7 @@ class Handlers:
 
 def notice(error: SpecDecodesError) -> str:
     """The page's message for something that was refused before it began."""
-    return json.dumps({"notice": str(error), "number": next(_notice_numbers)})
+    return dumps({"notice": str(error), "number": next(_notice_numbers)})
 
 
 def follow(record: RunRecord) -> Iterator[str]:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from app.bodies import JsonResponse
 from app.handlers import Handlers
 from core.stats import RunStats
 
@@ -22,7 +23,7 @@ def health_routes(handlers: Handlers, *, with_metrics: bool) -> list[BaseRoute]:
             "model": status.text,
             "queue": handlers.pool.turnstile.length,
         }
-        return JSONResponse(values, 200 if is_healthy else 503)
+        return JsonResponse(values, 200 if is_healthy else 503)
 
     async def metrics(request: Request) -> Response:
         return PlainTextResponse("\n".join(_lines(handlers)) + "\n")

@@ -1,9 +1,10 @@
 """Log lines as JSON objects; what belongs to a run carries its id."""
 
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
+
+from core.strict_json import dumps
 
 _FIELDS = "fields"
 
@@ -21,7 +22,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             values["stack"] = self.formatException(record.exc_info)
-        return json.dumps(values, default=str)
+        return dumps(values, default=str)
 
 
 def fields(**values: Any) -> dict[str, Any]:

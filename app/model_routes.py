@@ -4,10 +4,10 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.bodies import json_object
+from app.bodies import JsonResponse, json_object
 from app.engine_seat import EngineKey
 from app.limits import Limits
 from app.model_pool import ModelPool
@@ -24,7 +24,7 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
     """Routes of the models tab."""
 
     async def models(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(describe_models, pool))
+        return JsonResponse(await run_in_threadpool(describe_models, pool))
 
     async def size(request: Request) -> Response:
         target = request.query_params.get("target", "").strip()
@@ -32,7 +32,7 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
             return PlainTextResponse("The name is empty or too long; give a model's name.", 400)
         try:
             limits.check_model(target)
-            return JSONResponse(await run_in_threadpool(describe_size, target))
+            return JsonResponse(await run_in_threadpool(describe_size, target))
         except SpecDecodesError as error:
             return PlainTextResponse(str(error), 400)
 
@@ -49,11 +49,11 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
         except SpecDecodesError as error:
             return PlainTextResponse(str(error), 400)
         pool.preload(EngineKey(config.target, config.dtype), owner)
-        return JSONResponse({})
+        return JsonResponse({})
 
     async def cancel(request: Request) -> Response:
         pool.cancel()
-        return JSONResponse({})
+        return JsonResponse({})
 
     return [
         Route(f"/{PREFIX}/models.json", models),

@@ -12,11 +12,12 @@ from typing import Literal
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.bodies import JsonResponse
 from app.downloads import DOWNLOADS, FIGURES, export_figure, figures_json
 from app.handlers import Handlers
 from app.places import PREFIX, STATIC
@@ -80,7 +81,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         return answered
 
     async def status(request: Request) -> Response:
-        return JSONResponse(handlers.pool.status._asdict())
+        return JsonResponse(handlers.pool.status._asdict())
 
     async def run_file(request: Request, found: FoundRun) -> Response:
         name = request.path_params["name"]

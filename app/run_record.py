@@ -1,12 +1,12 @@
 """One run as the page sees it: its events so far, its status, and the messages made of them."""
 
-import json
 import threading
 from typing import Any, Literal
 
 from app.wire import event_for_page
 from core.events import Committed, Drafted, Event, Prefilled, RunFailed, RunFinished, RunStarted
 from core.stats import RunStats
+from core.strict_json import dumps
 from core.trace import Trace
 
 Phase = Literal["queued", "loading", "running", "ended", "failed"]
@@ -123,4 +123,4 @@ class RunRecord:
         if first == 0:
             body["turn"] = {"user": self.user_text, "mode": self.mode, "replaces": self.replaces}
         body["events"] = [event_for_page(event) for event in events]
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")), next_first
+        return dumps(body, ensure_ascii=False, separators=(",", ":")), next_first

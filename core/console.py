@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import io
-import json
 import os
 import select
 import signal
@@ -12,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn, TextIO
+
+from core.strict_json import dumps
 
 # What a shell reports for a program that an interrupt ended, and for one whose reader went away.
 INTERRUPTED = 130
@@ -116,4 +117,4 @@ class Interrupt:
 
 def json_line(values: dict[str, Any]) -> str:
     """An object on one line that every console and every encoding holds."""
-    return json.dumps(values, ensure_ascii=True, allow_nan=False)
+    return dumps(values, ensure_ascii=True)

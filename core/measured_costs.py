@@ -1,6 +1,5 @@
 """T(n) of everything that an engine runs: measured when first asked for, and kept."""
 
-import json
 from typing import NamedTuple
 
 from core.models.fingerprint import model_key
@@ -15,6 +14,7 @@ from core.runtime.cost_curve import (
     measure,
 )
 from core.runtime.environment import describe_device, package_versions
+from core.strict_json import dumps
 from core.verifier import TargetForward, Verifier
 
 
@@ -47,7 +47,7 @@ class MeasuredCosts:
         """Of a forward on a verifier's cache; the words tell what is computed."""
         length, place, resident = circumstances
         bucket = context_bucket(length, verifier.context_limit)
-        key = json.dumps(
+        key = dumps(
             [
                 model_key(self._target),
                 str(self._target.dtype),

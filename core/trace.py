@@ -88,7 +88,7 @@ class Trace:
 
 
 def header_line() -> str:
-    return json.dumps({"kind": "header", "format": FORMAT, "version": VERSION})
+    return json.dumps({"kind": "header", "format": FORMAT, "version": VERSION}, allow_nan=False)
 
 
 def event_line(event: Event) -> str:
@@ -175,7 +175,7 @@ def read_trace(lines: Iterable[str]) -> Trace:
 def _parse(line: str) -> Any:
     values = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite)
     if "\\u" in line:  # JSON can name halves of characters, which no file or page can hold
-        json.dumps(values, ensure_ascii=False).encode("utf-8")
+        json.dumps(values, ensure_ascii=False, allow_nan=False).encode("utf-8")
     return values
 
 

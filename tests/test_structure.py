@@ -13,7 +13,7 @@ ROOMS = ("core", "app", "visualize", "presets")
 ALLOWED = {
     "core": set(),
     "presets": {"core.config", "core.errors"},
-    "visualize": {"core.events", "core.trace", "core.stats", "core.errors"},
+    "visualize": {"core.events", "core.trace", "core.stats", "core.errors", "core.strict_json"},
     "app": {"core", "visualize", "presets"},
 }
 # Commands join rooms: this one writes tables with the exports that the page uses.
@@ -132,6 +132,24 @@ def test_importing_every_module_prints_nothing_and_loads_no_model() -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
+
+
+# Jinja templates write prompts with it, and lay it out as transformers does.
+OTHER_JSON = {"core/models/tokenizer.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_json_leaves_that_holds_what_is_no_number(path: Path) -> None:
+    """`core.strict_json` writes null; whoever writes otherwise must rather raise."""
+    name = path.relative_to(ROOT).as_posix()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dumps", "json.dump"):
+            is_strict = any(
+                word.arg == "allow_nan" and ast.unparse(word.value) == "False"
+                for word in node.keywords
+            )
+            assert is_strict or name in OTHER_JSON, f"{name}: use core.strict_json"
+    assert "JSONResponse" not in path.read_text(encoding="utf-8"), f"{name}: use app.bodies"
 
 
 def test_the_packages_that_must_stay_empty_are_empty() -> None:

@@ -1,6 +1,5 @@
 """Traces as pandas frames; `visualize.columns` names and types their columns."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import pandas as pd
 
 from core.errors import InvalidSettingError
 from core.events import Accepted
+from core.strict_json import dumps
 from core.trace import Trace
 from visualize.columns import COLUMNS
 from visualize.run_facts import run_facts
@@ -55,7 +55,7 @@ def _run_rows(trace: Trace) -> list[Row]:
     stats = trace.stats.to_dict()
     stats.pop("steps_s")  # total_s less prefill_s
     values = facts._asdict()
-    config_json = json.dumps(values.pop("config"), ensure_ascii=False)
+    config_json = dumps(values.pop("config"), ensure_ascii=False)
     return [{**values, **stats, "config_json": config_json, "text": trace.text}]
 
 

@@ -1,11 +1,11 @@
 """Short names for runs that stand side by side."""
 
 import html
-import json
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from core.events import RunStarted
+from core.strict_json import dumps
 from core.trace import Trace
 from visualize.run_facts import RunFacts, run_facts
 
@@ -28,7 +28,7 @@ def setup_of(trace: Trace) -> Setup:
 def repeat_key(trace: Trace) -> Hashable:
     """Equal for repeats of one run: same setup, draft model and settings."""
     facts = run_facts(trace)
-    return setup_of(trace), facts.draft, json.dumps(facts.config, sort_keys=True)
+    return setup_of(trace), facts.draft, dumps(facts.config, sort_keys=True)
 
 
 def run_labels(traces: Sequence[Trace]) -> list[str]:

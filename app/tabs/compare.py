@@ -1,6 +1,5 @@
 """Compare: the same prompt under several settings, always beside plain decoding."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from app.run_form import changed_settings, config_from_values
 from app.session import ChatSession
 from core.config import RunConfig, lossy_rule
 from core.errors import SpecDecodesError
+from core.strict_json import dumps
 
 _PROMPT = "Explain in a few sentences why the sky is blue."
 
@@ -88,4 +88,4 @@ def contenders_message(contenders: list[RunConfig]) -> str:
         }
         for config in contenders
     ]
-    return json.dumps({"contenders": listed})
+    return dumps({"contenders": listed})

@@ -1,6 +1,5 @@
 """Presets: a gallery of runs worth seeing, each with one sentence of what to look at."""
 
-import json
 from typing import Any
 
 import gradio as gr
@@ -11,6 +10,7 @@ from app.run_form import config_from_values, values_from_config
 from app.tabs.compare import CompareTab, contenders_message
 from app.tabs.playground import Playground
 from core.config import RunConfig
+from core.strict_json import dumps
 from presets.gallery import PRESETS, Preset, find_preset
 
 
@@ -81,4 +81,4 @@ def gallery_message() -> str:
         }
         for preset in PRESETS
     ]
-    return json.dumps({"presets": cards})
+    return dumps({"presets": cards})

@@ -8,7 +8,6 @@ prompt is read to the first sequence's end.
 import argparse
 import datetime
 import itertools
-import json
 import shlex
 import statistics
 import sys
@@ -36,6 +35,7 @@ from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
+from core.strict_json import dumps
 
 if TYPE_CHECKING:
     from core.benchmark.batch_runs import BatchResult
@@ -206,7 +206,7 @@ def _tell(report: dict[str, Any], tables: Sequence[Table], options: argparse.Nam
     print(f"\n{caption(report)}")
     try:
         for path, text in (
-            (options.json, json.dumps(report, indent=1) + "\n"),
+            (options.json, dumps(report, indent=1) + "\n"),
             (options.markdown, f"{markdown(tables)}\n\n{caption(report)}\n"),
         ):
             if path is not None:

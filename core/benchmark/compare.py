@@ -1,7 +1,6 @@
 """Measures modes against plain decoding: `python -m core.benchmark.compare --modes ngram`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -38,6 +37,7 @@ from core.errors import SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
+from core.strict_json import dumps
 
 if TYPE_CHECKING:
     from core.benchmark.bench import Plan
@@ -192,7 +192,7 @@ def _write(
     print_tables(tables)
     print(f"\n{caption(report)}")
     if options.json:
-        _write_text(options.json, json.dumps(report, indent=1) + "\n")
+        _write_text(options.json, dumps(report, indent=1) + "\n")
     if options.csv:
         _write_text(options.csv, answers_csv(measurements))
     if options.markdown:

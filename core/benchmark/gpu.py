@@ -6,7 +6,6 @@ python -m core.benchmark.gpu --models DIR --questions FILE --tables plain,modes,
 
 import argparse
 import datetime
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from core.config import DTYPES
 from core.console import run_command
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.runtime.imports import quick_imports
+from core.strict_json import dumps
 
 _TABLES = ("costs", "plain", "modes", "share-sd", "tracing", "transformers", "offload")
 _BUDGET = "8GiB"
@@ -107,10 +107,10 @@ def _measure(options: argparse.Namespace) -> None:
     for name in options.tables:
         results[name] = makers[name]()
         for row in results[name]:
-            print(f"{name}: {json.dumps(row)}", flush=True)
+            print(f"{name}: {dumps(row)}", flush=True)
         if options.json is not None:
             with told_if_not_written(options.json):
-                options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+                options.json.write_text(dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The tables of the GPU, a method each; `core.benchmark.gpu` is the command."""
 
 import gc
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from core.benchmark.questions import load_questions, pick_questions
 from core.engine import Engine
 from core.models.loading import LoadedModel, load_model
 from core.run_start import Prompt
+from core.strict_json import dumps
 
 # Of every answer.
 NUM_TOKENS = 128
@@ -153,7 +153,7 @@ class GpuTables:
                 "eager_tokens_per_s": round(slow.stats.tokens_per_s or 0.0, 1),
                 "identical": identical(found, plain),
             })  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
+            print(dumps(rows[-1]), flush=True)
         return rows
 
     def table_share_sd(self) -> Rows:
@@ -172,7 +172,7 @@ class GpuTables:
                 "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 3),
                 "identical": identical(found, plain),
             })  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
+            print(dumps(rows[-1]), flush=True)
         return rows
 
     def table_offload(self, budget: str) -> Rows:
@@ -202,7 +202,7 @@ class GpuTables:
                 "what": f"share-sd within {budget}, {_words(drafter)}", **found.to_dict(),
                 "times_plain": round(speed / (plain.stats.tokens_per_s or 1.0), 2),
             })  # fmt: skip
-            print(json.dumps(rows[-1]), flush=True)
+            print(dumps(rows[-1]), flush=True)
         torch.cuda.set_per_process_memory_fraction(1.0)
         return rows
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InvalidSettingError, StorageError
+from core.strict_json import dumps
 
 
 class LineFile:
@@ -20,7 +21,7 @@ class LineFile:
         """
         self.path = path
         self._option = option
-        self._settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self._settings: dict[str, Any] = json.loads(dumps(settings))
         self.lines: list[dict[str, Any]] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ class LineFile:
     def append(self, values: dict[str, Any]) -> None:
         """Writes a line with the settings through to the disk; raises StorageError where it is
         full."""
-        line = json.dumps({**values, "settings": self._settings}, ensure_ascii=False)
+        line = dumps({**values, "settings": self._settings}, ensure_ascii=False)
         try:
             with self.path.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(line + "\n")

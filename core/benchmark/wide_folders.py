@@ -15,6 +15,7 @@ from core.errors import InvalidSettingError
 from core.models.conversion import MANIFEST_NAME
 from core.models.loading import load_model
 from core.models.shipped import shipped_folder
+from core.strict_json import dumps
 
 _MOST_BYTES = 1 << 31
 
@@ -68,7 +69,7 @@ def widen_llama(folder: Path, out: Path, wide: Width, dtype: torch.dtype) -> Nar
         part.update(tensors)
         size += sum(tensor.nbytes for tensor in tensors.values())
     (out / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {"total_size": total}, "weight_map": index})
+        dumps({"metadata": {"total_size": total}, "weight_map": index})
     )
     config.update(
         hidden_size=wide.hidden,
@@ -81,7 +82,7 @@ def widen_llama(folder: Path, out: Path, wide: Width, dtype: torch.dtype) -> Nar
         rms_norm_eps=config["rms_norm_eps"] * narrow.hidden / wide.hidden,
         dtype=str(dtype).removeprefix("torch."),
     )
-    (out / "config.json").write_text(json.dumps(config, indent=1))
+    (out / "config.json").write_text(dumps(config, indent=1))
     for path in folder.iterdir():
         if path.suffix in (".json", ".jinja") and path.name not in (
             "config.json", "model.safetensors.index.json", "training.json", MANIFEST_NAME,
@@ -107,4 +108,4 @@ def widen_eagle(folder: Path, out: Path, narrow: Narrow, wide: Width, dtype: tor
     }
     write_parts(given, out, {"format": "pt"}, _MOST_BYTES)
     layers = {"feature_layers": description["feature_layers"], "format": "eagle3"}
-    (out / "config.json").write_text(json.dumps(layers))
+    (out / "config.json").write_text(dumps(layers))

@@ -4,7 +4,6 @@ Source: LayerSkip (Elhoushi et al. 2024) and Self-Speculative Decoding (Zhang et
 training: the layers come from a search (`core.runtime.layer_search`).
 """
 
-import json
 from typing import Any
 
 from core.drafter_settings import LayerSkipSettings
@@ -18,6 +17,7 @@ from core.models.prompts import chat_token_ids, raw_token_ids
 from core.runtime.json_cache import load_json, save_json
 from core.runtime.layer_search import LayerSearch, LayerSet, subset
 from core.runtime.tree_size import chain_speed
+from core.strict_json import dumps
 
 _QUESTIONS = (
     "Explain how a bicycle stays upright.",
@@ -60,7 +60,7 @@ def _layer_set(workshop: Workshop, settings: LayerSkipSettings, num_all: int) ->
         raise InvalidSettingError(
             f"num_layers is {num_layers} and the target has {num_all} layers; give at most so many."
         )
-    key = json.dumps([model_key(workshop.target), str(workshop.target.dtype), named, num_layers])
+    key = dumps([model_key(workshop.target), str(workshop.target.dtype), named, num_layers])
     folder = workshop.folder / "layer-sets"
     stored = load_json(folder, key)
     try:

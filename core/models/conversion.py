@@ -17,6 +17,7 @@ from core.models.storage import (
     new_folder,
     told_if_full,
 )
+from core.strict_json import dumps
 
 MANIFEST_NAME = "specdecodes.json"
 # A changed conversion must not meet folders that an older one wrote.
@@ -111,7 +112,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     manifest = Manifest(str(gguf.resolve()), file_sha256(gguf), _file_type(gguf), files)
-    text = json.dumps({"version": _FORMAT_VERSION, **manifest._asdict()}, indent=1)
+    text = dumps({"version": _FORMAT_VERSION, **manifest._asdict()}, indent=1)
     (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
 
 

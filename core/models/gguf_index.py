@@ -1,6 +1,5 @@
 """Where the tensors of a GGUF file lie; read once, for its vocabulary takes seconds to walk over."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from core.models.storage import cache_home
 from core.runtime.json_cache import load_json, save_json
+from core.strict_json import dumps
 
 
 class GgufTensor(NamedTuple):
@@ -29,7 +29,7 @@ class GgufFile(NamedTuple):
 def open_gguf(path: Path) -> GgufFile:
     """Maps a file; its index is kept in the cache folder until the file changes."""
     stat = path.stat()
-    key = json.dumps(["gguf", str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    key = dumps(["gguf", str(path.resolve()), stat.st_size, stat.st_mtime_ns])
     folder = cache_home() / "gguf-index"
     index = load_json(folder, key)
     file = None if index is None else _mapped(path, index)

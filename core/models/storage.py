@@ -4,7 +4,6 @@ import contextlib
 import errno
 import glob
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from core.errors import ModelUnavailableError
 from core.runtime.json_cache import load_json, save_json
+from core.strict_json import dumps
 
 # Stage, what is done, and of how much; 0 of 0 where that is not known.
 Progress = Callable[[str, int, int], None]
@@ -51,7 +51,7 @@ def known_sha256(path: Path) -> str:
     """Hex digest of a file's bytes, computed once for each state of the file: size and times."""
     stat = path.stat()
     state = [str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    folder, key = cache_home() / "checked", json.dumps(state)
+    folder, key = cache_home() / "checked", dumps(state)
     known = load_json(folder, key)
     if isinstance(known, dict) and isinstance(known.get("sha256"), str):
         return str(known["sha256"])
@@ -64,7 +64,7 @@ def weights_sha256(folder: Path) -> str:
     """Changes with the weights in a folder and with their configuration, and with nothing else."""
     paths = [path for path in folder.iterdir() if path.suffix in _WEIGHTS]
     files = [(path.name, known_sha256(path)) for path in sorted([*paths, folder / "config.json"])]
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    return hashlib.sha256(dumps(files).encode()).hexdigest()
 
 
 @contextlib.contextmanager

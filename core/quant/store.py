@@ -1,7 +1,6 @@
 """Grids on disk, so that a model is quantized once and not at every start."""
 
 import hashlib
-import json
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from core.quant.grid import Grid, quantize
+from core.strict_json import dumps
 
 
 class GridStore:
@@ -20,7 +20,7 @@ class GridStore:
         self._bits = bits
         self._group_size = group_size
         key = [model_key, bits, group_size, version("hqq")]
-        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:20]
+        digest = hashlib.sha256(dumps(key).encode()).hexdigest()[:20]
         self._path = folder / f"{digest}.safetensors"
         self._tensors = self._read()
         self._is_changed = False

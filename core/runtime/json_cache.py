@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from core.strict_json import dumps
+
 
 def _path(folder: Path, key: str) -> Path:
     return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.json"
@@ -25,7 +27,7 @@ def save_json(folder: Path, key: str, values: dict[str, Any]) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(values), encoding="utf-8")
+        temporary.write_text(dumps(values), encoding="utf-8")
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

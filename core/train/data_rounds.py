@@ -15,6 +15,7 @@ from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
 from core.parallel.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.runtime.environment import describe_device, package_versions
+from core.strict_json import dumps
 from core.train.batched_llama import check_supported
 from core.train.chat_frame import ChatFrame, chat_frame
 from core.train.conversations import PromptFilter, cut, good_conversations
@@ -246,7 +247,6 @@ def _note(
     folder: Path, index: int, counts: Counter[str], kept: list[Conversation], sampled_s: float
 ) -> None:
     """What is told of a round, beside its shard."""
-    import json
 
     values: dict[str, Any] = {
         "counts": dict(counts),
@@ -256,7 +256,7 @@ def _note(
         "num_held_out": sum(item.is_held_out for item in kept),
         "sampled_s": round(sampled_s, 2),
     }
-    (folder / f"round-{index:05d}.json").write_text(json.dumps(values), encoding="utf-8")
+    (folder / f"round-{index:05d}.json").write_text(dumps(values), encoding="utf-8")
 
 
 def _finish_manifest(folder: Path, num_prompts: int, total_s: float) -> None:

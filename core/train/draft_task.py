@@ -1,7 +1,6 @@
 """A small draft model as something to train: a few-layer Llama that imitates the target."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
 from core.parallel.ranks import Rank
+from core.strict_json import dumps
 from core.train.batched_llama import PackedForward
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
@@ -141,7 +141,7 @@ class DraftTask:
             "steps": step,
             "held_out": {name: round(value, 4) for name, value in figures.items()},
         }
-        (folder / "training.json").write_text(json.dumps(description, indent=1) + "\n")
+        (folder / "training.json").write_text(dumps(description, indent=1) + "\n")
 
 
 def _valid_positions(batch: PackedRows) -> torch.Tensor:

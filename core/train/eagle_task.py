@@ -1,7 +1,6 @@
 """An EAGLE-3 head as something to train."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from core.drafters.eagle_head import EagleHead, HeadShape, write_parts
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
 from core.parallel.ranks import Rank
+from core.strict_json import dumps
 from core.train.batched_llama import Rotation, rotation_of
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
@@ -156,7 +156,7 @@ class EagleTask:
             "held_out": {name: round(value, 4) for name, value in figures.items()},
             **self.module.shape._asdict(),
         }
-        (folder / "config.json").write_text(json.dumps(description, indent=1) + "\n")
+        (folder / "config.json").write_text(dumps(description, indent=1) + "\n")
 
 
 def _shape(module: Any, num_features: int, options: argparse.Namespace) -> HeadShape:

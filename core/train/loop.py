@@ -147,10 +147,13 @@ class _Loop:
             losses.append(self._one_step())
             self._step += 1
             is_done = self._step >= settings.steps or progress >= 1.0
-            if self._step % _LOG_EVERY == 0 or is_done:
-                self._report(torch.stack(losses).mean().item(), share, progress)
+            is_told = self._step % _LOG_EVERY == 0 or is_done
+            is_judged = self._step % settings.evaluate_every == 0 or is_done
+            loss = self._checked(losses) if is_told or is_judged else 0.0
+            if is_told:
+                self._report(loss, share, progress)
                 losses.clear()
-            if self._step % settings.evaluate_every == 0 or is_done:
+            if is_judged:
                 figures = self._evaluate()
         return figures
 
@@ -166,16 +169,22 @@ class _Loop:
         loss = self._task.loss(self._step)
         loss.backward()
         average_gradients(self._parameters, self._rank)
-        torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, _CLIP_NORM)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        # After a gradient of no numbers the weights are none, and nobody may save them.
+        return torch.where(norm.isfinite(), loss.detach(), torch.nan)
 
-    def _report(self, loss: float, share: float, progress: float) -> None:
+    def _checked(self, losses: list[torch.Tensor]) -> float:
+        """The mean loss; raises InvalidSettingError where it is no number, before weights are kept."""
+        loss = torch.stack(losses).mean().item()
         if not math.isfinite(loss):
             raise InvalidSettingError(
                 f"the loss is {loss} at step {self._step}; start anew with a lower learning rate."
             )
+        return loss
+
+    def _report(self, loss: float, share: float, progress: float) -> None:
         left_s = self._spent_s / max(progress, 1e-6) * (1.0 - progress)
         self._say(
             f"step {self._step}: loss {loss:.4f}, {progress:.0%}, "

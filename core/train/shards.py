@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from core.errors import InvalidSettingError
+from core.strict_json import dumps
 
 MANIFEST_NAME = "manifest.json"
 
@@ -83,7 +84,7 @@ def read_shards(folder: Path) -> Conversations:
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Writes the manifest whole or not at all."""
     temporary = folder / f"{MANIFEST_NAME}.{os.getpid()}.part"
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(dumps(values, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / MANIFEST_NAME)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from core.strict_json import dumps
 from visualize.figures.style import TEMPLATES
 
 _PLACE = re.compile(r"/\*(TITLE|BODY|STYLE|SCRIPT|DOCUMENT|PLOTLY|DATA)\*/")
@@ -29,7 +30,7 @@ def filled_page(name: str, title: str, data: dict[str, Any]) -> str:
         "DOCUMENT": here.joinpath("document.js").read_text("utf-8"),
         "SCRIPT": here.joinpath(f"{name}.js").read_text("utf-8"),
         "PLOTLY": files("plotly").joinpath("package_data/plotly.min.js").read_text("utf-8"),
-        "DATA": json.dumps(data, allow_nan=False).translate(_ESCAPES),
+        "DATA": dumps(data).translate(_ESCAPES),
     }
     # One pass, so that a text that looks like a place is never filled.
     template = here.joinpath("document.html").read_text("utf-8")
@@ -44,8 +45,7 @@ def plain_figures(figures: Mapping[str, go.Figure]) -> dict[str, Any]:
 def plain_templates() -> dict[str, Any]:
     """The templates of light and dark as plain JSON."""
     return {
-        theme: _plain(json.dumps(template.to_plotly_json()))
-        for theme, template in TEMPLATES.items()
+        theme: _plain(dumps(template.to_plotly_json())) for theme, template in TEMPLATES.items()
     }
 
 

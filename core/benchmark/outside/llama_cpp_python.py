@@ -21,6 +21,7 @@ from core.errors import InvalidSettingError
 from core.models.loading import LoadedModel
 from core.run_start import Prompt
 from core.runtime.peak_memory import ProcessMemory
+from core.strict_json import dumps
 
 NAME = "llama-cpp"
 _WORKER = Path(__file__).with_name("llama_worker.py")
@@ -87,7 +88,7 @@ class LlamaCppRunner:
     def _ask(self, question: Any) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.write(dumps(question) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except OSError:

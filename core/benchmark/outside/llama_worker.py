@@ -50,15 +50,17 @@ def main() -> None:
     try:
         model = _load(settings)
     except Exception as error:  # told to the other side, whatever it is
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+        print(
+            json.dumps({"error": f"{type(error).__name__}: {error}"}, allow_nan=False), flush=True
+        )
         return
-    print(json.dumps({"ready": True}), flush=True)
+    print(json.dumps({"ready": True}, allow_nan=False), flush=True)
     for line in sys.stdin:
         try:
             answer = _answer(model, settings, json.loads(line))
         except Exception as error:  # another program's failure is a row of the comparison
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer, allow_nan=False), flush=True)
 
 
 if __name__ == "__main__":

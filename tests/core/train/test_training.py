@@ -101,6 +101,31 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_loss_that_is_no_number_ends_the_training_before_its_weights_are_kept(
+    what: str, chat_folder: str, data_folder: Path, tmp_path: Path, capsys,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    loss_of = DraftTask.loss
+
+    def broken(task, step: int) -> torch.Tensor:
+        loss = loss_of(task, step)
+        if step != 3:
+            return loss
+        if what == "loss":
+            return loss * torch.nan
+        # The root of zero has no slope.
+        return loss + (loss - loss.detach()).clamp(min=0.0).sqrt()
+
+    monkeypatch.setattr(DraftTask, "loss", broken)
+    options = [*options_of(chat_folder, data_folder, tmp_path, 8), "--evaluate-every", "2"]
+    assert train_draft.main([*options, "--hidden-size", "32", "--num-layers", "1"]) == 2
+    told = capsys.readouterr().err
+    assert told.endswith("the loss is nan at step 4; start anew with a lower learning rate.\n")
+    kept = load_model(str(tmp_path), dtype="float32", compile=False).module.state_dict()
+    assert all(bool(weight.isfinite().all()) for weight in kept.values())
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_small_model_learns_and_is_loaded_as_a_draft(
     dtype: str, chat_folder: str, data_folder: Path, tmp_path: Path
