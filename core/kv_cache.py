@@ -65,6 +65,8 @@ class TreeCache:
     """Moves with keys and values; filled by the lean forward where a drafter reads it."""
     head_states: HeadStates | None = None
     """On an EAGLE head's own cache."""
+    positions: torch.Tensor | None = None  # [capacity] int64, on the CPU
+    """Of the token in each column; kept where layers see only a part of the text."""
 
     def __init__(
         self,
@@ -97,6 +99,9 @@ class TreeCache:
                 states = self.hidden_states.rows
                 index = torch.tensor(rows, device=states.device) + start
                 states[start : start + num_kept] = states.index_select(0, index)
+        if self.positions is not None:  # a path's tokens stand one after the other
+            end = start + num_kept
+            self.positions[start:end] = torch.arange(start, end)
         self.truncate(start + num_kept)
 
     @torch.inference_mode()

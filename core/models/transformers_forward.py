@@ -8,6 +8,7 @@ import torch
 from core.errors import ModelUnavailableError
 from core.kv_cache import TreeCache
 from core.lean.weights import Shape
+from core.models.layer_masks import LayerMasks
 from core.row_block import RowBlock, joined
 
 
@@ -18,6 +19,7 @@ class TransformersForward:
 
     def __init__(self, module: Any):
         self._module = module
+        self._masks = LayerMasks(module.config)
         self._cache: Any = None
 
     @property
@@ -44,7 +46,7 @@ class TransformersForward:
         cache = self._view(block.cache)
         output = run(
             input_ids=block.token_ids[None],
-            attention_mask=None if block.mask is None else block.mask[None, None],
+            attention_mask=self._masks.of(block),
             position_ids=block.positions[None],
             cache=cache,
             use_cache=True,
