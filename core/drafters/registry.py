@@ -22,7 +22,7 @@ from core.drafters.ngram import NgramDrafter
 from core.drafters.share_sd import make_share_sd
 from core.drafters.workshop import Workshop
 from core.errors import InvalidSettingError
-from core.lean.weights import unsupported_reason
+from core.lean.weights import unsupported_module
 from core.models.loading import LoadedModel
 from core.models.shipped import shipped_folder
 
@@ -129,4 +129,4 @@ def _why_not_lean(target: LoadedModel) -> str:
         return "it is split over several processes"
     if target.is_spread:
         return "it is spread over several GPUs"
-    return str(unsupported_reason(target.module))
+    return str(unsupported_module(target.module))

@@ -10,11 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from core.lean.linear import DenseLinear, Embedding, Linear
-
-# Classes whose layers are: norm, attention with rotary positions, norm, gated SiLU feed-forward.
-SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-# Rotations that depend on the position alone, not on the length of the whole text.
-_FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
+from core.lean.support import SUPPORTED, unsupported_reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +93,12 @@ class LayerStack:
         return sum(norm.nbytes for norm in norms)
 
 
-def unsupported_reason(module: Any) -> str | None:
+def unsupported_module(module: Any) -> str | None:
     """Why the lean forward cannot compute a transformers module; None where it can."""
     config = module.config
-    name = type(module).__name__
-    if name not in SUPPORTED:
-        return f"{name} is not one of {', '.join(SUPPORTED)}"
-    if config.hidden_act != "silu":
-        return f"its activation is {config.hidden_act}, not silu"
-    rotation = module.base_model.rotary_emb.rope_type
-    if rotation not in _FIXED_ROTATIONS:
-        return f"its rotary positions are of the type {rotation}"
-    if module.base_model.rotary_emb.inv_freq.shape[0] * 2 != _head_dim(config):
-        return "it rotates only a part of each head"
-    return None
+    if type(module).__name__ != SUPPORTED.get(config.model_type):
+        return f"{type(module).__name__} is not one of {', '.join(SUPPORTED.values())}"
+    return unsupported_reason(config.to_dict())
 
 
 def _head_dim(config: Any) -> int:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError
 
 from core.errors import InvalidSettingError
-from core.lean.weights import LayerStack, stack_of, unsupported_reason
+from core.lean.weights import LayerStack, stack_of, unsupported_module
 from core.models.lean_loading import Placement, num_parameters, open_weights, read_stack
 from core.models.outline import (
     Outline,
@@ -18,6 +18,7 @@ from core.models.packed import packed_stack
 from core.models.sources import ModelSource
 from core.models.storage import Progress
 from core.models.transformers_loading import read_module
+from core.models.weight_files import weight_files
 
 
 class Contents(NamedTuple):
@@ -50,13 +51,13 @@ def _read_files(
 ) -> Contents | None:
     """The lean parts from the files alone; None where they are not what the outline expects."""
     try:
-        with open_weights(source.folder) as tensors:
+        with open_weights(weight_files(source.name, source.folder)) as tensors:
             total = num_parameters(tensors)
             if weights == "full" or source.gguf is None:
                 stack = read_stack(tensors, outline, place, progress)
             else:
                 stack = None
-    except (OSError, SafetensorError):  # transformers says what is wrong with them
+    except (OSError, ValueError, SafetensorError):  # told when the module is read
         return None
     if weights != "full" and (stack is not None or source.gguf is not None):
         stack = packed_stack(source, outline.shape, stack, weights, place, progress)
@@ -68,8 +69,8 @@ def _read_files(
 def _read_module(
     source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
 ) -> Contents:
-    module = read_module(source, place.dtype, place.device)
-    reason = unsupported_reason(module)
+    module = read_module(source, place.dtype, place.device, for_trees=not with_module)
+    reason = unsupported_module(module)
     if with_module or (reason is not None and weights == "full"):
         return module_contents(module)
     if reason is not None:

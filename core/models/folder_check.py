@@ -4,41 +4,112 @@ A module is built from the configuration before any weight is read, so that one 
 would keep the program busy for ever.
 """
 
-import json
-from collections.abc import Mapping
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from core.errors import ModelUnavailableError, shown
 from core.models.outline import Outline
+from core.models.weight_files import CONFIG, listed, plain_name, read_json_object, weight_files
 
 _WIDTHS = (
     "vocab_size", "hidden_size", "intermediate_size", "head_dim", "num_attention_heads",
     "num_key_value_heads",
 )  # fmt: skip
+# As safetensors names them. Others are packed, and mean nothing without what unpacks them.
+_NUMBERS = ("F64", "F32", "F16", "BF16")
+# Buffers of old files that are computed anew.
+COMPUTED_ANEW = "rotary_emb.inv_freq"
 
 
-def check_folder(folder: Path) -> None:
-    """Raises ValueError with a reason where the sizes of configuration and weights disagree, and
-    what safetensors raises for a broken file."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if not isinstance(config, dict):
-        raise ValueError("config.json is no object")
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ValueError("there are no safetensors files")
-    num_tensors = sum(_num_tensors(path) for path in files)
-    num_bytes = sum(path.stat().st_size for path in files)
-    for part in (config, config.get("text_config")):
-        if isinstance(part, dict):
-            _check_sizes(part, num_tensors, num_bytes)
+class _Contents(NamedTuple):
+    names: list[str]
+    dtypes: set[str]
+    num_bytes: int
 
 
-def _num_tensors(path: Path) -> int:
-    with safe_open(path, framework="pt") as file:
-        return len(file.keys())
+def check_folder(name: str, folder: Path) -> None:
+    """Raises ModelUnavailableError where the folder cannot be a whole model of weights as they are;
+    `name` is what the user calls it."""
+    files = weight_files(name, folder)
+    try:
+        config = read_json_object(folder / CONFIG)
+        contents = _contents(files)
+        _check_numbers(config, contents)
+        for part in (config, config.get("text_config")):
+            if isinstance(part, dict):
+                _check_sizes(part, len(contents.names), contents.num_bytes)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelUnavailableError(
+            f"{name} cannot be loaded ({reason}); give a causal language model in transformers' "
+            "format whose files are whole."
+        ) from error
+
+
+def expected_shapes(outline: Outline) -> dict[str, tuple[int, ...]]:
+    """The weights of a Llama-shaped model, its head only where it has one of its own."""
+    shape, hidden, inner = outline.shape, outline.hidden_size, outline.inner_size
+    num_queries, num_keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    projections = {
+        "q": ("self_attn", (num_queries, hidden)),
+        "k": ("self_attn", (num_keys, hidden)),
+        "v": ("self_attn", (num_keys, hidden)),
+        "o": ("self_attn", (hidden, num_queries)),
+        "gate": ("mlp", (inner, hidden)),
+        "up": ("mlp", (inner, hidden)),
+        "down": ("mlp", (hidden, inner)),
+    }
+    layer: dict[str, tuple[int, ...]] = {
+        "input_layernorm.weight": (hidden,),
+        "post_attention_layernorm.weight": (hidden,),
+    }
+    for part, (place, sizes) in projections.items():
+        layer[f"{place}.{part}_proj.weight"] = sizes
+        if part in outline.extras.biases:
+            layer[f"{place}.{part}_proj.bias"] = sizes[:1]
+    if outline.extras.has_head_norms:
+        layer |= {f"self_attn.{part}_norm.weight": (shape.head_dim,) for part in ("q", "k")}
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (shape.vocab_size, hidden),
+        "model.norm.weight": (hidden,),
+    }
+    if not outline.is_tied:
+        shapes["lm_head.weight"] = (shape.vocab_size, hidden)
+    for index in range(shape.num_layers):
+        shapes |= {f"model.layers.{index}.{part}": sizes for part, sizes in layer.items()}
+    return shapes
+
+
+def _contents(files: list[Path]) -> _Contents:
+    names: list[str] = []
+    dtypes: set[str] = set()
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                names.append(plain_name(name))
+                dtypes.add(file.get_slice(name).get_dtype())
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise ValueError(f"there are two weights named {listed(doubled)}")
+    return _Contents(names, dtypes, sum(path.stat().st_size for path in files))
+
+
+def _check_numbers(config: dict[str, Any], contents: _Contents) -> None:
+    method = config.get("quantization_config")
+    if method:
+        method = method.get("quant_method") if isinstance(method, dict) else method
+        raise ValueError(
+            f"its weights are quantized by {shown(method)}, and only plain numbers and GGUF files "
+            "are read"
+        )
+    others = contents.dtypes - set(_NUMBERS)
+    if others:
+        raise ValueError(
+            f"it has weights of the type {listed(others)}, and only {', '.join(_NUMBERS)} are read"
+        )
 
 
 def _check_sizes(config: dict[str, Any], num_tensors: int, num_bytes: int) -> None:
@@ -46,52 +117,12 @@ def _check_sizes(config: dict[str, Any], num_tensors: int, num_bytes: int) -> No
         value = config.get(name)
         if value is not None and not (isinstance(value, int) and 0 < value <= most):
             raise ValueError(
-                f"config.json says that {name} is {str(value)[:40]}, which the {num_tensors} tensors "
+                f"config.json says that {name} is {shown(value)}, which the {num_tensors} tensors "
                 f"of {num_bytes} bytes beside it cannot be"
             )
-
-
-def have_shapes(tensors: Mapping[str, torch.Tensor], outline: Outline) -> bool:
-    """Whether the tensors of a Llama-shaped model have the sizes of its outline.
-
-    Kernels read as many bytes as the outline says, so that smaller weights must never reach them.
-    """
-    if "model.norm.weight" not in tensors:
-        return False
-    hidden = len(tensors["model.norm.weight"])
-    shape = outline.shape
-    num_queries, num_keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    wanted = {
-        "embed_tokens.weight": (shape.vocab_size, hidden),
-        "lm_head.weight": (shape.vocab_size, hidden),
-        "norm.weight": (hidden,),
-        "q_proj.weight": (num_queries, hidden),
-        "k_proj.weight": (num_keys, hidden),
-        "v_proj.weight": (num_keys, hidden),
-        "o_proj.weight": (hidden, num_queries),
-        "q_proj.bias": (num_queries,),
-        "k_proj.bias": (num_keys,),
-        "v_proj.bias": (num_keys,),
-        "o_proj.bias": (hidden,),
-        "q_norm.weight": (shape.head_dim,),
-        "k_norm.weight": (shape.head_dim,),
-        "input_layernorm.weight": (hidden,),
-        "post_attention_layernorm.weight": (hidden,),
-    }
-    for name in tensors:
-        tensor, sizes = tensors[name], wanted.get(".".join(name.split(".")[-2:]))
-        if not tensor.is_floating_point() or (sizes is not None and tensor.shape != sizes):
-            return False
-    return all(_has_mlp_shapes(tensors, index, hidden) for index in range(shape.num_layers))
-
-
-def _has_mlp_shapes(tensors: Mapping[str, torch.Tensor], index: int, hidden: int) -> bool:
-    """The width inside is no part of the outline; the three must agree on it."""
-    parts = [
-        tensors.get(f"model.layers.{index}.mlp.{name}_proj.weight")
-        for name in ("gate", "up", "down")
-    ]
-    if any(part is None or part.dim() != 2 for part in parts):
-        return False
-    gate, up, down = (part for part in parts if part is not None)
-    return gate.shape[1] == hidden and up.shape == gate.shape and down.shape == gate.shape[::-1]
+    heads, kv_heads = config.get("num_attention_heads"), config.get("num_key_value_heads")
+    if heads is not None and kv_heads is not None and heads % kv_heads:
+        raise ValueError(
+            f"config.json tells of {heads} heads that share {kv_heads} of keys and values, which "
+            "does not come out even"
+        )

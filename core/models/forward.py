@@ -15,7 +15,7 @@ from core.lean.weights import (
     rotation_of,
     shape_of,
     stack_of,
-    unsupported_reason,
+    unsupported_module,
 )
 from core.models.loading import LoadedModel
 from core.models.transformers_forward import TransformersForward, transformers_shape
@@ -36,7 +36,7 @@ def make_verifier(
     `stack` stands in for the module's own layers; `kernels` compute where they can.
     """
     forward: TargetForward
-    if unsupported_reason(module) is None:
+    if unsupported_module(module) is None:
         shape = shape_of(module)
         forward = _lean_forward(
             shape, rotation_of(module), stack or stack_of(module), module.dtype, kernels

@@ -11,6 +11,8 @@ import torch
 from core.row_block import RowBlock
 
 _WINDOW, _CHUNK = "sliding_attention", "chunked_attention"
+# The kinds of layers, as transformers names them, that read nothing but a mask and the cache.
+KINDS = ("full_attention", _WINDOW, _CHUNK)
 
 
 class LayerMasks:
@@ -61,10 +63,7 @@ class LayerMasks:
         assert block.cache.positions is not None, "they are noted first"
         columns = block.cache.positions[: mask.shape[1]].to(mask.device)
         rows = block.positions[:, None]
-        if kind == _WINDOW:
-            is_hidden = columns <= rows - size
-        else:
-            is_hidden = columns // size != rows // size
+        is_hidden = columns <= rows - size if kind == _WINDOW else columns // size != rows // size
         return mask.masked_fill(is_hidden, torch.finfo(mask.dtype).min)[None, None]
 
 

@@ -1,6 +1,6 @@
 """Reads the weights of a Llama-shaped model straight into the lean forward's layers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +12,13 @@ from core.lean.linear import DenseLinear
 from core.lean.native.library import Kernels
 from core.lean.native.linear import NativeLinear, can_read_dense, native_dense
 from core.lean.weights import LayerStack, LayerWeights
-from core.models.folder_check import have_shapes
+from core.models.folder_check import COMPUTED_ANEW, expected_shapes
 from core.models.outline import Outline
 from core.models.storage import Progress
+from core.models.weight_files import plain_name
 
-_ATTENTION, _MLP = "self_attn.", "mlp."
+_ATTENTION, _MLP, _HEAD = "self_attn.", "mlp.", "lm_head"
+_NUMBERS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 class Placement(NamedTuple):
@@ -29,31 +31,40 @@ class Placement(NamedTuple):
 
 
 @contextmanager
-def open_weights(folder: Path) -> Iterator[Mapping[str, torch.Tensor]]:
-    """The tensors of a folder's safetensors files by name, read as they are asked for.
+def open_weights(files: Sequence[Path]) -> Iterator[Mapping[str, torch.Tensor]]:
+    """The tensors of safetensors files by their plain names, read as they are asked for.
 
-    Raises SafetensorError or OSError for broken files.
+    Raises SafetensorError or OSError for broken files, and ValueError for two tensors of a name.
     """
     with ExitStack() as opened:
-        names = {}
-        for path in sorted(folder.glob("*.safetensors")):
+        places: dict[str, _Place] = {}
+        for path in files:
             file = opened.enter_context(safe_open(path, framework="pt"))
-            names.update(dict.fromkeys(file.keys(), file))
-        yield _Tensors(names)
+            for name in file.keys():  # noqa: SIM118
+                if plain_name(name) in places:
+                    raise ValueError(f"there are two weights named {plain_name(name)}")
+                places[plain_name(name)] = _Place(file, name)
+        yield _Tensors(places)
+
+
+class _Place(NamedTuple):
+    file: safe_open
+    name: str
 
 
 class _Tensors(Mapping[str, torch.Tensor]):
-    def __init__(self, files: Mapping[str, safe_open]):
-        self._files = files
+    def __init__(self, places: Mapping[str, _Place]):
+        self._places = places
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._files[name].get_tensor(name)  # type: ignore[no-any-return, no-untyped-call]
+        file, stored_name = self._places[name]
+        return file.get_tensor(stored_name)  # type: ignore[no-any-return, no-untyped-call]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._places)
 
 
 def num_parameters(tensors: Mapping[str, torch.Tensor]) -> int:
@@ -64,8 +75,12 @@ def num_parameters(tensors: Mapping[str, torch.Tensor]) -> int:
 def read_stack(
     tensors: Mapping[str, torch.Tensor], outline: Outline, place: Placement, progress: Progress
 ) -> LayerStack | None:
-    """All layers; None where the tensors are not exactly those of a supported model."""
-    if outline.is_tied == ("lm_head.weight" in tensors) or not have_shapes(tensors, outline):
+    """All layers; None where the tensors are not exactly those of a supported model.
+
+    Kernels read as many bytes as the outline says, so that smaller weights must never reach them.
+    """
+    has_head = _has_own_head(tensors, outline)
+    if not _are_expected(tensors, outline._replace(is_tied=not has_head)):
         return None
     reader = _Reader(tensors, place)
     layers = []
@@ -75,31 +90,43 @@ def read_stack(
             progress("reading weights", reader.num_bytes, num_bytes)
             layers.append(reader.layer(index))
         table = reader.linear("", "model.embed_tokens")
-        stack = LayerStack(
+        return LayerStack(
             layers=tuple(layers),
             embedding=table,
             final_norm=reader.vector("model.norm"),
-            head=table if outline.is_tied else reader.linear("", "lm_head"),
+            head=reader.linear("", _HEAD) if has_head else table,
         )
-    except (KeyError, SafetensorError):
+    except SafetensorError:
         return None
-    return stack if reader.has_all() else None
+
+
+def _has_own_head(tensors: Mapping[str, torch.Tensor], outline: Outline) -> bool:
+    """As transformers decides: a tied head that is in the files is only tied where it is equal."""
+    if not outline.is_tied:
+        return True
+    head, table = f"{_HEAD}.weight", "model.embed_tokens.weight"
+    return head in tensors and not (table in tensors and torch.equal(tensors[head], tensors[table]))
+
+
+def _are_expected(tensors: Mapping[str, torch.Tensor], outline: Outline) -> bool:
+    wanted = expected_shapes(outline)
+    found = {name for name in tensors if not name.endswith(COMPUTED_ANEW)}
+    if outline.is_tied:
+        found.discard(f"{_HEAD}.weight")
+    return found == set(wanted) and all(
+        tensors[name].shape == sizes and tensors[name].dtype in _NUMBERS
+        for name, sizes in wanted.items()
+    )
 
 
 class _Reader:
-    """Takes tensors by name, and notes which were taken."""
+    """Takes tensors by name."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], place: Placement):
         self._tensors = tensors
         self._place = place
-        self._taken: set[str] = set()
         self.num_bytes = 0
         """Read so far."""
-
-    def has_all(self) -> bool:
-        """Whether no tensor was left that the model would have computed with."""
-        left = set(self._tensors) - self._taken
-        return all(name.endswith("rotary_emb.inv_freq") for name in left)
 
     def layer(self, index: int) -> LayerWeights:
         prefix = f"model.layers.{index}."
@@ -137,7 +164,6 @@ class _Reader:
 
     def _take(self, name: str) -> torch.Tensor:
         tensor = self._tensors[name]
-        self._taken.add(name)
         self.num_bytes += tensor.nbytes
         return tensor
 

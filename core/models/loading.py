@@ -1,6 +1,5 @@
 """Loads a model with its tokenizer into memory."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -10,27 +9,27 @@ import torch
 from core.config import RunConfig
 from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
 from core.lean.native.library import Kernels, load_kernels
-from core.lean.weights import SUPPORTED, LayerStack
+from core.lean.support import unsupported_reason
+from core.lean.weights import LayerStack
 from core.models.contents import Contents, module_contents, read_contents
 from core.models.lean_loading import Placement
+from core.models.memory_check import check_memory
 from core.models.outline import Outline
 from core.models.sources import ModelSource, find_model
 from core.models.storage import Progress, no_progress, weights_sha256
 from core.models.tokenizer import read_tokenizer
 from core.models.transformers_loading import (
-    out_of_memory,
+    check_computable,
     read_module,
     read_transformers_tokenizer,
 )
+from core.models.weight_files import CONFIG, read_json_object
 from core.parallel.role import num_ranks
 from core.parallel.split_module import SplitModule
 from core.parallel.spread import check_spread, read_spread_module
 from core.quant.streaming import streamed
 from core.runtime.processor import cpu_dtype
 from core.settings import parse_bytes
-
-# Weights are not all that a run needs.
-_MEMORY_MARGIN = 1.1
 
 
 class ModelIdentity(NamedTuple):
@@ -131,6 +130,8 @@ def load_model(
     torch_dtype: torch.dtype = getattr(torch, wanted)
     place = Placement(torch_dtype, torch.device("cpu" if gpu_memory else device), kernels)
     split = None
+    if is_split or is_spread:
+        check_computable(source)
     if is_split:
         progress(f"reading weights into {num_ranks()} processes", 0, 0)
         split = SplitModule(source, torch_dtype, device)
@@ -139,7 +140,7 @@ def load_model(
         progress("reading weights into all GPUs", 0, 0)
         contents = module_contents(read_spread_module(source, torch_dtype))
     else:
-        _check_memory(source, torch_dtype, place.device, keeps_files=kernels is not None)
+        check_memory(source, torch_dtype, place.device, keeps_files=kernels is not None)
         progress("reading weights", 0, 0)
         contents = read_contents(source, weights, place, progress, with_module=as_module)
     source_key = source.sha256
@@ -210,9 +211,8 @@ def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> 
 def _is_lean(source: ModelSource) -> bool:
     """Whether the lean forward, and so its compiled kernels, knows the architecture."""
     try:
-        config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-        return any(name in SUPPORTED for name in config.get("architectures") or ())
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return unsupported_reason(read_json_object(source.folder / CONFIG)) is None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False  # told when the model is read
 
 
@@ -248,29 +248,6 @@ def default_dtype(device: torch.device) -> str:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     return cpu_dtype()
-
-
-def _check_memory(
-    source: ModelSource, dtype: torch.dtype, device: torch.device, *, keeps_files: bool
-) -> None:
-    """`keeps_files` tells that the weights stay as wide as the files have them."""
-    stored = sum(path.stat().st_size for path in source.folder.glob("*.safetensors"))
-    # Files hold 16 bits a weight.
-    needed = int(stored * (1.0 if keeps_files else dtype.itemsize / 2) * _MEMORY_MARGIN)
-    is_gpu = device.type == "cuda"
-    available = torch.cuda.mem_get_info(device)[0] if is_gpu else _free_memory_bytes()
-    if needed > available:
-        raise out_of_memory(
-            source.name,
-            f"needs {needed / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')} and "
-            f"{available / 1e9:.1f} GB are free",
-        )
-
-
-def _free_memory_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def _streamed(

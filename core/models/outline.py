@@ -4,13 +4,14 @@ Its classes take seconds to import, and they would only repeat what config.json 
 everything. Where it leaves something to the classes' defaults, they are asked.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from core.lean.weights import SUPPORTED, Rotation, Shape, rotation_of, shape_of
+from core.lean.support import Extras, extras_of, rotation_settings, unsupported_reason
+from core.lean.weights import Rotation, Shape, rotation_of, shape_of
+from core.models.weight_files import CONFIG, read_json_object
 
 # Tokenizers and configurations without a limit say 10**30; nothing holds so many tokens.
 MOST_CONTEXT = 1 << 20
@@ -25,41 +26,48 @@ class Outline(NamedTuple):
     end_token_ids: frozenset[int]
     """Of the generation settings; the tokenizer may know another."""
     is_tied: bool
-    """Whether the head is the embedding."""
+    """Whether the head is the embedding, where the files have none or the same."""
+    hidden_size: int
+    inner_size: int
+    """Width of the feed-forward."""
+    extras: Extras
 
 
 def read_outline(folder: Path) -> Outline | None:
     """None for other architectures, and where config.json alone does not say everything."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config["architectures"][0] not in SUPPORTED or config["hidden_act"] != "silu":
+        config = read_json_object(folder / CONFIG)
+        if unsupported_reason(config) is not None:
             return None
-        head_dim = int(
-            config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        # Where it is left out, transformers has a window of its own for this kind.
+        if config["model_type"] == "mistral" and "sliding_window" not in config:
+            return None
+        num_heads = _count(config, "num_attention_heads")
+        num_kv_heads = _count(config, "num_key_value_heads")
+        hidden_size = _count(config, "hidden_size")
+        head_dim = (
+            _count(config, "head_dim") if config.get("head_dim") else hidden_size // num_heads
         )
-        theta = _plain_theta(config)
-        if theta is None:
+        if num_heads % num_kv_heads or head_dim % 2:
             return None
         return Outline(
             shape=Shape(
-                num_layers=int(config["num_hidden_layers"]),
-                num_heads=int(config["num_attention_heads"]),
-                num_kv_heads=int(config["num_key_value_heads"]),
+                num_layers=_count(config, "num_hidden_layers"),
+                num_heads=num_heads,
+                num_kv_heads=num_kv_heads,
                 head_dim=head_dim,
-                vocab_size=int(config["vocab_size"]),
+                vocab_size=_count(config, "vocab_size"),
                 norm_eps=float(config["rms_norm_eps"]),
             ),
-            rotation=Rotation(
-                1.0 / (theta ** (torch.arange(0, head_dim, 2).float() / head_dim)), 1.0
-            ),
-            context_limit=min(int(config["max_position_embeddings"]), MOST_CONTEXT),
+            rotation=_rotation(folder, config, head_dim),
+            context_limit=min(_count(config, "max_position_embeddings"), MOST_CONTEXT),
             end_token_ids=_ends(folder, config),
-            is_tied=bool(config["tie_word_embeddings"]),
+            is_tied=_switch(config, "tie_word_embeddings"),
+            hidden_size=hidden_size,
+            inner_size=_count(config, "intermediate_size"),
+            extras=extras_of(config),
         )
-    except (
-        OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError,
-        RecursionError, RuntimeError,
-    ):  # fmt: skip
+    except Exception:  # odd values raise whatever comes; transformers says what is wrong with them
         return None
 
 
@@ -71,6 +79,9 @@ def outline_of(module: Any) -> Outline:
         context_limit_of(module),
         generation_ends(module),
         bool(module.config.tie_word_embeddings),
+        int(module.config.hidden_size),
+        int(module.config.intermediate_size),
+        extras_of(module.config.to_dict()),
     )
 
 
@@ -85,22 +96,38 @@ def generation_ends(module: Any) -> frozenset[int]:
     return _ids(module.generation_config.eos_token_id)
 
 
-def _plain_theta(config: dict[str, Any]) -> float | None:
-    """The base of an ordinary rotation; None for every other kind."""
-    if config.get("rope_scaling") or config.get("partial_rotary_factor", 1.0) != 1.0:
-        return None
-    rope = config.get("rope_parameters")
-    if rope is None:
-        return float(config["rope_theta"])
-    if not set(rope) <= {"rope_theta", "rope_type"} or rope.get("rope_type") != "default":
-        return None
-    return float(rope["rope_theta"])
+def _rotation(folder: Path, config: dict[str, Any], head_dim: int) -> Rotation:
+    """An ordinary rotation from its base; the scaled ones are computed by transformers."""
+    settings = rotation_settings(config)
+    kind = settings["rope_type"]
+    if kind == "default":
+        exponents = torch.arange(0, head_dim, 2).float() / head_dim
+        return Rotation(1.0 / (float(settings["rope_theta"]) ** exponents), 1.0)
+    from transformers import AutoConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    inv_freq, scaling = ROPE_INIT_FUNCTIONS[kind](AutoConfig.from_pretrained(folder))
+    return Rotation(inv_freq.float(), float(scaling))
+
+
+def _count(config: dict[str, Any], key: str) -> int:
+    """A number above 0; raises ValueError for everything else, as transformers does."""
+    value = config[key]
+    if type(value) is not int or value <= 0:
+        raise ValueError(f"{key} is no number above 0")
+    return value
+
+
+def _switch(config: dict[str, Any], key: str) -> bool:
+    if not isinstance(config[key], bool):
+        raise ValueError(f"{key} is neither true nor false")
+    return bool(config[key])
 
 
 def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:
     settings = folder / "generation_config.json"
     if settings.exists():
-        config = json.loads(settings.read_text(encoding="utf-8"))
+        config = read_json_object(settings)
     return _ids(config.get("eos_token_id"))
 
 

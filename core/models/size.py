@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from core.errors import ModelUnavailableError, shown
 from core.models.catalogue import CATALOGUE
 from core.models.sources import HUB_ID, local_path, unknown_name
+from core.models.weight_files import weight_files
 
 # Bytes of a weight in memory, by what a target may be loaded as. Packed ones count their scales.
 BYTES_PER_WEIGHT = {"bfloat16": 2.0, "float32": 4.0, "q8": 1.125, "q4": 0.625}
@@ -49,10 +50,7 @@ def model_size(name: str) -> ModelSize:
 
 
 def _folder_parameters(folder: Path) -> int:
-    headers = [_safetensors_header(path) for path in sorted(folder.glob("*.safetensors"))]
-    if not headers:
-        raise ValueError("there is no .safetensors file")
-    return sum(_count(header) for header in headers)
+    return sum(_count(_safetensors_header(path)) for path in weight_files(str(folder), folder))
 
 
 def _safetensors_header(path: Path) -> dict[str, Any]:

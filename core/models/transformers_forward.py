@@ -38,10 +38,10 @@ class TransformersForward:
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`; the blocks are computed one after the other."""
         pieces = [self._block(block, want_logits) for block in blocks]
-        return joined(pieces) if want_logits else None
+        return joined([piece for piece in pieces if piece is not None]) if want_logits else None
 
-    def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor:
-        """Logits, or the last hidden states where none are wanted  # [rows, vocab or hidden]."""
+    def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor | None:
+        """Logits, or None where none are wanted  # [rows, vocab]."""
         run = self._module if want_logits else self._module.base_model
         cache = self._view(block.cache)
         output = run(
@@ -59,8 +59,7 @@ class TransformersForward:
                 f"transformers {transformers.__version__} did not use the cache it was given; install "
                 "the version that requirements.txt names."
             )
-        rows: torch.Tensor = output.logits if want_logits else output.last_hidden_state
-        return rows[0]
+        return output.logits[0] if want_logits else None
 
     def _view(self, cache: TreeCache) -> Any:
         """The cache as transformers reads it; the last one's is kept."""

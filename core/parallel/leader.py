@@ -43,7 +43,7 @@ class SplitForward(TransformersForward):
         super().__init__(module)
         self.channel = channel
 
-    def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor:
+    def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor | None:
         cache, mask = block.cache, block.mask
         assert isinstance(cache, SplitCache), "SplitVerifier made it"
         columns = 0 if mask is None else mask.shape[1]

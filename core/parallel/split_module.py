@@ -14,6 +14,7 @@ from core.errors import InvalidSettingError, ModelUnavailableError
 from core.models.folder_check import check_folder
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource
+from core.models.transformers_loading import read_weights
 from core.parallel.orders import Channel, Order
 from core.parallel.ranks import join_ranks
 from core.parallel.role import num_ranks
@@ -24,10 +25,10 @@ def read_split_module(source: ModelSource, dtype: torch.dtype, count: int) -> An
 
     Raises InvalidSettingError where the heads cannot be shared out, and ModelUnavailableError.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, DistributedConfig
+    from transformers import AutoConfig, DistributedConfig
 
     quiet_transformers()
-    check_folder(source.folder)
+    check_folder(source.name, source.folder)
     config = AutoConfig.from_pretrained(source.folder)
     _check_divides(source.name, config.get_text_config(), count)
     if not getattr(config.get_text_config(), "base_model_tp_plan", None):
@@ -35,16 +36,7 @@ def read_split_module(source: ModelSource, dtype: torch.dtype, count: int) -> An
             f"{source.name} is {config.model_type}, for which transformers has no plan to split it; "
             "give a Llama-shaped target, or start one process."
         )
-    try:
-        module: Any = AutoModelForCausalLM.from_pretrained(
-            source.folder, dtype=dtype, distributed_config=DistributedConfig(tp_plan="auto")
-        )
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ModelUnavailableError(
-            f"a part of {source.name} does not fit into memory; start more processes, or give a "
-            "smaller model or dtype."
-        ) from error
-    return module.eval().requires_grad_(False)
+    return read_weights(source, dtype=dtype, distributed_config=DistributedConfig(tp_plan="auto"))
 
 
 def _check_divides(name: str, config: Any, count: int) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from core.errors import InvalidSettingError, ModelUnavailableError
+from core.errors import InvalidSettingError
 from core.kv_cache import TreeCache
-from core.models.folder_check import check_folder
-from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource
+from core.models.transformers_loading import read_weights
 from core.verifier import Verifier
 
 
@@ -36,19 +35,7 @@ def read_spread_module(
 
     `disk` takes the layers that a map puts there. Raises ModelUnavailableError.
     """
-    from transformers import AutoModelForCausalLM
-
-    quiet_transformers()
-    check_folder(source.folder)
-    try:
-        module: Any = AutoModelForCausalLM.from_pretrained(
-            source.folder, dtype=dtype, device_map=device_map, offload_folder=disk
-        )
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ModelUnavailableError(
-            f"{source.name} does not fit into all GPUs together; give a smaller model or dtype."
-        ) from error
-    return module.eval().requires_grad_(False)
+    return read_weights(source, dtype=dtype, device_map=device_map, offload_folder=disk)
 
 
 class SpreadCache(TreeCache):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from core.errors import InvalidSettingError
-from core.lean.weights import unsupported_reason
+from core.lean.weights import unsupported_module
 
 # Attention of a layer: queries, keys and values, each [batch, heads, length, head_dim].
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -44,7 +44,7 @@ class LayerTensors(NamedTuple):
 
 def check_supported(module: Any) -> None:
     """Raises InvalidSettingError for a model that is not Llama-shaped."""
-    reason = unsupported_reason(module)
+    reason = unsupported_module(module)
     if reason is not None:
         raise InvalidSettingError(f"drafters cannot be trained for this target: {reason}.")
 
