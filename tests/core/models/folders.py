@@ -20,7 +20,7 @@ NUM_TOKENS = 24
 
 
 def save_module(folder: Path, module: Any, **how: Any) -> str:
-    """A model that never ends its answers, with a tokenizer; `how` is for `save_pretrained`."""
+    """A model with a tokenizer, whose end is the only one; `how` is for `save_pretrained`."""
     module.generation_config.eos_token_id = None
     module.save_pretrained(folder, **how)
     byte_tokenizer().save_pretrained(folder)
@@ -51,9 +51,10 @@ def ids_of(name: str, mode: str = "naive", *, compile: bool = False) -> list[int
 def oracle_ids(folder: str) -> list[int]:
     """transformers' own greedy answer to the same prompt."""
     module: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    prompt = torch.tensor([byte_tokenizer()(PROMPT).input_ids])
+    tokenizer = byte_tokenizer()
+    prompt = torch.tensor([tokenizer(PROMPT).input_ids])
     answer = module.generate(
-        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, eos_token_id=None,
+        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, eos_token_id=tokenizer.eos_token_id,
         pad_token_id=0, max_new_tokens=NUM_TOKENS,
     )  # fmt: skip
     return list(answer[0, prompt.shape[1] :].tolist())

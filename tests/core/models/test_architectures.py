@@ -1,0 +1,181 @@
+"""What a configuration says is computed as transformers computes it, or the model is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    DeepseekV3Config,
+    Gemma3TextConfig,
+    GptOssConfig,
+    JambaConfig,
+    Llama4TextConfig,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    MptConfig,
+    Olmo3Config,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+    RwkvConfig,
+)
+
+from core.engine import Engine
+from core.errors import ModelUnavailableError
+from core.lean.support import unsupported_reason
+from core.models.loading import load_model
+from tests.core.models.folders import ids_of, oracle_ids, save_module
+
+_SIZES: dict[str, Any] = {
+    "vocab_size": 192,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+_WINDOW = 8
+_ROPE = {"rope_theta": 10_000.0}
+_LENGTH = {"original_max_position_embeddings": 64}
+
+LEAN = {
+    "plain": LlamaConfig(**_SIZES),
+    "biases": LlamaConfig(**_SIZES, attention_bias=True, mlp_bias=True),
+    "wide heads": LlamaConfig(**_SIZES, head_dim=24),
+    "linear": LlamaConfig(**_SIZES, rope_parameters={**_ROPE, "rope_type": "linear", "factor": 4.0}),
+    "yarn": LlamaConfig(
+        **_SIZES, rope_parameters={**_ROPE, **_LENGTH, "rope_type": "yarn", "factor": 8.0}
+    ),
+    "yarn, all set": Qwen2Config(
+        **_SIZES,
+        rope_parameters={
+            **_ROPE, **_LENGTH, "rope_type": "yarn", "factor": 8.0, "beta_fast": 16.0, "beta_slow": 2.0,
+            "attention_factor": 1.3,
+        },
+    ),
+    "llama3": LlamaConfig(
+        **_SIZES,
+        rope_parameters={
+            **_ROPE, **_LENGTH, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+        },
+    ),
+    "a window that hides nothing": MistralConfig(**_SIZES, sliding_window=512),
+    "a window that is not used": Qwen2Config(**_SIZES, sliding_window=_WINDOW),
+    "norms and biases": Qwen3Config(**_SIZES, head_dim=16, attention_bias=True),
+}  # fmt: skip
+BY_TRANSFORMERS = {
+    "a window in all layers": MistralConfig(**_SIZES, sliding_window=_WINDOW),
+    "a window in some layers": Qwen2Config(
+        **_SIZES, sliding_window=_WINDOW, use_sliding_window=True, max_window_layers=2
+    ),
+    "another activation": LlamaConfig(**_SIZES, hidden_act="gelu"),
+    "dynamic": LlamaConfig(
+        **_SIZES, rope_parameters={**_ROPE, "rope_type": "dynamic", "factor": 2.0}
+    ),
+    "an unknown setting": LlamaConfig(**_SIZES, logit_scale=0.5),
+    "windows and sinks": GptOssConfig(
+        **_SIZES, head_dim=16, num_local_experts=4, num_experts_per_tok=2, sliding_window=_WINDOW
+    ),
+    "two rotations": Gemma3TextConfig(**_SIZES, head_dim=16, sliding_window=_WINDOW),
+    "norms behind": Olmo3Config(**_SIZES, sliding_window=_WINDOW),
+    "chunks": Llama4TextConfig(
+        **{**_SIZES, "intermediate_size_mlp": 96}, head_dim=16, num_local_experts=2,
+        attention_chunk_size=_WINDOW, pad_token_id=0,
+    ),
+}  # fmt: skip
+REFUSED = {
+    "latent attention": DeepseekV3Config(
+        **{**_SIZES, "num_key_value_heads": 4}, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8,
+        qk_nope_head_dim=8, v_head_dim=16, n_routed_experts=8, moe_intermediate_size=32, n_group=2,
+        topk_group=1, num_experts_per_tok=2, first_k_dense_replace=2,
+    ),
+    "positions as biases": BloomConfig(vocab_size=192, hidden_size=64, n_layer=2, n_head=4),
+    "positions of columns": MptConfig(vocab_size=192, d_model=64, n_layers=2, n_heads=4),
+    "a state space": MambaConfig(vocab_size=192, hidden_size=64, num_hidden_layers=2),
+    "a recurrence": RwkvConfig(vocab_size=192, hidden_size=64, num_hidden_layers=2),
+    "a hybrid": JambaConfig(
+        **{**_SIZES, "num_hidden_layers": 8}, num_experts=2, use_mamba_kernels=False
+    ),
+}  # fmt: skip
+
+
+def saved(folder: Path, config: PreTrainedConfig) -> str:
+    """A model with weights large enough that its logits differ clearly between contexts."""
+    torch.manual_seed(0)
+    module: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    for parameter in module.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+        else:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    return save_module(folder, module)
+
+
+@pytest.mark.parametrize("case", LEAN)
+def test_what_the_lean_forward_honours_gives_the_text_of_transformers(
+    case: str, tmp_path: Path
+) -> None:
+    name = saved(tmp_path, LEAN[case])
+    model = load_model(name, dtype="float32", compile=False)
+    assert model.outline is not None and Engine(model).forward_name == "lean"
+    assert ids_of(name) == ids_of(name, "ngram") == oracle_ids(name)
+
+
+@pytest.mark.parametrize("case", BY_TRANSFORMERS)
+def test_everything_else_is_computed_by_transformers_and_drafts_change_nothing(
+    case: str, tmp_path: Path
+) -> None:
+    assert unsupported_reason(BY_TRANSFORMERS[case].to_dict()) is not None
+    name = saved(tmp_path, BY_TRANSFORMERS[case])
+    assert Engine(load_model(name, dtype="float32")).forward_name == "transformers"
+    assert ids_of(name) == ids_of(name, "ngram") == oracle_ids(name)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_computed_over_trees_is_refused_by_its_type(
+    case: str, tmp_path: Path
+) -> None:
+    name = saved(tmp_path, REFUSED[case])
+    with pytest.raises(ModelUnavailableError) as told:
+        load_model(name, dtype="float32", compile=False)
+    message = str(told.value)
+    assert f"of the type {REFUSED[case].model_type}, and" in message
+    assert "\n" not in message and message.endswith(
+        "give a model of another type, such as Llama, Mistral, Qwen, Gemma or Phi."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"partial_rotary_factor": 0.5}, "only a part of each head"),
+        ({"rope_parameters": {**_ROPE, "rope_type": "default", "odd": 1}}, "the setting odd"),
+        ({"rope_parameters": {"full_attention": _ROPE}}, "the setting full_attention"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "of the type dynamic"),
+        (
+            {"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [2.0]}},
+            "of the type longrope",
+        ),
+        ({"layer_types": ["full_attention", "odd"]}, "of the kind odd"),
+        ({"sliding_window": 8}, "a window of 8 tokens"),
+        ({"attention_multiplier": 0.5}, "sets attention_multiplier"),
+        ({"hidden_act": "relu"}, "its activation is relu"),
+        ({"model_type": "granite"}, "granite is not one of"),
+        ({"new_thing": 0}, "sets new_thing"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_not_honoured_is_named(changed: dict[str, Any], reason: str) -> None:
+    config = LEAN["plain"].to_dict()
+    assert unsupported_reason(config) is None
+    assert reason in str(unsupported_reason({**config, **changed}))
+
+
+@pytest.mark.parametrize("neutral", [None, False, "", [], {}])
+def test_an_unknown_setting_that_is_off_changes_nothing(neutral: object) -> None:
+    assert unsupported_reason({**LEAN["plain"].to_dict(), "new_thing": neutral}) is None
