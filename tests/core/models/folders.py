@@ -54,7 +54,7 @@ def oracle_ids(folder: str) -> list[int]:
     tokenizer = byte_tokenizer()
     prompt = torch.tensor([tokenizer(PROMPT).input_ids])
     answer = module.generate(
-        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=0, max_new_tokens=NUM_TOKENS,
+        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=NUM_TOKENS,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=0,
     )  # fmt: skip
     return list(answer[0, prompt.shape[1] :].tolist())
