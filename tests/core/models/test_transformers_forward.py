@@ -26,6 +26,7 @@ def test_a_module_that_leaves_the_cache_aside_is_told() -> None:
             return SimpleNamespace(logits=torch.zeros(1, input_ids.shape[1], 192))
 
         base_model = property(lambda self: self)
+        get_input_embeddings = module.get_input_embeddings
 
     forward = TransformersForward(Forgetful())
     with pytest.raises(ModelUnavailableError, match=r"transformers \S+ did not use the cache"):
