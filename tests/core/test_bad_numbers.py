@@ -128,7 +128,7 @@ def test_a_target_of_no_numbers_fails_before_the_first_token(
     backend: str, rule: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:
     engine = engine_of(save(tmp_path / "broken", with_norm(NAN)), backend)
-    for mode in ("naive", "ngram"):
+    for mode in ("ngram", "naive") if "accept" not in RULES[rule] else ("ngram",):
         trace = trace_of(engine, mode=mode, **RULES[rule])
         assert failure_of(trace).message == sentence("target", START)
         assert not trace.token_ids and trace.first(RunFinished) is None

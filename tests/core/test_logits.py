@@ -75,7 +75,7 @@ def test_excluded_tokens_are_never_chosen_and_every_number_of_the_trace_is_one(
     drafter = ScriptedDrafter(
         lambda committed, limits: tree_from(committed[-1], [(0, excluded[0]), (0, 1), (0, 2)])
     )
-    settings = {"max_new_tokens": 8, "trace_top_k": 3, **RULES[rule]}
+    settings = {"mode": "ngram", "max_new_tokens": 8, "trace_top_k": 3, **RULES[rule]}
     events, _ = run_loop(ScriptedBackend(lambda _: logits, VOCAB), drafter, [1, 2], **settings)
     assert len(emitted(events)) == 8 and not set(emitted(events)) & set(excluded)
     for event in events:
