@@ -10,6 +10,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
+from core import __version__
 from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, lossy_rule, settings_of
 from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import InvalidSettingError, StorageError
@@ -22,6 +23,14 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 class OneSentenceParser(argparse.ArgumentParser):
     """Tells bad input in one sentence on stderr and exits with 2."""
+
+    def __init__(self, prog: str, **given: Any):
+        """`prog` names the command where it was not called by its script's own name."""
+        script = Path(sys.argv[0]).stem
+        super().__init__(prog=script if script.startswith("specdecodes") else prog, **given)
+        if self.add_help:
+            version = f"SpecDecodes {__version__}"
+            self.add_argument("--version", action="version", version=version)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, with every argument checked to be text."""

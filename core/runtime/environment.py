@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from core import __version__
 from core.runtime.processor import level_name
 
 _PACKAGES = ("torch", "transformers", "hqq", "gemlite")
@@ -15,8 +16,8 @@ _PACKAGES = ("torch", "transformers", "hqq", "gemlite")
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that decide a run's numbers."""
-    versions = {"python": platform.python_version()}
+    """Versions of this program, of Python, and of the packages that decide a run's numbers."""
+    versions = {"specdecodes": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
