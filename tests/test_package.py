@@ -154,8 +154,10 @@ def test_the_page_is_served_there_with_all_its_files(scripts: Path, elsewhere: P
     command = [str(scripts / "specdecodes"), "--target", "tiny", "--port", "0"]
     with served(command, elsewhere) as address:
         assert "SpecDecodes" in read(address + "/")
-        for path in sorted((ROOT / "app" / "static").iterdir()):
-            given = read(f"{address}/specdecodes/static/{path.name}")
+        static = ROOT / "app" / "static"
+        for path in sorted(path for path in static.rglob("*") if path.is_file()):
+            name = path.relative_to(static).as_posix()
+            given = read(f"{address}/specdecodes/static/{name}")
             assert given == path.read_text(encoding="utf-8")
         assert json.loads(read(f"{address}/specdecodes/status.json"))["phase"]
 

@@ -4,12 +4,16 @@ import { h } from "./dom.js";
 import { frame } from "./frame.js";
 import { store } from "./page.js";
 import { playback } from "./playback_clock.js";
+import { fitTree, zoomTree } from "./tree_view.js";
+
+const ZOOM = 1.25;
 
 const KEYS = [
   ["← →", "step before or after; in the answer, token before or after"],
   ["Home End", "first or last step"],
   ["Space", "play or pause"],
   ["Esc", "let go of the selection"],
+  ["+ − 0", "zoom the draft tree, or show all of it"],
   ["r", "show or hide refused drafts in the text"],
   ["/", "write a message"],
   ["?", "this list"],
@@ -27,6 +31,10 @@ const ACTIONS = {
   End: () => store.walk(Infinity),
   " ": () => playback.toggle(),
   Escape: () => store.release(),
+  "+": () => zoomTree(ZOOM),
+  "=": () => zoomTree(ZOOM),
+  "-": () => zoomTree(1 / ZOOM),
+  0: fitTree,
   r: () => store.setShowRefused(!store.showRefused),
   "/": () => document.querySelector("#message textarea").focus(),
 };

@@ -14,6 +14,18 @@ const MAX_CHARACTERS = 16;
 // While a run streams, the newest tree is drawn this often at most.
 const LIVE_PAUSE_MS = 120;
 
+let view = null;
+
+/** Zooms the drawing that is shown. */
+export function zoomTree(factor) {
+  view?.zoom(factor);
+}
+
+/** Shows all of it again. */
+export function fitTree() {
+  view?.fit();
+}
+
 /** Nodes of the drawing: those of the tree, then the target's own token if there is one. */
 export function treeNodes(run, step) {
   const { drafted, accepted, states } = step;
@@ -52,12 +64,12 @@ export function mount({ element }) {
   const group = svg("g");
   const image = svg("svg", { class: "tree", role: "group" }, group);
   const hint = h("p", { class: "hint" }, "The tree of a step appears here.");
-  const fit = h("button", { type: "button", class: "link", onclick: () => view.fit() }, "fit");
+  const fit = h("button", { type: "button", class: "link", onclick: fitTree }, "fit");
   const place = h("div", { class: "tree-place" }, image);
   element.append(h("div", { class: "panel-head" }, title, summary, live, fit), hint, place);
   let timer = 0;
   let size = { width: 1, height: 1 };
-  const view = new PanZoom(place, group, () => size);
+  view = new PanZoom(place, group, () => size);
 
   function draw() {
     timer = 0;

@@ -58,9 +58,13 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         *,
         viewport: dict[str, int] = WIDE,
         color_scheme: str = "light",
+        has_touch: bool = False,
     ) -> Page:
         context = browser.new_context(
-            viewport=viewport, color_scheme=color_scheme, accept_downloads=True
+            viewport=viewport,
+            color_scheme=color_scheme,
+            has_touch=has_touch,
+            accept_downloads=True,
         )
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         context.set_default_timeout(PATIENCE_MS)

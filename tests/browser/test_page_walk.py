@@ -1,8 +1,11 @@
 """Walking the steps: scrubber, keys, playback, colour modes, refused drafts, figures."""
 
 import csv
+import re
 from pathlib import Path
+from typing import NamedTuple
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
@@ -96,6 +99,19 @@ def test_colours_can_show_other_measures(scripted: Served, open_page: OpenPage) 
     page.wait_for_function("!document.querySelector('.strip').classList.contains('is-heat')")
 
 
+class Transform(NamedTuple):
+    """Where the tree's drawing stands."""
+
+    x: float
+    y: float
+    scale: float
+
+
+def transform_of(page: Page) -> Transform:
+    text = page.locator("svg.tree > g").get_attribute("transform") or ""
+    return Transform(*map(float, re.findall(r"-?[\d.]+(?:e-?\d+)?", text)))
+
+
 def test_the_tree_zooms_and_fits_again(scripted: Served, open_page: OpenPage) -> None:
     page = answered(open_page(scripted))
     group = page.locator("svg.tree > g")
@@ -108,6 +124,67 @@ def test_the_tree_zooms_and_fits_again(scripted: Served, open_page: OpenPage) ->
     )
     page.get_by_role("button", name="fit").click()
     assert group.get_attribute("transform") == before
+
+
+def test_a_pan_that_ends_on_a_node_moves_the_tree_and_selects_nothing(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = answered(open_page(scripted))
+    before, newest = transform_of(page), page.get_by_role("button", name="back to newest")
+    node = page.locator("svg.tree .node").nth(1)
+    box = node.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 20, steps=4)
+    page.mouse.up()
+    moved = node.bounding_box()
+    assert moved is not None
+    assert (moved["x"] - box["x"], moved["y"] - box["y"]) == pytest.approx((30, 20), abs=1)
+    assert transform_of(page).scale == before.scale
+    expect(newest).to_be_hidden()
+    page.mouse.move(x + 31, y + 20)
+    page.mouse.down()
+    page.mouse.move(x + 32, y + 21)  # a hand is not still while it clicks
+    page.mouse.up()
+    expect(newest).to_be_visible()
+
+
+def test_keys_zoom_the_tree_and_fit_it_again(scripted: Served, open_page: OpenPage) -> None:
+    page = answered(open_page(scripted))
+    before = transform_of(page)
+    page.locator("h3", has_text="Draft tree").click()
+    page.keyboard.press("+")
+    assert transform_of(page).scale == pytest.approx(before.scale * 1.25)
+    page.keyboard.press("-")
+    page.keyboard.press("-")
+    assert transform_of(page).scale == pytest.approx(before.scale / 1.25)
+    page.keyboard.press("0")
+    assert transform_of(page) == before
+
+
+def test_two_fingers_zoom_the_tree_and_a_tap_selects(scripted: Served, open_page: OpenPage) -> None:
+    page = answered(open_page(scripted, has_touch=True))
+    before = transform_of(page)
+    place = page.locator(".tree-place").bounding_box()
+    assert place is not None
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind: str, half: float | None) -> None:
+        places = [] if half is None else [{"x": x - half, "y": y}, {"x": x + half, "y": y}]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    touch("touchStart", 40)
+    for half in (50, 60):
+        touch("touchMove", half)
+    touch("touchEnd", None)
+    assert transform_of(page).scale == pytest.approx(before.scale * 1.5, rel=0.02)
+    expect(page.get_by_role("button", name="back to newest")).to_be_hidden()
+    page.get_by_role("button", name="fit").tap()
+    page.locator("svg.tree .node.accepted").first.tap()
+    expect(page.get_by_role("button", name="back to newest")).to_be_visible()
 
 
 def test_more_figures_are_drawn_with_their_data(
