@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT ?= 7860
 BIN := .venv/bin
 PY := $(BIN)/python
+# Node comes from a package of requirements-dev.txt.
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
 HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 REQUIREMENTS := -r requirements.txt $(if $(HAS_GPU),-r requirements-cuda.txt)
 
@@ -30,24 +32,27 @@ test-sanitized: .build/dev  ## tests of the compiled kernels under address and u
 test-gpu: .build/dev .build/model  ## tests for a machine with an NVIDIA GPU
 	$(PY) -m pytest -m gpu
 
-check: .build/dev  ## lint, format, types
+check: .build/dev .build/js  ## lint, format and types, of Python and of JavaScript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(NPM) run --silent check
 
-format: .build/dev  ## format the code and mend what the linter can
+format: .build/dev .build/js  ## format the code and mend what the linters can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(NPM) run --silent format
 
 docs: .build/dev  ## write the parts of docs/ that come from the code
 	$(PY) -m visualize.documentation
 	$(PY) -m tests.module_map
+	$(PY) -m tests.page_types
 
 picture: .build/dev .build/model .build/browser  ## the README's picture, taken from the real page
 	$(PY) -m tests.browser.make_picture docs/page.png
 
 clean:  ## remove what make built; the models in the user's cache stay
-	rm -rf .venv .build .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .build node_modules .pytest_cache .ruff_cache .hypothesis
 
 .venv/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -67,6 +72,10 @@ clean:  ## remove what make built; the models in the user's cache stay
 
 .build/model: .build/run
 	$(PY) -m core.models.prepare
+	@touch $@
+
+.build/js: .build/dev package.json package-lock.json
+	$(NPM) ci --silent --no-audit --no-fund
 	@touch $@
 
 .build/browser: .build/dev

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from app.bodies import JsonResponse, json_object
 from app.comparison import compare_traces
 from app.downloads import TABLES, export_table
+from app.messages import Comparison
 from app.places import PREFIX
 from app.routes import download
 from app.run_finder import RunFinder
@@ -75,7 +76,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
         if not 2 <= len(ids) <= MOST_COMPARED:
             raise InvalidSettingError(f"{len(ids)} runs are chosen; choose 2 to {MOST_COMPARED}.")
 
-        def compare() -> dict[str, Any]:
+        def compare() -> Comparison:
             found = [finder.find(visitor, run_id) for run_id in ids]
             traces: list[Trace] = [run.trace for run in found if run is not None]
             if len(traces) < len(ids):

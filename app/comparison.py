@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from app.messages import Comparison, Verdict
 from app.run_finder import record_of
 from core.errors import InvalidSettingError
 from core.trace import Trace
 
 
-def compare_traces(traces: Sequence[Trace]) -> dict[str, Any]:
+def compare_traces(traces: Sequence[Trace]) -> Comparison:
     """Summary rows, verdicts against the first plain run (else the first), and page messages.
 
     Repeats of one setting share a row; only the first of them is raced.
@@ -24,7 +25,7 @@ def compare_traces(traces: Sequence[Trace]) -> dict[str, Any]:
     raced = list(firsts.values())
     reference = next((t for t in raced if run_facts(t).mode == PLAIN_MODE), raced[0])
     rows = json.loads(summary_frame(traces).to_json(orient="records"))
-    verdicts: list[dict[str, Any]] = []
+    verdicts: list[Verdict] = []
     for trace in raced:
         try:
             parted = None if trace is reference else first_divergence(reference, trace)

@@ -4,10 +4,10 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from app.comparison import compare_traces
 from app.handlers import HEARTBEAT_S, Handlers
+from app.messages import ContestProgress, ContestResult, ContestState
 from app.run_record import RunRecord
 from app.session import ChatSession
 from app.texts import checked_text
@@ -65,7 +65,8 @@ def contest(
             raise SpecDecodesError(f"{config.mode}: {record.failure}")
         if is_counted:
             traces.append(record.snapshot())
-    yield dumps({"result": compare_traces(traces)})
+    result: ContestResult = {"result": compare_traces(traces)}
+    yield dumps(result)
 
 
 def _checked(contenders: list[RunConfig], num_repeats: int) -> list[RunConfig]:
@@ -92,12 +93,13 @@ def _progress(record: RunRecord, stage: str, place: int, count: int) -> Iterator
     version = -1
     while not record.is_ended:
         version = record.wait(version, HEARTBEAT_S)
-        values: dict[str, Any] = {
+        state: ContestState = {
             "stage": f"{stage}: {record.mode}",
             "status": record.status_text,
             "tokens": record.num_tokens,
             "done": place,
             "total": count,
         }
-        yield dumps({"progress": values})
+        message: ContestProgress = {"progress": state}
+        yield dumps(message)
         time.sleep(_PROGRESS_PAUSE_S)

@@ -8,6 +8,7 @@ from typing import Any
 from app.archive import Archive
 from app.engine_seat import EngineKey
 from app.limits import Limits
+from app.messages import Cleared, Notice
 from app.model_pool import ModelPool
 from app.run_finder import RunFinder
 from app.run_form import config_from_values, mode_help
@@ -125,7 +126,8 @@ class Handlers:
     def clear(self, session: ChatSession) -> str:
         """Empties the chat, stopping what runs."""
         self.store.drop(session.clear())
-        return dumps({"clear": next(_notice_numbers)})
+        cleared: Cleared = {"clear": next(_notice_numbers)}
+        return dumps(cleared)
 
     def since(self, request: str) -> str:
         """A message with all events of a run from a given one on; asked for by the page on a gap.
@@ -146,7 +148,8 @@ class Handlers:
 
 def notice(error: SpecDecodesError) -> str:
     """The page's message for something that was refused before it began."""
-    return dumps({"notice": str(error), "number": next(_notice_numbers)})
+    told: Notice = {"notice": str(error), "number": next(_notice_numbers)}
+    return dumps(told)
 
 
 def follow(record: RunRecord) -> Iterator[str]:

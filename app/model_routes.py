@@ -1,7 +1,5 @@
 """Models over HTTP: what there is, what is loaded, what fits; load another, or cancel that."""
 
-from typing import Any
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -10,6 +8,7 @@ from starlette.routing import BaseRoute, Route
 from app.bodies import JsonResponse, json_object
 from app.engine_seat import EngineKey
 from app.limits import Limits
+from app.messages import Models, ModelSize
 from app.model_pool import ModelPool
 from app.places import PREFIX
 from app.visitors import owner_of
@@ -63,7 +62,7 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
     ]
 
 
-def describe_size(target: str) -> dict[str, Any]:
+def describe_size(target: str) -> ModelSize:
     """What a model needs in memory by number format, before anything of it is loaded."""
     import psutil
 
@@ -80,7 +79,7 @@ def describe_size(target: str) -> dict[str, Any]:
     }
 
 
-def describe_models(pool: ModelPool) -> dict[str, Any]:
+def describe_models(pool: ModelPool) -> Models:
     """The catalogue, free memory, the loaded target, and which modes it can run."""
     import psutil
 

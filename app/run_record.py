@@ -1,15 +1,14 @@
 """One run as the page sees it: its events so far, its status, and the messages made of them."""
 
 import threading
-from typing import Any, Literal
+from typing import Any
 
+from app.messages import RunMessage, RunPhase, RunStatus
 from app.wire import event_for_page
 from core.events import Committed, Drafted, Event, Prefilled, RunFailed, RunFinished, RunStarted
 from core.stats import RunStats
 from core.strict_json import dumps
 from core.trace import Trace
-
-Phase = Literal["queued", "loading", "running", "ended", "failed"]
 
 # A reader is woken when a step is complete, not for each of its events.
 _COMPLETE = (RunStarted, Prefilled, Committed, RunFinished, RunFailed)
@@ -28,7 +27,12 @@ class RunRecord:
         self.num_nodes = 0
         self._stats = RunStats()
         self._published = 0
-        self._status: dict[str, Any] = {"phase": "queued", "text": "Waiting for the engine"}
+        self._status: RunStatus = {
+            "phase": "queued",
+            "text": "Waiting for the engine",
+            "done": 0,
+            "total": 0,
+        }
         self._version = 0
         self._changed = threading.Condition()
 
@@ -83,9 +87,9 @@ class RunRecord:
                 self._published = len(self.trace.events)
                 self._wake()
 
-    def set_status(self, phase: Phase, text: str, done: int = 0, total: int = 0) -> None:
+    def set_status(self, phase: RunPhase, text: str, done: int = 0, total: int = 0) -> None:
         """Says what is happening, in words for the page; nothing comes after an end."""
-        status = {"phase": phase, "text": text, "done": done, "total": total}
+        status: RunStatus = {"phase": phase, "text": text, "done": done, "total": total}
         with self._changed:
             if status != self._status and not self.is_ended:
                 self._status = status
@@ -116,7 +120,12 @@ class RunRecord:
         with self._changed:
             first = min(max(first, 0), self._published)
             events = self.trace.events[first : self._published]
-            body: dict[str, Any] = {"run": self.run_id, "seq": first, "status": self._status}
+            body: RunMessage = {
+                "run": self.run_id,
+                "seq": first,
+                "status": self._status,
+                "events": [],
+            }
             next_first = self._published
             if events or self.is_ended:
                 body["stats"] = self._stats.to_dict()

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from app.engine_seat import EngineKey, EngineLike
 from app.logs import fields
+from app.messages import RunPhase
 from app.model_pool import ModelPool
 from app.run_finder import ENDINGS
 from app.run_keeper import RunKeeper
-from app.run_record import Phase, RunRecord
+from app.run_record import RunRecord
 from app.session import Message
 from app.turnstile import Ticket
 from core.config import RunConfig
@@ -39,7 +40,7 @@ class RunRequest(NamedTuple):
 class Outcome(NamedTuple):
     """How a run ended, in words."""
 
-    phase: Phase
+    phase: RunPhase
     text: str
 
 
@@ -118,7 +119,7 @@ def _are_stopped(runs: Sequence[PageRun]) -> bool:
 
 
 def _set_status(
-    runs: Sequence[PageRun], phase: Phase, text: str, done: int = 0, total: int = 0
+    runs: Sequence[PageRun], phase: RunPhase, text: str, done: int = 0, total: int = 0
 ) -> None:
     for run in runs:
         run.record.set_status(phase, text, done, total)

@@ -1,8 +1,12 @@
 // The times of steps as stacked bars. Pure. Only so many bars are made as can be told apart:
 // where more steps are in view, neighbours share a bar that shows their mean.
 
+/** @import { Bar, PhaseTimes, Step } from "./page_types.d.ts" */
+/** @import { PageEvent } from "./types.d.ts" */
+
 export const MAX_BARS = 160;
 
+/** @type {{ key: keyof PhaseTimes, label: string }[]} */
 export const PHASES = [
   { key: "draft", label: "draft" },
   { key: "verify", label: "verify" },
@@ -10,9 +14,15 @@ export const PHASES = [
   { key: "other", label: "other" },
 ];
 
+/** @param {PageEvent} event */
 const lasted = (event) => (event.t_end_s - event.t_start_s) * 1e3;
 
-/** Milliseconds of one step by phase; `other` is what the phases leave of the whole. */
+/**
+ * Milliseconds of one step by phase; `other` is what the phases leave of the whole.
+ *
+ * @param {Pick<Step, "drafted" | "verified" | "accepted" | "committed">} step
+ * @returns {PhaseTimes}
+ */
 export function phaseTimes({ drafted, verified, accepted, committed }) {
   const draft = lasted(drafted);
   const verify = lasted(verified);
@@ -21,9 +31,15 @@ export function phaseTimes({ drafted, verified, accepted, committed }) {
   return { draft, verify, settle, other };
 }
 
+/** @param {PhaseTimes} times */
 export const totalOf = (times) => times.draft + times.verify + times.settle + times.other;
 
-/** Bars for the steps numbered from `low` to `high`: first and last step, mean times and tokens. */
+/**
+ * Bars for the steps numbered from `low` to `high`: first and last step, mean times and tokens.
+ *
+ * @param {Step[]} steps
+ * @returns {Bar[]}
+ */
 export function bars(steps, low = 1, high = steps.length, maxBars = MAX_BARS) {
   const first = Math.max(1, Math.floor(low));
   const last = Math.min(steps.length, Math.ceil(high));
@@ -38,17 +54,21 @@ export function bars(steps, low = 1, high = steps.length, maxBars = MAX_BARS) {
     for (let number = start; number <= end; number += 1) {
       const { times, committed } = steps[number - 1];
       bar.tokens += committed.token_ids.length * share;
-      for (const key in bar.times) bar.times[key] += times[key] * share;
+      for (const { key } of PHASES) bar.times[key] += times[key] * share;
     }
     result.push(bar);
   }
   return result;
 }
 
-/** About `count` round numbers from 0 on that reach to `top`. */
+/**
+ * About `count` round numbers from 0 on that reach to `top`.
+ *
+ * @param {number} top
+ */
 export function ticks(top, count = 4) {
   const rough = Math.max(top, 1e-6) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const size = [1, 2, 5, 10].find((factor) => factor * power >= rough) * power;
+  const size = ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10) * power;
   return Array.from({ length: Math.floor(top / size) + 1 }, (_, place) => place * size);
 }

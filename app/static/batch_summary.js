@@ -2,7 +2,15 @@
 
 import { counted, fixed, lossyMark } from "./format.js";
 
-/** What all rows reach together; `seconds` are the server's, from the start of the batch on. */
+/** @import { RunModel } from "./run_model.js" */
+
+/**
+ * What all rows reach together; `seconds` are the server's, from the start of the batch on.
+ *
+ * @param {Pick<RunModel, "tokens" | "steps" | "isEnded">[]} runs
+ * @param {number} count
+ * @param {number} seconds
+ */
 export function batchSummary(runs, count, seconds) {
   if (!count) return "";
   const tokens = runs.reduce((sum, run) => sum + run.tokens.length, 0);
@@ -13,7 +21,11 @@ export function batchSummary(runs, count, seconds) {
   return `${ended} of ${counted(count, "row")} done · ${counted(tokens, "token")} · ${pace} · τ ${fixed(tokens / steps, 2)}`;
 }
 
-/** How far a row is, or how it ended. */
+/**
+ * How far a row is, or how it ended.
+ *
+ * @param {Pick<RunModel, "status" | "isEnded" | "tokens" | "steps" | "lossyRule">} run
+ */
 export function rowSummary({ status, isEnded, tokens, steps, lossyRule }) {
   const words = isEnded || !tokens.length ? status.text : "";
   const count = tokens.length ? counted(tokens.length, "token") : "";

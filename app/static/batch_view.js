@@ -6,15 +6,23 @@ import { frame } from "./frame.js";
 import { Store } from "./store.js";
 import { Strip } from "./strip.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
+/** @import { BatchMessage, Notice } from "./types.d.ts" */
+
+/** @param {ViewContext} context */
 export function mount({ element, props, watch, server }) {
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
   const total = h("p", { class: "batch-total", role: "status" });
   const list = h("div", { class: "batch-rows" });
   element.append(notice, total, list);
+  /** @type {Pick<BatchMessage, "ids" | "seconds">} */
   let shown = { ids: [], seconds: 0 };
   let store = new Store();
+  /** @type {Map<string, Row>} */
   let rows = new Map();
 
+  /** @param {string[]} ids */
   function begin(ids) {
     store = new Store();
     store.ask = (request) => server.since(request);
@@ -24,15 +32,19 @@ export function mount({ element, props, watch, server }) {
     store.subscribe(({ runs }) => own === store && draw(runs, ids));
   }
 
+  /**
+   * @param {Set<string>} changed
+   * @param {string[]} ids
+   */
   function draw(changed, ids) {
     for (const id of ids) {
       const run = store.runs.get(id);
       if (!run) continue;
       if (!rows.has(id)) {
         rows.set(id, new Row(run, ids.indexOf(id) + 1));
-        list.append(...ids.filter((one) => rows.has(one)).map((one) => rows.get(one).element));
+        list.append(...ids.flatMap((one) => rows.get(one)?.element ?? []));
       }
-      if (changed.has(id)) rows.get(id).update();
+      if (changed.has(id)) rows.get(id)?.update();
     }
     const runs = [...store.runs.values()];
     const isOver = runs.length === ids.length && runs.every((run) => run.isEnded);
@@ -41,10 +53,12 @@ export function mount({ element, props, watch, server }) {
   }
 
   onValue({ props, watch }, (json) => {
+    /** @type {BatchMessage | Notice} */
     const message = JSON.parse(json);
-    setText(notice, message.notice ?? "");
-    notice.hidden = !message.notice;
-    if (message.notice) return;
+    const refused = "notice" in message ? message.notice : "";
+    setText(notice, refused);
+    notice.hidden = !refused;
+    if ("notice" in message) return;
     if (message.ids.join() !== shown.ids.join()) begin(message.ids);
     shown = message;
     for (const row of message.rows) store.take(row);
@@ -52,6 +66,10 @@ export function mount({ element, props, watch, server }) {
 }
 
 class Row {
+  /**
+   * @param {RunModel} run
+   * @param {number} number
+   */
   constructor(run, number) {
     this.run = run;
     this._told = h("span", { class: "summary" });

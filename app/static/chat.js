@@ -11,16 +11,20 @@ import { hideCard } from "./token_card.js";
 import { showTab } from "./tabs.js";
 import { Turn } from "./turn.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+
 const NEAR_BOTTOM_PX = 80;
 
+/** @param {ViewContext} context */
 export function mount({ element, props, watch, trigger, server }) {
+  /** @type {Map<string, Turn>} */
   const turns = new Map();
   const list = h("div", { class: "turns", role: "log", "aria-label": "Chat" });
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
   const welcome = emptyState((prompt) => trigger("select", { prompt }));
   const legend = h("div", { class: "legend" });
   element.append(legend, h("div", { class: "scroller" }, welcome, list), notice);
-  const scroller = list.parentElement;
+  const scroller = /** @type {HTMLElement} */ (list.parentElement);
   connectStrip(list, turns);
   mountLegend(legend);
   let isFollowing = true;
@@ -37,8 +41,9 @@ export function mount({ element, props, watch, trigger, server }) {
       turns.delete(id);
     }
     for (const id of store.turns) {
-      if (turns.has(id)) continue;
-      const turn = new Turn(store.runs.get(id), store.showRefused);
+      const run = store.runs.get(id);
+      if (!run || turns.has(id)) continue;
+      const turn = new Turn(run, store.showRefused);
       turns.set(id, turn);
       list.append(turn.element);
       isFollowing = true;
@@ -73,11 +78,15 @@ export function mount({ element, props, watch, trigger, server }) {
 }
 
 function chatText() {
-  const runs = store.turns.map((id) => store.runs.get(id));
+  const runs = store.turns.flatMap((id) => store.runs.get(id) ?? []);
   return runs.map((run) => `User: ${run.turn.user}\n\nAssistant: ${run.text}`).join("\n\n");
 }
 
-// The clipboard of pages served without TLS to other machines needs the old way.
+/**
+ * The clipboard of pages served without TLS to other machines needs the old way.
+ *
+ * @param {string} text
+ */
 export async function copyText(text) {
   if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
   const area = h("textarea", { class: "off-screen" }, text);

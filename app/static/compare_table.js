@@ -3,6 +3,9 @@
 import { h } from "./dom.js";
 import { bytes, duration, fixed, percent, visible } from "./format.js";
 
+/** @import { Comparison, SummaryRow, Verdict } from "./types.d.ts" */
+
+/** @type {[string, (row: SummaryRow) => string][]} */
 const COLUMNS = [
   ["Run", ({ run }) => run],
   ["Tokens/s", (row) => spread(row)],
@@ -14,12 +17,17 @@ const COLUMNS = [
   ["Memory", ({ peak_memory_bytes: peak }) => (peak ? bytes(peak) : "–")],
 ];
 
+/** @param {SummaryRow} row */
 function spread({ tokens_per_s: median, tokens_per_s_min: least, tokens_per_s_max: most, num_runs: runs }) {
   if (median === null) return "–";
   return runs > 1 ? `${fixed(median, 1)} (${fixed(least, 1)}–${fixed(most, 1)}, ${runs} runs)` : fixed(median, 1);
 }
 
-/** Whether a text is plain decoding's, in a sentence. */
+/**
+ * Whether a text is plain decoding's, in a sentence.
+ *
+ * @param {Verdict} verdict
+ */
 export function verdictText({ is_reference: isReference, refused, divergence, num_compared: compared }) {
   if (refused) return refused;
   if (isReference) return "the reference";
@@ -29,6 +37,7 @@ export function verdictText({ is_reference: isReference, refused, divergence, nu
   return `parts at token ${position + 1}: “${visible(other)}” for “${visible(own)}”${size}`;
 }
 
+/** @param {Pick<Comparison, "rows" | "verdicts">} comparison */
 export function comparisonTable({ rows, verdicts }) {
   const devices = [...new Set(rows.map(({ device, target }) => `${target} on ${device}`))];
   return h(
@@ -48,6 +57,10 @@ export function comparisonTable({ rows, verdicts }) {
   );
 }
 
+/**
+ * @param {SummaryRow} row
+ * @param {Verdict} verdict
+ */
 function line(row, verdict) {
   const kind = verdict.divergence || verdict.refused ? "parted" : "identical";
   return h(

@@ -7,15 +7,24 @@ import { frame } from "./frame.js";
 import { Race } from "./race.js";
 import { onTab } from "./tabs.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+/** @import { Comparison, Contender, Contenders, ContestProgress, ContestResult, Notice } from "./types.d.ts" */
+
+/** @type {Comparison | null} */
 let shownResult = null;
 let draw = () => {};
 
-/** Shows a comparison that was made elsewhere, such as of kept runs. */
+/**
+ * Shows a comparison that was made elsewhere, such as of kept runs.
+ *
+ * @param {Comparison} result
+ */
 export function showComparison(result) {
   shownResult = result;
   draw();
 }
 
+/** @param {ViewContext} context */
 export function mount({ element, props, watch }) {
   const list = h("ul", { class: "contenders", "aria-label": "What is compared" });
   const progress = h("p", { class: "contest-progress", role: "status", hidden: true });
@@ -27,8 +36,9 @@ export function mount({ element, props, watch }) {
   element.append(list, progress, notice, result);
   showContenders([]);
 
+  /** @param {Contender[]} contenders */
   function showContenders(contenders) {
-    const all = [{ mode: "naive", settings: "always measured" }, ...contenders];
+    const all = [{ mode: "naive", settings: "always measured", lossy_rule: "" }, ...contenders];
     list.replaceChildren(
       ...all.map(({ mode, settings, lossy_rule: lossyRule }) =>
         h("li", {}, h("strong", {}, mode), ` ${settings} `, lossyRule ? h("span", { class: "lossy-badge" }, lossyMark(lossyRule)) : ""),
@@ -36,12 +46,14 @@ export function mount({ element, props, watch }) {
     );
   }
 
+  /** @param {boolean} isBusy */
   function busy(isBusy) {
     progress.hidden = !isBusy;
     frame().classList.toggle("is-comparing", isBusy);
   }
 
   draw = () => {
+    if (!shownResult) return;
     busy(false);
     notice.hidden = true;
     const race = new Race(shownResult);
@@ -50,6 +62,7 @@ export function mount({ element, props, watch }) {
 
   onTab((name) => name === "compare" && window.dispatchEvent(new Event("resize")));
   onValue({ props, watch }, (json) => {
+    /** @type {Partial<Contenders & ContestProgress & ContestResult & Notice>} */
     const message = JSON.parse(json);
     if (message.contenders) showContenders(message.contenders);
     if (message.notice) {
@@ -61,7 +74,7 @@ export function mount({ element, props, watch }) {
       const { stage, status, tokens, done, total } = message.progress;
       notice.hidden = true;
       busy(true);
-      gauge.style.setProperty("--share", done / total);
+      gauge.style.setProperty("--share", String(done / total));
       setText(told, `${stage} — ${tokens ? `${tokens} tokens` : status} (${done + 1} of ${total})`);
     }
     if (message.result) showComparison(message.result);

@@ -30,7 +30,11 @@ const EXAMPLES = [
   },
 ];
 
-/** `ask` is called with the question that was chosen. */
+/**
+ * `ask` is called with the question that was chosen.
+ *
+ * @param {(prompt: string) => void} ask
+ */
 export function emptyState(ask) {
   return h(
     "div",

@@ -4,6 +4,8 @@ import { h } from "./dom.js";
 import { address } from "./net.js";
 import { store } from "./page.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+
 export const FILES = [
   { name: "steps.csv", label: "Steps CSV", help: "One row a step" },
   { name: "tokens.csv", label: "Tokens CSV", help: "One row a token" },
@@ -13,10 +15,15 @@ export const FILES = [
   { name: "report.html", label: "Report", help: "One page that opens without this program" },
 ];
 
+/**
+ * @param {string} runId
+ * @param {string} name
+ */
 export function fileAddress(runId, name) {
   return address(`runs/${encodeURIComponent(runId)}/${name}`);
 }
 
+/** @param {ViewContext} context */
 export function mount({ element }) {
   const links = FILES.map(({ name, label, help }) =>
     h("a", { class: "download", title: help, "data-file": name, download: "" }, label),
@@ -26,8 +33,8 @@ export function mount({ element }) {
     const run = store.current;
     const isReady = Boolean(run?.isEnded && run.steps.length);
     for (const link of links) {
-      if (isReady) {
-        link.href = fileAddress(run.id, link.dataset.file);
+      if (run && isReady) {
+        link.href = fileAddress(run.id, link.dataset.file ?? "");
         link.removeAttribute("aria-disabled");
       } else {
         link.removeAttribute("href");

@@ -4,6 +4,13 @@ import { h, setText } from "./dom.js";
 import { counted, duration, fixed, percent } from "./format.js";
 import { store } from "./page.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
+/** @import { Prefilled } from "./types.d.ts" */
+
+/** @typedef {Pick<RunModel, "stats" | "firstTokenS" | "prefilled">} Measured */
+
+/** @type {{ name: string, label: string, help: string, value: (run: Measured) => string, note: (run: Measured) => string }[]} */
 const FIGURES = [
   {
     name: "tokens-per-s",
@@ -35,10 +42,12 @@ const FIGURES = [
   },
 ];
 
+/** @param {Prefilled} prefilled */
 function prefillNote({ num_tokens: computed, num_reused: reused }) {
   return `prompt ${computed + reused + 1}${reused ? `, ${reused} reused` : ""}`;
 }
 
+/** @param {ViewContext} context */
 export function mount({ element }) {
   const cells = FIGURES.map((figure) => ({
     ...figure,
@@ -54,6 +63,7 @@ export function mount({ element }) {
       ),
     ),
   );
+  /** @type {Measured} */
   const nothing = { stats: null, firstTokenS: null, prefilled: null };
   store.subscribe(() => {
     const run = store.current ?? nothing;

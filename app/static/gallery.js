@@ -1,10 +1,13 @@
 // More figures of a run, drawn by the server's own figure code; Plotly comes when it is opened.
 
 import { h } from "./dom.js";
-import { address, getJson } from "./net.js";
+import { address, getJson, messageOf } from "./net.js";
 import { store } from "./page.js";
 import { loadPlotly } from "./plotly.js";
 
+/** @import { Plotly, ViewContext } from "./page_types.d.ts" */
+
+/** @param {ViewContext} context */
 export function mount({ element }) {
   const grid = h("div", { class: "figure-grid" });
   const hint = h("p", { class: "hint", role: "status" });
@@ -18,7 +21,7 @@ export function mount({ element }) {
     const wanted = run?.isEnded && run.steps.length ? `${run.id} ${isDark}` : "";
     if (!panel.open || wanted === shown) return;
     shown = wanted;
-    if (!wanted) {
+    if (!run || !wanted) {
       grid.replaceChildren();
       hint.textContent = "They are drawn when the run has ended.";
       return;
@@ -34,7 +37,7 @@ export function mount({ element }) {
       hint.textContent = "";
       grid.replaceChildren(...Object.entries(figures).map(([name, figure]) => one(plotly, run.id, name, figure)));
     } catch (error) {
-      hint.textContent = error.message;
+      hint.textContent = messageOf(error);
     }
   }
 
@@ -43,6 +46,12 @@ export function mount({ element }) {
   store.subscribe(draw);
 }
 
+/**
+ * @param {Plotly} plotly
+ * @param {string} runId
+ * @param {string} name
+ * @param {{ data: unknown, layout: object }} figure
+ */
 function one(plotly, runId, name, { data, layout }) {
   const place = h("div", { class: "figure-place" });
   const csv = address(`runs/${encodeURIComponent(runId)}/figures/${name}.csv`);

@@ -6,14 +6,17 @@ import { icon } from "./icons.js";
 import { mountShortcuts } from "./shortcuts.js";
 import { onTab, restoreTab, showTab, TABS } from "./tabs.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+
 const THEME_KEY = "specdecodes-theme";
 // Below this width the settings lie over the chat, so they wait to be called.
 const ROOM_FOR_SETTINGS = "(min-width: 1181px)";
 
+/** @param {ViewContext} context */
 export function mount({ element }) {
   restoreTheme();
   const settings = iconButton("settings", "Settings", () => showSettings(!areSettingsShown()));
-  const showSettings = (show) => {
+  const showSettings = (/** @type {boolean} */ show) => {
     frame().dataset.settings = show ? "open" : "closed";
     settings.setAttribute("aria-pressed", String(show));
   };
@@ -35,7 +38,7 @@ export function mount({ element }) {
   );
   document
     .querySelector("#topbar")
-    .append(
+    ?.append(
       h(
         "div",
         { class: "bar-tools" },
@@ -63,6 +66,11 @@ function areSettingsShown() {
   return frame().dataset.settings === "open";
 }
 
+/**
+ * @param {Parameters<typeof icon>[0]} name
+ * @param {string} label
+ * @param {() => unknown} onclick
+ */
 function iconButton(name, label, onclick) {
   return h(
     "button",

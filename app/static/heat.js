@@ -1,9 +1,18 @@
 // A measure of a token from 0 to 1, for colouring. Pure.
 
+/** @import { Token } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
+
 // Milliseconds a token that count as slow: several times a plain step of a small model.
 const SLOW_MS = 60;
 
-/** 0 is unremarkable, 1 remarkable; null where a mode says nothing of the token. */
+/**
+ * 0 is unremarkable, 1 remarkable; null where a mode says nothing of the token.
+ *
+ * @param {RunModel} run
+ * @param {Token} token
+ * @param {string} mode
+ */
 export function heatOf(run, token, mode) {
   const step = run.steps[token.step];
   if (mode === "target") {

@@ -12,7 +12,11 @@ const PATHS = {
   theme: "M8 2a6 6 0 1 0 0 12zM8 2a6 6 0 0 1 0 12",
 };
 
-/** An icon that says nothing to screen readers; its button has the name. */
+/**
+ * An icon that says nothing to screen readers; its button has the name.
+ *
+ * @param {keyof typeof PATHS} name
+ */
 export function icon(name) {
   return svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: PATHS[name] }));
 }

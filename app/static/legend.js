@@ -11,6 +11,7 @@ const COLOR_MODES = [
   ["time", "Time"],
 ];
 
+/** @type {Record<string, string>} */
 const HELP = {
   accepted: "Drafted, and the target agreed",
   recovered: "The target's own token after a refusal",
@@ -20,15 +21,15 @@ const HELP = {
   untested: "Drafted, but never judged",
 };
 
+/** @param {HTMLElement} element */
 export function mountLegend(element) {
+  /** @type {Record<string, HTMLElement>} */
   const counts = {};
-  const entry = (name) =>
-    h(
-      "span",
-      { class: "legend-entry", title: HELP[name] },
-      h("span", { class: `token ${name}` }, name),
-      (counts[name] = h("span", { class: "count", "data-count": name }, "0")),
-    );
+  const entry = (/** @type {string} */ name) => {
+    counts[name] = h("span", { class: "count", "data-count": name }, "0");
+    const shown = h("span", { class: `token ${name}` }, name);
+    return h("span", { class: "legend-entry", title: HELP[name] }, shown, counts[name]);
+  };
   const toggle = h("input", {
     type: "checkbox",
     id: "show-refused",
@@ -36,7 +37,12 @@ export function mountLegend(element) {
   });
   const colors = h(
     "select",
-    { class: "small-select color-mode", title: "What the colours mean", "aria-label": "Colours", onchange: () => store.setColorMode(colors.value) },
+    {
+      class: "small-select color-mode",
+      title: "What the colours mean",
+      "aria-label": "Colours",
+      onchange: ({ target }) => store.setColorMode(target.value),
+    },
     ...COLOR_MODES.map(([value, label]) => h("option", { value }, label)),
   );
   element.append(

@@ -4,14 +4,18 @@ import { h, setText } from "./dom.js";
 import { bytes } from "./format.js";
 import { frame } from "./frame.js";
 import { onStatus, refreshStatus, statusLine } from "./model_status.js";
-import { getJson, send } from "./net.js";
+import { getJson, messageOf, send } from "./net.js";
 import { onTab } from "./tabs.js";
+
+/** @import { ViewContext } from "./page_types.d.ts" */
+/** @import { CatalogueEntry, Models, ModelSize } from "./types.d.ts" */
 
 // Asked for while a name is typed, at the earliest this long after the last key.
 const SIZE_PAUSE_MS = 400;
 // A run needs more than the weights.
 const MARGIN = 1.1;
 
+/** @param {ViewContext} context */
 export function mount({ element }) {
   const name = h("input", { class: "search", "aria-label": "Target", placeholder: "Catalogue name, local folder, .gguf file or hub id" });
   const told = h("p", { class: "notice", role: "alert", hidden: true });
@@ -24,7 +28,13 @@ export function mount({ element }) {
   const modes = h("tbody");
   const form = h(
     "form",
-    { class: "list-tools", onsubmit: (event) => (event.preventDefault(), load(name.value)) },
+    {
+      class: "list-tools",
+      onsubmit: (event) => {
+        event.preventDefault();
+        load(name.value);
+      },
+    },
     name,
     h("button", { class: "plain-button" }, "Load"),
     cancel,
@@ -42,12 +52,13 @@ export function mount({ element }) {
     h("table", { class: "runs modes" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Mode"), h("th", { scope: "col" }, "Available"))), modes),
   );
 
+  /** @param {() => unknown} work */
   async function act(work) {
     told.hidden = true;
     try {
       await work();
     } catch (error) {
-      told.textContent = error.message;
+      told.textContent = messageOf(error);
       told.hidden = false;
     }
   }
@@ -59,22 +70,24 @@ export function mount({ element }) {
     timer = setTimeout(tellSize, SIZE_PAUSE_MS, name.value.trim());
   });
 
+  /** @param {string} target */
   async function tellSize(target) {
     if (!target) return;
     let line;
     try {
       line = sizeLine(await getJson(`models/size.json?target=${encodeURIComponent(target)}`));
     } catch (error) {
-      line = error.message;
+      line = messageOf(error);
     }
     if (name.value.trim() === target) setText(size, line);
   }
 
+  /** @param {string} target */
   function load(target) {
     act(async () => {
       await send("POST", "models/load", { target });
       refreshStatus();
-      const box = document.querySelector("#setting-target input");
+      const box = /** @type {HTMLInputElement} */ (document.querySelector("#setting-target input"));
       box.value = target.trim();
       box.dispatchEvent(new Event("input", { bubbles: true }));
     });
@@ -82,6 +95,7 @@ export function mount({ element }) {
 
   const reload = () =>
     act(async () => {
+      /** @type {Models} */
       const models = await getJson("models.json");
       setText(memory, `${bytes(models.free_bytes)} of ${bytes(models.total_bytes)} memory are free`);
       catalogue.replaceChildren(...models.catalogue.map((model) => card(model, load)));
@@ -98,14 +112,18 @@ export function mount({ element }) {
     status.classList.toggle("parted", read.phase === "failed");
     cancel.hidden = read.phase !== "loading";
     gauge.hidden = read.phase !== "loading" || !read.total;
-    gauge.style.setProperty("--share", read.total ? read.done / read.total : 0);
+    gauge.style.setProperty("--share", String(read.total ? read.done / read.total : 0));
     if (read.phase !== phase && frame().dataset.tab === "models") reload();
     phase = read.phase;
   });
   onTab((tab) => tab === "models" && reload());
 }
 
-/** What a model needs, in one line: what comes over the network, and what fits into memory. */
+/**
+ * What a model needs, in one line: what comes over the network, and what fits into memory.
+ *
+ * @param {ModelSize} size
+ */
 export function sizeLine({ num_parameters: weights, fetched_bytes: fetched, needed_bytes: needed, free_bytes: free }) {
   const sizes = Object.entries(needed).map(
     ([name, count]) => `${name} ${bytes(count)}${count * MARGIN > free ? " (does not fit)" : ""}`,
@@ -114,10 +132,15 @@ export function sizeLine({ num_parameters: weights, fetched_bytes: fetched, need
   return `${fetch}${millions(weights)} weights, in memory ${sizes.join(", ")}`;
 }
 
+/** @param {number} count */
 function millions(count) {
   return count < 1e9 ? `${(count / 1e6).toFixed(0)} million` : `${(count / 1e9).toFixed(1)} billion`;
 }
 
+/**
+ * @param {CatalogueEntry} model
+ * @param {(target: string) => void} load
+ */
 function card({ name, note, ...size }, load) {
   return h(
     "button",

@@ -2,22 +2,47 @@
 
 const BASE = new URL("../", import.meta.url);
 
-/** The address of something under the page's own prefix. */
+/**
+ * The address of something under the page's own prefix.
+ *
+ * @param {string} path
+ */
 export function address(path) {
   return new URL(path, BASE).href;
 }
 
+/** @param {Response} response */
 async function checked(response) {
   if (!response.ok) throw new Error(await response.text());
   return response;
 }
 
+/**
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
 export async function getJson(path) {
   return (await checked(await fetch(address(path), { cache: "no-store" }))).json();
 }
 
-/** Sends with a method; `body` is a text or a value that becomes JSON. */
+/**
+ * Sends with a method; `body` is a text or a value that becomes JSON.
+ *
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @returns {Promise<any>}
+ */
 export async function send(method, path, body) {
   const text = typeof body === "string" ? body : JSON.stringify(body ?? {});
   return (await checked(await fetch(address(path), { method, body: text }))).json();
+}
+
+/**
+ * What a caught refusal says.
+ *
+ * @param {unknown} error
+ */
+export function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }

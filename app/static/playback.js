@@ -5,6 +5,9 @@ import { icon } from "./icons.js";
 import { store } from "./page.js";
 import { playback } from "./playback_clock.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+
+/** @type {[number, string][]} */
 const SPEEDS = [
   [1, "true speed"],
   [0.5, "½ speed"],
@@ -12,7 +15,13 @@ const SPEEDS = [
   [0.05, "1/20 speed"],
 ];
 
+/** @param {ViewContext} context */
 export function mount({ element }) {
+  /**
+   * @param {Parameters<typeof icon>[0]} name
+   * @param {string} label
+   * @param {() => void} onclick
+   */
   const button = (name, label, onclick) =>
     h("button", { type: "button", class: "icon-button", title: label, "aria-label": label, onclick }, icon(name));
   const play = button("play", "Play or pause", () => playback.toggle());
@@ -20,7 +29,7 @@ export function mount({ element }) {
   const place = h("span", { class: "place" });
   const speed = h(
     "select",
-    { class: "small-select", "aria-label": "Speed", onchange: () => playback.setSpeed(Number(speed.value)) },
+    { class: "small-select", "aria-label": "Speed", onchange: ({ target }) => playback.setSpeed(Number(target.value)) },
     ...SPEEDS.map(([value, label]) => h("option", { value }, label)),
   );
   element.append(
@@ -42,9 +51,9 @@ export function mount({ element }) {
   playback.onChange(() => play.replaceChildren(icon(playback.isPlaying ? "pause" : "play")));
   store.subscribe(() => {
     const count = store.current?.steps.length ?? 0;
-    slider.max = Math.max(1, count);
+    slider.max = String(Math.max(1, count));
     slider.disabled = count === 0;
-    slider.value = store.step?.number ?? 1;
+    slider.value = String(store.step?.number ?? 1);
     setText(place, count ? `${store.step?.number ?? count} / ${count.toLocaleString("en")}` : "–");
   });
 }

@@ -2,7 +2,15 @@
 
 import { store } from "./page.js";
 
-/** The step that a run is in at a time in seconds: the last one that has ended, or -1. */
+/** @import { Step } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
+
+/**
+ * The step that a run is in at a time in seconds: the last one that has ended, or -1.
+ *
+ * @param {Pick<Step, "committed">[]} steps
+ * @param {number} seconds
+ */
 export function stepAt(steps, seconds) {
   let low = 0;
   let high = steps.length;
@@ -18,9 +26,16 @@ class Playback {
   constructor() {
     this.speed = 1;
     this.isPlaying = false;
+    /** @type {(() => void)[]} */
     this._listeners = [];
+    /** @type {RunModel | null} */
+    this._run = null;
+    this._fromS = 0;
+    this._startedMs = 0;
+    this._frame = 0;
   }
 
+  /** @param {() => void} listener */
   onChange(listener) {
     this._listeners.push(listener);
   }
@@ -35,6 +50,7 @@ class Playback {
     this._tell();
   }
 
+  /** @param {number} speed */
   setSpeed(speed) {
     this.speed = speed;
     if (this.isPlaying) this._begin();
@@ -52,7 +68,7 @@ class Playback {
 
   _begin() {
     this._run = store.current;
-    this._fromS = store.step.committed.t_end_s;
+    this._fromS = store.step?.committed.t_end_s ?? 0;
     this._startedMs = performance.now();
     cancelAnimationFrame(this._frame);
     this._frame = requestAnimationFrame(() => this._advance());
@@ -60,11 +76,11 @@ class Playback {
 
   _advance() {
     if (!this.isPlaying) return;
-    if (store.current !== this._run) return this.pause();
+    if (!this._run || store.current !== this._run) return this.pause();
     const { steps } = this._run;
     const at = this._fromS + ((performance.now() - this._startedMs) / 1e3) * this.speed;
     const index = stepAt(steps, at);
-    if (index > store.step.index) store.select(this._run.id, index);
+    if (index > (store.step?.index ?? -1)) store.select(this._run.id, index);
     if (index >= steps.length - 1 && this._run.isEnded) return this.pause();
     this._frame = requestAnimationFrame(() => this._advance());
   }

@@ -1,5 +1,8 @@
 // Plotly is big, so it is fetched when the first figure of its kind is wanted, once.
 
+/** @import { Plotly } from "./page_types.d.ts" */
+
+/** @type {Promise<Plotly> | null} */
 let loading = null;
 
 export function loadPlotly() {

@@ -2,8 +2,13 @@
 
 import { h, onValue } from "./dom.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+/** @import { PresetCard, Presets } from "./types.d.ts" */
+
+/** @param {ViewContext} context */
 export function mount({ element, props, watch, trigger }) {
   onValue({ props, watch }, (json) => {
+    /** @type {Presets} */
     const { presets } = JSON.parse(json);
     element.replaceChildren(
       h("h2", {}, "Runs worth seeing"),
@@ -12,7 +17,11 @@ export function mount({ element, props, watch, trigger }) {
   });
 }
 
-function card({ name, title, watch, mode, prompt, isPaired }, trigger) {
+/**
+ * @param {PresetCard} preset
+ * @param {ViewContext["trigger"]} trigger
+ */
+function card({ name, title, watch, mode, prompt, is_paired: isPaired }, trigger) {
   return h(
     "button",
     { type: "button", class: "example preset", "data-preset": name, onclick: () => trigger("select", { preset: name }) },

@@ -6,9 +6,13 @@ import { stepAt } from "./playback_clock.js";
 import { RunModel } from "./run_model.js";
 import { Strip } from "./strip.js";
 
+/** @import { Comparison, Divergence, RunMessage } from "./types.d.ts" */
+
 export class Race {
+  /** @param {Comparison} comparison */
   constructor({ runs, rows, verdicts }) {
     this._lanes = runs.map((message, place) => lane(message, rows[place].run, verdicts[place].divergence));
+    this._frame = 0;
     this._lengthS = Math.max(...this._lanes.map(({ endS }) => endS));
     this._button = h("button", { type: "button", class: "plain-button", onclick: () => this._start() }, "Race");
     this._clock = h("span", { class: "summary" });
@@ -33,22 +37,28 @@ export class Race {
     advance();
   }
 
+  /** @param {number} seconds */
   _show(seconds) {
     setText(this._clock, `${fixed(seconds, 1)} s`);
     for (const one of this._lanes) one.show(seconds);
   }
 }
 
+/**
+ * @param {RunMessage} message
+ * @param {string} label
+ * @param {Divergence | null | undefined} divergence
+ */
 function lane({ run: id, turn, events }, label, divergence) {
   const whole = new RunModel(id);
-  whole.turn = turn;
+  if (turn) whole.turn = turn;
   for (const event of events) whole.apply(event);
   const endS = whole.steps.at(-1)?.committed.t_end_s ?? 0;
   const place = h("div", { class: "lane-strip", tabindex: "0", role: "group", "aria-label": label });
   const told = h("span", { class: "summary" });
   const element = h("section", { class: "lane" }, h("header", {}, h("strong", {}, label), told), place);
-  let partial = null;
-  let strip = null;
+  let partial = new RunModel(id);
+  let strip = new Strip(partial, false);
   let next = 0;
   let marked = 0;
 
@@ -60,6 +70,7 @@ function lane({ run: id, turn, events }, label, divergence) {
     place.replaceChildren(strip.element);
   }
 
+  /** @param {number} seconds */
   function show(seconds) {
     const step = stepAt(whole.steps, seconds);
     // Four events make a step; what stands before the first is taken with it.
@@ -72,7 +83,11 @@ function lane({ run: id, turn, events }, label, divergence) {
     element.classList.toggle("is-done", isDone);
   }
 
-  // The first difference is framed, and all that follows it is another text.
+  /**
+   * The first difference is framed, and all that follows it is another text.
+   *
+   * @param {number} position
+   */
   function markFrom(position) {
     strip.span(position)?.classList.add("parted");
     for (; marked < strip.numSpans; marked += 1) {

@@ -2,25 +2,42 @@
 
 import { phaseTimes } from "./bars_data.js";
 
+/** @import { Choice, NodeState, Source, Step, Token, TokenFacts, Refusal } from "./page_types.d.ts" */
+/** @import { Committed, Drafted, DrafterFailed, PageEvent, Prefilled, RunStarted, RunStatus, Stats, TurnHead, Verified } from "./types.d.ts" */
+
+/** @type {Source[]} */
 export const SOURCES = ["accepted", "recovered", "bonus", "plain"];
+/** @type {NodeState[]} */
 export const REFUSED = ["rejected", "untested"];
 
 export class RunModel {
+  /** @param {string} id */
   constructor(id) {
     this.id = id;
     this.numEvents = 0;
+    /** @type {TurnHead} */
     this.turn = { user: "", mode: "", replaces: null };
+    /** @type {RunStatus} */
     this.status = { phase: "queued", text: "", done: 0, total: 0 };
+    /** @type {Stats | null} */
     this.stats = null;
+    /** @type {RunStarted | null} */
     this.started = null;
+    /** @type {Prefilled | null} */
     this.prefilled = null;
+    /** @type {DrafterFailed | null} */
     this.drafterFailed = null;
+    /** @type {Step[]} */
     this.steps = [];
+    /** @type {Token[]} */
     this.tokens = [];
     this.tailText = "";
+    /** @type {Record<string, number>} */
     this.counts = Object.fromEntries([...SOURCES, ...REFUSED].map((name) => [name, 0]));
+    /** @type {Map<number, string>} */
     this._texts = new Map();
-    this._open = null;
+    /** The step whose events are coming. @type {Partial<Step>} */
+    this._open = {};
   }
 
   get isEnded() {
@@ -46,11 +63,16 @@ export class RunModel {
     return this.started?.lossy_rule ?? "";
   }
 
+  /** @param {number} tokenId */
   textOf(tokenId) {
     return this._texts.get(tokenId) ?? `#${tokenId}`;
   }
 
-  /** Takes over one event; they must come in order. */
+  /**
+   * Takes over one event; they must come in order.
+   *
+   * @param {PageEvent} event
+   */
   apply(event) {
     this.numEvents += 1;
     switch (event.kind) {
@@ -58,7 +80,7 @@ export class RunModel {
         this.started = event;
         break;
       case "token_texts":
-        event.token_ids.forEach((id, place) => this._texts.set(id, event.texts[place]));
+        for (const [place, id] of event.token_ids.entries()) this._texts.set(id, event.texts[place]);
         break;
       case "prefilled":
         this.prefilled = event;
@@ -84,14 +106,20 @@ export class RunModel {
     }
   }
 
+  /** @param {Committed} committed */
   _close(committed) {
-    const step = this._open;
-    this._open = null;
-    step.committed = committed;
-    step.index = this.steps.length;
-    step.firstToken = this.tokens.length;
-    step.states = nodeStates(step);
-    step.times = phaseTimes(step);
+    const { number, drafted, verified, accepted } = this._open;
+    this._open = {};
+    if (!number || !drafted || !verified || !accepted) return;
+    const facts = { drafted, verified, accepted, committed };
+    const step = {
+      ...facts,
+      number,
+      index: this.steps.length,
+      firstToken: this.tokens.length,
+      states: nodeStates(facts),
+      times: phaseTimes(facts),
+    };
     this.steps.push(step);
     for (const state of step.states) if (REFUSED.includes(state)) this.counts[state] += 1;
     committed.token_ids.forEach((id, place) => {
@@ -109,8 +137,14 @@ export class RunModel {
   }
 }
 
-/** What became of every node of a step's tree: root, accepted, rejected or untested. */
+/**
+ * What became of every node of a step's tree: root, accepted, rejected or untested.
+ *
+ * @param {Pick<Step, "drafted" | "accepted">} step
+ * @returns {NodeState[]}
+ */
 export function nodeStates({ drafted, accepted }) {
+  /** @type {NodeState[]} */
   const states = drafted.token_ids.map(() => "untested");
   for (const node of accepted.tested) states[node] = "rejected";
   for (const node of accepted.path) states[node] = "accepted";
@@ -118,7 +152,13 @@ export function nodeStates({ drafted, accepted }) {
   return states;
 }
 
-/** All that is known of an emitted token, for its card. */
+/**
+ * All that is known of an emitted token, for its card.
+ *
+ * @param {RunModel} run
+ * @param {Token} token
+ * @returns {TokenFacts}
+ */
 export function describeToken(run, token) {
   const step = run.steps[token.step];
   if (token.node >= 0) return { ...describeNode(run, step, token.node), text: emitted(run, token) };
@@ -135,7 +175,14 @@ export function describeToken(run, token) {
   };
 }
 
-/** All that is known of a drafted node, for its card. */
+/**
+ * All that is known of a drafted node, for its card.
+ *
+ * @param {RunModel} run
+ * @param {Step} step
+ * @param {number} node
+ * @returns {TokenFacts}
+ */
 export function describeNode(run, step, node) {
   const { drafted, verified } = step;
   const id = drafted.token_ids[node];
@@ -153,12 +200,24 @@ export function describeNode(run, step, node) {
   };
 }
 
-// A token that completes no character has no text of its own; its bytes tell more.
+/**
+ * A token that completes no character has no text of its own; its bytes tell more.
+ *
+ * @param {RunModel} run
+ * @param {Token} token
+ */
 function emitted(run, token) {
   return token.text || run.textOf(token.id);
 }
 
-/** Why a tested node was not kept: by which rule, by what noise, and where its threshold lay. */
+/**
+ * Why a tested node was not kept: by which rule, by what noise, and where its threshold lay.
+ *
+ * @param {RunModel} run
+ * @param {Step} step
+ * @param {number} node
+ * @returns {Refusal}
+ */
 export function whyRefused(run, { drafted, verified, accepted }, node) {
   const { accept = "match", sampling = {} } = run.started?.config ?? {};
   const parent = drafted.parents[node];
@@ -177,11 +236,25 @@ export function whyRefused(run, { drafted, verified, accepted }, node) {
   };
 }
 
+/**
+ * @param {RunModel} run
+ * @param {Step} step
+ * @param {number} parent
+ * @param {number} chosenId
+ */
 function alternatives(run, step, parent, chosenId) {
   return choices(run, step.verified, parent, chosenId);
 }
 
-/** The recorded choices of a model after a node; `event` is the draft or the verification. */
+/**
+ * The recorded choices of a model after a node; `event` is the draft or the verification.
+ *
+ * @param {RunModel} run
+ * @param {Drafted | Verified} event
+ * @param {number} parent
+ * @param {number} chosenId
+ * @returns {Choice[]}
+ */
 function choices(run, event, parent, chosenId) {
   const ids = event.top_k_token_ids[parent] ?? [];
   const probs = event.top_k_probs[parent] ?? [];
@@ -193,7 +266,13 @@ function choices(run, event, parent, chosenId) {
   }));
 }
 
-/** The token of a step that stands for a node: accepted nodes have one, others do not. */
+/**
+ * The token of a step that stands for a node: accepted nodes have one, others do not.
+ *
+ * @param {RunModel} run
+ * @param {Step} step
+ * @param {number} node
+ */
 export function tokenOfNode(run, step, node) {
   const place = step.committed.nodes.indexOf(node);
   return place < 0 ? null : run.tokens[step.firstToken + place];

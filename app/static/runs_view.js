@@ -3,20 +3,28 @@
 import { h } from "./dom.js";
 import { FILES, fileAddress } from "./exports.js";
 import { fixed, lossyMark, percent } from "./format.js";
-import { address, getJson, send } from "./net.js";
+import { address, getJson, messageOf, send } from "./net.js";
 import { store } from "./page.js";
 import { onTab, showTab } from "./tabs.js";
 import { showComparison } from "./compare_view.js";
 
+/** @import { ViewContext } from "./page_types.d.ts" */
+/** @import { KeptRun } from "./types.d.ts" */
+
 const TABLES = ["runs", "steps", "tokens", "nodes"];
 const MOST_COMPARED = 4;
 
+/** @typedef {{ runs: KeptRun[], text: string, mode: string, chosen: Set<string> }} Listed */
+/** @typedef {{ open: (run: KeptRun) => void, rename: (run: KeptRun, name: string) => void, remove: (run: KeptRun) => void, draw: () => void }} Actions */
+
+/** @param {ViewContext} context */
 export function mount({ element }) {
+  /** @type {Listed} */
   const state = { runs: [], text: "", mode: "", chosen: new Set() };
   const body = h("tbody");
   const told = h("p", { class: "notice", role: "alert", hidden: true });
   const count = h("span", { class: "summary", role: "status" });
-  const modes = h("select", { class: "small-select", "aria-label": "Mode", onchange: () => set({ mode: modes.value }) });
+  const modes = h("select", { class: "small-select", "aria-label": "Mode", onchange: ({ target }) => set({ mode: target.value }) });
   const compare = h("button", { type: "button", class: "plain-button", onclick: compareChosen }, "Compare chosen");
   const file = h("input", { type: "file", class: "screen-reader", accept: ".jsonl", id: "open-trace", onchange: openFile });
   element.append(
@@ -35,16 +43,19 @@ export function mount({ element }) {
     h("div", { class: "table-scroller", tabindex: "0", role: "region", "aria-label": "Table" }, h("table", { class: "runs" }, header(), body)),
   );
 
+  /** @param {Partial<Listed>} values */
   function set(values) {
     Object.assign(state, values);
     draw();
   }
 
+  /** @param {unknown} error */
   function tell(error) {
     told.hidden = !error;
-    told.textContent = error?.message ?? "";
+    told.textContent = error ? messageOf(error) : "";
   }
 
+  /** @param {() => unknown} work */
   async function act(work) {
     tell(null);
     try {
@@ -55,17 +66,26 @@ export function mount({ element }) {
   }
 
   const reload = () => act(async () => set({ runs: (await getJson("archive.json")).runs }));
-  const open = (run) =>
+  const open = (/** @type {KeptRun} */ run) =>
     act(async () => {
       const message = await getJson(`archive/${encodeURIComponent(run.run_id)}/message.json`);
       store.open(JSON.stringify(message));
       showTab("playground");
     });
-  const rename = (run, name) => act(async () => (await send("PATCH", `archive/${run.run_id}`, { name }), reload()));
-  const remove = (run) => act(async () => (state.chosen.delete(run.run_id), await send("DELETE", `archive/${run.run_id}`), reload()));
+  const rename = (/** @type {KeptRun} */ run, /** @type {string} */ name) => 
+    act(async () => {
+      await send("PATCH", `archive/${run.run_id}`, { name });
+      await reload();
+    });
+  const remove = (/** @type {KeptRun} */ run) => 
+    act(async () => {
+      state.chosen.delete(run.run_id);
+      await send("DELETE", `archive/${run.run_id}`);
+      await reload();
+    });
 
   function openFile() {
-    const [chosen] = file.files;
+    const [chosen] = file.files ?? [];
     if (!chosen) return;
     act(async () => {
       await send("POST", `archive?name=${encodeURIComponent(chosen.name)}`, await chosen.text());
@@ -104,6 +124,11 @@ function header() {
   return h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name))));
 }
 
+/**
+ * @param {KeptRun} run
+ * @param {Listed} state
+ * @param {Actions} actions
+ */
 function row(run, state, { open, rename, remove, draw }) {
   const choose = h("input", { type: "checkbox", "aria-label": `Choose ${run.name}`, checked: state.chosen.has(run.run_id) });
   choose.addEventListener("change", () => {
@@ -136,6 +161,7 @@ function row(run, state, { open, rename, remove, draw }) {
   );
 }
 
+/** @param {KeptRun} run */
 function downloads(run) {
   const files = [{ name: "runs.csv", label: "Run CSV", help: "One row" }, ...FILES];
   return h(

@@ -8,6 +8,7 @@ import { fitTree, zoomTree } from "./tree_view.js";
 
 const ZOOM = 1.25;
 
+/** Keys, and what they do. @type {[string, string][]} */
 const KEYS = [
   ["← →", "step before or after; in the answer, token before or after"],
   ["Home End", "first or last step"],
@@ -19,11 +20,16 @@ const KEYS = [
   ["?", "this list"],
 ];
 
-/** Whether a key belongs to something that is being written or operated. */
+/**
+ * Whether a key belongs to something that is being written or operated.
+ *
+ * @param {KeyboardEvent} event
+ */
 function isTaken({ target, ctrlKey, metaKey, altKey }) {
-  return ctrlKey || metaKey || altKey || Boolean(target.closest?.("input, textarea, select, button, a, .token, dialog, [role=listbox]"));
+  return ctrlKey || metaKey || altKey || Boolean(target instanceof Element && target.closest("input, textarea, select, button, a, .token, dialog, [role=listbox]"));
 }
 
+/** @type {Record<string, () => void>} */
 const ACTIONS = {
   ArrowLeft: () => store.walk(-1),
   ArrowRight: () => store.walk(1),
@@ -36,11 +42,12 @@ const ACTIONS = {
   "-": () => zoomTree(1 / ZOOM),
   0: fitTree,
   r: () => store.setShowRefused(!store.showRefused),
-  "/": () => document.querySelector("#message textarea").focus(),
+  "/": () => /** @type {HTMLElement | null} */ (document.querySelector("#message textarea"))?.focus(),
 };
 
 /** Listens; returns what shows the list. */
 export function mountShortcuts() {
+  /** @type {HTMLDialogElement} */
   const dialog = h(
     "dialog",
     { class: "shortcuts", "aria-label": "Keyboard shortcuts" },

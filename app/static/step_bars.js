@@ -7,11 +7,15 @@ import { store } from "./page.js";
 import { draw, frame, tops } from "./step_bars_draw.js";
 import { StepRange } from "./step_range.js";
 
+/** @import { Bar, PhaseTimes, Step, ViewContext } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
+
 // While a run streams, drawing more often shows nothing more.
 const LIVE_PAUSE_MS = 100;
 const DRAG_PX = 4;
 const COLORS = ["text", "quiet", "line", "panel", "recovered"];
 
+/** @param {ViewContext} context */
 export function mount({ element }) {
   const canvas = h("canvas", { class: "bars", role: "img" });
   const told = h("p", { class: "told" });
@@ -22,10 +26,14 @@ export function mount({ element }) {
     told,
   );
   const range = new StepRange();
+  /** @type {ReturnType<typeof frame> | null} */
   let place = null;
+  /** @type {Bar[]} */
   let shown = [];
+  /** @type {Bar | null} */
   let hovered = null;
   let timer = 0;
+  /** @type {string | null} */
   let runId = null;
 
   function redraw() {
@@ -36,20 +44,20 @@ export function mount({ element }) {
     runId = run?.id ?? null;
     const steps = run?.steps ?? [];
     const { clientWidth: width, clientHeight: height } = canvas;
-    if (!width) return;
+    const context = canvas.getContext("2d");
+    if (!width || !context) return;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = width * ratio;
     canvas.height = height * ratio;
-    const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
     const borders = range.of(steps.length);
     shown = bars(steps, ...borders);
     const top = tops(shown, run?.plainMs);
     place = frame(width, height, borders, top.ms, top.tokens);
-    const number = store.isPinned ? store.step?.number : null;
+    const number = store.isPinned ? store.step?.number : undefined;
     draw(context, place, shown, {
       plainMs: run?.plainMs,
-      selected: number && { start: number, end: number },
+      selected: number ? { start: number, end: number } : null,
       hovered,
       colors: colorsOf(element),
     });
@@ -67,11 +75,16 @@ export function mount({ element }) {
   });
   new ResizeObserver(redraw).observe(canvas);
   window.addEventListener("themechange", redraw);
-  reset.addEventListener("click", () => (range.reset(), redraw()));
+  const showWhole = () => {
+    range.reset();
+    redraw();
+  };
+  reset.addEventListener("click", showWhole);
 
   const numSteps = () => store.current?.steps.length ?? 0;
-  const numberAt = (event) => place.number(event.clientX - canvas.getBoundingClientRect().left);
-  const barAt = (event) => {
+  const numberAt = (/** @type {MouseEvent} */ event) =>
+    place?.number(event.clientX - canvas.getBoundingClientRect().left) ?? 0;
+  const barAt = (/** @type {MouseEvent} */ event) => {
     const number = Math.round(numberAt(event));
     return shown.find(({ start, end }) => start <= number && number <= end) ?? null;
   };
@@ -85,14 +98,15 @@ export function mount({ element }) {
     },
     { passive: false },
   );
-  canvas.addEventListener("dblclick", () => (range.reset(), redraw()));
+  canvas.addEventListener("dblclick", showWhole);
+  /** @type {{ x: number, from: number, isMoved: boolean } | null} */
   let grabbed = null;
   canvas.addEventListener("pointerdown", (event) => {
     grabbed = { x: event.clientX, from: event.clientX, isMoved: false };
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (grabbed) {
+    if (grabbed && place) {
       grabbed.isMoved ||= Math.abs(event.clientX - grabbed.x) > DRAG_PX;
       range.move(numSteps(), place.number(grabbed.from) - place.number(event.clientX));
       grabbed.from = event.clientX;
@@ -105,7 +119,7 @@ export function mount({ element }) {
   canvas.addEventListener("pointerup", (event) => {
     const bar = grabbed && !grabbed.isMoved ? barAt(event) : null;
     grabbed = null;
-    if (bar) store.select(runId, bar.start - 1);
+    if (bar && runId) store.select(runId, bar.start - 1);
   });
   canvas.addEventListener("pointerleave", () => {
     hovered = null;
@@ -122,9 +136,13 @@ function key() {
   );
 }
 
+/**
+ * @param {Element} element
+ * @returns {Record<string, string>}
+ */
 function colorsOf(element) {
   const style = getComputedStyle(element);
-  const read = (name) => style.getPropertyValue(`--${name}`).trim();
+  const read = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();
   return {
     ...Object.fromEntries(COLORS.map((name) => [name, read(name)])),
     ...Object.fromEntries(PHASES.map(({ key }) => [key, read(`phase-${key}`)])),
@@ -132,25 +150,43 @@ function colorsOf(element) {
   };
 }
 
-/** One line on a bar or step, else on the whole run. */
+/**
+ * One line on a bar or step, else on the whole run.
+ *
+ * @param {RunModel | null | undefined} run
+ * @param {Bar | Step | null} subject
+ */
 export function tell(run, subject) {
   if (!run?.steps.length) return "Milliseconds of each step, stacked by phase, and its tokens";
   if (!subject) return tellRun(run);
-  const isOne = subject.times && (subject.start === undefined || subject.start === subject.end);
-  const tokens = subject.tokens ?? subject.committed.token_ids.length;
-  const name = isOne
-    ? `step ${subject.start ?? subject.number}`
-    : `mean of steps ${subject.start}–${subject.end}`;
-  const parts = PHASES.map(({ key, label }) => `${label} ${fixed(subject.times[key], 1)}`).join(", ");
-  return `${name}: ${parts} ms for ${fixed(tokens, isOne ? 0 : 1)} tokens${gain(run, subject, tokens)}`;
+  const { start, end, tokens, times } = "start" in subject ? subject : barOf(subject);
+  const isOne = start === end;
+  const name = isOne ? `step ${start}` : `mean of steps ${start}–${end}`;
+  const parts = PHASES.map(({ key, label }) => `${label} ${fixed(times[key], 1)}`).join(", ");
+  return `${name}: ${parts} ms for ${fixed(tokens, isOne ? 0 : 1)} tokens${gain(run, times, tokens)}`;
 }
 
-// What the same tokens cost one by one; a plain run has nothing to compare.
-function gain(run, { times }, tokens) {
+/**
+ * @param {Step} step
+ * @returns {Bar}
+ */
+function barOf({ number, committed, times }) {
+  return { start: number, end: number, tokens: committed.token_ids.length, times };
+}
+
+/**
+ * What the same tokens cost one by one; a plain run has nothing to compare.
+ *
+ * @param {RunModel} run
+ * @param {PhaseTimes} times
+ * @param {number} tokens
+ */
+function gain(run, times, tokens) {
   if (!run.plainMs || run.turn.mode === "naive") return "";
   return `, ${fixed((tokens * run.plainMs) / totalOf(times), 1)}× plain decoding`;
 }
 
+/** @param {RunModel} run */
 function tellRun({ prefilled, plainMs }) {
   const prompt = prefilled ? (prefilled.t_end_s - prefilled.t_start_s) * 1e3 : 0;
   const plain = plainMs ? `; dashed: one plain step, ${fixed(plainMs, 1)} ms` : "";

@@ -2,9 +2,23 @@
 
 import { PHASES, ticks, totalOf } from "./bars_data.js";
 
+/** @import { Bar } from "./page_types.d.ts" */
+
+/** @typedef {ReturnType<typeof frame>} Place */
+/** @typedef {{ start: number, end: number }} Span */
+/** @typedef {Record<string, string>} Colors */
+
 const MARGIN = { left: 38, right: 26, top: 10, bottom: 20 };
 
-/** Where things stand in a canvas of a size, for a range of steps. */
+/**
+ * Where things stand in a canvas of a size, for a range of steps.
+ *
+ * @param {number} width
+ * @param {number} height
+ * @param {[number, number]} borders
+ * @param {number} topMs
+ * @param {number} topTokens
+ */
 export function frame(width, height, [low, high], topMs, topTokens) {
   const left = MARGIN.left;
   const right = width - MARGIN.right;
@@ -16,15 +30,20 @@ export function frame(width, height, [low, high], topMs, topTokens) {
     bottom,
     top: MARGIN.top,
     topMs,
-    x: (number) => left + (number - low) * scale,
-    number: (x) => low + (x - left) / scale,
-    y: (ms) => bottom - (ms / topMs) * (bottom - MARGIN.top),
-    yTokens: (tokens) => bottom - (tokens / topTokens) * (bottom - MARGIN.top),
+    x: (/** @type {number} */ number) => left + (number - low) * scale,
+    number: (/** @type {number} */ x) => low + (x - left) / scale,
+    y: (/** @type {number} */ ms) => bottom - (ms / topMs) * (bottom - MARGIN.top),
+    yTokens: (/** @type {number} */ tokens) => bottom - (tokens / topTokens) * (bottom - MARGIN.top),
     topTokens,
   };
 }
 
-/** The highest bar and the most tokens, with room above. */
+/**
+ * The highest bar and the most tokens, with room above.
+ *
+ * @param {Bar[]} shown
+ * @param {number | null | undefined} plainMs
+ */
 export function tops(shown, plainMs) {
   const highest = Math.max(plainMs ?? 0, ...shown.map(({ times }) => totalOf(times)));
   return {
@@ -33,6 +52,12 @@ export function tops(shown, plainMs) {
   };
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Place} place
+ * @param {Bar[]} shown
+ * @param {{ plainMs?: number | null, selected: Span | null, hovered: Span | null, colors: Colors }} marks
+ */
 export function draw(context, place, shown, { plainMs, selected, hovered, colors }) {
   axes(context, place, colors);
   context.save();
@@ -47,6 +72,11 @@ export function draw(context, place, shown, { plainMs, selected, hovered, colors
   context.restore();
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Place} place
+ * @param {Colors} colors
+ */
 function axes(context, place, colors) {
   context.font = `11px ${colors.font}`;
   context.fillStyle = colors.quiet;
@@ -75,6 +105,10 @@ function axes(context, place, colors) {
   }
 }
 
+/**
+ * @param {Place} place
+ * @param {Span} span
+ */
 function edges(place, { start, end }) {
   const left = place.x(start - 0.5);
   const right = place.x(end + 0.5);
@@ -82,6 +116,12 @@ function edges(place, { start, end }) {
   return { left: left + gap / 2, width: Math.max(0.6, right - left - gap) };
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Place} place
+ * @param {Bar} bar
+ * @param {Colors} colors
+ */
 function stack(context, place, bar, colors) {
   const { left, width } = edges(place, bar);
   let ms = 0;
@@ -93,7 +133,14 @@ function stack(context, place, bar, colors) {
   }
 }
 
-// A light rim keeps the marks readable on every phase.
+/**
+ * A light rim keeps the marks readable on every phase.
+ *
+ * @param {CanvasRenderingContext2D} context
+ * @param {Place} place
+ * @param {Bar[]} shown
+ * @param {Colors} colors
+ */
 function tokenMarks(context, place, shown, colors) {
   const half = Math.min(5, Math.max(1, edges(place, shown[0] ?? { start: 1, end: 1 }).width / 2));
   for (const bar of shown) {
@@ -106,6 +153,12 @@ function tokenMarks(context, place, shown, colors) {
   }
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Place} place
+ * @param {number} plainMs
+ * @param {Colors} colors
+ */
 function plainLine(context, place, plainMs, colors) {
   const y = place.y(plainMs);
   context.strokeStyle = colors.recovered;
@@ -118,6 +171,13 @@ function plainLine(context, place, plainMs, colors) {
   context.setLineDash([]);
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Place} place
+ * @param {Span} bar
+ * @param {string} color
+ * @param {number} width
+ */
 function outline(context, place, bar, color, width) {
   const { left, width: wide } = edges(place, bar);
   context.strokeStyle = color;

@@ -2,30 +2,49 @@
 
 import { RunModel } from "./run_model.js";
 
+/** @import { Changes, Drawing } from "./page_types.d.ts" */
+/** @import { RunMessage, TurnHead } from "./types.d.ts" */
+
 export class Store {
   /** `schedule` calls back before the next frame; tests bring their own. */
-  constructor(schedule = (draw) => requestAnimationFrame(draw)) {
+  constructor(schedule = (/** @type {() => void} */ draw) => void requestAnimationFrame(draw)) {
+    /** Ids of the chat's runs, oldest first. @type {string[]} */
     this.turns = [];
+    /** @type {Map<string, RunModel>} */
     this.runs = new Map();
     this.notice = "";
     this.showRefused = false;
     this.colorMode = "source";
+    /** @type {((request: string) => Promise<string>) | null} */
     this.ask = null;
     this._schedule = schedule;
+    /** @type {Drawing[]} */
     this._views = [];
+    /** @type {Set<string>} */
     this._dropped = new Set();
+    /** @type {Set<string>} */
     this._asking = new Set();
+    /** @type {{ run: string, step: number, token: number | null } | null} */
     this._pinned = null;
+    /** @type {Changes | null} */
     this._changed = null;
   }
 
-  /** Calls `draw(changes)` in the next frame after something changed, and once now. */
+  /**
+   * Calls `draw(changes)` in the next frame after something changed, and once now.
+   *
+   * @param {Drawing} draw
+   */
   subscribe(draw) {
     this._views.push(draw);
     draw({ chat: true, selection: true, runs: new Set(this.runs.keys()) });
   }
 
-  /** Takes over one message of the server, a JSON string. */
+  /**
+   * Takes over one message of the server, a JSON string.
+   *
+   * @param {string} json
+   */
   receive(json) {
     const message = JSON.parse(json);
     if ("clear" in message) this._clear();
@@ -39,7 +58,11 @@ export class Store {
     this.touch({ chat: true });
   }
 
-  /** Takes over what is new of one run; a gap is asked for. */
+  /**
+   * Takes over what is new of one run; a gap is asked for.
+   *
+   * @param {RunMessage} message
+   */
   take(message) {
     let run = this.runs.get(message.run);
     if (!run && message.turn) run = this._open(message.run, message.turn);
@@ -51,6 +74,10 @@ export class Store {
     this.touch({ run: run.id, chat: wasEnded !== run.isEnded });
   }
 
+  /**
+   * @param {string} id
+   * @param {TurnHead} turn
+   */
   _open(id, turn) {
     const run = new RunModel(id);
     run.turn = turn;
@@ -63,7 +90,12 @@ export class Store {
     return run;
   }
 
-  // A gap: a view that was not there has missed messages, so the server is asked for them.
+  /**
+   * A gap: a view that was not there has missed messages, so the server is asked for them.
+   *
+   * @param {string} id
+   * @param {RunModel | undefined} run
+   */
   async _fill(id, run) {
     if (!this.ask || this._asking.has(id)) return;
     this._asking.add(id);
@@ -75,6 +107,7 @@ export class Store {
     }
   }
 
+  /** @param {string} id */
   _drop(id) {
     this._dropped.add(id);
     this.runs.delete(id);
@@ -90,11 +123,11 @@ export class Store {
 
   /** The run that the instruments show: the selected one, else the last of the chat. */
   get current() {
-    return this.runs.get(this._pinned?.run ?? this.turns.at(-1)) ?? null;
+    return this.runs.get(this._pinned?.run ?? this.turns.at(-1) ?? "") ?? null;
   }
 
   get isBusy() {
-    const last = this.runs.get(this.turns.at(-1));
+    const last = this.runs.get(this.turns.at(-1) ?? "");
     return Boolean(last && !last.isEnded);
   }
 
@@ -113,12 +146,21 @@ export class Store {
     return this._pinned?.token ?? null;
   }
 
+  /**
+   * @param {string} runId
+   * @param {number} step
+   * @param {number | null} [token]
+   */
   select(runId, step, token = null) {
     this._pinned = { run: runId, step, token };
     this.touch({ selection: true });
   }
 
-  /** Selects the step so many before or after the present one, within the run. */
+  /**
+   * Selects the step so many before or after the present one, within the run.
+   *
+   * @param {number} steps
+   */
   walk(steps) {
     const { current: run, step } = this;
     if (!run?.steps.length) return;
@@ -127,7 +169,11 @@ export class Store {
     this.select(run.id, index);
   }
 
-  /** Adds a kept run as a turn of its own, or shows it where it is one already. */
+  /**
+   * Adds a kept run as a turn of its own, or shows it where it is one already.
+   *
+   * @param {string} json
+   */
   open(json) {
     const { run } = JSON.parse(json);
     this._dropped.delete(run);
@@ -135,7 +181,11 @@ export class Store {
     this.select(run, 0);
   }
 
-  /** How tokens are coloured: by `source`, `target`, `gap` or `time`. */
+  /**
+   * How tokens are coloured: by `source`, `target`, `gap` or `time`.
+   *
+   * @param {string} mode
+   */
   setColorMode(mode) {
     this.colorMode = mode;
     this.touch({ chat: true });
@@ -148,11 +198,13 @@ export class Store {
     this.touch({ selection: true });
   }
 
+  /** @param {boolean} show */
   setShowRefused(show) {
     this.showRefused = show;
     this.touch({ chat: true });
   }
 
+  /** @param {{ chat?: boolean, selection?: boolean, run?: string | null }} changes */
   touch({ chat = false, selection = false, run = null }) {
     if (!this._changed) {
       this._changed = { chat: false, selection: false, runs: new Set() };
@@ -166,6 +218,7 @@ export class Store {
   _draw() {
     const changes = this._changed;
     this._changed = null;
+    if (!changes) return;
     for (const draw of this._views) draw(changes);
   }
 }

@@ -4,33 +4,55 @@ import { h } from "./dom.js";
 import { visible } from "./format.js";
 import { heatOf } from "./heat.js";
 
+/** @import { Step, Token, TokenSpan } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
+
 // More refused tokens than this in one step are told as a number; the tree shows them all.
 export const MAX_REFUSED_SHOWN = 10;
 
-/** What stands between the accepted tokens of a step and the target's own: refused branches. */
+/**
+ * What stands between the accepted tokens of a step and the target's own: refused branches.
+ *
+ * @param {Pick<Step, "drafted" | "states">} step
+ */
 export function refusedBranches({ drafted, states }) {
+  /** @type {number[][]} */
   const branches = [];
   let last = -1;
   states.forEach((state, node) => {
     if (state !== "rejected" && state !== "untested") return;
     if (last < 0 || drafted.parents[node] !== last) branches.push([]);
-    branches.at(-1).push(node);
+    branches.at(-1)?.push(node);
     last = node;
   });
   return branches;
 }
 
 export class Strip {
+  /**
+   * @param {RunModel} run
+   * @param {boolean} showRefused
+   */
   constructor(run, showRefused) {
     this.run = run;
     this.element = h("div", { class: "strip", role: "group", "aria-label": "Answer" });
+    /** @type {TokenSpan[]} */
     this._spans = [];
+    /** @type {TokenSpan[]} */
     this._selected = [];
+    this._numSteps = 0;
+    /** The block that the next token goes to. @type {HTMLElement | null} */
+    this._line = null;
+    this._tail = false;
     this._colorMode = "source";
     this.reset(showRefused);
   }
 
-  /** Draws anew, with or without the refused tokens. */
+  /**
+   * Draws anew, with or without the refused tokens.
+   *
+   * @param {boolean} showRefused
+   */
   reset(showRefused) {
     this.showRefused = showRefused;
     this.element.replaceChildren();
@@ -51,6 +73,7 @@ export class Strip {
     }
   }
 
+  /** @param {Step} step */
   _append(step) {
     const end = step.firstToken + step.committed.token_ids.length;
     for (let index = step.firstToken; index < end; index += 1) {
@@ -61,7 +84,9 @@ export class Strip {
     if (this.run.tokens[end - 1]?.node >= 0) this._appendRefused(step);
   }
 
+  /** @param {Token} token */
   _appendToken(token) {
+    /** @type {TokenSpan} */
     const span = document.createElement("span");
     span.className = `token ${token.source}`;
     // A space in front stays outside, so that no empty piece of a box hangs at a line's end.
@@ -79,20 +104,29 @@ export class Strip {
     if (token.text.endsWith("\n")) this._line = null;
   }
 
-  /** Colours by source, or by a measure of each token; forms stay. */
+  /**
+   * Colours by source, or by a measure of each token; forms stay.
+   *
+   * @param {string} mode
+   */
   setColorMode(mode) {
     if (mode === this._colorMode) return;
     this._colorMode = mode;
     this.element.classList.toggle("is-heat", mode !== "source");
-    this._spans.forEach((span, index) => this._paint(span, this.run.tokens[index]));
+    for (const [index, span] of this._spans.entries()) this._paint(span, this.run.tokens[index]);
   }
 
+  /**
+   * @param {TokenSpan} span
+   * @param {Token} token
+   */
   _paint(span, token) {
     const heat = heatOf(this.run, token, this._colorMode);
     if (heat === null) span.style.removeProperty("--heat");
     else span.style.setProperty("--heat", heat.toFixed(3));
   }
 
+  /** @param {Step} step */
   _appendRefused(step) {
     if (!this.showRefused) return;
     let room = MAX_REFUSED_SHOWN;
@@ -108,10 +142,15 @@ export class Strip {
     if (group.firstChild) this._lineForNext().append(group);
   }
 
+  /**
+   * @param {Step} step
+   * @param {number[]} nodes
+   */
   _ghosts(step, nodes) {
     return nodes.flatMap((node) => {
       const text = this.run.textOf(step.drafted.token_ids[node]);
       const word = text.trim() ? text.trim().replace(/[\n\r\t]/g, visible) : visible(text);
+      /** @type {TokenSpan} */
       const span = h("span", { class: `token ${step.states[node]}` }, word);
       span.stepIndex = step.index;
       span.node = node;
@@ -120,11 +159,19 @@ export class Strip {
   }
 
   _lineForNext() {
-    if (!this._line) this.element.append((this._line = h("div", { class: "line" })));
+    if (!this._line) {
+      this._line = h("div", { class: "line" });
+      this.element.append(this._line);
+    }
     return this._line;
   }
 
-  /** Marks a step's tokens and one of them; null marks nothing. */
+  /**
+   * Marks a step's tokens and one of them; null marks nothing.
+   *
+   * @param {Step | null} step
+   * @param {number | null} tokenIndex
+   */
   mark(step, tokenIndex) {
     for (const span of this._selected) span.classList.remove("in-step", "selected");
     this._selected = [];
@@ -135,7 +182,11 @@ export class Strip {
     if (tokenIndex !== null) this._spans[tokenIndex]?.classList.add("selected");
   }
 
-  /** Scrolls as little as shows the marked tokens. */
+  /**
+   * Scrolls as little as shows the marked tokens.
+   *
+   * @param {Element} scroller
+   */
   reveal(scroller) {
     const span = this._selected[0];
     if (!span) return;
@@ -144,7 +195,11 @@ export class Strip {
     else if (inner.bottom > outer.bottom - 8) scroller.scrollTop += inner.bottom - outer.bottom + 40;
   }
 
-  /** The span of a token, to move the focus to. */
+  /**
+   * The span of a token, to move the focus to.
+   *
+   * @param {number} tokenIndex
+   */
   span(tokenIndex) {
     return this._spans[tokenIndex] ?? null;
   }

@@ -11,14 +11,21 @@ export const TABS = [
   { name: "models", label: "Models" },
 ];
 
+/** @type {((name: string) => void)[]} */
 const listeners = [];
 
-/** Calls back with the name of a tab when it is shown. */
+/**
+ * Calls back with the name of a tab when it is shown.
+ *
+ * @param {(name: string) => unknown} listener
+ */
 export function onTab(listener) {
   listeners.push(listener);
-  if (frame().dataset.tab) listener(frame().dataset.tab);
+  const shown = frame().dataset.tab;
+  if (shown) listener(shown);
 }
 
+/** @param {string} name */
 export function showTab(name) {
   frame().dataset.tab = name;
   if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);

@@ -3,6 +3,9 @@
 import { h } from "./dom.js";
 import { percent, visible } from "./format.js";
 
+/** @import { Choice, Refusal, TokenFacts } from "./page_types.d.ts" */
+
+/** @type {Record<TokenFacts["source"], string>} */
 const SOURCE_TEXTS = {
   accepted: "accepted: drafted, and the target agreed",
   recovered: "recovered: the target's own, after a refusal",
@@ -13,6 +16,7 @@ const SOURCE_TEXTS = {
   root: "root: the last token before this step",
 };
 
+/** @type {Record<string, (why: Refusal) => string>} */
 const WHY_TEXTS = {
   greedy: ({ own }) => `Greedy decoding keeps a draft only if it is the target's most probable token: ${shown(own)}.`,
   match: ({ own, noise, threshold }) =>
@@ -32,17 +36,26 @@ const WHY_TEXTS = {
       : `Kept where the target's probability is above ${percent(threshold)} and no sibling's is higher; here it was ${percent(target)} at temperature 1.`,
 };
 
-const signed = (number) => number.toFixed(2).replace("-", "\u2212");
+/** @param {number | null | undefined} number */
+const signed = (number) => (number ?? 0).toFixed(2).replace("-", "\u2212");
 
+/** @param {string | null} text */
 const shown = (text) => (text === null ? "another token" : `“${visible(text)}”`);
 
+/** @type {HTMLElement | null} */
 let card = null;
+/** @type {Element | null} */
 let anchored = null;
 
+/**
+ * @param {string} name
+ * @param {string} value
+ */
 function row(name, value) {
   return [h("dt", {}, name), h("dd", {}, value)];
 }
 
+/** @param {Choice} choice */
 function alternative({ text, prob, isChosen }) {
   return h(
     "li",
@@ -53,11 +66,20 @@ function alternative({ text, prob, isChosen }) {
   );
 }
 
+/**
+ * @param {string} title
+ * @param {Choice[]} entries
+ */
 function list(title, entries) {
   return entries.length ? [h("div", {}, h("h4", {}, title), h("ol", {}, ...entries.map(alternative)))] : [];
 }
 
-/** Shows what `describeToken` or `describeNode` tells, beside an element. */
+/**
+ * Shows what `describeToken` or `describeNode` tells, beside an element.
+ *
+ * @param {TokenFacts} facts
+ * @param {Element} anchor
+ */
 export function showCard(facts, anchor) {
   card ??= document.body.appendChild(h("div", { id: "token-card", role: "tooltip" }));
   const facts_ = [
@@ -75,26 +97,35 @@ export function showCard(facts, anchor) {
       "div",
       { class: "choices" },
       ...list("Target's choices here", facts.alternatives),
-      ...(facts.why ? list("Drafter's choices here", facts.drafterChoices) : []),
+      ...(facts.why ? list("Drafter's choices here", facts.drafterChoices ?? []) : []),
     ),
   );
-  card.classList.toggle("is-wide", Boolean(facts.why && facts.drafterChoices.length));
+  card.classList.toggle("is-wide", Boolean(facts.why && facts.drafterChoices?.length));
   card.hidden = false;
   anchored = anchor;
-  place(anchor.getClientRects()[0] ?? anchor.getBoundingClientRect());
+  place(card, anchor.getClientRects()[0] ?? anchor.getBoundingClientRect());
 }
 
 export function hideCard() {
   if (card) card.hidden = true;
 }
 
-/** Hides the card if it belongs to something inside an element that is about to go. */
+/**
+ * Hides the card if it belongs to something inside an element that is about to go.
+ *
+ * @param {Element} element
+ */
 export function hideCardWithin(element) {
   if (anchored && element.contains(anchored)) hideCard();
 }
 
-// Below the token where there is room, else above; always inside the window.
-function place(rect) {
+/**
+ * Below the token where there is room, else above; always inside the window.
+ *
+ * @param {HTMLElement} card
+ * @param {DOMRect} rect
+ */
+function place(card, rect) {
   const { offsetWidth: width, offsetHeight: height } = card;
   const left = Math.min(Math.max(8, rect.left - 12), window.innerWidth - width - 8);
   const fitsBelow = rect.bottom + height + 12 < window.innerHeight;

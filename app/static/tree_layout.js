@@ -3,27 +3,36 @@
 export const COLUMN_GAP = 26;
 export const ROW_HEIGHT = 30;
 
-/** Children of every node, those on the accepted path first, the others in the tree's order. */
+/**
+ * Children of every node, those on the accepted path first, the others in the tree's order.
+ *
+ * @param {number[]} parents
+ * @param {number[]} path
+ */
 export function childrenOf(parents, path) {
+  /** @type {number[][]} */
   const children = parents.map(() => []);
-  parents.forEach((parent, node) => parent >= 0 && children[parent].push(node));
+  for (const [node, parent] of parents.entries()) if (parent >= 0) children[parent].push(node);
   const accepted = new Set(path);
-  for (const list of children) list.sort((a, b) => accepted.has(b) - accepted.has(a) || a - b);
+  for (const list of children) list.sort((a, b) => Number(accepted.has(b)) - Number(accepted.has(a)) || a - b);
   return children;
 }
 
 /**
  * Row and column of every node, and the size of the grid. A node stands in the row of its first
  * child, so that the accepted path is a straight line at the top.
+ *
+ * @param {number[]} parents
+ * @param {number[]} path
  */
 export function layoutTree(parents, path) {
   const children = childrenOf(parents, path);
   const places = parents.map(() => ({ row: 0, column: 0 }));
   let numRows = 0;
   let numColumns = 1;
-  const stack = [{ node: 0, column: 0, row: 0 }];
-  while (stack.length) {
-    const { node, column, isFirst } = stack.pop();
+  const stack = [{ node: 0, column: 0, isFirst: true }];
+  for (let next = stack.pop(); next; next = stack.pop()) {
+    const { node, column, isFirst } = next;
     const row = node === 0 ? 0 : isFirst ? places[parents[node]].row : numRows;
     places[node] = { row, column };
     numRows = Math.max(numRows, row + 1);
@@ -36,8 +45,14 @@ export function layoutTree(parents, path) {
   return { places, numRows, numColumns };
 }
 
-/** Left edge and width of every column, for texts of the given widths. */
+/**
+ * Left edge and width of every column, for texts of the given widths.
+ *
+ * @param {{ column: number }[]} places
+ * @param {number[]} widths
+ */
 export function columnEdges(places, widths) {
+  /** @type {number[]} */
   const columns = [];
   places.forEach(({ column }, node) => {
     columns[column] = Math.max(columns[column] ?? 0, widths[node]);

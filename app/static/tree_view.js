@@ -8,15 +8,25 @@ import { PanZoom } from "./pan_zoom.js";
 import { hideCard, hideCardWithin, showCard } from "./token_card.js";
 import { columnEdges, layoutTree, ROW_HEIGHT } from "./tree_layout.js";
 
+/** @import { NodeState, Source, Step, ViewContext } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
+
 const CHARACTER_PX = 7.3;
 const BOX_HEIGHT = 22;
 const MAX_CHARACTERS = 16;
 // While a run streams, the newest tree is drawn this often at most.
 const LIVE_PAUSE_MS = 120;
 
+/** @typedef {{ node: number, parent: number, text: string, state: NodeState | Source, weight: number }} TreeNode */
+
+/** @type {PanZoom | null} */
 let view = null;
 
-/** Zooms the drawing that is shown. */
+/**
+ * Zooms the drawing that is shown.
+ *
+ * @param {number} factor
+ */
 export function zoomTree(factor) {
   view?.zoom(factor);
 }
@@ -26,9 +36,15 @@ export function fitTree() {
   view?.fit();
 }
 
-/** Nodes of the drawing: those of the tree, then the target's own token if there is one. */
+/**
+ * Nodes of the drawing: those of the tree, then the target's own token if there is one.
+ *
+ * @param {RunModel} run
+ * @param {Step} step
+ */
 export function treeNodes(run, step) {
   const { drafted, accepted, states } = step;
+  /** @type {TreeNode[]} */
   const nodes = drafted.token_ids.map((id, node) => ({
     node,
     parent: drafted.parents[node],
@@ -41,18 +57,20 @@ export function treeNodes(run, step) {
       node: -1,
       parent: accepted.path.at(-1) ?? 0,
       text: run.textOf(accepted.next_token_id),
-      state: accepted.next_source,
+      state: accepted.next_source ?? "plain",
       weight: 1,
     });
   }
   return nodes;
 }
 
+/** @param {string} text */
 function shortened(text) {
   const shown = visible(text);
   return shown.length > MAX_CHARACTERS ? `${shown.slice(0, MAX_CHARACTERS - 1)}…` : shown;
 }
 
+/** @param {ViewContext} context */
 export function mount({ element }) {
   const title = h("h3", {}, "Draft tree");
   const summary = h("span", { class: "summary" });
@@ -79,10 +97,10 @@ export function mount({ element }) {
     image.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
     hint.hidden = Boolean(step);
     hideCardWithin(group);
-    const { nodes, width, height } = step ? drawTree(run, step) : { nodes: [], width: 1, height: 1 };
-    group.replaceChildren(...nodes);
-    size = { width, height };
-    view.refresh();
+    const drawn = run && step ? drawTree(run, step) : { nodes: [], width: 1, height: 1 };
+    group.replaceChildren(...drawn.nodes);
+    size = { width: drawn.width, height: drawn.height };
+    view?.refresh();
   }
 
   store.subscribe(({ chat, selection, runs }) => {
@@ -95,25 +113,31 @@ export function mount({ element }) {
   });
 }
 
+/** @param {Step} step */
 function describe({ number, drafted, accepted }) {
   const count = drafted.token_ids.length - 1;
   if (!count) return `step ${number}: nothing drafted`;
   return `step ${number}: ${counted(count, "node")}, ${accepted.path.length} accepted`;
 }
 
+/**
+ * @param {RunModel} run
+ * @param {Step} step
+ */
 function drawTree(run, step) {
   const nodes = treeNodes(run, step);
   const parents = nodes.map(({ parent }) => parent);
-  const ownIndex = nodes.at(-1).node === -1 ? [nodes.length - 1] : [];
+  const ownIndex = nodes.at(-1)?.node === -1 ? [nodes.length - 1] : [];
   const { places, numRows } = layoutTree(parents, [...step.accepted.path, ...ownIndex]);
   const labels = nodes.map(({ text }) => shortened(text));
   const widths = labels.map((label) => [...label].length * CHARACTER_PX + 14);
   const edges = columnEdges(places, widths);
-  const x = (place) => edges[places[place].column].left + 1;
-  const y = (place) => places[place].row * ROW_HEIGHT + 4;
-  const end = edges.at(-1);
+  const x = (/** @type {number} */ place) => edges[places[place].column].left + 1;
+  const y = (/** @type {number} */ place) => places[place].row * ROW_HEIGHT + 4;
+  const end = edges[edges.length - 1];
   const width = end.left + end.width + 2;
   const height = numRows * ROW_HEIGHT + 4;
+  /** @type {SVGElement[]} */
   const drawn = [];
   nodes.forEach((node, place) => {
     if (node.parent < 0) return;
@@ -134,10 +158,19 @@ function drawTree(run, step) {
   return { nodes: drawn, width, height };
 }
 
+/**
+ * @param {RunModel} run
+ * @param {Step} step
+ * @param {TreeNode} node
+ * @param {string} label
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ */
 function drawNode(run, step, node, label, x, y, width) {
   const token = node.node === 0 ? null : tokenOfNode(run, step, node.node);
   const isSelected = token !== null && token.index === store.token;
-  const facts = () => (node.node < 0 ? describeToken(run, token) : describeNode(run, step, node.node));
+  const facts = () => (node.node < 0 && token ? describeToken(run, token) : describeNode(run, step, node.node));
   return svg(
     "g",
     {

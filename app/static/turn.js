@@ -4,7 +4,13 @@ import { h, setText } from "./dom.js";
 import { bytes, counted, lossyMark } from "./format.js";
 import { Strip } from "./strip.js";
 
+/** @import { RunModel } from "./run_model.js" */
+
 export class Turn {
+  /**
+   * @param {RunModel} run
+   * @param {boolean} showRefused
+   */
   constructor(run, showRefused) {
     this.run = run;
     this.strip = new Strip(run, showRefused);
@@ -27,10 +33,12 @@ export class Turn {
     );
   }
 
+  /** @param {boolean} show */
   setShowRefused(show) {
     if (this.strip.showRefused !== show) this.strip.reset(show);
   }
 
+  /** @param {string} mode */
   setColorMode(mode) {
     this.strip.setColorMode(mode);
   }
@@ -45,12 +53,16 @@ export class Turn {
     this._lossy.hidden = !this.run.lossyRule;
     setText(this._lossy, lossyMark(this.run.lossyRule));
     this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
-    if (!this._gauge.hidden) this._gauge.style.setProperty("--share", status.done / status.total);
+    if (!this._gauge.hidden) this._gauge.style.setProperty("--share", String(status.done / status.total));
     this.strip.element.hidden = !tokens.length;
   }
 }
 
-/** One line on what the run is doing, or how it ended. */
+/**
+ * One line on what the run is doing, or how it ended.
+ *
+ * @param {Pick<RunModel, "status" | "isEnded" | "tokens" | "drafterFailed">} run
+ */
 export function statusText({ status, isEnded, tokens, drafterFailed }) {
   if (status.phase === "running") return tokens.length ? "" : status.text;
   const count = tokens.length ? ` · ${counted(tokens.length, "token")}` : "";

@@ -9,6 +9,7 @@ from app.components.settings import SettingsPanel
 from app.components.view import QUIET, view
 from app.contest import MOST_REPEATS, contest
 from app.handlers import Handlers, notice
+from app.messages import Contender, Contenders
 from app.run_form import changed_settings, config_from_values
 from app.session import ChatSession
 from core.config import RunConfig, lossy_rule
@@ -80,7 +81,7 @@ def create_compare_tab(
 
 def contenders_message(contenders: list[RunConfig]) -> str:
     """The list as the page shows it."""
-    listed = [
+    listed: list[Contender] = [
         {
             "mode": config.mode,
             "settings": changed_settings(config),
@@ -88,4 +89,5 @@ def contenders_message(contenders: list[RunConfig]) -> str:
         }
         for config in contenders
     ]
-    return dumps({"contenders": listed})
+    message: Contenders = {"contenders": listed}
+    return dumps(message)

@@ -6,6 +6,7 @@ import gradio as gr
 
 from app.components.settings import SettingsPanel
 from app.components.view import QUIET, view
+from app.messages import PresetCard, Presets
 from app.run_form import config_from_values, values_from_config
 from app.tabs.compare import CompareTab, contenders_message
 from app.tabs.playground import Playground
@@ -70,15 +71,16 @@ def contenders_of(preset: Preset, target: str) -> list[RunConfig]:
 
 def gallery_message() -> str:
     """The gallery as the page shows it."""
-    cards = [
+    cards: list[PresetCard] = [
         {
             "name": preset.name,
             "title": preset.title,
             "watch": preset.watch,
             "mode": preset.config.mode,
             "prompt": preset.prompt,
-            "isPaired": bool(preset.against),
+            "is_paired": bool(preset.against),
         }
         for preset in PRESETS
     ]
-    return dumps({"presets": cards})
+    message: Presets = {"presets": cards}
+    return dumps(message)

@@ -3,6 +3,7 @@
 {
   const { data, place, make, drawFigures } = documentParts();
 
+  /** @param {{ title: string, columns: string[], rows: string[][], note: string }} table */
   function table({ title, columns, rows, note }) {
     const body = make("table");
     const head = make("tr");

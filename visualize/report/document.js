@@ -1,9 +1,15 @@
 // What the scripts of all reports share. Texts go in as text nodes only.
 "use strict";
 function documentParts() {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const place = (id) => document.getElementById(id);
+  const place = (/** @type {string} */ id) =>
+    /** @type {HTMLElement} */ (document.getElementById(id));
+  const data = JSON.parse(place("data").textContent);
 
+  /**
+   * @param {string} name
+   * @param {string} [className]
+   * @param {string} [text]
+   */
   function make(name, className, text) {
     const node = document.createElement(name);
     if (className) node.className = className;
@@ -11,17 +17,20 @@ function documentParts() {
     return node;
   }
 
+  /** @param {string[]} wide */
   function drawFigures(wide) {
+    /** @type {[string, { data: object[], layout: object }][]} */
+    const figures = Object.entries(data.figures);
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const draw = () => {
       const template = data.templates[dark.matches ? "dark" : "light"];
-      for (const [name, figure] of Object.entries(data.figures)) {
+      for (const [name, figure] of figures) {
         const layout = { ...structuredClone(figure.layout), template, autosize: true };
         const options = { responsive: true, displaylogo: false };
         Plotly.react(place(`figure-${name}`), structuredClone(figure.data), layout, options);
       }
     };
-    for (const name of Object.keys(data.figures)) {
+    for (const [name] of figures) {
       const node = make("div", wide.includes(name) ? "figure wide" : "figure");
       node.id = `figure-${name}`;
       place("figures").append(node);

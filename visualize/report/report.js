@@ -2,12 +2,29 @@
 "use strict";
 {
   const { data, place, make, drawFigures } = documentParts();
+  /**
+   * A token, emitted or drafted.
+   *
+   * @typedef {object} Item
+   * @property {string} text
+   * @property {number} token_id
+   * @property {string} source
+   * @property {number | null} draft_prob
+   * @property {number | null} target_prob
+   */
+
+  /** @type {Record<string, string>} */
   const GLYPHS = { "\n": "↵\n", "\t": "⇥\t", "\r": "␍" };
-  const visible = (text) => text.replace(/[\n\t\r]/g, (sign) => GLYPHS[sign]);
+  const visible = (/** @type {string} */ text) => text.replace(/[\n\t\r]/g, (sign) => GLYPHS[sign]);
+
+  /** @type {{ step: number, tokens: Item[], lost: Item[] }[]} */
+  const steps = data.steps;
 
   // Cells of numbers that the run does not have show a dash.
-  const number = (value, digits) => (value === null ? "–" : value.toFixed(digits));
-  const percent = (value) => (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
+  const number = (/** @type {number | null} */ value, /** @type {number} */ digits) =>
+    (value === null ? "–" : value.toFixed(digits));
+  const percent = (/** @type {number | null} */ value) =>
+    (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
 
   function drawHeader() {
     const { mode, lossy, target, draft, dtype, device, started_at: start, outcome, error } = data.run;
@@ -39,6 +56,11 @@
     }
   }
 
+  /**
+   * @param {Item} item
+   * @param {number} step
+   * @param {boolean} isLost
+   */
   function token(item, step, isLost) {
     const shown = visible(item.text) || (isLost ? `#${item.token_id}` : "");
     const node = make("span", `token ${item.source}${isLost ? " lost" : ""}`, shown);
@@ -48,9 +70,10 @@
     return node;
   }
 
+  /** @param {boolean} withLost */
   function drawStrip(withLost) {
     const strip = document.createDocumentFragment();
-    for (const { step, tokens, lost } of data.steps) {
+    for (const { step, tokens, lost } of steps) {
       // Refused drafts stand before the target's own token, which took their place.
       const own = tokens.length && tokens[tokens.length - 1].source !== "accepted" ? 1 : 0;
       const kept = tokens.slice(0, tokens.length - own);
@@ -63,7 +86,7 @@
 
   function drawLegend() {
     const counts = new Map();
-    for (const { tokens, lost } of data.steps) {
+    for (const { tokens, lost } of steps) {
       for (const { source } of [...tokens, ...lost]) {
         counts.set(source, (counts.get(source) ?? 0) + 1);
       }
@@ -72,7 +95,8 @@
       place("legend").append(make("span", `token ${source}`, `${source} ${count}`));
     }
     // Lost drafts can be many times the output: they are made when they are asked for.
-    place("show-lost").addEventListener("change", ({ target }) => drawStrip(target.checked));
+    const box = /** @type {HTMLInputElement} */ (place("show-lost"));
+    box.addEventListener("change", () => drawStrip(box.checked));
   }
 
   function drawSteps() {

@@ -29,7 +29,9 @@ export function runOf(numSteps) {
   const run = new RunModel("r");
   run.apply({ kind: "run_started", target: { forward_ms: { 1: 20 } } });
   run.apply({ kind: "token_texts", token_ids: [0, 1, 2, 3, 4], texts: ["w0", " w1", " w2", " w3", " w4"] });
-  for (let number = 1; number <= numSteps; number += 1) stepEvents(number).forEach((event) => run.apply(event));
+  for (let number = 1; number <= numSteps; number += 1) {
+    for (const event of stepEvents(number)) run.apply(event);
+  }
   return run;
 }
 

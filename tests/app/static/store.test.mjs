@@ -11,7 +11,10 @@ const message = (run, seq, events, more = {}) => JSON.stringify({ run, seq, stat
 function makeStore() {
   const scheduled = [];
   const store = new Store((draw) => scheduled.push(draw));
-  return { store, drawNow: () => scheduled.splice(0).forEach((draw) => draw()) };
+  const drawNow = () => {
+    for (const draw of scheduled.splice(0)) draw();
+  };
+  return { store, drawNow };
 }
 
 test("messages in order make a run", () => {

@@ -1,0 +1,169 @@
+"""What the page reads, apart from events: the messages of views and the JSON of routes.
+
+`tests.page_types` writes the types of app/static/types.d.ts from these classes and from the events.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+# Made elsewhere; the note is the name of its type on the page.
+PageEvent = Annotated[dict[str, Any], "PageEvent"]  # `app.wire.event_for_page`
+Stats = Annotated[dict[str, Any], "Stats"]  # `RunStats.to_dict`
+SummaryRow = Annotated[dict[str, Any], "SummaryRow"]  # a row of `visualize.compare.summary_frame`
+Divergence = Annotated[dict[str, Any], "Divergence"]  # `visualize.compare.Divergence`
+
+RunPhase = Literal["queued", "loading", "running", "ended", "failed"]
+
+
+class RunStatus(TypedDict):
+    """What a run is doing, or how it ended; `done` of `total` while something is loaded."""
+
+    phase: RunPhase
+    text: str
+    done: int
+    total: int
+
+
+class TurnHead(TypedDict):
+    """What was asked, and under which mode; `replaces` is the run that this one answers anew."""
+
+    user: str
+    mode: str
+    replaces: str | None
+
+
+class RunMessage(TypedDict):
+    """What is new of one run: its events from number `seq` on, and what goes with them."""
+
+    run: str
+    seq: int
+    status: RunStatus
+    events: list[PageEvent]
+    turn: NotRequired[TurnHead]
+    """With the first event."""
+    stats: NotRequired[Stats]
+    """Where they have changed."""
+
+
+class Cleared(TypedDict):
+    """The chat is empty; the number tells one from the next."""
+
+    clear: int
+
+
+class Notice(TypedDict):
+    """What was refused before it began."""
+
+    notice: str
+    number: int
+
+
+class BatchMessage(TypedDict):
+    """What is new of the rows of a batch, and the ids of all of them in their order."""
+
+    rows: list[RunMessage]
+    ids: list[str]
+    seconds: float
+
+
+class Contender(TypedDict):
+    """Settings that are compared with plain decoding."""
+
+    mode: str
+    settings: str
+    lossy_rule: str
+
+
+class Contenders(TypedDict):
+    """All that will be compared."""
+
+    contenders: list[Contender]
+
+
+class ContestState(TypedDict):
+    """How far a comparison is."""
+
+    stage: str
+    status: str
+    tokens: int
+    done: int
+    total: int
+
+
+class ContestProgress(TypedDict):
+    """A comparison goes on."""
+
+    progress: ContestState
+
+
+class Verdict(TypedDict):
+    """Whether a run's text is the reference's, or why that cannot be said."""
+
+    is_reference: bool
+    num_compared: NotRequired[int]
+    divergence: NotRequired[Divergence | None]
+    refused: NotRequired[str]
+
+
+class Comparison(TypedDict):
+    """Runs side by side: a row, a verdict and all events of each."""
+
+    rows: list[SummaryRow]
+    verdicts: list[Verdict]
+    runs: list[RunMessage]
+
+
+class ContestResult(TypedDict):
+    """A comparison has ended."""
+
+    result: Comparison
+
+
+class ModelSize(TypedDict):
+    """What a model needs before anything of it is loaded; bytes by number format."""
+
+    num_parameters: int
+    fetched_bytes: int
+    needed_bytes: dict[str, int]
+    free_bytes: int
+
+
+class CatalogueEntry(ModelSize):
+    """A model known by a short name."""
+
+    name: str
+    note: str
+
+
+class ModeFacts(TypedDict):
+    """Whether the loaded target can run a mode: the reason against it, if any."""
+
+    mode: str
+    reason: str | None
+
+
+class Models(TypedDict):
+    """What there is, what is loaded, and what it can run."""
+
+    catalogue: list[CatalogueEntry]
+    free_bytes: int
+    total_bytes: int
+    target: str | None
+    modes: list[ModeFacts]
+
+
+class PresetCard(TypedDict):
+    """A run worth seeing."""
+
+    name: str
+    title: str
+    watch: str
+    mode: str
+    prompt: str
+    is_paired: bool
+    """Whether something stands against it in Compare."""
+
+
+class Presets(TypedDict):
+    """The gallery."""
+
+    presets: list[PresetCard]

@@ -1,0 +1,135 @@
+// What the scripts of the page hand each other; types.d.ts has what the server sends.
+
+import type { Accepted, Committed, Drafted, PageEvent, PoolStatus, Verified } from "./types.d.ts";
+
+export type Source = Committed["sources"][number];
+export type Refused = "rejected" | "untested";
+export type NodeState = "root" | "accepted" | Refused;
+
+/** Milliseconds of a step, or of a mean of steps, by phase. */
+export interface PhaseTimes {
+  draft: number;
+  verify: number;
+  settle: number;
+  other: number;
+}
+
+/** A whole step of a run. */
+export interface Step {
+  number: number;
+  /** Place among the run's steps, from 0. */
+  index: number;
+  drafted: Drafted;
+  verified: Verified;
+  accepted: Accepted;
+  committed: Committed;
+  /** Of every node of the tree. */
+  states: NodeState[];
+  times: PhaseTimes;
+  /** Index of the first token that it emitted. */
+  firstToken: number;
+}
+
+/** An emitted token; `node` is -1 for the target's own. */
+export interface Token {
+  index: number;
+  step: number;
+  id: number;
+  text: string;
+  source: Source;
+  node: number;
+}
+
+/** A choice that a model had, as it was recorded. */
+export interface Choice {
+  id: number;
+  text: string;
+  prob: number;
+  isChosen: boolean;
+}
+
+/** Why a tested node was not kept. */
+export interface Refusal {
+  rule: string;
+  own: string | null;
+  target: number | null;
+  /** undefined where the trace does not say, null where there is none. */
+  noise: number | null | undefined;
+  threshold: number | null | undefined;
+}
+
+/** What the card tells of a token. */
+export interface TokenFacts {
+  text: string;
+  id: number;
+  step: number;
+  depth: number;
+  source: Source | NodeState;
+  targetProb: number | null;
+  draftProb: number | null;
+  alternatives: Choice[];
+  drafterChoices?: Choice[];
+  why?: Refusal | null;
+}
+
+/** A bar of the time view: one step, or the mean of neighbours. */
+export interface Bar {
+  start: number;
+  end: number;
+  tokens: number;
+  times: PhaseTimes;
+}
+
+/** What has changed since the views were drawn. */
+export interface Changes {
+  chat: boolean;
+  selection: boolean;
+  runs: Set<string>;
+}
+
+/** What Gradio gives the script of a component. */
+export interface ViewContext {
+  element: HTMLElement;
+  props: { value: string };
+  watch(name: "value", read: () => void): void;
+  trigger(event: string, data: Record<string, unknown>): void;
+  server: { since(request: string): Promise<string> };
+}
+
+/** Attributes of a new element; those that begin with "on" are listeners. */
+export interface Attributes {
+  onclick?: (event: MouseEvent & { currentTarget: Element }) => unknown;
+  oninput?: (event: Event & { target: HTMLInputElement }) => unknown;
+  onchange?: (event: Event & { target: HTMLInputElement }) => unknown;
+  onsubmit?: (event: SubmitEvent) => unknown;
+  onkeydown?: (event: KeyboardEvent & { currentTarget: Element }) => unknown;
+  onfocus?: (event: FocusEvent & { currentTarget: Element }) => unknown;
+  onpointerenter?: (event: PointerEvent & { currentTarget: Element }) => unknown;
+  [listener: `on${string}`]: ((event: any) => unknown) | undefined;
+  [name: string]: unknown;
+}
+
+export type Child = Node | string;
+export type StatusListener = (status: PoolStatus) => void;
+export type Drawing = (changes: Changes) => void;
+export type { PageEvent };
+
+/** As much of Plotly as is used. */
+export interface Plotly {
+  react(place: HTMLElement, data: unknown, layout: object, config: object): void;
+  downloadImage(place: HTMLElement, options: object): Promise<string>;
+}
+
+/** A span of an answer strip, which knows what it stands for. */
+export interface TokenSpan extends HTMLSpanElement {
+  tokenIndex?: number;
+  stepIndex?: number;
+  node?: number;
+}
+
+declare global {
+  var Plotly: Plotly;
+  interface Window {
+    specdecodes: { copyChat(): Promise<void>; presetChosen(): void };
+  }
+}

@@ -1,0 +1,353 @@
+// What the server sends. Made of the Python classes by `make docs`; a test holds it equal.
+
+/** The whole description of a run: enough to run it again. */
+export interface RunStarted {
+  kind: "run_started";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  run_id: string;
+  started_at: string;
+  config: Record<string, any>;
+  target: Record<string, any>;
+  draft: Record<string, any> | null;
+  device: string;
+  versions: Record<string, string>;
+  seed: number;
+  prompt_text: string;
+  prompt_token_ids: number[];
+  batch_size: number;
+  lossy_rule: string;
+}
+
+/** Texts of token ids that later events use for the first time in this run. */
+export interface TokenTexts {
+  kind: "token_texts";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  token_ids: number[];
+  texts: string[];
+}
+
+/** The prompt, less its last token (the first root), is in the cache. */
+export interface Prefilled {
+  kind: "prefilled";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  num_tokens: number;
+  num_reused: number;
+  cache_length: number;
+}
+
+/** The draft tree of a step; plain decoding has the root alone. */
+export interface Drafted {
+  kind: "drafted";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  drafter: string;
+  token_ids: number[];
+  parents: number[];
+  depths: number[];
+  draft_probs: number[];
+  top_k_token_ids: number[][];
+  top_k_probs: number[][];
+}
+
+/** One forward of the target over the tree; lists are empty when recording is off. */
+export interface Verified {
+  kind: "verified";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  num_rows: number;
+  target_probs: number[];
+  top_k_token_ids: number[][];
+  top_k_probs: number[][];
+  entropies_nats: number[];
+}
+
+/** The judgement of a tree: accepted path, what was tested, and the target's own token. */
+export interface Accepted {
+  kind: "accepted";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  path: number[];
+  tested: number[];
+  next_token_id: number | null;
+  next_source: "accepted" | "recovered" | "bonus" | "plain" | null;
+  next_prob: number | null;
+  noises: (number | null)[];
+  thresholds: (number | null)[];
+}
+
+/** The tokens that a step emitted. */
+export interface Committed {
+  kind: "committed";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  token_ids: number[];
+  texts: string[];
+  sources: ("accepted" | "recovered" | "bonus" | "plain")[];
+  nodes: number[];
+  cache_length: number;
+  step_s: number;
+}
+
+/** The drafter broke in this step; the run goes on without it. */
+export interface DrafterFailed {
+  kind: "drafter_failed";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  error: string;
+  message: string;
+}
+
+/** The end of a run that was not a failure. */
+export interface RunFinished {
+  kind: "run_finished";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  reason: "eos" | "length" | "context" | "stopped";
+  tail_text: string;
+  totals: Record<string, any>;
+  peak_memory_bytes: number;
+}
+
+/** The end of a run by an error; all tokens before it stay valid. */
+export interface RunFailed {
+  kind: "run_failed";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  error: string;
+  message: string;
+  totals: Record<string, any>;
+}
+
+/** An event as the page gets it. */
+export type PageEvent = RunStarted | TokenTexts | Prefilled | Drafted | Verified | Accepted | Committed | DrafterFailed | RunFinished | RunFailed;
+
+/** Raw counts and times of one run. `add` every event in order. */
+export interface Stats {
+  num_tokens: number;
+  num_steps: number;
+  num_drafted: number;
+  num_tested: number;
+  num_accepted: number;
+  prefill_s: number;
+  draft_s: number;
+  verify_s: number;
+  accept_s: number;
+  commit_s: number;
+  steps_s: number;
+  other_s: number;
+  total_s: number;
+  acceptance_rate: number | null;
+  acceptance_length: number | null;
+  tokens_per_s: number | null;
+}
+
+/** The first place where two outputs differ. */
+export interface Divergence {
+  position: number;
+  reference_token_id: number;
+  reference_text: string;
+  other_token_id: number;
+  other_text: string;
+  logit_gap: number | null;
+  is_lower_bound: boolean;
+}
+
+/** What a list shows of a run, without opening its trace. */
+export interface KeptRun {
+  run_id: string;
+  name: string;
+  mode: string;
+  lossy_rule: string;
+  target: string;
+  device: string;
+  prompt: string;
+  kept_at_s: number;
+  started_at: string;
+  outcome: string;
+  num_tokens: number;
+  num_tested: number;
+  tokens_per_s: number | null;
+  acceptance_length: number | null;
+  acceptance_rate: number | null;
+}
+
+/** What the page says of the models: one sentence and, while loading, how far it is. */
+export interface PoolStatus {
+  phase: "empty" | "loading" | "ready" | "failed";
+  text: string;
+  done: number;
+  total: number;
+}
+
+/** A run, its repeats taken together. */
+export interface SummaryRow {
+  run: string;
+  mode: string;
+  lossy_rule: string;
+  target: string;
+  device: string;
+  num_runs: number;
+  num_failed: number;
+  tokens_per_s: number | null;
+  tokens_per_s_min: number | null;
+  tokens_per_s_max: number | null;
+  speed_up: number | null;
+  acceptance_length: number | null;
+  num_steps: number;
+  acceptance_rate: number | null;
+  num_accepted: number;
+  num_tested: number;
+  draft_share: number | null;
+  time_to_first_token_s: number | null;
+  peak_memory_bytes: number | null;
+}
+
+/** What a run is doing, or how it ended; `done` of `total` while something is loaded. */
+export interface RunStatus {
+  phase: "queued" | "loading" | "running" | "ended" | "failed";
+  text: string;
+  done: number;
+  total: number;
+}
+
+/** What was asked, and under which mode; `replaces` is the run that this one answers anew. */
+export interface TurnHead {
+  user: string;
+  mode: string;
+  replaces: string | null;
+}
+
+/** What is new of one run: its events from number `seq` on, and what goes with them. */
+export interface RunMessage {
+  run: string;
+  seq: number;
+  status: RunStatus;
+  events: PageEvent[];
+  turn?: TurnHead;
+  stats?: Stats;
+}
+
+/** The chat is empty; the number tells one from the next. */
+export interface Cleared {
+  clear: number;
+}
+
+/** What was refused before it began. */
+export interface Notice {
+  notice: string;
+  number: number;
+}
+
+/** What is new of the rows of a batch, and the ids of all of them in their order. */
+export interface BatchMessage {
+  rows: RunMessage[];
+  ids: string[];
+  seconds: number;
+}
+
+/** Settings that are compared with plain decoding. */
+export interface Contender {
+  mode: string;
+  settings: string;
+  lossy_rule: string;
+}
+
+/** All that will be compared. */
+export interface Contenders {
+  contenders: Contender[];
+}
+
+/** How far a comparison is. */
+export interface ContestState {
+  stage: string;
+  status: string;
+  tokens: number;
+  done: number;
+  total: number;
+}
+
+/** A comparison goes on. */
+export interface ContestProgress {
+  progress: ContestState;
+}
+
+/** Whether a run's text is the reference's, or why that cannot be said. */
+export interface Verdict {
+  is_reference: boolean;
+  num_compared?: number;
+  divergence?: Divergence | null;
+  refused?: string;
+}
+
+/** Runs side by side: a row, a verdict and all events of each. */
+export interface Comparison {
+  rows: SummaryRow[];
+  verdicts: Verdict[];
+  runs: RunMessage[];
+}
+
+/** A comparison has ended. */
+export interface ContestResult {
+  result: Comparison;
+}
+
+/** What a model needs before anything of it is loaded; bytes by number format. */
+export interface ModelSize {
+  num_parameters: number;
+  fetched_bytes: number;
+  needed_bytes: Record<string, number>;
+  free_bytes: number;
+}
+
+/** A model known by a short name. */
+export interface CatalogueEntry {
+  num_parameters: number;
+  fetched_bytes: number;
+  needed_bytes: Record<string, number>;
+  free_bytes: number;
+  name: string;
+  note: string;
+}
+
+/** Whether the loaded target can run a mode: the reason against it, if any. */
+export interface ModeFacts {
+  mode: string;
+  reason: string | null;
+}
+
+/** What there is, what is loaded, and what it can run. */
+export interface Models {
+  catalogue: CatalogueEntry[];
+  free_bytes: number;
+  total_bytes: number;
+  target: string | null;
+  modes: ModeFacts[];
+}
+
+/** A run worth seeing. */
+export interface PresetCard {
+  name: string;
+  title: string;
+  watch: string;
+  mode: string;
+  prompt: string;
+  is_paired: boolean;
+}
+
+/** The gallery. */
+export interface Presets {
+  presets: PresetCard[];
+}
