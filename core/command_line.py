@@ -21,13 +21,18 @@ ALL_SETTINGS = frozenset().union(*map(settings_of, MODES))
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
+def called_as(name: str) -> str:
+    """How a command was called: by the name of its installed script, else by this one."""
+    script = Path(sys.argv[0]).stem
+    return script if script.startswith("specdecodes") else name
+
+
 class OneSentenceParser(argparse.ArgumentParser):
     """Tells bad input in one sentence on stderr and exits with 2."""
 
     def __init__(self, prog: str, **given: Any):
-        """`prog` names the command where it was not called by its script's own name."""
-        script = Path(sys.argv[0]).stem
-        super().__init__(prog=script if script.startswith("specdecodes") else prog, **given)
+        """See `called_as` for `prog`."""
+        super().__init__(prog=called_as(prog), **given)
         if self.add_help:
             version = f"SpecDecodes {__version__}"
             self.add_argument("--version", action="version", version=version)

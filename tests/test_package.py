@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import core
+from tests.faults.killed import free_port
 from tests.own_cache import own_cache
 from tests.test_structure import ROOMS
 from tests.tiny_folder import save_tiny_model
@@ -151,7 +152,7 @@ def read(address: str) -> str:
 
 
 def test_the_page_is_served_there_with_all_its_files(scripts: Path, elsewhere: Path) -> None:
-    command = [str(scripts / "specdecodes"), "--target", "tiny", "--port", "0"]
+    command = [str(scripts / "specdecodes"), "--target", "tiny", "--port", str(free_port())]
     with served(command, elsewhere) as address:
         assert "SpecDecodes" in read(address + "/")
         static = ROOT / "app" / "static"

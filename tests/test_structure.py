@@ -98,6 +98,7 @@ def test_contracts_open_without_torch() -> None:
     )
     # The package app/ hides app.py where both are looked for by name.
     commands = [module_name(path) for path in COMMAND_FILES if path.name != "app.py"]
+    commands.append("app.main")
     code = blocked + "\n".join(f"import {module}" for module in (*WITHOUT_TORCH, *commands))
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

@@ -130,6 +130,8 @@ export interface TokenSpan extends HTMLSpanElement {
 declare global {
   var Plotly: Plotly;
   interface Window {
+    /** What Gradio tells its own page. */
+    gradio_config: { root: string };
     specdecodes: { copyChat(): Promise<void>; presetChosen(): void };
   }
 }

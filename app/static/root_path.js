@@ -1,6 +1,11 @@
 // Whether the program knows under which path browsers find it. Pure.
 
-/** What to do where it does not, else an empty text; both addresses end with a slash. */
+/**
+ * What to do where it does not, else an empty text; both addresses end with a slash.
+ *
+ * @param {string} told
+ * @param {string} found
+ */
 export function misplaced(told, found) {
   const [own, here] = [new URL(told, found), new URL(found)];
   const path = here.pathname.replace(/\/$/, "");

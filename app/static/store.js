@@ -52,7 +52,11 @@ export class Store {
     else if (!this._dropped.has(message.run)) this.take(message);
   }
 
-  /** Shows a sentence below the chat, until the next turn. */
+  /**
+   * Shows a sentence below the chat, until the next turn.
+   *
+   * @param {string} notice
+   */
   tell(notice) {
     this.notice = notice;
     this.touch({ chat: true });

@@ -1,0 +1,237 @@
+"""What `python app.py` and the installed `specdecodes` do: options, page, serve."""
+
+import argparse
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.accounts import VARIABLE, read_accounts
+from app.archive import MAX_AGE_DAYS, MAX_RUNS
+from app.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
+from app.listening import is_own_machines, listen, shown_place
+from app.logs import JsonLines
+from app.root_path import VARIABLE as ROOT_PATH_VARIABLE
+from app.root_path import RootPath, parse_root_path
+from core.command_line import OneSentenceParser, called_as, start_logging
+from core.config import DEFAULT_TARGET
+from core.drafter_settings import MAX_TREE_NODES
+from core.errors import InvalidSettingError
+from core.parallel.role import follow, is_follower, num_ranks
+from core.runtime.imports import quick_imports
+from core.runtime.proxies import spare_this_machine, without_proxies
+from presets.gallery import Preset, find_preset
+
+if TYPE_CHECKING:
+    from app.server import PageServer
+
+_NAME = "app.py"
+_MOST_WORKERS = 64
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parses the options, builds the page, and serves it until interrupted."""
+    options = _parse(arguments)
+    if is_follower():
+        return _follow()
+    if num_ranks() > 1 and options.workers:
+        return _refuse("--workers and several processes exclude each other.")
+    # Before Gradio is imported: no usage statistics and no look for newer versions.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    spare_this_machine()
+    try:
+        accounts = read_accounts(options.auth)
+        root = parse_root_path(options.root_path)
+        start_logging(JsonLines())
+        sockets = listen(options.host, options.port)
+    except InvalidSettingError as error:
+        return _refuse(str(error))
+    except (OSError, UnicodeError) as error:
+        place = shown_place(options.host, options.port)
+        reason = getattr(error, "strerror", None) or error
+        return _refuse(f"{place} cannot be used ({reason}); give another --host or --port.")
+    with quick_imports(), without_proxies():
+        from app.archive import Archive
+        from app.engine_seat import EngineKey
+        from app.engines import load_engine
+        from app.handlers import Handlers
+        from app.model_pool import ModelPool
+        from app.remote_engine import Workers
+        from app.routes import remove_left_exports
+        from app.run_keeper import keep_interrupted
+        from app.run_store import RunStore
+        from app.server import PageServer
+        from app.ui import create_page
+        from app.worker import load_in_worker
+        from core.models.storage import cache_home
+
+    pool = ModelPool(load_engine)
+    if options.workers:
+        pool = ModelPool(Workers(load_in_worker, options.workers), options.workers)
+    archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)
+    keep_interrupted(archive)
+    remove_left_exports()
+    # A tunnel and a proxy of this machine let others in.
+    is_private = is_own_machines(sockets) and not options.share and root == RootPath()
+    limits = Limits(
+        allowed_models(options.allow_models, options.target, is_private=is_private),
+        options.max_tokens,
+        options.max_nodes,
+        options.max_queue,
+        options.max_queue_each,
+    )
+    handlers = Handlers(pool, RunStore(), archive, limits)
+    page = create_page(handlers, options.target, options.preset)
+    server = PageServer(
+        page,
+        handlers,
+        sockets,
+        root=root,
+        accounts=accounts,
+        with_mcp=options.mcp,
+        with_metrics=options.metrics,
+    )
+    server.start()
+    pool.preload_all(EngineKey(options.target, None))
+    print(f"SpecDecodes is at {_public_address(server) if options.share else server.address}/")
+    if options.mcp:
+        print(f"Its MCP tools are at {server.address}/gradio_api/mcp/")
+    sys.stdout.flush()
+    with suppress(KeyboardInterrupt):
+        server.wait()
+    with suppress(KeyboardInterrupt):  # pressed again: at once
+        handlers.close()
+        server.close()
+    return 0
+
+
+def _refuse(told: str) -> int:
+    print(f"{called_as(_NAME)}: {told}", file=sys.stderr)
+    return 2
+
+
+def _public_address(server: "PageServer") -> str:
+    """The address of a tunnel; without one, why there is none, and the page's own address."""
+    try:
+        return server.share()
+    except Exception as error:  # of many kinds, and the page is there all the same
+        print(f"{called_as(_NAME)}: there is no public link ({error}).", file=sys.stderr)
+        return server.address
+
+
+def _follow() -> int:
+    """A process that holds a part of the targets which the first one loads."""
+    import torch
+
+    return follow("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = OneSentenceParser(prog=_NAME, description="Speculative decoding in the browser.")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="name or address to serve at, of IPv4 or IPv6; 0.0.0.0 is every address of IPv4, and "
+        ":: every one of both (default: 127.0.0.1, which only this machine reaches)",
+    )
+    parser.add_argument("--port", type=_port, default=7860, help="port to serve at")
+    parser.add_argument(
+        "--root-path",
+        default=os.environ.get(ROOT_PATH_VARIABLE, ""),
+        metavar="PATH",
+        help="path under which a proxy serves the page, such as /specdecodes, or the whole URL by "
+        f"which browsers find it (default: the environment variable {ROOT_PATH_VARIABLE}, else the "
+        "proxy's own word, X-Forwarded-Prefix)",
+    )
+    parser.add_argument(
+        "--target",
+        type=_name,
+        default=DEFAULT_TARGET,
+        help="model to start with: catalogue name, local folder, .gguf file or hub id",
+    )
+    parser.add_argument("--preset", type=_preset, help="run of the gallery to start with")
+    parser.add_argument("--keep-runs", type=_count, default=MAX_RUNS, help="runs kept a visitor")
+    parser.add_argument(
+        "--keep-days", type=_count, default=MAX_AGE_DAYS, help="days that a run is kept"
+    )
+    parser.add_argument(
+        "--allow-models",
+        metavar="WHICH",
+        help="models that visitors may name: all, catalogue, or names with commas (default: all, "
+        "and catalogue where other machines reach the page)",
+    )
+    parser.add_argument(
+        "--max-tokens", type=_count, default=MOST_TOKENS, help="most new tokens a run"
+    )
+    parser.add_argument(
+        "--max-nodes", type=_count, default=MAX_TREE_NODES, help="most draft tokens a step"
+    )
+    parser.add_argument(
+        "--max-queue", type=_count, default=MOST_WAITING, help="most runs that may wait"
+    )
+    parser.add_argument(
+        "--max-queue-each",
+        type=_count,
+        default=MOST_WAITING_EACH,
+        help="most runs of one visitor that may wait",
+    )
+    parser.add_argument(
+        "--auth",
+        type=Path,
+        metavar="FILE",
+        help=f"ask visitors for a name and password of this file, a name:password a line (default: "
+        f"the environment variable {VARIABLE}, which holds the same; nobody is asked without)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=0,
+        metavar="N",
+        help="answer N visitors at once, by engines in processes of their own; gpu takes one for "
+        "each GPU (default: one engine in the page's process)",
+    )
+    parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
+    parser.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
+    parser.add_argument("--share", action="store_true", help="also give a public Gradio link")
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give a number from 1 to 65535")
+    return int(text)
+
+
+def _preset(name: str) -> Preset:
+    try:
+        return find_preset(name)
+    except InvalidSettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; give a number from 1 to 1000000")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if text == "gpu":
+        import torch
+
+        count = torch.cuda.device_count()
+        if not count:
+            raise argparse.ArgumentTypeError("this machine has no CUDA GPU; give a number")
+        return count
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_WORKERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of workers; give gpu, or a number from 1 to {_MOST_WORKERS}"
+        )
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty; give a model's name")
+    return text.strip()
