@@ -3,12 +3,12 @@
 import { h, onValue, setText } from "./dom.js";
 import { emptyState } from "./empty_state.js";
 import { frame } from "./frame.js";
-import { store } from "./page.js";
 import { mountLegend } from "./legend.js";
+import { store } from "./page.js";
 import { misplaced } from "./root_path.js";
 import { connectStrip } from "./strip_input.js";
-import { hideCard } from "./token_card.js";
 import { showTab } from "./tabs.js";
+import { hideCard } from "./token_card.js";
 import { Turn } from "./turn.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */

@@ -50,7 +50,11 @@ export function comparisonTable({ rows, verdicts }) {
       h(
         "table",
         { class: "comparison-table" },
-        h("thead", {}, h("tr", {}, ...[...COLUMNS.map(([name]) => name), "Verdict"].map((name) => h("th", { scope: "col" }, name)))),
+        h(
+          "thead",
+          {},
+          h("tr", {}, ...[...COLUMNS.map(([name]) => name), "Verdict"].map((name) => h("th", { scope: "col" }, name))),
+        ),
         h("tbody", {}, ...rows.map((row, place) => line(row, verdicts[place]))),
       ),
     ),

@@ -1,7 +1,7 @@
 // Runs side by side: who takes part, how far it is, then a table, verdicts, and a race on one clock.
 
-import { h, onValue, setText } from "./dom.js";
 import { comparisonTable } from "./compare_table.js";
+import { h, onValue, setText } from "./dom.js";
 import { lossyMark } from "./format.js";
 import { frame } from "./frame.js";
 import { Race } from "./race.js";
@@ -41,7 +41,13 @@ export function mount({ element, props, watch }) {
     const all = [{ mode: "naive", settings: "always measured", lossy_rule: "" }, ...contenders];
     list.replaceChildren(
       ...all.map(({ mode, settings, lossy_rule: lossyRule }) =>
-        h("li", {}, h("strong", {}, mode), ` ${settings} `, lossyRule ? h("span", { class: "lossy-badge" }, lossyMark(lossyRule)) : ""),
+        h(
+          "li",
+          {},
+          h("strong", {}, mode),
+          ` ${settings} `,
+          lossyRule ? h("span", { class: "lossy-badge" }, lossyMark(lossyRule)) : "",
+        ),
       ),
     );
   }

@@ -57,7 +57,12 @@ function one(plotly, runId, name, { data, layout }) {
   const csv = address(`runs/${encodeURIComponent(runId)}/figures/${name}.csv`);
   const picture = () => plotly.downloadImage(place, { format: "png", width: 1000, height: 600, filename: name });
   requestAnimationFrame(() =>
-    plotly.react(place, data, { ...layout, height: 320, uirevision: runId }, { displayModeBar: false, responsive: true }),
+    plotly.react(
+      place,
+      data,
+      { ...layout, height: 320, uirevision: runId },
+      { displayModeBar: false, responsive: true },
+    ),
   );
   return h(
     "figure",

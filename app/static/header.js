@@ -72,11 +72,7 @@ function areSettingsShown() {
  * @param {() => unknown} onclick
  */
 function iconButton(name, label, onclick) {
-  return h(
-    "button",
-    { type: "button", class: "icon-button", title: label, "aria-label": label, onclick },
-    icon(name),
-  );
+  return h("button", { type: "button", class: "icon-button", title: label, "aria-label": label, onclick }, icon(name));
 }
 
 function restoreTheme() {

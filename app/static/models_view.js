@@ -17,11 +17,19 @@ const MARGIN = 1.1;
 
 /** @param {ViewContext} context */
 export function mount({ element }) {
-  const name = h("input", { class: "search", "aria-label": "Target", placeholder: "Catalogue name, local folder, .gguf file or hub id" });
+  const name = h("input", {
+    class: "search",
+    "aria-label": "Target",
+    placeholder: "Catalogue name, local folder, .gguf file or hub id",
+  });
   const told = h("p", { class: "notice", role: "alert", hidden: true });
   const status = h("p", { class: "status-line", role: "status" });
   const gauge = h("span", { class: "gauge", hidden: true });
-  const cancel = h("button", { type: "button", class: "plain-button", hidden: true, onclick: () => act(() => send("POST", "models/cancel")) }, "Cancel");
+  const cancel = h(
+    "button",
+    { type: "button", class: "plain-button", hidden: true, onclick: () => act(() => send("POST", "models/cancel")) },
+    "Cancel",
+  );
   const size = h("p", { class: "summary", role: "status" });
   const memory = h("p", { class: "summary" });
   const catalogue = h("div", { class: "cards" });
@@ -49,7 +57,12 @@ export function mount({ element }) {
     memory,
     catalogue,
     h("h3", {}, "What the loaded target can run"),
-    h("table", { class: "runs modes" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Mode"), h("th", { scope: "col" }, "Available"))), modes),
+    h(
+      "table",
+      { class: "runs modes" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Mode"), h("th", { scope: "col" }, "Available"))),
+      modes,
+    ),
   );
 
   /** @param {() => unknown} work */
@@ -101,7 +114,12 @@ export function mount({ element }) {
       catalogue.replaceChildren(...models.catalogue.map((model) => card(model, load)));
       modes.replaceChildren(
         ...models.modes.map(({ mode, reason }) =>
-          h("tr", {}, h("th", { scope: "row" }, mode), h("td", { class: reason ? "parted" : "" }, reason ?? (models.target ? "yes" : "load a model first"))),
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, mode),
+            h("td", { class: reason ? "parted" : "" }, reason ?? (models.target ? "yes" : "load a model first")),
+          ),
         ),
       );
     });

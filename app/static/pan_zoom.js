@@ -26,7 +26,10 @@ export class PanZoom {
     const behavior = zoom();
     this._behavior = behavior
       .scaleExtent([LEAST, MOST])
-      .extent(() => [[0, 0], [this._room.width, this._room.height]])
+      .extent(() => [
+        [0, 0],
+        [this._room.width, this._room.height],
+      ])
       .clickDistance(CLICK_PX)
       .on("zoom", (/** @type {D3ZoomEvent<HTMLElement, unknown>} */ { transform, sourceEvent }) => {
         // Only a person's gestures have an event behind them.
@@ -34,7 +37,9 @@ export class PanZoom {
         const text = transform.toString();
         if (group.getAttribute("transform") !== text) group.setAttribute("transform", text);
       });
-    this._place = select(place).call(this._behavior).on("dblclick.zoom", () => this.fit());
+    this._place = select(place)
+      .call(this._behavior)
+      .on("dblclick.zoom", () => this.fit());
     new ResizeObserver(([entry]) => this._resize(entry.contentRect)).observe(place);
   }
 

@@ -24,7 +24,12 @@ export function mount({ element, props, watch, trigger }) {
 function card({ name, title, watch, mode, prompt, is_paired: isPaired }, trigger) {
   return h(
     "button",
-    { type: "button", class: "example preset", "data-preset": name, onclick: () => trigger("select", { preset: name }) },
+    {
+      type: "button",
+      class: "example preset",
+      "data-preset": name,
+      onclick: () => trigger("select", { preset: name }),
+    },
     h("strong", {}, title),
     h("span", { class: "watch" }, watch),
     h("span", { class: "prompt" }, prompt.split("\n")[0]),

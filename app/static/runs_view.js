@@ -1,12 +1,12 @@
 // The visitor's kept runs: a list with filters; open, rename, delete, download, compare.
 
+import { showComparison } from "./compare_view.js";
 import { h } from "./dom.js";
 import { FILES, fileAddress } from "./exports.js";
 import { fixed, lossyMark, percent } from "./format.js";
 import { address, getJson, messageOf, send } from "./net.js";
 import { store } from "./page.js";
 import { onTab, showTab } from "./tabs.js";
-import { showComparison } from "./compare_view.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
 /** @import { KeptRun } from "./types.d.ts" */
@@ -24,23 +24,54 @@ export function mount({ element }) {
   const body = h("tbody");
   const told = h("p", { class: "notice", role: "alert", hidden: true });
   const count = h("span", { class: "summary", role: "status" });
-  const modes = h("select", { class: "small-select", "aria-label": "Mode", onchange: ({ target }) => set({ mode: target.value }) });
+  const modes = h("select", {
+    class: "small-select",
+    "aria-label": "Mode",
+    onchange: ({ target }) => set({ mode: target.value }),
+  });
   const compare = h("button", { type: "button", class: "plain-button", onclick: compareChosen }, "Compare chosen");
-  const file = h("input", { type: "file", class: "screen-reader", accept: ".jsonl", id: "open-trace", onchange: openFile });
+  const file = h("input", {
+    type: "file",
+    class: "screen-reader",
+    accept: ".jsonl",
+    id: "open-trace",
+    onchange: openFile,
+  });
   element.append(
     h(
       "div",
       { class: "list-tools" },
-      h("input", { type: "search", class: "search", placeholder: "Filter by name or prompt", "aria-label": "Filter", oninput: (event) => set({ text: event.target.value }) }),
+      h("input", {
+        type: "search",
+        class: "search",
+        placeholder: "Filter by name or prompt",
+        "aria-label": "Filter",
+        oninput: (event) => set({ text: event.target.value }),
+      }),
       modes,
       count,
       h("span", { class: "spacer" }),
       compare,
       h("label", { class: "plain-button", for: "open-trace" }, "Open a trace file", file),
-      ...TABLES.map((table) => h("a", { class: "download", href: address(`archive/${table}.csv`), download: "", title: `All runs, a row a ${table.slice(0, -1)}` }, `${table}.csv`)),
+      ...TABLES.map((table) =>
+        h(
+          "a",
+          {
+            class: "download",
+            href: address(`archive/${table}.csv`),
+            download: "",
+            title: `All runs, a row a ${table.slice(0, -1)}`,
+          },
+          `${table}.csv`,
+        ),
+      ),
     ),
     told,
-    h("div", { class: "table-scroller", tabindex: "0", role: "region", "aria-label": "Table" }, h("table", { class: "runs" }, header(), body)),
+    h(
+      "div",
+      { class: "table-scroller", tabindex: "0", role: "region", "aria-label": "Table" },
+      h("table", { class: "runs" }, header(), body),
+    ),
   );
 
   /** @param {Partial<Listed>} values */
@@ -72,12 +103,12 @@ export function mount({ element }) {
       store.open(JSON.stringify(message));
       showTab("playground");
     });
-  const rename = (/** @type {KeptRun} */ run, /** @type {string} */ name) => 
+  const rename = (/** @type {KeptRun} */ run, /** @type {string} */ name) =>
     act(async () => {
       await send("PATCH", `archive/${run.run_id}`, { name });
       await reload();
     });
-  const remove = (/** @type {KeptRun} */ run) => 
+  const remove = (/** @type {KeptRun} */ run) =>
     act(async () => {
       state.chosen.delete(run.run_id);
       await send("DELETE", `archive/${run.run_id}`);
@@ -103,16 +134,26 @@ export function mount({ element }) {
 
   function draw() {
     const known = ["", ...new Set(state.runs.map(({ mode }) => mode))];
-    modes.replaceChildren(...known.map((mode) => h("option", { value: mode, selected: mode === state.mode }, mode || "every mode")));
+    modes.replaceChildren(
+      ...known.map((mode) => h("option", { value: mode, selected: mode === state.mode }, mode || "every mode")),
+    );
     const wanted = state.text.toLowerCase();
     const shown = state.runs.filter(
-      ({ mode, name, prompt }) => (!state.mode || mode === state.mode) && `${name} ${prompt}`.toLowerCase().includes(wanted),
+      ({ mode, name, prompt }) =>
+        (!state.mode || mode === state.mode) && `${name} ${prompt}`.toLowerCase().includes(wanted),
     );
     count.textContent = `${shown.length} of ${state.runs.length}`;
     compare.disabled = state.chosen.size < 2 || state.chosen.size > MOST_COMPARED;
     compare.title = compare.disabled ? `Choose 2 to ${MOST_COMPARED} runs` : "";
     body.replaceChildren(...shown.map((run) => row(run, state, { open, rename, remove, draw })));
-    if (!shown.length) body.append(h("tr", {}, h("td", { colspan: 10, class: "hint" }, "No run here yet; runs of the playground are kept when they end.")));
+    if (!shown.length)
+      body.append(
+        h(
+          "tr",
+          {},
+          h("td", { colspan: 10, class: "hint" }, "No run here yet; runs of the playground are kept when they end."),
+        ),
+      );
   }
 
   onTab((name) => name === "runs" && reload());
@@ -130,7 +171,11 @@ function header() {
  * @param {Actions} actions
  */
 function row(run, state, { open, rename, remove, draw }) {
-  const choose = h("input", { type: "checkbox", "aria-label": `Choose ${run.name}`, checked: state.chosen.has(run.run_id) });
+  const choose = h("input", {
+    type: "checkbox",
+    "aria-label": `Choose ${run.name}`,
+    checked: state.chosen.has(run.run_id),
+  });
   choose.addEventListener("change", () => {
     if (choose.checked) state.chosen.add(run.run_id);
     else state.chosen.delete(run.run_id);
@@ -168,6 +213,12 @@ function downloads(run) {
     "details",
     { class: "menu" },
     h("summary", { class: "plain-button" }, "Download"),
-    h("div", { class: "menu-list" }, ...files.map(({ name, label, help }) => h("a", { href: fileAddress(run.run_id, name), download: "", title: help }, label))),
+    h(
+      "div",
+      { class: "menu-list" },
+      ...files.map(({ name, label, help }) =>
+        h("a", { href: fileAddress(run.run_id, name), download: "", title: help }, label),
+      ),
+    ),
   );
 }

@@ -26,7 +26,14 @@ const KEYS = [
  * @param {KeyboardEvent} event
  */
 function isTaken({ target, ctrlKey, metaKey, altKey }) {
-  return ctrlKey || metaKey || altKey || Boolean(target instanceof Element && target.closest("input, textarea, select, button, a, .token, dialog, [role=listbox]"));
+  return (
+    ctrlKey ||
+    metaKey ||
+    altKey ||
+    Boolean(
+      target instanceof Element && target.closest("input, textarea, select, button, a, .token, dialog, [role=listbox]"),
+    )
+  );
 }
 
 /** @type {Record<string, () => void>} */

@@ -20,11 +20,7 @@ export function mount({ element }) {
   const canvas = h("canvas", { class: "bars", role: "img" });
   const told = h("p", { class: "told" });
   const reset = h("button", { type: "button", class: "link", hidden: true }, "whole run");
-  element.append(
-    h("div", { class: "panel-head" }, h("h3", {}, "Time of each step"), key(), reset),
-    canvas,
-    told,
-  );
+  element.append(h("div", { class: "panel-head" }, h("h3", {}, "Time of each step"), key(), reset), canvas, told);
   const range = new StepRange();
   /** @type {ReturnType<typeof frame> | null} */
   let place = null;

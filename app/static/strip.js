@@ -208,4 +208,3 @@ export class Strip {
     return this._spans.length;
   }
 }
-

@@ -92,7 +92,9 @@ export function showCard(facts, anchor) {
     h("code", { class: "card-text" }, visible(facts.text)),
     h("p", { class: `card-source ${facts.source}` }, SOURCE_TEXTS[facts.source]),
     h("dl", {}, ...facts_),
-    facts.why ? h("div", { class: "why" }, h("h4", {}, "Why was this refused?"), WHY_TEXTS[facts.why.rule](facts.why)) : "",
+    facts.why
+      ? h("div", { class: "why" }, h("h4", {}, "Why was this refused?"), WHY_TEXTS[facts.why.rule](facts.why))
+      : "",
     h(
       "div",
       { class: "choices" },

@@ -3,8 +3,8 @@
 import { h, setText, svg } from "./dom.js";
 import { counted, visible } from "./format.js";
 import { store } from "./page.js";
-import { describeNode, describeToken, tokenOfNode } from "./run_model.js";
 import { PanZoom } from "./pan_zoom.js";
+import { describeNode, describeToken, tokenOfNode } from "./run_model.js";
 import { hideCard, hideCardWithin, showCard } from "./token_card.js";
 import { columnEdges, layoutTree, ROW_HEIGHT } from "./tree_layout.js";
 

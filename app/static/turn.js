@@ -66,9 +66,7 @@ export class Turn {
 export function statusText({ status, isEnded, tokens, drafterFailed }) {
   if (status.phase === "running") return tokens.length ? "" : status.text;
   const count = tokens.length ? ` · ${counted(tokens.length, "token")}` : "";
-  const broken = drafterFailed
-    ? ` · without drafts from step ${drafterFailed.step} on: ${drafterFailed.message}`
-    : "";
+  const broken = drafterFailed ? ` · without drafts from step ${drafterFailed.step} on: ${drafterFailed.message}` : "";
   if (isEnded) return status.text + count + broken;
   // Stages that count bytes have totals far above those that count files or tensors.
   const size = status.total > 1e6 ? ` ${bytes(status.done)} of ${bytes(status.total)}` : "";

@@ -1,8 +1,7 @@
 // What the scripts of all reports share. Texts go in as text nodes only.
 "use strict";
 function documentParts() {
-  const place = (/** @type {string} */ id) =>
-    /** @type {HTMLElement} */ (document.getElementById(id));
+  const place = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
   const data = JSON.parse(place("data").textContent);
 
   /**

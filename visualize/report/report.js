@@ -22,9 +22,8 @@
 
   // Cells of numbers that the run does not have show a dash.
   const number = (/** @type {number | null} */ value, /** @type {number} */ digits) =>
-    (value === null ? "–" : value.toFixed(digits));
-  const percent = (/** @type {number | null} */ value) =>
-    (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
+    value === null ? "–" : value.toFixed(digits);
+  const percent = (/** @type {number | null} */ value) => (value === null ? "–" : `${(value * 100).toFixed(1)} %`);
 
   function drawHeader() {
     const { mode, lossy, target, draft, dtype, device, started_at: start, outcome, error } = data.run;

@@ -1,4 +1,4 @@
 // The types of what d3-zoom.js holds.
 
 export { select } from "d3-selection";
-export { type D3ZoomEvent, zoom, type ZoomBehavior, zoomIdentity } from "d3-zoom";
+export { type D3ZoomEvent, type ZoomBehavior, zoom, zoomIdentity } from "d3-zoom";

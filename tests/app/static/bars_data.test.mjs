@@ -10,14 +10,27 @@ const step = (draft, tokens = 1) => ({
 
 test("every step has a bar where there is room", () => {
   const made = bars([step(1, 3), step(2)]);
-  assert.deepEqual(made.map(({ start, end, tokens }) => [start, end, tokens]), [[1, 1, 3], [2, 2, 1]]);
+  assert.deepEqual(
+    made.map(({ start, end, tokens }) => [start, end, tokens]),
+    [
+      [1, 1, 3],
+      [2, 2, 1],
+    ],
+  );
   assert.equal(totalOf(made[0].times), 14);
 });
 
 test("neighbours share a bar with their mean where there is none", () => {
   const steps = Array.from({ length: 10 }, (_, index) => step(index + 1, 2));
   const made = bars(steps, 1, 10, 3);
-  assert.deepEqual(made.map(({ start, end }) => [start, end]), [[1, 4], [5, 8], [9, 10]]);
+  assert.deepEqual(
+    made.map(({ start, end }) => [start, end]),
+    [
+      [1, 4],
+      [5, 8],
+      [9, 10],
+    ],
+  );
   assert.equal(made[0].times.draft, 2.5);
   assert.equal(made[0].tokens, 2);
 });

@@ -11,14 +11,21 @@ const ending = (t_end_s) => ({ committed: { t_end_s } });
 
 test("the clock is in the last step that has ended", () => {
   const steps = [ending(0.1), ending(0.2), ending(0.4)];
-  assert.deepEqual([0, 0.1, 0.3, 9].map((seconds) => stepAt(steps, seconds)), [-1, 0, 1, 2]);
+  assert.deepEqual(
+    [0, 0.1, 0.3, 9].map((seconds) => stepAt(steps, seconds)),
+    [-1, 0, 1, 2],
+  );
   assert.equal(stepAt([], 1), -1);
 });
 
 test("a verdict says where texts part and by how much", () => {
   assert.equal(verdictText({ divergence: null, num_compared: 20 }), "identical over 20 tokens");
   const divergence = {
-    position: 4, reference_text: " a", other_text: " b", logit_gap: 0.0123, is_lower_bound: false,
+    position: 4,
+    reference_text: " a",
+    other_text: " b",
+    logit_gap: 0.0123,
+    is_lower_bound: false,
   };
   assert.equal(verdictText({ divergence }), "parts at token 5: “·b” for “·a”, logit gap 0.012");
   assert.equal(verdictText({ refused: "Different prompts." }), "Different prompts.");
@@ -32,7 +39,14 @@ const RUN = {
     {
       drafted: { token_ids: [0, 1, 2], parents: [-1, 0, 0], draft_probs: [1, 0.8, 0.4] },
       verified: { target_probs: [1, 0.2, 0.1] },
-      accepted: { path: [], tested: [2, 1], next_token_id: 9, next_prob: 0.3, noises: [0.9, 0.6], thresholds: [null, 0.25] },
+      accepted: {
+        path: [],
+        tested: [2, 1],
+        next_token_id: 9,
+        next_prob: 0.3,
+        noises: [0.9, 0.6],
+        thresholds: [null, 0.25],
+      },
       committed: { token_ids: [9], step_s: 0.03 },
     },
   ],

@@ -8,19 +8,53 @@ export function stepEvents(number, { emitted = [1, 4], path = [1], tested = [1, 
   const times = { step: number, t_start_s: number, t_end_s: number + 0.01 };
   return [
     {
-      kind: "drafted", ...times, drafter: "scripted", token_ids: [0, 1, 2, 3], parents: [-1, 0, 1, 0],
-      depths: [0, 1, 2, 1], draft_probs: [1, 0.9, 0.8, 0.1], top_k_token_ids: [[], [], [], []],
+      kind: "drafted",
+      ...times,
+      drafter: "scripted",
+      token_ids: [0, 1, 2, 3],
+      parents: [-1, 0, 1, 0],
+      depths: [0, 1, 2, 1],
+      draft_probs: [1, 0.9, 0.8, 0.1],
+      top_k_token_ids: [[], [], [], []],
       top_k_probs: [[], [], [], []],
     },
     {
-      kind: "verified", ...times, num_rows: 4, target_probs: [1, 0.7, 0.2, 0.05],
-      top_k_token_ids: [[1, 3], [4, 2], [5, 6], [5, 6]], top_k_probs: [[0.7, 0.05], [0.6, 0.2], [0.5, 0.5], [0.5, 0.5]],
+      kind: "verified",
+      ...times,
+      num_rows: 4,
+      target_probs: [1, 0.7, 0.2, 0.05],
+      top_k_token_ids: [
+        [1, 3],
+        [4, 2],
+        [5, 6],
+        [5, 6],
+      ],
+      top_k_probs: [
+        [0.7, 0.05],
+        [0.6, 0.2],
+        [0.5, 0.5],
+        [0.5, 0.5],
+      ],
       entropies_nats: [1, 1, 1, 1],
     },
-    { kind: "accepted", ...times, path, tested, next_token_id: emitted.at(-1), next_source: "recovered", next_prob: 0.6 },
     {
-      kind: "committed", ...times, token_ids: emitted, texts: emitted.map((id) => ` w${id}`),
-      sources: ["accepted", "recovered"], nodes: [1, -1], cache_length: 9, step_s: 0.05,
+      kind: "accepted",
+      ...times,
+      path,
+      tested,
+      next_token_id: emitted.at(-1),
+      next_source: "recovered",
+      next_prob: 0.6,
+    },
+    {
+      kind: "committed",
+      ...times,
+      token_ids: emitted,
+      texts: emitted.map((id) => ` w${id}`),
+      sources: ["accepted", "recovered"],
+      nodes: [1, -1],
+      cache_length: 9,
+      step_s: 0.05,
     },
   ];
 }
@@ -53,7 +87,13 @@ test("a token of the target has no draft probability and stands behind the path"
   assert.equal(facts.draftProb, null);
   assert.equal(facts.depth, 2);
   assert.equal(facts.targetProb, 0.6);
-  assert.deepEqual(facts.alternatives.map(({ id, isChosen }) => [id, isChosen]), [[4, true], [2, false]]);
+  assert.deepEqual(
+    facts.alternatives.map(({ id, isChosen }) => [id, isChosen]),
+    [
+      [4, true],
+      [2, false],
+    ],
+  );
 });
 
 test("a refused node tells both probabilities and the target's choices before it", () => {
@@ -62,7 +102,10 @@ test("a refused node tells both probabilities and the target's choices before it
   assert.equal(facts.source, "rejected");
   assert.equal(facts.draftProb, 0.8);
   assert.equal(facts.targetProb, 0.2);
-  assert.deepEqual(facts.alternatives.map(({ id }) => id), [4, 2]);
+  assert.deepEqual(
+    facts.alternatives.map(({ id }) => id),
+    [4, 2],
+  );
 });
 
 test("only accepted nodes have a token", () => {

@@ -6,9 +6,14 @@ import { columnEdges, layoutTree } from "../../../app/static/tree_layout.js";
 test("the accepted path is a straight line at the top", () => {
   // Node 3 is accepted, though it stands behind its sibling.
   const { places } = layoutTree([-1, 0, 1, 0, 3], [3, 4]);
-  assert.deepEqual([0, 3, 4].map((node) => places[node]), [
-    { row: 0, column: 0 }, { row: 0, column: 1 }, { row: 0, column: 2 },
-  ]);
+  assert.deepEqual(
+    [0, 3, 4].map((node) => places[node]),
+    [
+      { row: 0, column: 0 },
+      { row: 0, column: 1 },
+      { row: 0, column: 2 },
+    ],
+  );
 });
 
 test("no two nodes stand in one place", () => {
