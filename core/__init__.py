@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.drafter_settings import ShareSdSettings as ShareSdSettings
     from core.drafter_settings import TreeSettings as TreeSettings
     from core.engine import Engine as Engine
+    from core.errors import BadLogitsError as BadLogitsError
     from core.errors import DrafterUnavailableError as DrafterUnavailableError
     from core.errors import InvalidSettingError as InvalidSettingError
     from core.errors import KernelsUnavailableError as KernelsUnavailableError
@@ -56,8 +57,9 @@ _NAMES_OF = {
     ),
     "core.engine": ("Engine",),
     "core.errors": (
-        "DrafterUnavailableError", "InvalidSettingError", "KernelsUnavailableError",
-        "ModelUnavailableError", "SpecDecodesError", "StorageError", "TraceFormatError",
+        "BadLogitsError", "DrafterUnavailableError", "InvalidSettingError",
+        "KernelsUnavailableError", "ModelUnavailableError", "SpecDecodesError", "StorageError",
+        "TraceFormatError",
     ),
     "core.events": (
         "Accepted", "Committed", "Drafted", "DrafterFailed", "Event", "Prefilled", "RunFailed",
