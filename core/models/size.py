@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from core.errors import ModelUnavailableError, shown
 from core.models.catalogue import CATALOGUE
-from core.models.sources import HUB_ID, local_path, unknown_name
+from core.models.hub import find_files
+from core.models.hub_name import HubName, hub_name
+from core.models.sources import local_path, unknown_name
 from core.models.weight_files import weight_files
 
 # Bytes of a weight in memory, by what a target may be loaded as. Packed ones count their scales.
@@ -44,8 +46,9 @@ def model_size(name: str) -> ModelSize:
             f"the size of {shown(name)} cannot be read ({error}); its files are broken or of "
             "another kind."
         ) from error
-    if HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
-        return _hub_size(name)
+    on_hub = hub_name(name)
+    if on_hub is not None:
+        return _hub_size(name, on_hub)
     raise unknown_name(name)
 
 
@@ -84,18 +87,22 @@ def _gguf_parameters(path: Path) -> int:
     return total
 
 
-def _hub_size(name: str) -> ModelSize:
-    from huggingface_hub import HfApi, get_safetensors_metadata
+def _hub_size(name: str, on_hub: HubName) -> ModelSize:
+    from huggingface_hub import get_safetensors_metadata
 
+    files = find_files(on_hub)
     try:
-        metadata = get_safetensors_metadata(name)
-        files = HfApi().model_info(name, files_metadata=True).siblings or []
+        if files.info is None:
+            raise ConnectionError("it cannot be reached")
+        sizes = {file.rfilename: file.size or 0 for file in files.info.siblings}
+        if files.is_gguf:
+            num_parameters = int(files.info.gguf["total"])
+        else:
+            metadata = get_safetensors_metadata(files.repo, revision=files.revision)
+            num_parameters = sum(metadata.parameter_count.values())
     except Exception as error:  # the hub's errors have no common class, and the network has its own
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelUnavailableError(
             f"the hub says nothing of the size of {name} ({reason}); check the id and the network."
         ) from error
-    return ModelSize(
-        sum(metadata.parameter_count.values()),
-        sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors")),
-    )
+    return ModelSize(num_parameters, sum(sizes.get(file, 0) for file in files.weights))

@@ -1,6 +1,5 @@
 """Finds a model by its name: catalogue, local folder, .gguf file or hub id."""
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,12 +7,10 @@ from core.errors import ModelUnavailableError, shown
 from core.models.catalogue import CATALOGUE
 from core.models.conversion import converted_folder, is_whole, read_manifest
 from core.models.download import fetch_packaged
-from core.models.quiet import quiet_hub
+from core.models.hub import fetch, find_files
+from core.models.hub_name import HubName, hub_name
 from core.models.storage import Progress, cache_home, exclusive
 from core.models.weight_files import CONFIG
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 class ModelSource(NamedTuple):
@@ -46,8 +43,9 @@ def find_model(name: str, progress: Progress) -> ModelSource:
         return _from_gguf(name, path, "gguf", progress)
     if path is not None and path.is_dir():
         return _from_folder(name, path)
-    if HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
-        return _from_hub(name, progress)
+    on_hub = hub_name(name)
+    if on_hub is not None:
+        return _from_hub(name, on_hub, progress)
     raise unknown_name(name)
 
 
@@ -55,7 +53,7 @@ def unknown_name(name: str) -> ModelUnavailableError:
     """The error of a name that leads nowhere."""
     return ModelUnavailableError(
         f"there is no model named {shown(name)}; give a catalogue name ({', '.join(CATALOGUE)}), "
-        "an existing folder or .gguf file, or a hub id such as owner/name."
+        "an existing folder or .gguf file, or a hub id such as owner/name or owner/name:Q4_K_M."
     )
 
 
@@ -103,18 +101,14 @@ def _from_folder(name: str, folder: Path) -> ModelSource:
     return ModelSource(name, folder, "folder", manifest.source_sha256, None, note)
 
 
-def _from_hub(name: str, progress: Progress) -> ModelSource:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    quiet_hub()
+def _from_hub(name: str, on_hub: HubName, progress: Progress) -> ModelSource:
     progress("looking on the hub", 0, 0)
-    try:
-        folder = snapshot_download(name, allow_patterns=_HUB_FILES)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ModelUnavailableError(
-            f"the hub gave no {name} ({reason}); check the id and the network, or give a local "
-            "folder or a .gguf file."
-        ) from error
-    return ModelSource(name, Path(folder), "hub", None, None, f"revision {Path(folder).name[:12]}")
+    files = find_files(on_hub)
+    progress("downloading", 0, 0)
+    folder = fetch(files)
+    note = f"revision {files.revision[:12]}"
+    if files.is_gguf:
+        gguf = folder / files.weights[0]
+        source = _from_gguf(name, gguf, "hub", progress)
+        return source._replace(note=f"{note}, {gguf.name}, {source.note}")
+    return ModelSource(name, folder, "hub", None, None, note)

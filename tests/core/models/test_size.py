@@ -58,12 +58,3 @@ def test_a_folder_without_weights_gets_a_sentence(tmp_path: Path) -> None:
 def test_a_name_that_leads_nowhere_gets_a_sentence() -> None:
     with pytest.raises(ModelUnavailableError, match="there is no model named 'nothing'"):
         model_size("nothing")
-
-
-def test_a_hub_that_does_not_answer_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
-        raise ConnectionError("no route to the hub.\nmore")
-
-    monkeypatch.setattr("huggingface_hub.get_safetensors_metadata", refuse)
-    with pytest.raises(ModelUnavailableError, match=r"owner/name \(no route to the hub\); check"):
-        model_size("owner/name")
