@@ -16,7 +16,7 @@ from core.command_line import (
 )
 from core.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
-from core.events import Committed, Event, RunFailed, RunFinished, RunStarted
+from core.events import Committed, DrafterFailed, Event, RunFailed, RunFinished, RunStarted
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
     if options.json:
         print(json_line(_result(trace)))
+    for broken in trace.of_kind(DrafterFailed):
+        print(f"without drafts from step {broken.step} on: {broken.message}", file=sys.stderr)
     failed = trace.first(RunFailed)
     if failed is not None:
         print(f"the run failed after {failed.step} steps: {failed.message}", file=sys.stderr)

@@ -19,7 +19,7 @@ from core.command_line import (
 from core.config import RunConfig
 from core.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
-from core.events import RunFailed, RunFinished
+from core.events import DrafterFailed, RunFailed, RunFinished
 from core.models.progress_bar import ProgressBar
 from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
@@ -114,6 +114,9 @@ def _run(config: RunConfig, prompts: list[_Line], options: Any, out: TextIO) -> 
             if not isinstance(event, (RunFinished, RunFailed)):
                 continue
             line = prompts[index]
+            for broken in traces[index].of_kind(DrafterFailed):
+                where = f"line {line.number}, without drafts from step {broken.step} on"
+                print(f"{where}: {broken.message}", file=sys.stderr)
             print(json_line(_answer(index, line, traces[index])), file=out, flush=True)
             num_written += 1
             if isinstance(event, RunFailed):

@@ -1,12 +1,17 @@
 """Records, their messages, and the store that keeps them."""
 
 import json
+import math
+from dataclasses import replace
+
+import pytest
 
 from app.run_record import RunRecord
 from app.run_store import RunStore
 from app.session import ChatSession
 from core.config import RunConfig
-from tests.app.scripted_engine import ScriptedEngine
+from core.events import Drafted
+from tests.app.scripted_engine import ScriptedEngine, ScriptedPrompt
 
 
 def filled(record: RunRecord, num_tokens: int = 8) -> RunRecord:
@@ -34,6 +39,22 @@ def test_the_page_gets_no_prompt_ids_and_short_floats() -> None:
     assert events[0]["prompt_token_ids"] == []
     drafted = next(event for event in events if event["kind"] == "drafted")
     assert all(len(str(prob)) <= 6 for prob in drafted["draft_probs"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_message_is_json_whatever_an_event_holds(value: float) -> None:
+    """A browser's JSON ends at NaN, and with it everything that the page would still be told."""
+    record = RunRecord("r", "Hi", "ngram")
+    config = RunConfig(mode="ngram", max_new_tokens=8)
+    for event in ScriptedEngine().run(ScriptedPrompt("Hi", [1]), config, should_stop=bool):
+        if isinstance(event, Drafted):
+            event = replace(event, draft_probs=[value] * len(event.token_ids), t_end_s=value)
+        record.add(event)
+    record.set_status("ended", "Finished")
+    message = json.loads(record.message(0)[0], parse_constant=pytest.fail)
+    drafted = next(event for event in message["events"] if event["kind"] == "drafted")
+    assert set(drafted["draft_probs"]) == {None} and drafted["t_end_s"] is None
+    assert message["stats"]["draft_s"] is None
 
 
 def test_nothing_comes_after_an_end() -> None:
