@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import ModelUnavailableError
-from core.models.gguf_check import check_gguf
+from core.models.gguf_header import read_metadata
+from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
 from core.models.quiet import quiet_gguf_reader, quiet_transformers
 from core.models.storage import (
     Progress,
@@ -21,7 +22,7 @@ from core.strict_json import dumps
 
 MANIFEST_NAME = "specdecodes.json"
 # A changed conversion must not meet folders that an older one wrote.
-_FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # bf16 has 16 bits a weight, the smallest GGUF formats about 2.
 _MOST_GROWTH = 8
 
@@ -41,7 +42,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a converted folder; None for any other folder and a broken manifest."""
     try:
         values = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        if values.pop("version") != _FORMAT_VERSION:
+        if values.pop("version") != FORMAT_VERSION:
             return None
         return Manifest(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -57,7 +58,7 @@ def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
         stat = gguf.stat()
     except OSError as error:
         raise ModelUnavailableError(f"{gguf} cannot be read ({error.strerror}).") from error
-    key = f"{_FORMAT_VERSION}:{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    key = f"{FORMAT_VERSION}:{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder = home / "converted" / f"{gguf.stem}-{digest}"
     with told_if_full(home), exclusive(folder, progress):
@@ -83,16 +84,15 @@ def is_whole(folder: Path) -> bool:
 
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     quiet_transformers()
     quiet_gguf_reader()
     try:
-        check_gguf(gguf)
+        tokenizer = read_tokenizer(read_metadata(gguf))
         loaded = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except OSError as error:
         if error.errno is not None:
             raise
@@ -108,11 +108,12 @@ def _convert(gguf: Path, folder: Path) -> None:
     module.load_state_dict(loaded.state_dict())
     module.tie_weights()
     module.generation_config = loaded.generation_config
+    module.generation_config.eos_token_id = sorted(tokenizer.end_token_ids) or None
     module.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     manifest = Manifest(str(gguf.resolve()), file_sha256(gguf), _file_type(gguf), files)
-    text = dumps({"version": _FORMAT_VERSION, **manifest._asdict()}, indent=1)
+    text = dumps({"version": FORMAT_VERSION, **manifest._asdict()}, indent=1)
     (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
 
 

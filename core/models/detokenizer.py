@@ -58,7 +58,7 @@ class TokenTable:
         self._tokenizer = tokenizer
         self._texts: dict[int, str] = {}
         self._special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-        self._byte_of = _bytes_by_character() if _is_byte_level(tokenizer) else None
+        self._byte_of = bytes_by_character() if _is_byte_level(tokenizer) else None
 
     def text_of(self, token_id: int) -> str:
         """The token as text; bytes that are no whole character are written as <0xF0>."""
@@ -87,7 +87,7 @@ def _is_byte_level(tokenizer: Any) -> bool:
     return "ByteLevel" in str(getattr(backend, "decoder", ""))
 
 
-def _bytes_by_character() -> dict[str, int]:
+def bytes_by_character() -> dict[str, int]:
     """The characters by which byte-level vocabularies write bytes (Radford et al. 2019)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {chr(byte): byte for byte in printable}

@@ -76,10 +76,10 @@ def _count(header: dict[str, Any]) -> int:
 def _gguf_parameters(path: Path) -> int:
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-    from core.models.gguf_check import check_gguf
+    from core.models.gguf_header import read_metadata
     from core.models.gguf_index import open_gguf
 
-    check_gguf(path)
+    read_metadata(path)  # a header that lies is refused
     total = 0
     for tensor in open_gguf(path).tensors.values():
         block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type_name]]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.engine import Engine
-from core.models.conversion import MANIFEST_NAME
+from core.models.conversion import FORMAT_VERSION, MANIFEST_NAME
 from core.models.loading import load_model
 from core.models.storage import file_sha256
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
@@ -45,8 +45,8 @@ def write_manifest(folder: Path) -> None:
     """As a conversion writes it."""
     files = {path.name: file_sha256(path) for path in folder.iterdir()}
     values = {
-        "version": 1, "source_path": "/x.gguf", "source_sha256": "5e" * 32, "file_type": "Q4_1",
-        "files": files,
+        "version": FORMAT_VERSION, "source_path": "/x.gguf", "source_sha256": "5e" * 32,
+        "file_type": "Q4_1", "files": files,
     }  # fmt: skip
     (folder / MANIFEST_NAME).write_text(json.dumps(values))
 
