@@ -45,7 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--prompt-file", type=Path, metavar="F", help="read it from this file; - is stdin"
     )
     parser.add_argument("--system", help="system prompt; unset takes the chat template's own")
-    parser.add_argument("--raw", action="store_true", help="continue the text, without a template")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="continue the text, without a template; control tokens in it count",
+    )
     add_run_options(parser)
     parser.add_argument("--trace", type=Path, help="write the trace to this JSONL file")
     parser.add_argument("--csv", type=Path, help="write a table of the run to this CSV file")

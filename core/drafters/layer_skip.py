@@ -75,7 +75,7 @@ def _layer_set(workshop: Workshop, settings: LayerSkipSettings, num_all: int) ->
 
 def _prompts(workshop: Workshop) -> list[list[int]]:
     target = workshop.target
-    if not target.tokenizer.chat_template:
+    if target.chat.template is None:
         return [raw_token_ids(target, question) for question in _QUESTIONS]
     return [
         chat_token_ids(target, [{"role": "user", "content": question}]) for question in _QUESTIONS

@@ -3,7 +3,6 @@
 transformers makes one as well, which follows the architecture and not what the file says.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +16,7 @@ from core.models.gguf_vocabulary import (
     list_of,
     read_vocabulary,
 )
+from core.strict_json import dumps
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -78,7 +78,7 @@ def save_tokenizer(tokenizer: GgufTokenizer, folder: Path) -> None:
     """Writes the files that `core.models.tokenizer` and transformers read."""
     tokenizer.backend.save(str(folder / "tokenizer.json"), pretty=False)
     settings = {"tokenizer_class": "TokenizersBackend", **tokenizer.special}
-    text = json.dumps(settings, indent=1)
+    text = dumps(settings, indent=1)
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
     if tokenizer.chat_template is not None:
         template = folder / "chat_template.jinja"

@@ -11,6 +11,7 @@ from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnava
 from core.lean.native.library import Kernels, load_kernels
 from core.lean.support import unsupported_reason
 from core.lean.weights import LayerStack
+from core.models.chat_encoder import ChatEncoder
 from core.models.contents import Contents, module_contents, read_contents
 from core.models.lean_loading import Placement
 from core.models.memory_check import check_memory
@@ -87,6 +88,11 @@ class LoadedModel:
         Raises ModelUnavailableError where it cannot be read.
         """
         return self.given_module or read_module(self.source, self.dtype, self.device)
+
+    @cached_property
+    def chat(self) -> ChatEncoder:
+        """Its tokenizer with its chat template."""
+        return ChatEncoder(self.tokenizer, self.eos_token_ids)
 
 
 def load_model(

@@ -5,7 +5,6 @@ the library that reads that file; `tests` compare both.
 """
 
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +12,6 @@ from core.models.sources import ModelSource
 from core.models.transformers_loading import read_transformers_tokenizer
 
 if TYPE_CHECKING:
-    from jinja2 import Template
     from tokenizers import Tokenizer
 
 # Classes that take tokenizer.json as it is; others build their parts anew.
@@ -41,16 +39,18 @@ class PlainTokenizer:
         """`special` holds the special tokens by their transformers names."""
         self.backend_tokenizer = backend
         self.chat_template = chat_template
-        self._special = special
+        self.special_tokens_map = special
 
     @property
     def eos_token_id(self) -> int | None:
-        token = self._special.get("eos_token")
+        token = self.special_tokens_map.get("eos_token")
         return None if token is None else self.backend_tokenizer.token_to_id(token)
 
     @property
     def all_special_ids(self) -> list[int]:
-        ids = (self.backend_tokenizer.token_to_id(token) for token in self._special.values())
+        ids = (
+            self.backend_tokenizer.token_to_id(token) for token in self.special_tokens_map.values()
+        )
         return [token_id for token_id in ids if token_id is not None]
 
     @property
@@ -63,8 +63,11 @@ class PlainTokenizer:
     def convert_ids_to_tokens(self, token_id: int) -> str | None:
         return self.backend_tokenizer.id_to_token(token_id)
 
-    def __call__(self, text: str) -> Encoded:
-        return Encoded(self.backend_tokenizer.encode(text).ids)
+    def __call__(self, text: str, add_special_tokens: bool = True) -> Encoded:
+        """`add_special_tokens` puts those round the text that the tokenizer puts round any text."""
+        return Encoded(
+            self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        )
 
     def decode(
         self,
@@ -74,45 +77,6 @@ class PlainTokenizer:
     ) -> str:
         """`clean_up_tokenization_spaces` is there for transformers' sake: these have none."""
         return self.backend_tokenizer.decode(token_ids, skip_special_tokens=skip_special_tokens)
-
-    def apply_chat_template(
-        self,
-        messages: list[dict[str, str]],
-        add_generation_prompt: bool = False,
-        return_dict: bool = False,
-    ) -> list[int]:
-        """The template over messages of role and content; raises jinja2.TemplateError."""
-        text = self._template.render(
-            messages=messages,
-            tools=None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            **self._special,
-        )
-        return list(self.backend_tokenizer.encode(text, add_special_tokens=False).ids)
-
-    @cached_property
-    def _template(self) -> "Template":
-        """As transformers compiles it, for templates are written for that."""
-        from datetime import datetime
-
-        from jinja2 import TemplateError
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        def raise_exception(message: str) -> None:
-            raise TemplateError(message)
-
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.filters["tojson"] = lambda value, **how: json.dumps(
-            value, **{"ensure_ascii": False, **how}
-        )
-        environment.globals["raise_exception"] = raise_exception
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        assert self.chat_template is not None, "its users ask first"
-        return environment.from_string(self.chat_template)
 
 
 def read_tokenizer(source: ModelSource) -> Any:
@@ -131,8 +95,7 @@ def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
         )
         template_file = folder / "chat_template.jinja"
         template = template_file.read_text(encoding="utf-8") if template_file.exists() else None
-        # The tag that marks answers for training is transformers' own.
-        if not is_plain or "generation %}" in (template or ""):
+        if not is_plain:
             return None
         from tokenizers import Tokenizer
 

@@ -1,11 +1,14 @@
 """The token ids that a chat template puts around turns, and the loss mask read off them."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidSettingError
+from core.models.chat_encoder import ChatEncoder
+from core.models.prompts import told
 
 # Stand where contents stand; no template changes them and no text contains them.
 _FIRST, _ANSWER, _SECOND = "\u2060first\u2060", "\u2060answer\u2060", "\u2060second\u2060"
@@ -35,10 +38,11 @@ def chat_frame(
 ) -> ChatFrame:
     """Reads the frame off a rendered chat; without a system prompt the template's own stands.
 
-    Raises InvalidSettingError for a tokenizer without a chat template, and for one whose answers
-    end with no id of their own.
+    Raises InvalidSettingError for a tokenizer without a chat template, for one that fails, and for
+    one whose answers end with no id of their own.
     """
-    if not tokenizer.chat_template:
+    template = ChatEncoder(tokenizer).template
+    if template is None:
         raise InvalidSettingError(
             "the model has no chat template; give a chat model, whose own text can be sampled."
         )
@@ -49,7 +53,9 @@ def chat_frame(
     ]
     if system_prompt is not None:
         messages.insert(0, {"role": "system", "content": system_prompt})
-    text: str = tokenizer.apply_chat_template(messages, tokenize=False)
+    now = datetime.now()
+    with told("the model"):
+        text = template.render(messages, template.style(messages, now), now, opens=False)
     before, _, rest = text.partition(_FIRST)
     header, _, rest = rest.partition(_ANSWER)
     between = rest.partition(_SECOND)[0]

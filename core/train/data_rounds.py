@@ -13,6 +13,7 @@ import numpy as np
 from core.errors import InvalidSettingError
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
+from core.models.prompts import text_token_ids
 from core.parallel.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.runtime.environment import describe_device, package_versions
 from core.strict_json import dumps
@@ -170,7 +171,7 @@ def _all_prompts(job: _Job) -> list[list[int]]:
     texts = [text for path in options.prompts for text in read_questions(path)]
     prompts: dict[str, list[int]] = {}
     for text in texts:
-        ids = tokenizer(text.strip(), add_special_tokens=False).input_ids
+        ids = text_token_ids(job.target, text.strip())
         if 0 < len(ids) <= options.most_user_tokens and not job.near(text):
             prompts.setdefault(prompt_key(text), ids)
     sampler = None

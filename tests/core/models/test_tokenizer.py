@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from jinja2 import TemplateError
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from core.models.chat_encoder import ChatEncoder
 from core.models.detokenizer import TokenTable
 from core.models.tokenizer import read_plain_tokenizer
 from tests.tiny_folder import byte_tokenizer
@@ -15,7 +15,7 @@ TEXTS = ("hello world", "  two  spaces\n\ttab", "<end>hello<end> x", "", "1 + 2 
 TEMPLATE = (
     "{%- for message in messages %}\n"
     "    {%- if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}\n"
-    "    {%- if loop.index > 3 %}{% break %}{% endif %}\n"
+    "    {%- if loop.index > 4 %}{% break %}{% endif %}\n"
     "{{ bos_token }}{{ message | tojson }}{{ message.content.strip() }}{{ eos_token }}\n"
     "{%- endfor %}\n"
     "{% if add_generation_prompt %}\n"
@@ -25,7 +25,6 @@ CHAT = [
     {"role": "user", "content": " <b>hi</b> 'you' "},
     {"role": "assistant", "content": "é\n"},
     {"role": "user", "content": "more"},
-    {"role": "user", "content": "cut off"},
 ]
 
 
@@ -58,10 +57,9 @@ def test_texts_and_chats_become_the_tokens_of_transformers(folder: Path) -> None
             assert plain.decode(ids, skip_special_tokens=skip) == whole.decode(
                 ids, skip_special_tokens=skip
             )
-    for opens in (True, False):
-        assert plain.apply_chat_template(
-            CHAT, add_generation_prompt=opens
-        ) == whole.apply_chat_template(CHAT, add_generation_prompt=opens, return_dict=False)
+    assert ChatEncoder(plain).chat_token_ids(CHAT) == whole.apply_chat_template(
+        CHAT, add_generation_prompt=True, return_dict=False
+    )
     assert plain.get_vocab() == whole.get_vocab()
     assert plain.eos_token_id == whole.eos_token_id
     assert set(plain.all_special_ids) == set(whole.all_special_ids)
@@ -73,13 +71,6 @@ def test_single_tokens_have_the_same_names(folder: Path) -> None:
     names, expected = TokenTable(plain), TokenTable(AutoTokenizer.from_pretrained(folder))
     for token_id in range(len(plain.get_vocab()) + 3):
         assert names.text_of(token_id) == expected.text_of(token_id)
-
-
-def test_a_template_may_refuse_a_chat(folder: Path) -> None:
-    plain = read_plain_tokenizer(folder)
-    assert plain is not None
-    with pytest.raises(TemplateError, match="no system"):
-        plain.apply_chat_template([{"role": "system", "content": "x"}])
 
 
 def test_what_transformers_would_change_is_left_to_transformers(
