@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from app.contest import contest
+from app.contest import Contest
 from app.handlers import Handlers, follow
-from app.session import ChatSession
+from app.session import single_chat
 from app.texts import checked_text
 from app.visitors import owner_of, visitor_of
 from core.config import RunConfig
-from core.errors import InvalidSettingError, SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError, shown
 
 
 def create_endpoints(handlers: Handlers) -> None:
@@ -27,26 +27,30 @@ def create_endpoints(handlers: Handlers) -> None:
         Args:
             prompt: The user's message; the model's chat template is put around it.
             settings: A JSON object with settings of the run, such as
-                {"mode": "ngram", "max_new_tokens": 64, "sampling": {"temperature": 0.7}}.
+                {"mode": "ngram", "max_new_tokens": 64, "sampling": {"temperature": 0.7}}; with
+                "raw": true the prompt is continued as it is, without the chat template.
 
         Returns:
             The run's id, the text so far, its status and its statistics, growing until the end.
         """
         with _told():
             prompt = checked_text(prompt, "prompt")
-            config = _config(settings)
+            config, raw = _asked(settings)
             owner = owner_of(request)
             handlers.check(config, owner)
         record = handlers.store.create(prompt, config.mode)
-        chat = [{"role": "user", "content": prompt}]
+        chat = single_chat(prompt, raw=raw)
         handlers.start([record], [chat], config, None, owner)
-        for _ in follow(record):
-            yield {
-                "run_id": record.run_id,
-                "text": record.answer,
-                "status": record.status_text,
-                "stats": record.stats,
-            }
+        try:
+            for _ in follow(record):
+                yield {
+                    "run_id": record.run_id,
+                    "text": record.answer,
+                    "status": record.status_text,
+                    "stats": record.stats,
+                }
+        finally:
+            record.stop.set()  # a program that has gone does not come back for it
         if record.failure:
             raise _error(record.failure)
 
@@ -66,10 +70,19 @@ def create_endpoints(handlers: Handlers) -> None:
         with _told():
             if not isinstance(settings, list):
                 raise InvalidSettingError("The settings are no list; give a list of JSON objects.")
-            configs = [_config(text) for text in settings]
-            session = ChatSession()
-            session.owner = owner_of(request)
-            messages = list(contest(handlers, session, prompt, configs, repeats))
+            asked = [_asked(text) for text in settings]
+            if len({raw for _, raw in asked}) > 1:
+                raise InvalidSettingError("The settings differ in raw; give the same for all.")
+            contest = Contest(
+                handlers,
+                prompt,
+                [config for config, _ in asked],
+                repeats,
+                visitor=None,
+                owner=owner_of(request),
+                raw=any(raw for _, raw in asked),
+            )
+            messages = list(contest.follow())
         result = json.loads(messages[-1])["result"]
         return {"rows": result["rows"], "verdicts": result["verdicts"]}
 
@@ -107,13 +120,16 @@ def create_endpoints(handlers: Handlers) -> None:
     gr.api(export, api_name="export")
 
 
-def _config(settings: str) -> RunConfig:
-    """The settings of a run; raises InvalidSettingError with one sentence."""
+def _asked(settings: str) -> tuple[RunConfig, bool]:
+    """The settings of a run, and whether its prompt is raw; raises InvalidSettingError."""
     try:
         values = json.loads(settings or "{}")
         if not isinstance(values, dict):
             raise ValueError("it is no object")
-        return RunConfig.from_dict({"mode": "ngram", **values})
+        raw = values.pop("raw", False)
+        if not isinstance(raw, bool):
+            raise ValueError(f"raw is {shown(raw)}, which is neither true nor false")
+        return RunConfig.from_dict({"mode": "ngram", **values}), raw
     except (ValueError, TypeError, RecursionError) as error:
         reason = str(error).rstrip(".")
         raise InvalidSettingError(

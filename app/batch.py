@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 from app.handlers import FRAME_S, HEARTBEAT_S, Handlers
 from app.run_record import RunRecord
-from app.session import ChatSession
+from app.session import ChatSession, single_chat
 from app.texts import checked_text
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
@@ -18,10 +20,17 @@ _PAUSE_S = 3 * FRAME_S
 
 
 def batch(
-    handlers: Handlers, session: ChatSession, text: str, size: int, config: RunConfig
+    handlers: Handlers,
+    session: ChatSession,
+    text: str,
+    size: int,
+    config: RunConfig,
+    *,
+    raw: bool = False,
 ) -> Iterator[str]:
     """Answers the lines of a text, `size` side by side; yields what is new of all rows.
 
+    With `raw` each line is continued as it is.
     Raises SpecDecodesError before the first message where a line or a setting is wrong.
     """
     prompts = _prompts(text)
@@ -35,7 +44,7 @@ def batch(
     handlers.store.drop(session.end_batch())
     records = [handlers.store.create(prompt, config.mode) for prompt in prompts]
     session.batch = records
-    chats = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    chats = [single_chat(prompt, raw=raw) for prompt in prompts]
     handlers.start(records, chats, config, session.visitor, session.owner, size)
     yield from _follow(records)
 
@@ -50,13 +59,22 @@ def _prompts(text: str) -> list[str]:
     return lines
 
 
+def resume_batch(handlers: Handlers, session: ChatSession, run_ids: Sequence[Any]) -> Iterator[str]:
+    """Goes on with the rows that a page remembers from before it was loaded anew."""
+    records = handlers.records(session, run_ids)
+    if records and not session.batch:
+        session.batch = records
+        yield from _follow(records)
+
+
 def _follow(records: Sequence[RunRecord]) -> Iterator[str]:
-    """Messages of all rows together; leaving it stops them."""
+    """Messages of all rows together, from their start to their end."""
     firsts = [0] * len(records)
     versions = [-1] * len(records)
     ids = dumps([record.run_id for record in records])
-    started_s = time.monotonic()
-    try:
+    with ExitStack() as watching:
+        for record in records:
+            watching.enter_context(record.watchers.one_more())
         while True:
             is_last = all(record.is_ended for record in records)
             rows = []
@@ -66,7 +84,7 @@ def _follow(records: Sequence[RunRecord]) -> Iterator[str]:
                     versions[place] = version
                     message, firsts[place] = record.message(firsts[place])
                     rows.append(message)
-            seconds = round(time.monotonic() - started_s, 3)
+            seconds = dumps(_seconds(records))
             yield f'{{"rows":[{",".join(rows)}],"ids":{ids},"seconds":{seconds}}}'
             if is_last:
                 return
@@ -75,6 +93,13 @@ def _follow(records: Sequence[RunRecord]) -> Iterator[str]:
                     record.wait(version, HEARTBEAT_S)
                     break
             time.sleep(_PAUSE_S)
-    finally:
-        for record in records:
-            record.stop.set()
+
+
+def _seconds(records: Sequence[RunRecord]) -> float | None:
+    """From the start of the first to the end of the last; None where that is not known."""
+    began_s = [record.began_s for record in records if record.began_s is not None]
+    if len(began_s) < len(records):
+        return None
+    now_s = time.monotonic()
+    ended_s = [now_s if record.ended_s is None else record.ended_s for record in records]
+    return round(max(ended_s) - min(began_s), 3)

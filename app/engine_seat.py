@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
+from app.session import Chat
 from core.config import RunConfig
 from core.errors import ModelUnavailableError, SpecDecodesError
 from core.events import Event
@@ -21,6 +22,10 @@ class EngineLike(Protocol):
         """What `run` takes; only the engine looks inside."""
         ...
 
+    def raw_prompt(self, text: str) -> Any:
+        """The same for a text that is continued as it is."""
+        ...
+
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None: ...
 
     def run(
@@ -34,6 +39,11 @@ class EngineLike(Protocol):
         *,
         should_stop: Callable[[], bool],
     ) -> Iterator[tuple[int, Event]]: ...
+
+
+def prompt_of(engine: EngineLike, chat: Chat) -> Any:
+    """What the engine runs for a chat or a plain text."""
+    return engine.raw_prompt(chat) if isinstance(chat, str) else engine.chat_prompt(chat)
 
 
 class EngineKey(NamedTuple):

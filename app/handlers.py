@@ -3,12 +3,13 @@
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from app.archive import Archive
 from app.engine_seat import EngineKey
 from app.limits import Limits
-from app.messages import Cleared, Notice
+from app.messages import Cleared, Notice, Resumed
 from app.model_pool import ModelPool
 from app.run_finder import RunFinder
 from app.run_form import config_from_values, mode_help
@@ -17,16 +18,17 @@ from app.run_record import RunRecord
 from app.run_store import RunStore
 from app.run_totals import RunTotals
 from app.runner import PageRun, RunRequest, start_runs
-from app.session import ChatSession, Message
+from app.session import Chat, ChatSession
 from app.texts import checked_text, whole_characters
 from core.config import RunConfig
-from core.errors import SpecDecodesError
+from core.errors import InvalidSettingError, SpecDecodesError
 from core.strict_json import dumps
 
 FRAME_S = 1 / 60
 # A listener whose page has gone is only noticed between two messages.
 HEARTBEAT_S = 0.5
 _CLOSE_S = 5.0
+MOST_RESUMED = 100
 
 _notice_numbers = itertools.count(1)
 
@@ -44,27 +46,61 @@ class Handlers:
         self.archive = archive
         self.finder = RunFinder(store, archive)
 
-    def end_session(self, session: ChatSession) -> None:
-        """Stops and forgets what a visitor left behind; what is kept on disk stays."""
-        self.store.drop([*session.clear(), *session.end_batch()])
-
     def ask(
-        self, session: ChatSession, text: str, system: str | None, values: dict[str, Any]
+        self,
+        session: ChatSession,
+        text: str,
+        system: str | None,
+        values: dict[str, Any],
+        *,
+        raw: bool = False,
     ) -> Iterator[str]:
         """Answers a message; yields the page's messages until the answer is complete.
 
-        Raises SpecDecodesError before the first one where the message or a setting is wrong.
+        With `raw` the message is a text that is continued as it is. Raises SpecDecodesError before
+        the first one where the message or a setting is wrong.
         """
-        yield from self._answer(session, checked_text(text, "message"), system, values)
+        yield from self._answer(session, checked_text(text, "message"), system, values, raw)
 
     def retry(
-        self, session: ChatSession, system: str | None, values: dict[str, Any]
+        self,
+        session: ChatSession,
+        system: str | None,
+        values: dict[str, Any],
+        *,
+        raw: bool = False,
     ) -> Iterator[str]:
         """Answers the last message anew, with the present settings."""
         last = session.last
         if last is None:
             raise SpecDecodesError("There is nothing to retry; ask something first.")
-        yield from self._answer(session, last.user_text, system, values, replaced=last)
+        yield from self._answer(session, last.user_text, system, values, raw, replaced=last)
+
+    def resume(self, session: ChatSession, run_ids: Sequence[Any]) -> Iterator[str]:
+        """Goes on with the turns that a page shows, or remembers from before it was loaded anew.
+
+        Yields which of them there still are, then the messages of those that are not over.
+        """
+        records = self.records(session, run_ids)
+        new = session.resume(records)
+        going_on = [record for record in new if not record.is_ended]
+        told: Resumed = {
+            "resumed": [
+                {"run": record.run_id, "is_over": record not in going_on} for record in records
+            ]
+        }
+        yield dumps(told)
+        for record in going_on:
+            yield from follow(record)
+
+    def records(self, session: ChatSession, run_ids: Sequence[Any]) -> list[RunRecord]:
+        """Those of the runs that there still are for the session's visitor."""
+        records = []
+        for run_id in run_ids[-MOST_RESUMED:]:
+            with suppress(SpecDecodesError):  # no id, or a trace that cannot be read
+                record = self.finder.record(session.visitor, str(run_id))
+                records += [] if record is None else [record]
+        return records
 
     def _answer(
         self,
@@ -72,18 +108,25 @@ class Handlers:
         text: str,
         system: str | None,
         values: dict[str, Any],
+        raw: bool,
         replaced: RunRecord | None = None,
     ) -> Iterator[str]:
         if session.is_busy:
             raise SpecDecodesError("An answer is still coming; stop it or wait for its end.")
+        system = whole_characters(system or "")
+        if raw and system.strip():
+            raise InvalidSettingError(
+                "A system prompt is no setting beside raw text, which uses no template; leave one of "
+                "them out."
+            )
         config = config_from_values(values)
         self.check(config, session.owner)
         if replaced is not None:
             session.pop_last()
-        messages = session.messages(whole_characters(system or ""), text)
+        chat = text if raw else session.messages(system, text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
-        self.start([record], [messages], config, session.visitor, session.owner)
+        self.start([record], [chat], config, session.visitor, session.owner)
         yield from follow(record)
 
     def check(self, config: RunConfig, owner: str | None) -> None:
@@ -94,7 +137,7 @@ class Handlers:
     def start(
         self,
         records: Sequence[RunRecord],
-        chats: Sequence[list[Message]],
+        chats: Sequence[Chat],
         config: RunConfig,
         visitor: str | None,
         owner: str | None,
@@ -153,9 +196,9 @@ def notice(error: SpecDecodesError) -> str:
 
 
 def follow(record: RunRecord) -> Iterator[str]:
-    """The messages of a run as it goes, at most one a frame; leaving it stops the run."""
+    """The messages of a run from its start to its end, at most one a frame."""
     first, version = 0, -1
-    try:
+    with record.watchers.one_more():
         while True:
             started_s = time.monotonic()
             version = record.wait(version, HEARTBEAT_S)
@@ -165,5 +208,3 @@ def follow(record: RunRecord) -> Iterator[str]:
             if is_last:
                 return
             time.sleep(max(0.0, FRAME_S - (time.monotonic() - started_s)))
-    finally:
-        record.stop.set()

@@ -57,12 +57,26 @@ class Notice(TypedDict):
     number: int
 
 
+class ResumedTurn(TypedDict):
+    """A turn that a page remembers; one that is not over goes on to send its messages."""
+
+    run: str
+    is_over: bool
+
+
+class Resumed(TypedDict):
+    """The turns that there still are of those that a page remembers."""
+
+    resumed: list[ResumedTurn]
+
+
 class BatchMessage(TypedDict):
     """What is new of the rows of a batch, and the ids of all of them in their order."""
 
     rows: list[RunMessage]
     ids: list[str]
-    seconds: float
+    seconds: float | None
+    """Since its start; null where that is not known."""
 
 
 class Contender(TypedDict):
@@ -77,6 +91,12 @@ class Contenders(TypedDict):
     """All that will be compared."""
 
     contenders: list[Contender]
+
+
+class ContestBegun(TypedDict):
+    """A comparison that there is now; its id is to be remembered."""
+
+    contest: str
 
 
 class ContestState(TypedDict):

@@ -107,6 +107,10 @@ class RemoteEngine:
         """The messages; their tokens are the worker's affair."""
         return messages
 
+    def raw_prompt(self, text: str) -> str:
+        """The text, likewise."""
+        return text
+
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         """See `Engine.unavailable_reason`; None as well where the worker does not say."""
         with self._asking:

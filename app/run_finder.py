@@ -39,12 +39,17 @@ class RunFinder:
         trace = self.archive.trace(visitor, run_id) if visitor else None
         return None if trace is None else FoundRun(run_facts(trace).mode, trace)
 
-    def message(self, visitor: str | None, run_id: str) -> str | None:
-        """The message that shows a whole run on the page."""
+    def record(self, visitor: str | None, run_id: str) -> RunRecord | None:
+        """The run as pages see it, also while it goes on; None as of `find`."""
         record = self.store.get(run_id)
         if record is None:
             found = self.find(visitor, run_id)
             record = None if found is None else record_of(run_id, found.trace)
+        return record
+
+    def message(self, visitor: str | None, run_id: str) -> str | None:
+        """The message that shows a whole run on the page."""
+        record = self.record(visitor, run_id)
         return None if record is None else record.message(0)[0]
 
 
@@ -52,6 +57,7 @@ def record_of(run_id: str, trace: Trace) -> RunRecord:
     """An ended record with the events of a trace."""
     facts = run_facts(trace)
     record = RunRecord(run_id, facts.prompt_text, facts.mode)
+    record.began_s = None
     events: list[Event] = trace.events
     for event in events:
         record.add(event)

@@ -1,9 +1,11 @@
 """One run as the page sees it: its events so far, its status, and the messages made of them."""
 
 import threading
+import time
 from typing import Any
 
 from app.messages import RunMessage, RunPhase, RunStatus
+from app.watchers import Watchers
 from app.wire import event_for_page
 from core.events import Committed, Drafted, Event, Prefilled, RunFailed, RunFinished, RunStarted
 from core.stats import RunStats
@@ -35,6 +37,15 @@ class RunRecord:
         }
         self._version = 0
         self._changed = threading.Condition()
+        self.watchers = Watchers()
+        self.began_s: float | None = time.monotonic()
+        """Of the monotonic clock; None where the run was read back from a trace."""
+        self.ended_s: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it holds an engine that computes."""
+        return self._status["phase"] == "running"
 
     @property
     def is_ended(self) -> bool:
@@ -93,6 +104,8 @@ class RunRecord:
         with self._changed:
             if status != self._status and not self.is_ended:
                 self._status = status
+                if self.is_ended:
+                    self.ended_s = time.monotonic()
                 self._published = len(self.trace.events)
                 self._wake()
 

@@ -2,18 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from app.engine_seat import EngineKey, EngineLike
+from app.engine_seat import EngineKey, EngineLike, prompt_of
 from app.logs import fields
 from app.messages import RunPhase
 from app.model_pool import ModelPool
 from app.run_finder import ENDINGS
 from app.run_keeper import RunKeeper
 from app.run_record import RunRecord
-from app.session import Message
+from app.session import Chat
 from app.turnstile import Ticket
+from app.watchers import GIVEN_UP
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 from core.events import Event, RunFailed, RunFinished
@@ -28,7 +29,7 @@ class RunRequest(NamedTuple):
     """All that runs need: which engine, what to ask it, and how."""
 
     key: EngineKey
-    chats: Sequence[list[Message]]
+    chats: Sequence[Chat]
     """One, or several that are answered side by side."""
     config: RunConfig
     size: int = 1
@@ -50,6 +51,7 @@ class PageRun:
     def __init__(self, record: RunRecord, keeper: RunKeeper):
         self.record = record
         self.outcome: Outcome | None = None
+        self.is_given_up = False
         self._keeper = keeper
         self._is_closed = False
 
@@ -59,7 +61,8 @@ class PageRun:
         if isinstance(event, RunFailed):
             self.outcome = Outcome("failed", event.message)
         elif isinstance(event, RunFinished):
-            self.outcome = Outcome("ended", ENDINGS[event.reason])
+            is_left = self.is_given_up and event.reason == "stopped"
+            self.outcome = Outcome("ended", GIVEN_UP if is_left else ENDINGS[event.reason])
 
     def close(self, otherwise: Outcome) -> None:
         """Keeps the run and tells its end, once; `otherwise` where no event told it."""
@@ -102,6 +105,8 @@ def _run_in_turn(
         if _reach_turn(pool, runs, ticket):
             _run(pool, runs, request)
             outcome = Outcome("ended", "Stopped")
+        elif runs[0].is_given_up:
+            outcome = Outcome("ended", GIVEN_UP)
     except SpecDecodesError as error:
         outcome = Outcome("failed", str(error))
     except Exception as error:
@@ -114,8 +119,16 @@ def _run_in_turn(
             run.close(outcome)
 
 
-def _are_stopped(runs: Sequence[PageRun]) -> bool:
-    return all(run.record.stop.is_set() for run in runs)
+def _are_stopped(pool: ModelPool, runs: Sequence[PageRun]) -> bool:
+    """Whether they are to end: all were stopped, or nobody watches while others wait."""
+    if not all(run.record.stop.is_set() for run in runs):
+        is_left = all(run.record.watchers.have_left for run in runs)
+        if not (is_left and pool.turnstile.has_waiting):
+            return False
+        for run in runs:
+            run.is_given_up = True
+            run.record.stop.set()
+    return True
 
 
 def _set_status(
@@ -128,14 +141,14 @@ def _set_status(
 def _reach_turn(pool: ModelPool, runs: Sequence[PageRun], ticket: Ticket) -> bool:
     """Waits for the engine and shows the place in the queue; False where it was stopped."""
     while not ticket.wait(_POLL_S):
-        if _are_stopped(runs):
+        if all(run.record.stop.is_set() for run in runs):
             return False
         loading = pool.status
         if loading.phase == "loading" and ticket.num_ahead() == 1:
             _set_status(runs, "loading", loading.text, loading.done, loading.total)
         else:
             _set_status(runs, "queued", f"{ticket.num_ahead()} ahead of you")
-    return not _are_stopped(runs)
+    return not _are_stopped(pool, runs)
 
 
 def _run(pool: ModelPool, runs: Sequence[PageRun], request: RunRequest) -> None:
@@ -147,7 +160,7 @@ def _run(pool: ModelPool, runs: Sequence[PageRun], request: RunRequest) -> None:
     with pool.seat(request.key) as seat:
         engine = seat.engine(request.key, show_loading)
         try:
-            events = _events(engine, runs, request)
+            events = _events(engine, request, lambda: _are_stopped(pool, runs))
         finally:
             seat.show_ready()
         _set_status(runs, "running", "Reading the prompt")
@@ -159,14 +172,12 @@ def _run(pool: ModelPool, runs: Sequence[PageRun], request: RunRequest) -> None:
 
 
 def _events(
-    engine: EngineLike, runs: Sequence[PageRun], request: RunRequest
+    engine: EngineLike,
+    request: RunRequest,
+    should_stop: Callable[[], bool],
 ) -> Iterator[tuple[int, Event]]:
     """The events of all runs with their places; raises SpecDecodesError before the first one."""
-
-    def should_stop() -> bool:
-        return _are_stopped(runs)
-
-    prompts = [engine.chat_prompt(messages) for messages in request.chats]
+    prompts = [prompt_of(engine, chat) for chat in request.chats]
     if len(prompts) > 1:
         pairs = [(prompt, request.config) for prompt in prompts]
         return engine.run_batch(pairs, request.size, should_stop=should_stop)

@@ -1,17 +1,34 @@
-"""One visitor's chat: the turns so far and the run in progress."""
+"""The chat of one page: the turns so far and the run in progress."""
 
 import threading
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from app.run_record import RunRecord
 from app.visitors import owner_of, visitor_of
 from core.config import RunConfig
 
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from app.contest import Contest
+
 Message = dict[str, str]
+Chat = list[Message] | str
+"""What a model is asked: a chat through its template, or a plain text to continue as it is."""
+
+
+def single_chat(text: str, *, raw: bool) -> Chat:
+    """A chat of one message, or with `raw` the text itself."""
+    return text if raw else [{"role": "user", "content": text}]
 
 
 class ChatSession:
-    """Held in the visitor's own `gr.State`; the stop button reaches the run through it."""
+    """Held in the page's own `gr.State`; the stop button reaches the run through it.
+
+    The page remembers which runs it has, so that another one can go on with them: see `resume`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,9 +39,8 @@ class ChatSession:
         """Who takes places in the queue; also known of those for whom nothing is kept."""
         self.contenders: list[RunConfig] = []
         """What a comparison runs beside plain decoding."""
-        self.contest: RunRecord | None = None
-        """The run in progress of a comparison."""
-        self.is_contest_stopped = False
+        self.contest: Contest | None = None
+        """The last comparison."""
         self.batch: list[RunRecord] = []
         """The rows of the last batch."""
 
@@ -63,6 +79,17 @@ class ChatSession:
         with self._lock:
             self._runs.append(record)
 
+    def resume(self, records: Sequence[RunRecord]) -> list[RunRecord]:
+        """Goes on with the turns that its page shows, in their order; returns those that are new.
+
+        Turns that the page has not heard of yet come last.
+        """
+        with self._lock:
+            own = {record.run_id: record for record in self._runs}
+            shown = {record.run_id: own.get(record.run_id, record) for record in records}
+            self._runs = list((shown | own).values())
+        return [record for run_id, record in shown.items() if run_id not in own]
+
     def pop_last(self) -> RunRecord | None:
         """Takes the last turn out of the chat."""
         with self._lock:
@@ -82,9 +109,8 @@ class ChatSession:
 
     def stop_contest(self) -> None:
         """Ends the comparison in progress."""
-        self.is_contest_stopped = True
         if self.contest is not None:
-            self.contest.stop.set()
+            self.contest.stop()
 
     def stop_batch(self) -> None:
         """Ends all rows of the batch in progress."""

@@ -37,6 +37,12 @@ class Turnstile:
         with self._changed:
             return len(self._tickets)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether somebody waits for an engine."""
+        with self._changed:
+            return len(self._tickets) > self._num_engines
+
     def length_of(self, owner: str | None) -> int:
         """Those of one visitor; nobody's are counted together."""
         with self._changed:

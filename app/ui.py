@@ -41,7 +41,7 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
     with gr.Blocks(
         title="SpecDecodes", analytics_enabled=False, fill_width=True, fill_height=True
     ) as page:
-        session = gr.State(ChatSession(), delete_callback=handlers.end_session)
+        session = gr.State(ChatSession())
         with gr.Row(elem_id="topbar"):
             view("header", label="SpecDecodes")
             view("model_status", label="Model")

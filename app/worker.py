@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
-from app.engine_seat import EngineKey, EngineLike, Progress
+from app.engine_seat import EngineKey, EngineLike, Progress, prompt_of
+from app.session import Chat
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 from core.failures import describe_failure
@@ -32,7 +33,7 @@ class Run(NamedTuple):
     """An order to answer a chat; its events come one by one."""
 
     number: int
-    messages: list[dict[str, str]]
+    chat: Chat
     config: RunConfig
 
 
@@ -40,7 +41,7 @@ class RunBatch(NamedTuple):
     """An order to answer chats side by side; events come with their chat's place."""
 
     number: int
-    runs: list[tuple[list[dict[str, str]], RunConfig]]
+    runs: list[tuple[Chat, RunConfig]]
     size: int
 
 
@@ -187,10 +188,10 @@ def _answer(
     events: Iterator[Any]
     try:
         if isinstance(order, RunBatch):
-            pairs = [(engine.chat_prompt(messages), config) for messages, config in order.runs]
+            pairs = [(prompt_of(engine, chat), config) for chat, config in order.runs]
             events = engine.run_batch(pairs, order.size, should_stop=should_stop)
         else:
-            prompt = engine.chat_prompt(order.messages)
+            prompt = prompt_of(engine, order.chat)
             events = engine.run(prompt, order.config, should_stop=should_stop)
         orders.send(Done())
         for event in events:

@@ -56,9 +56,21 @@ class PageClient:
         function = self.function(control, event)
         yield from self.queue(function, self.values(function, changed))
 
-    def queue(self, function: dict[str, Any], values: list[Any]) -> Iterator[Any]:
+    def resume(self, view: str, runs: list[str]) -> Iterator[Any]:
+        """Has a view go on with the runs that a page remembered; gives its messages."""
+        function = self.function(view, "apply")
+        yield from self.queue(function, self.values(function, {}), {"runs": runs})
+
+    def queue(
+        self, function: dict[str, Any], values: list[Any], event_data: Any = None
+    ) -> Iterator[Any]:
         """Calls a function through Gradio's queue; raises RuntimeError with what it refused."""
-        body = {"data": values, "fn_index": function["id"], "session_hash": self.session}
+        body = {
+            "data": values,
+            "fn_index": function["id"],
+            "session_hash": self.session,
+            "event_data": event_data,
+        }
         joined = self.http.post("/gradio_api/queue/join", **as_json(body))
         if joined.status_code != 200:
             raise RuntimeError(joined.text)

@@ -24,6 +24,8 @@ class SettingsPanel(NamedTuple):
     """The controls whose values make a run."""
 
     system: gr.Textbox
+    raw: gr.Checkbox
+    """Whether messages are continued as they are."""
     mode: gr.Dropdown
     reason: gr.Markdown
     """Why the chosen mode cannot run."""
@@ -84,6 +86,14 @@ def create_settings(
         elem_id="setting-system",
     )
 
+    raw = gr.Checkbox(
+        False,
+        label="Raw text",
+        info="Continues the message as it is: no chat template, no earlier turns; control tokens in it "
+        "count",
+        elem_id="setting-raw",
+    )
+
     def show_mode(chosen: str, draft: str) -> list[Any]:
         help_text, why_not = handlers.describe_mode(chosen, draft)
         return [
@@ -102,7 +112,7 @@ def create_settings(
         show_progress="hidden",
         api_visibility="private",
     )
-    return SettingsPanel(system, mode, reason, controls)
+    return SettingsPanel(system, raw, mode, reason, controls)
 
 
 def _valued(field: FormField, values: dict[str, Any]) -> FormField:

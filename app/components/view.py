@@ -38,3 +38,9 @@ def view(
         elem_classes="is-drawn",
         label=label,
     )
+
+
+def told_runs(event: gr.EventData) -> list[Any]:
+    """The ids of runs that a view's script tells with an event; whoever asks may send anything."""
+    runs = getattr(event, "runs", None)
+    return runs if isinstance(runs, list) else []

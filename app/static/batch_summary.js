@@ -5,11 +5,11 @@ import { counted, fixed, lossyMark } from "./format.js";
 /** @import { RunModel } from "./run_model.js" */
 
 /**
- * What all rows reach together; `seconds` are the server's, from the start of the batch on.
+ * What all rows reach together; `seconds` are the server's, from the start of the batch on, if known.
  *
  * @param {Pick<RunModel, "tokens" | "steps" | "isEnded">[]} runs
  * @param {number} count
- * @param {number} seconds
+ * @param {number | null} seconds
  */
 export function batchSummary(runs, count, seconds) {
   if (!count) return "";
@@ -17,8 +17,8 @@ export function batchSummary(runs, count, seconds) {
   const steps = runs.reduce((sum, run) => sum + run.steps.length, 0);
   if (!steps) return counted(count, "row");
   const ended = runs.filter((run) => run.isEnded).length;
-  const pace = `${fixed(tokens / seconds, 1)} tokens/s together`;
-  return `${ended} of ${counted(count, "row")} done · ${counted(tokens, "token")} · ${pace} · τ ${fixed(tokens / steps, 2)}`;
+  const pace = seconds ? ` · ${fixed(tokens / seconds, 1)} tokens/s together` : "";
+  return `${ended} of ${counted(count, "row")} done · ${counted(tokens, "token")}${pace} · τ ${fixed(tokens / steps, 2)}`;
 }
 
 /**

@@ -3,6 +3,7 @@
 import { batchSummary, rowSummary } from "./batch_summary.js";
 import { h, onValue, setText } from "./dom.js";
 import { frame } from "./frame.js";
+import { Memory } from "./memory.js";
 import { Store } from "./store.js";
 import { Strip } from "./strip.js";
 
@@ -11,7 +12,7 @@ import { Strip } from "./strip.js";
 /** @import { BatchMessage, Notice } from "./types.d.ts" */
 
 /** @param {ViewContext} context */
-export function mount({ element, props, watch, server }) {
+export function mount({ element, props, watch, trigger, server }) {
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
   const total = h("p", { class: "batch-total", role: "status" });
   const list = h("div", { class: "batch-rows" });
@@ -52,6 +53,10 @@ export function mount({ element, props, watch, server }) {
     setText(total, batchSummary(runs, ids.length, shown.seconds));
   }
 
+  const memory = new Memory("batch", () => shown.ids);
+  const runs = memory.recall();
+  if (runs.length) trigger("apply", { runs });
+
   onValue({ props, watch }, (json) => {
     /** @type {BatchMessage | Notice} */
     const message = JSON.parse(json);
@@ -61,6 +66,7 @@ export function mount({ element, props, watch, server }) {
     if ("notice" in message) return;
     if (message.ids.join() !== shown.ids.join()) begin(message.ids);
     shown = message;
+    memory.keep();
     for (const row of message.rows) store.take(row);
   });
 }

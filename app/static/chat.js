@@ -4,6 +4,8 @@ import { h, onValue, setText } from "./dom.js";
 import { emptyState } from "./empty_state.js";
 import { frame } from "./frame.js";
 import { mountLegend } from "./legend.js";
+import { Memory } from "./memory.js";
+import { getJson } from "./net.js";
 import { store } from "./page.js";
 import { misplaced } from "./root_path.js";
 import { connectStrip } from "./strip_input.js";
@@ -12,6 +14,7 @@ import { hideCard } from "./token_card.js";
 import { Turn } from "./turn.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
+/** @import { Resumed, RunMessage } from "./types.d.ts" */
 
 const NEAR_BOTTOM_PX = 80;
 
@@ -28,6 +31,10 @@ export function mount({ element, props, watch, trigger, server }) {
   connectStrip(list, turns);
   mountLegend(legend);
   let isFollowing = true;
+  /** What was in the chat before the page was loaded, until it is here. @type {string[]} */
+  let awaited = [];
+  const memory = new Memory("chat", () => (awaited.length ? awaited : store.turns));
+  awaited = memory.recall();
   scroller.addEventListener("scroll", () => {
     hideCard();
     const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
@@ -48,11 +55,12 @@ export function mount({ element, props, watch, trigger, server }) {
       list.append(turn.element);
       isFollowing = true;
     }
-    welcome.hidden = store.turns.length > 0;
+    welcome.hidden = store.turns.length + awaited.length > 0;
     notice.hidden = !store.notice;
     setText(notice, store.notice);
     frame().classList.toggle("is-busy", store.isBusy);
     frame().classList.toggle("has-chat", store.turns.length > 0);
+    memory.keep();
   }
 
   store.subscribe((changes) => {
@@ -74,7 +82,42 @@ export function mount({ element, props, watch, trigger, server }) {
   store.ask = (request) => server.since(request);
   store.tell(misplaced(`${window.gradio_config.root}/`, document.baseURI));
   window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: () => showTab("playground") };
-  onValue({ props, watch }, (json) => store.receive(json));
+  store.onOpen = () => trigger("apply", { runs: store.turns });
+  if (awaited.length) trigger("apply", { runs: awaited });
+
+  /** @param {string} json */
+  async function receive(json) {
+    if (!json.startsWith('{"resumed"')) return store.receive(json);
+    /** @type {Resumed} */
+    const { resumed } = JSON.parse(json);
+    const over = resumed.filter(({ run, is_over: isOver }) => isOver && !store.runs.has(run));
+    for (const message of await Promise.all(over.map(({ run }) => wholeRun(run)))) {
+      if (message) store.take(message);
+    }
+    awaited = [];
+    store.touch({ chat: true });
+  }
+
+  // In order, also while the turns of before are on their way.
+  let received = Promise.resolve();
+  onValue({ props, watch }, (json) => {
+    received = received.then(() => receive(json)).catch(reportError);
+  });
+}
+
+/**
+ * The message with all of an ended run; null where there is none any more.
+ *
+ * @param {string} id
+ * @returns {Promise<RunMessage | null>}
+ */
+async function wholeRun(id) {
+  try {
+    return await getJson(`archive/${encodeURIComponent(id)}/message.json`);
+  } catch {
+    const json = await store.ask?.(`${id}:0`); // a browser without cookies has no shelf
+    return json ? JSON.parse(json) : null;
+  }
 }
 
 function chatText() {

@@ -4,11 +4,12 @@ import { comparisonTable } from "./compare_table.js";
 import { h, onValue, setText } from "./dom.js";
 import { lossyMark } from "./format.js";
 import { frame } from "./frame.js";
+import { Memory } from "./memory.js";
 import { Race } from "./race.js";
 import { onTab } from "./tabs.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
-/** @import { Comparison, Contender, Contenders, ContestProgress, ContestResult, Notice } from "./types.d.ts" */
+/** @import { Comparison, Contender, Contenders, ContestBegun, ContestProgress, ContestResult, Notice } from "./types.d.ts" */
 
 /** @type {Comparison | null} */
 let shownResult = null;
@@ -25,7 +26,7 @@ export function showComparison(result) {
 }
 
 /** @param {ViewContext} context */
-export function mount({ element, props, watch }) {
+export function mount({ element, props, watch, trigger }) {
   const list = h("ul", { class: "contenders", "aria-label": "What is compared" });
   const progress = h("p", { class: "contest-progress", role: "status", hidden: true });
   const gauge = h("span", { class: "gauge" });
@@ -67,9 +68,19 @@ export function mount({ element, props, watch }) {
   };
 
   onTab((name) => name === "compare" && window.dispatchEvent(new Event("resize")));
+  /** @type {string[]} */
+  let contests = [];
+  const memory = new Memory("contest", () => contests);
+  contests = memory.recall();
+  if (contests.length) trigger("apply", { runs: contests });
+
   onValue({ props, watch }, (json) => {
-    /** @type {Partial<Contenders & ContestProgress & ContestResult & Notice>} */
+    /** @type {Partial<Contenders & ContestBegun & ContestProgress & ContestResult & Notice>} */
     const message = JSON.parse(json);
+    if (message.contest) {
+      contests = [message.contest];
+      memory.keep();
+    }
     if (message.contenders) showContenders(message.contenders);
     if (message.notice) {
       busy(false);

@@ -17,6 +17,8 @@ export class Store {
     this.colorMode = "source";
     /** @type {((request: string) => Promise<string>) | null} */
     this.ask = null;
+    /** Told when a kept run was made a turn. @type {(() => void) | null} */
+    this.onOpen = null;
     this._schedule = schedule;
     /** @type {Drawing[]} */
     this._views = [];
@@ -183,6 +185,7 @@ export class Store {
     this._dropped.delete(run);
     this.receive(json);
     this.select(run, 0);
+    this.onOpen?.();
   }
 
   /**

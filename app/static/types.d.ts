@@ -251,11 +251,22 @@ export interface Notice {
   number: number;
 }
 
+/** A turn that a page remembers; one that is not over goes on to send its messages. */
+export interface ResumedTurn {
+  run: string;
+  is_over: boolean;
+}
+
+/** The turns that there still are of those that a page remembers. */
+export interface Resumed {
+  resumed: ResumedTurn[];
+}
+
 /** What is new of the rows of a batch, and the ids of all of them in their order. */
 export interface BatchMessage {
   rows: RunMessage[];
   ids: string[];
-  seconds: number;
+  seconds: number | null;
 }
 
 /** Settings that are compared with plain decoding. */
@@ -268,6 +279,11 @@ export interface Contender {
 /** All that will be compared. */
 export interface Contenders {
   contenders: Contender[];
+}
+
+/** A comparison that there is now; its id is to be remembered. */
+export interface ContestBegun {
+  contest: string;
 }
 
 /** How far a comparison is. */

@@ -5,9 +5,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.batch import MOST_ROWS, batch
+from app.batch import MOST_ROWS, batch, resume_batch
 from app.components.settings import SettingsPanel
-from app.components.view import QUIET, view
+from app.components.view import QUIET, told_runs, view
 from app.handlers import Handlers, notice
 from app.run_form import config_from_values
 from app.session import ChatSession
@@ -50,17 +50,23 @@ def create_batch_tab(handlers: Handlers, session: gr.State, settings: SettingsPa
     rows = view("batch_view", label="Rows of the batch", server_functions=[since])
 
     def run_batch(
-        session: Any, request: gr.Request, text: str, count: Any, *given: Any
+        session: Any, request: gr.Request, text: str, count: Any, raw: Any, *given: Any
     ) -> Iterator[str]:
         session.take(request)
         try:
             config = config_from_values(settings.values(given))
             number = count if isinstance(count, int) else 0
-            yield from batch(handlers, session, text, number, config)
+            yield from batch(handlers, session, text, number, config, raw=bool(raw))
         except SpecDecodesError as error:
             yield notice(error)
 
-    run.click(
-        run_batch, [session, prompts, size, *settings.inputs], rows, concurrency_limit=None, **QUIET
-    )
+    inputs = [session, prompts, size, settings.raw, *settings.inputs]
+    run.click(run_batch, inputs, rows, concurrency_limit=None, **QUIET)
+
+    def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
+        session.take(request)
+        yield from resume_batch(handlers, session, told_runs(event))
+
+    # What the view's script asks for with the runs that this tab of the browser remembers.
+    rows.apply(resume, session, rows, concurrency_limit=None, **QUIET)
     stop.click(ChatSession.stop_batch, session, None, queue=False, **QUIET)

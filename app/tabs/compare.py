@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.components.settings import SettingsPanel
-from app.components.view import QUIET, view
-from app.contest import MOST_REPEATS, contest
+from app.components.view import QUIET, told_runs, view
+from app.contest import MOST_REPEATS, Contest, Contests
 from app.handlers import Handlers, notice
-from app.messages import Contender, Contenders
+from app.messages import Contender, Contenders, ContestBegun
 from app.run_form import changed_settings, config_from_values
 from app.session import ChatSession
 from core.config import RunConfig, lossy_rule
@@ -64,17 +64,55 @@ def create_compare_tab(
         session.contenders.clear()
         return contenders_message(session.contenders)
 
-    def run_contest(session: Any, request: gr.Request, prompt: str, repeats: Any) -> Iterator[str]:
-        session.take(request)
+    contests = Contests()
+
+    def followed(session: Any, contest: Contest) -> Iterator[str]:
+        session.contest = contest
+        begun: ContestBegun = {"contest": contest.contest_id}
+        yield dumps(begun)
         try:
-            count = repeats if isinstance(repeats, int) else 0
-            yield from contest(handlers, session, prompt, list(session.contenders), count)
+            yield from contest.follow()
         except SpecDecodesError as error:
             yield notice(error)
 
+    def run_contest(
+        session: Any, request: gr.Request, prompt: str, repeats: Any, raw: Any
+    ) -> Iterator[str]:
+        session.take(request)
+        try:
+            if session.contest is not None and not session.contest.is_over:
+                raise SpecDecodesError(
+                    "A comparison is still running; stop it or wait for its end."
+                )
+            contest = Contest(
+                handlers,
+                prompt,
+                session.contenders,
+                repeats if isinstance(repeats, int) else 0,
+                visitor=session.visitor,
+                owner=session.owner,
+                raw=bool(raw),
+            )
+        except SpecDecodesError as error:
+            yield notice(error)
+            return
+        contests.add(contest)
+        yield from followed(session, contest)
+
+    def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
+        session.take(request)
+        found = [contests.find(session.visitor, str(name)) for name in told_runs(event)]
+        if found and found[-1] is not None and session.contest is None:
+            session.contenders[:] = found[-1].contenders
+            yield contenders_message(session.contenders)
+            yield from followed(session, found[-1])
+
     add.click(add_current, [session, *settings.inputs], stage, queue=False, **QUIET)
     reset.click(empty, session, stage, queue=False, **QUIET)
-    run.click(run_contest, [session, prompt, repeats], stage, concurrency_limit=None, **QUIET)
+    inputs = [session, prompt, repeats, settings.raw]
+    run.click(run_contest, inputs, stage, concurrency_limit=None, **QUIET)
+    # What the view's script asks for with the comparison that this tab of the browser remembers.
+    stage.apply(resume, session, stage, concurrency_limit=None, **QUIET)
     stop.click(ChatSession.stop_contest, session, None, queue=False, **QUIET)
     return CompareTab(prompt, stage)
 

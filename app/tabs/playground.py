@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from app.components.settings import SettingsPanel
-from app.components.view import QUIET, view
+from app.components.view import QUIET, told_runs, view
 from app.handlers import Handlers, notice
 from core.errors import SpecDecodesError
 
@@ -50,30 +50,36 @@ def create_playground_tab(
         view("gallery", label="More figures")
         view("exports", label="Export of the run")
 
-    inputs = [settings.system, *settings.inputs]
+    inputs = [settings.system, settings.raw, *settings.inputs]
 
     def ask(
-        session: Any, request: gr.Request, text: str, system: str, *given: Any
+        session: Any, request: gr.Request, text: str, system: str, raw: Any, *given: Any
     ) -> Iterator[tuple[Any, Any]]:
         session.take(request)
         values = settings.values(given)
-        messages = _told(handlers.ask(session, text, system, values))
+        messages = _told(handlers.ask(session, text, system, values, raw=bool(raw)))
         for number, message in enumerate(messages):
             # The box is emptied once, so that the next message can be typed meanwhile.
             is_taken = number == 0 and not message.startswith('{"notice"')
             yield message, "" if is_taken else gr.skip()
 
-    def ask_again(session: Any, request: gr.Request, system: str, *given: Any) -> Iterator[str]:
-        session.take(request)
-        values = settings.values(given)
-        yield from _told(handlers.retry(session, system, values))
-
-    def ask_example(
-        session: Any, request: gr.Request, event: gr.EventData, system: str, *given: Any
+    def ask_again(
+        session: Any, request: gr.Request, system: str, raw: Any, *given: Any
     ) -> Iterator[str]:
         session.take(request)
-        text = str(event.prompt)
-        yield from _told(handlers.ask(session, text, system, settings.values(given)))
+        values = settings.values(given)
+        yield from _told(handlers.retry(session, system, values, raw=bool(raw)))
+
+    def ask_example(
+        session: Any, request: gr.Request, event: gr.EventData, system: str, raw: Any, *given: Any
+    ) -> Iterator[str]:
+        session.take(request)
+        text, values = str(event.prompt), settings.values(given)
+        yield from _told(handlers.ask(session, text, system, values, raw=bool(raw)))
+
+    def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
+        session.take(request)
+        yield from handlers.resume(session, told_runs(event))
 
     sent: dict[str, Any] = {
         "fn": ask,
@@ -84,6 +90,8 @@ def create_playground_tab(
     }
     gr.on([composer.text.submit, composer.send.click], **sent)
     chat.select(ask_example, [session, *inputs], chat, concurrency_limit=None, **QUIET)
+    # What the chat's script asks for with the runs that this tab of the browser remembers.
+    chat.apply(resume, session, chat, concurrency_limit=None, **QUIET)
     composer.retry.click(ask_again, [session, *inputs], chat, concurrency_limit=None, **QUIET)
     composer.stop.click(handlers.stop, session, None, queue=False, **QUIET)
     composer.clear.click(handlers.clear, session, chat, queue=False, **QUIET)
@@ -122,6 +130,6 @@ def _create_composer(prompt: str) -> Composer:
         stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80, scale=0)
     with gr.Row(elem_id="chat-actions"):
         retry = gr.Button("Retry", size="sm", elem_id="retry", min_width=60, scale=0)
-        clear = gr.Button("Clear", size="sm", elem_id="clear", min_width=60, scale=0)
+        clear = gr.Button("New chat", size="sm", elem_id="clear", min_width=60, scale=0)
         copy = gr.Button("Copy as text", size="sm", elem_id="copy", min_width=60, scale=0)
     return Composer(text, send, stop, retry, clear, copy)

@@ -25,6 +25,7 @@ def create_presets_tab(
         compare.prompt,
         compare.stage,
         settings.system,
+        settings.raw,
         playground.message,
         settings.mode,
         *settings.controls.values(),
@@ -39,6 +40,7 @@ def create_presets_tab(
             preset.prompt,
             listed,
             preset.system,
+            False,
             preset.prompt,
             *(values[name] for name in names),
         ]

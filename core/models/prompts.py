@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from core.models.chat_template import Message
     from core.models.loading import LoadedModel
 
+_CONTINUE = "continue a plain text (--raw; on the page: Raw text)"
 _TEXTS = {"system": "the system prompt", "user": "a question", "assistant": "an answer"}
 
 
@@ -23,7 +24,7 @@ def chat_token_ids(model: "LoadedModel", messages: Sequence["Message"]) -> list[
     name = model.identity.name
     if model.chat.template is None:
         raise InvalidSettingError(
-            f"{name} has no chat template; give a chat model, or continue a plain text (--raw)."
+            f"{name} has no chat template; give a chat model, or {_CONTINUE}."
         )
     with told(name):
         return model.chat.chat_token_ids(messages)
@@ -63,14 +64,13 @@ def told(name: str) -> Iterator[None]:
         ) from error
     except TemplateFailedError as error:
         raise InvalidSettingError(
-            f"the chat template of {name} fails ({error}); give another model, or continue a plain "
-            "text (--raw)."
+            f"the chat template of {name} fails ({error}); give another model, or {_CONTINUE}."
         ) from error
     except TextLostError as error:
         lost = _TEXTS.get(str(error), "a message")
         raise InvalidSettingError(
             f"the chat template of {name} leaves {lost} out; leave the system prompt empty, start a "
-            "new chat, or continue a plain text (--raw)."
+            f"new chat, or {_CONTINUE}."
         ) from error
     except ControlTokenError as error:
         raise InvalidSettingError(

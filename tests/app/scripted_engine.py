@@ -61,13 +61,17 @@ class ScriptedEngine:
         self._depth = depth
         self._fail_at = fail_at
         self._unavailable = unavailable or {}
-        self.prompts: list[list[dict[str, str]]] = []
+        self.prompts: list[list[dict[str, str]] | str] = []
         self.num_running = 0
         self.most_running = 0
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> ScriptedPrompt:
         self.prompts.append(messages)
         return ScriptedPrompt(messages[-1]["content"], [1, 2, 3])
+
+    def raw_prompt(self, text: str) -> ScriptedPrompt:
+        self.prompts.append(text)
+        return ScriptedPrompt(text, [1, 2, 3])
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         return self._unavailable.get(mode)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.batch import MOST_ROWS, batch
+from app.batch import MOST_ROWS, batch, resume_batch
 from app.limits import Limits
 from app.session import ChatSession
 from core.config import RunConfig
@@ -71,12 +71,38 @@ def test_a_stop_ends_all_rows_and_keeps_what_they_have() -> None:
     assert len(handlers.archive.runs(session.visitor)) == 3
 
 
-def test_a_page_that_leaves_stops_its_rows() -> None:
-    handlers, session = handlers_on(ScriptedEngine(step_s=0.005)), ChatSession()
-    messages = batch(handlers, session, PROMPTS, 3, config(5000))
+def test_a_page_that_is_loaded_anew_goes_on_with_its_rows() -> None:
+    handlers, before, after = (
+        handlers_on(ScriptedEngine(step_s=0.002)),
+        ChatSession(),
+        ChatSession(),
+    )
+    messages = batch(handlers, before, PROMPTS, 3, config(60))
     next(messages)
     messages.close()  # type: ignore[attr-defined]
-    assert all(record.stop.is_set() for record in session.batch)
+    ids = [record.run_id for record in before.batch]
+    told = [json.loads(text) for text in resume_batch(handlers, after, ids)]
+    assert told[0]["ids"] == told[-1]["ids"] == ids
+    assert all(row["seq"] == 0 for row in told[0]["rows"])
+    assert [record.num_tokens for record in after.batch] == [60] * 3
+    assert told[-1]["seconds"] > 0
+    assert list(resume_batch(handlers, after, ids)) == [], "which it has already"
+
+
+def test_rows_that_are_read_back_tell_no_time() -> None:
+    handlers, before, after = handlers_on(ScriptedEngine()), ChatSession(), ChatSession()
+    before.visitor = after.visitor = "a visitor"
+    list(batch(handlers, before, PROMPTS, 3, config(6)))
+    ids = [record.run_id for record in before.batch]
+    handlers.store.drop(ids)
+    (told,) = [json.loads(text) for text in resume_batch(handlers, after, ids)]
+    assert (len(told["rows"]), told["seconds"]) == (3, None)
+
+
+def test_raw_lines_are_continued_as_they_are() -> None:
+    engine = ScriptedEngine()
+    list(batch(handlers_on(engine), ChatSession(), "One\nTwo", 2, config(4), raw=True))
+    assert engine.prompts == ["One", "Two"]
 
 
 def test_rows_that_break_say_so() -> None:
@@ -97,8 +123,6 @@ def test_a_second_batch_waits_for_the_end_of_the_first() -> None:
     old = [json.loads(message)["ids"] for message in first][-1]
     list(batch(handlers, session, PROMPTS, 3, config()))
     assert all(handlers.store.get(run_id) is None for run_id in old)
-    handlers.end_session(session)
-    assert handlers.store.runs == []
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.contest import contest
-from app.session import ChatSession
+from app.contest import Contest, Contests
+from app.handlers import Handlers
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 from tests.app.helpers import handlers_on
@@ -22,9 +22,14 @@ def configured(mode: str, num_tokens: int = 12, **changed: Any) -> RunConfig:
 def messages_of(
     engine: ScriptedEngine, contenders: list[RunConfig], num_repeats: int = 1
 ) -> list[dict[str, Any]]:
-    handlers = handlers_on(engine)
-    made = contest(handlers, ChatSession(), "Hi", contenders, num_repeats)
-    return [json.loads(message) for message in made]
+    made = made_on(handlers_on(engine), contenders, num_repeats)
+    return [json.loads(message) for message in made.follow()]
+
+
+def made_on(
+    handlers: Handlers, contenders: list[RunConfig], num_repeats: int = 1, visitor: str = "me"
+) -> Contest:
+    return Contest(handlers, "Hi", contenders, num_repeats, visitor=visitor, owner=visitor)
 
 
 def test_plain_decoding_is_measured_with_the_others() -> None:
@@ -52,6 +57,14 @@ def test_every_contender_warms_up_and_then_they_alternate() -> None:
     ]
 
 
+def test_a_raw_prompt_is_continued_as_it_is_by_all() -> None:
+    engine = ScriptedEngine()
+    contenders = [configured("ngram")]
+    made = Contest(handlers_on(engine), "Hi", contenders, 1, visitor=None, owner=None, raw=True)
+    list(made.follow())
+    assert engine.prompts == ["Hi"] * 4
+
+
 def test_two_settings_of_one_mode_are_two_runs() -> None:
     wide = configured("ngram", drafter={"num_nodes": 64})
     result = messages_of(ScriptedEngine(), [configured("ngram"), wide])[-1]["result"]
@@ -75,12 +88,39 @@ def test_what_cannot_be_compared_is_refused_in_words(
 
 
 def test_a_stopped_comparison_gives_no_result() -> None:
-    handlers, session = handlers_on(ScriptedEngine(step_s=0.02)), ChatSession()
-    made = contest(handlers, session, "Hi", [configured("ngram", 2000)], 1)
-    next(made)
-    session.stop_contest()
-    with pytest.raises(SpecDecodesError, match="Stopped"):
-        list(made)
+    made = made_on(handlers_on(ScriptedEngine(step_s=0.02)), [configured("ngram", 2000)])
+    messages = made.follow()
+    next(messages)
+    made.stop()
+    with pytest.raises(SpecDecodesError, match=r"^Stopped; nothing"):
+        list(messages)
+    assert made.is_over
+
+
+def test_a_comparison_goes_on_while_its_page_is_loaded_anew() -> None:
+    contests = Contests()
+    made = made_on(handlers_on(ScriptedEngine(step_s=0.01)), [configured("ngram", 40)])
+    contests.add(made)
+    left = made.follow()
+    next(left)
+    left.close()  # type: ignore[attr-defined]
+    assert contests.find("somebody else", made.contest_id) is None
+    found = contests.find("me", made.contest_id)
+    assert found is made
+    assert "result" in list(found.follow())[-1]
+    assert "result" in list(found.follow())[-1], "also when it is over"
+
+
+def test_a_comparison_that_nobody_watches_makes_room_for_who_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.watchers.PATIENCE_S", 0.05)
+    handlers = handlers_on(ScriptedEngine(step_s=0.02))
+    left = made_on(handlers, [configured("ngram", 10**6)])
+    other = made_on(handlers, [configured("ngram", 12)], visitor="other")
+    assert "result" in list(other.follow())[-1]
+    with pytest.raises(SpecDecodesError, match="nobody watched, and others waited; nothing"):
+        list(left.follow())
 
 
 def test_a_failing_run_ends_the_comparison_with_its_sentence() -> None:

@@ -45,6 +45,18 @@ def test_an_answer_streams_and_ends_with_its_statistics(client: Client) -> None:
     assert '"specdecodes-trace"' in trace.splitlines()[0]
 
 
+def test_a_raw_prompt_is_continued_as_it_is(client: Client, served: Served) -> None:
+    raw = json.dumps({**json.loads(settings()), "raw": True})
+    client.predict("Once upon", raw, api_name="/generate")
+    assert served.engine.prompts[-1] == "Once upon"
+    client.predict("Twice upon", [raw], 1, api_name="/compare")
+    assert served.engine.prompts[-1] == "Twice upon"
+    with pytest.raises(Exception, match="differ in raw"):
+        client.predict("Hi", [raw, settings()], 1, api_name="/compare")
+    with pytest.raises(Exception, match="raw is 1, which is neither"):
+        client.predict("Hi", '{"raw": 1}', api_name="/generate")
+
+
 def test_modes_are_compared_with_plain_decoding(client: Client) -> None:
     result = client.predict("Hi", [settings()], 1, api_name="/compare")
     assert [row["mode"] for row in result["rows"]] == ["naive", "ngram"]

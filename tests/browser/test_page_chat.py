@@ -64,6 +64,18 @@ def test_a_second_turn_carries_the_system_prompt_and_the_turn_before(
     ]
 
 
+def test_raw_text_is_continued_as_it_is(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    limit(page, 5)
+    page.check("#setting-raw input")
+    ask(page, "Once upon")
+    ended(page)
+    assert scripted.engine.prompts[-1] == "Once upon"
+    page.fill("#setting-system textarea", "Be brief.")
+    ask(page, "Once more")
+    expect(page.locator("#chat .notice")).to_contain_text("no setting beside raw text")
+
+
 def test_stop_keeps_what_has_come(slow: Served, open_page: OpenPage) -> None:
     page = open_page(slow)
     ask(page, "Go on")
@@ -177,7 +189,10 @@ def test_two_visitors_have_own_chats_and_the_second_sees_its_place(
     assert slow.engine.most_running == 1
 
 
-def test_a_closed_page_frees_the_engine(slow: Served, open_page: OpenPage) -> None:
+def test_a_closed_page_frees_the_engine_for_who_waits(
+    slow: Served, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.watchers.PATIENCE_S", 0.5)
     first, second = open_page(slow), open_page(slow)
     limit(first, 5000)
     ask(first, "First")

@@ -5,7 +5,6 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,7 +125,8 @@ class Visitor:
                 asked.began_s = time.monotonic()
             if len(answer.token_ids) >= when and num_steps_at_stop is None:
                 if action == "reload":
-                    self._leave(messages)
+                    messages.close()  # type: ignore[attr-defined]
+                    answer = self._gone_on(answer.run_id)
                     break
                 if action == "stop" and answer.status["phase"] == "running":
                     num_steps_at_press = answer.num_steps
@@ -140,16 +140,23 @@ class Visitor:
         if action == "export":
             self._export(answer)
 
-    def _leave(self, messages: Iterator[str]) -> None:
-        messages.close()  # type: ignore[attr-defined]
+    def _gone_on(self, run_id: str) -> Answer:
+        """The whole answer after the page was loaded anew in its middle."""
         self._client.reload()
+        messages = self._client.resume("chat", [run_id])
+        (turn,) = json.loads(next(messages))["resumed"]
+        answer = Answer()
+        if turn["is_over"]:
+            message = self._client.http.get(f"/{PREFIX}/archive/{run_id}/message.json")
+            answer.take(message.raise_for_status().text)
+        for text in messages:
+            answer.take(text)
+        return answer
 
     def _check(self, action: str, answer: Answer, expected: list[int]) -> None:
         self.findings.num_tokens += len(answer.token_ids)
         if answer.token_ids != expected[: len(answer.token_ids)]:
             raise ValueError(f"other tokens: {answer.token_ids} for {expected}")
-        if action == "reload":
-            return
         if answer.status["phase"] != "ended":
             raise ValueError(f"it ended as {answer.status}")
         if action != "stop" and len(answer.token_ids) < len(expected):

@@ -1,0 +1,37 @@
+"""Who looks at something that goes on, and since when nobody does."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# A page that is loaded anew, or opened again at once, is back within this.
+PATIENCE_S = 10.0
+GIVEN_UP = "Stopped: nobody watched, and others waited"
+
+
+class Watchers:
+    """Of one run, or of one comparison; entered and asked by any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._left_s = time.monotonic()
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """While somebody looks."""
+        with self._lock:
+            self._count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                self._left_s = time.monotonic()
+
+    @property
+    def have_left(self) -> bool:
+        """Whether nobody has looked for so long that nobody is to be expected."""
+        with self._lock:
+            return not self._count and time.monotonic() - self._left_s > PATIENCE_S
