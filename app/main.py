@@ -12,12 +12,13 @@ from app.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
 from app.listening import is_own_machines, listen, shown_place
 from app.logs import JsonLines
+from app.own_folders import provide_folders
 from app.root_path import VARIABLE as ROOT_PATH_VARIABLE
 from app.root_path import RootPath, parse_root_path
 from core.command_line import OneSentenceParser, called_as, start_logging
 from core.config import DEFAULT_TARGET
 from core.drafter_settings import MAX_TREE_NODES
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, SpecDecodesError
 from core.parallel.role import follow, is_follower, num_ranks
 from core.runtime.imports import quick_imports
 from core.runtime.proxies import spare_this_machine, without_proxies
@@ -44,8 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
         accounts = read_accounts(options.auth)
         root = parse_root_path(options.root_path)
         start_logging(JsonLines())
+        runs = provide_folders()
         sockets = listen(options.host, options.port)
-    except InvalidSettingError as error:
+    except SpecDecodesError as error:
         return _refuse(str(error))
     except (OSError, UnicodeError) as error:
         place = shown_place(options.host, options.port)
@@ -64,12 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
         from app.server import PageServer
         from app.ui import create_page
         from app.worker import load_in_worker
-        from core.models.storage import cache_home
 
     pool = ModelPool(load_engine)
     if options.workers:
         pool = ModelPool(Workers(load_in_worker, options.workers), options.workers)
-    archive = Archive(cache_home() / "runs", options.keep_runs, options.keep_days)
+    archive = Archive(runs, options.keep_runs, options.keep_days)
     keep_interrupted(archive)
     remove_left_exports()
     # A tunnel and a proxy of this machine let others in.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.errors import InvalidSettingError
+from core.models.hub_files import fetched
 
 OWN = "own"
 # Prompts of about 1,000 tokens, for the time to the first.
@@ -35,13 +36,13 @@ def _from_hub() -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        path = hf_hub_download(
-            _MT_BENCH_SPACE, _MT_BENCH_FILE, repo_type="space", revision=_MT_BENCH_COMMIT
-        )
+        return fetched(
+            hf_hub_download, _MT_BENCH_SPACE, _MT_BENCH_FILE,
+            repo_type="space", revision=_MT_BENCH_COMMIT,
+        )  # fmt: skip
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InvalidSettingError(
             f"the hub gave no questions of MT-Bench ({reason}); check the network, or give "
             "--questions the path of its question.jsonl."
         ) from error
-    return Path(path)

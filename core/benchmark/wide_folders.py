@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from core.benchmark.wide_shapes import Narrow, WideShape, Width
 from core.benchmark.widening import widened_eagle, widened_llama
@@ -15,6 +14,7 @@ from core.errors import InvalidSettingError
 from core.models.conversion import MANIFEST_NAME
 from core.models.loading import load_model
 from core.models.shipped import shipped_folder
+from core.runtime.written_files import save_tensors
 from core.strict_json import dumps
 
 _MOST_BYTES = 1 << 31
@@ -62,7 +62,7 @@ def widen_llama(folder: Path, out: Path, wide: Width, dtype: torch.dtype) -> Nar
         if part and (not group or size > _MOST_BYTES):
             number += 1
             name = f"model-{number:05d}.safetensors"
-            save_file(part, out / name, {"format": "pt"})
+            save_tensors(part, out / name, {"format": "pt"})
             index.update(dict.fromkeys(part, name))
             total += size
             part, size = {}, 0

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from core.errors import DrafterUnavailableError
+from core.runtime.written_files import save_tensors
 
 
 class HeadShape(NamedTuple):
@@ -95,8 +96,6 @@ def write_parts(
     tensors: dict[str, torch.Tensor], folder: Path, metadata: dict[str, str], most_bytes: int
 ) -> None:
     """Writes safetensors files of at most `most_bytes` each, in the tensors' order."""
-    from safetensors.torch import save_file
-
     parts: list[dict[str, torch.Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -109,7 +108,7 @@ def write_parts(
         old.unlink()
     for number, part in enumerate(parts, 1):
         name = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        save_file(part, folder / name, metadata)
+        save_tensors(part, folder / name, metadata)
 
 
 def read_parts(folder: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from core.models.storage import (
     new_folder,
     told_if_full,
 )
+from core.runtime.scratch import places, writable
+from core.runtime.written_files import give_usual_modes
 from core.strict_json import dumps
 
 MANIFEST_NAME = "specdecodes.json"
@@ -52,19 +54,25 @@ def read_manifest(folder: Path) -> Manifest | None:
 def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
     """The folder made of a GGUF file; made now where it is missing or broken.
 
-    Raises ModelUnavailableError for a file that cannot be read and for a full disk.
+    It is known by the file's content, so that it is found again wherever file and cache are moved
+    to. Raises ModelUnavailableError for a file that cannot be read and for a full disk, and
+    StorageError where none can be written.
     """
+    progress("checking", 0, 0)
     try:
-        stat = gguf.stat()
+        key = f"{FORMAT_VERSION}:{known_sha256(gguf)}"
+        num_bytes = gguf.stat().st_size
     except OSError as error:
         raise ModelUnavailableError(f"{gguf} cannot be read ({error.strerror}).") from error
-    key = f"{FORMAT_VERSION}:{gguf.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder = home / "converted" / f"{gguf.stem}-{digest}"
-    with told_if_full(home), exclusive(folder, progress):
-        progress("checking", 0, 0)
-        if not is_whole(folder):
-            check_free_space(home, stat.st_size * _MOST_GROWTH)
+    for place in places(folder):
+        if is_whole(place):
+            return place
+    folder = writable(folder)
+    with told_if_full(folder), exclusive(folder, progress):
+        if not is_whole(folder):  # another process may have made it meanwhile
+            check_free_space(folder, num_bytes * _MOST_GROWTH)
             progress("converting", 0, 0)
             with new_folder(folder) as temporary:
                 _convert(gguf, temporary)
@@ -111,8 +119,9 @@ def _convert(gguf: Path, folder: Path) -> None:
     module.generation_config.eos_token_id = sorted(tokenizer.end_token_ids) or None
     module.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
+    give_usual_modes(folder.iterdir())
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    manifest = Manifest(str(gguf.resolve()), file_sha256(gguf), _file_type(gguf), files)
+    manifest = Manifest(str(gguf.resolve()), known_sha256(gguf), _file_type(gguf), files)
     text = dumps({"version": FORMAT_VERSION, **manifest._asdict()}, indent=1)
     (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
 

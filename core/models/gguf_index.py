@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.models.storage import cache_home
+from core.models.storage import cache_home, known_sha256
 from core.runtime.json_cache import load_json, save_json
 from core.strict_json import dumps
 
@@ -27,9 +27,8 @@ class GgufFile(NamedTuple):
 
 
 def open_gguf(path: Path) -> GgufFile:
-    """Maps a file; its index is kept in the cache folder until the file changes."""
-    stat = path.stat()
-    key = dumps(["gguf", str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    """Maps a file; the index of its content is kept in the cache folder."""
+    key = dumps(["gguf", known_sha256(path)])
     folder = cache_home() / "gguf-index"
     index = load_json(folder, key)
     file = None if index is None else _mapped(path, index)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import ModelUnavailableError, shown
+from core.models.hub_files import fetched
 from core.models.hub_name import HubName
 from core.models.quiet import quiet_hub
 from core.models.weight_files import CONFIG, chosen_names, listed, read_json_object
@@ -88,10 +89,13 @@ def _fetch(repo: str, revision: str | None, files: Iterable[str] | None) -> Path
     from huggingface_hub import snapshot_download
 
     patterns = None if files is None else [glob.escape(file) for file in files]
-    return Path(
-        snapshot_download(
-            repo, revision=revision, allow_patterns=patterns, local_files_only=files is None
-        )
+    is_local = files is None
+    return fetched(
+        snapshot_download,
+        repo,
+        revision=revision,
+        allow_patterns=patterns,
+        local_files_only=is_local,
     )
 
 

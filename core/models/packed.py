@@ -5,8 +5,7 @@ from core.lean.weights import LayerStack, Shape
 from core.models.gguf_weights import gguf_stack
 from core.models.lean_loading import Placement
 from core.models.sources import ModelSource
-from core.models.storage import Progress, cache_home
-from core.models.weight_files import weight_files
+from core.models.storage import Progress, cache_home, weights_sha256
 from core.quant.stack import quantized_stack
 from core.quant.store import GridStore
 
@@ -41,9 +40,7 @@ def _quantized(
 ) -> LayerStack:
     """hqq grids of all linear layers; the embedding stays as it is."""
     bits = _BITS[weights]
-    files = weight_files(source.name, source.folder)
-    words = [f"{path.resolve()}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in files]
-    store = GridStore(cache_home() / "grids", "\n".join(words), bits, _GROUP_SIZE)
+    store = GridStore(cache_home() / "grids", weights_sha256(source.folder), bits, _GROUP_SIZE)
     stack = quantized_stack(
         original,
         bits=bits,

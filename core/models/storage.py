@@ -12,13 +12,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.errors import ModelUnavailableError
+from core.errors import InvalidSettingError, ModelUnavailableError
 from core.runtime.json_cache import load_json, save_json
+from core.runtime.scratch import can_be_made, homeless_folder
 from core.strict_json import dumps
 
 # Stage, what is done, and of how much; 0 of 0 where that is not known.
 Progress = Callable[[str, int, int], None]
 
+_VARIABLE = "SPECDECODES_HOME"
 _LOCK_POLL_S = 0.5
 _WEIGHTS = (".safetensors", ".bin")
 
@@ -28,17 +30,46 @@ def no_progress(stage: str, done: int, total: int) -> None:
 
 
 def cache_home() -> Path:
-    """`SPECDECODES_HOME`, else `specdecodes` in the user's cache folder."""
-    chosen = os.environ.get("SPECDECODES_HOME")
+    """`SPECDECODES_HOME`, else `specdecodes` in the user's cache folder.
+
+    It may be one that is only read (see `core.runtime.scratch`). A user without a home folder gets
+    one among the temporary files. Raises InvalidSettingError for a chosen one that cannot be used,
+    and StorageError where there is none.
+    """
+    chosen = os.environ.get(_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return base / "specdecodes"
+        return _chosen_home(chosen)
+    if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"]) / "specdecodes"
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if sys.platform not in ("darwin", "win32") and xdg.is_absolute():
+        return xdg / "specdecodes"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return homeless_folder()
+    below = {"darwin": "Library/Caches", "win32": "AppData/Local"}.get(sys.platform, ".cache")
+    return home / below / "specdecodes"
+
+
+def _chosen_home(text: str) -> Path:
+    advice = f"set {_VARIABLE} to a folder that is there or can be made"
+    try:
+        home = Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise InvalidSettingError(
+            f"{_VARIABLE} is {text}, and nobody has that name; {advice}."
+        ) from error
+    try:
+        if home.exists() and not home.is_dir():
+            raise InvalidSettingError(f"{_VARIABLE} is {home}, which is a file; {advice}.")
+        if not home.exists() and not can_be_made(home):
+            raise InvalidSettingError(f"{_VARIABLE} is {home}, which cannot be made; {advice}.")
+    except OSError as error:  # within a folder that may not be looked into
+        raise InvalidSettingError(
+            f"{_VARIABLE} is {home}, which cannot be read ({error.strerror}); {advice}."
+        ) from error
+    return home
 
 
 def file_sha256(path: Path) -> str:
@@ -97,6 +128,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -22,6 +22,7 @@ from core.lean.native.linear import NativeLinear, native_dense
 from core.lean.weights import LayerStack
 from core.models.storage import told_if_full
 from core.quant.stack import PARTS, dense_of, linear_names
+from core.runtime.scratch import writable_folder
 
 # Of weight [out_features, in_features] and bias.
 MakeLinear = Callable[[torch.Tensor, torch.Tensor | None], Linear]
@@ -75,7 +76,8 @@ class OriginalWeights:
     def to_disk(self) -> None:
         """Frees all linear weights but a head that is the embedding too.
 
-        Raises ModelUnavailableError where the disk is full.
+        Raises ModelUnavailableError where the disk is full, and StorageError where none can be
+        written.
         """
         if self.is_offloaded:
             return
@@ -99,9 +101,10 @@ class OriginalWeights:
 
     def _write(self, stack: LayerStack) -> dict[str, Linear]:
         offloaded: dict[str, Linear] = {}
-        with told_if_full(self._parent):
-            self._parent.mkdir(parents=True, exist_ok=True)
-            folder = tempfile.TemporaryDirectory(prefix="weights-", dir=self._parent)
+        parent = writable_folder(self._parent)
+        with told_if_full(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(prefix="weights-", dir=parent)
             for name, linear in zip(linear_names(stack), stack.linears(), strict=True):
                 is_embedding = stack.is_tied and linear is stack.head
                 dense = None if is_embedding else dense_of(linear)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from core.errors import StorageError
 from core.quant.grid import Grid, quantize
+from core.runtime.scratch import places, writable
+from core.runtime.written_files import save_tensors
 from core.strict_json import dumps
 
 
@@ -26,10 +29,12 @@ class GridStore:
         self._is_changed = False
 
     def _read(self) -> dict[str, torch.Tensor]:
-        try:
-            return dict(load_file(self._path))
-        except (OSError, SafetensorError, ValueError):
-            return {}  # not there yet, or broken: quantized anew
+        for path in places(self._path):
+            try:
+                return dict(load_file(path))
+            except (OSError, SafetensorError, ValueError):
+                continue
+        return {}  # not there yet, or broken: quantized anew
 
     def grid_of(self, name: str, weight: torch.Tensor) -> Grid:
         """The grid of a named weight; one that cannot be this weight's is made anew."""
@@ -60,10 +65,14 @@ class GridStore:
         """Writes new grids under a temporary name and renames; a full disk is done without."""
         if not self._is_changed:
             return
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(self._tensors, temporary)
-            temporary.replace(self._path)
+            path = writable(self._path)
+        except StorageError:
+            return
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_tensors(self._tensors, temporary)
+            temporary.replace(path)
         except (OSError, SafetensorError):
             temporary.unlink(missing_ok=True)

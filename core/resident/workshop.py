@@ -38,6 +38,7 @@ from core.resident.loop import Loop, bucket
 from core.resident.pieces import Pieces
 from core.resident.stepper import ResidentStepper
 from core.runtime.cost_curve import Measurement
+from core.runtime.triton_cache import provide_triton_cache
 from core.sampling import KeyedNoise
 from core.stepping import Clock
 from core.verifier import TargetForward, Verifier
@@ -52,6 +53,7 @@ def make_resident(target: LoadedModel, forward: TargetForward) -> "ResidentWorks
         return None
     if not isinstance(forward, LeanForward) or forward.num_token_ids < forward.shape.vocab_size:
         return None
+    provide_triton_cache()
     return ResidentWorkshop(target.eos_token_ids, compile=has_triton())
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from core.models.fingerprint import model_key
 from core.models.loading import LoadedModel
 from core.parallel.ranks import Rank
+from core.runtime.written_files import give_usual_modes
 from core.strict_json import dumps
 from core.train.batched_llama import PackedForward
 from core.train.distillation import (
@@ -136,6 +137,7 @@ class DraftTask:
         small.generation_config = self._target.module.generation_config
         small.save_pretrained(folder, max_shard_size=_SHARD_SIZE)
         self._target.tokenizer.save_pretrained(folder)
+        give_usual_modes(folder.glob("*.safetensors"))
         description = {
             "target_sha256": model_key(self._target),
             "steps": step,

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from core.errors import InvalidSettingError
+from core.runtime.written_files import save_tensors
 from core.strict_json import dumps
 
 MANIFEST_NAME = "manifest.json"
@@ -50,7 +51,7 @@ def write_shard(path: Path, conversations: list[Conversation]) -> None:
         "is_held_out": torch.tensor([item.is_held_out for item in conversations]).bool(),
     }
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file(tensors, temporary)
+    save_tensors(tensors, temporary)
     temporary.replace(path)
 
 

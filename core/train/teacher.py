@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from core.config import DEFAULT_TARGET
+from core.runtime.triton_cache import provide_triton_cache
 
 if TYPE_CHECKING:
     from core.models.loading import LoadedModel
@@ -25,6 +26,7 @@ def load_teacher(options: argparse.Namespace) -> "LoadedModel":
     """The target as transformers' module; raises as `load_model` does."""
     from core.models.loading import load_model
 
+    provide_triton_cache()
     return load_model(
         options.target,
         dtype=options.dtype,

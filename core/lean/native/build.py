@@ -7,9 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from core.errors import KernelsUnavailableError
+from core.errors import KernelsUnavailableError, StorageError
 from core.models.storage import Progress, cache_home, file_sha256
 from core.runtime.processor import tuning_flag
+from core.runtime.scratch import places, writable
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 _SOURCES = (SOURCE, *sorted(SOURCE.parent.glob("*.h")))
@@ -24,16 +25,36 @@ def built_library(progress: Progress) -> Path:
 
     Raises KernelsUnavailableError with one sentence where they cannot be compiled.
     """
-    compiler = _compiler()
-    command = [compiler, *_FLAGS, tuning_flag()]
     sources = [path.read_text("utf-8") for path in _SOURCES]
-    key = "\n".join([*command, _version(compiler), _processor(), *sources])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:20]
-    library = cache_home() / "kernels" / f"{digest}.so"
-    if not _is_whole(library):
-        progress("compiling the kernels", 0, 0)
-        _compile(command, library)
+    name = _digest([*_FLAGS, tuning_flag(), _processor(), *sources])
+    folder = cache_home() / "kernels"
+    try:
+        compiler = _compiler()
+    except KernelsUnavailableError:
+        if os.environ.get("CXX"):  # one that is asked for by name, and is not there
+            raise
+        # A machine without a compiler takes what was compiled for its processor elsewhere.
+        found = (path for place in places(folder) for path in sorted(place.glob(f"{name}-*.so")))
+        library = next(filter(_is_whole, found), None)
+        if library is None:
+            raise
+        return library
+    library = folder / f"{name}-{_digest([compiler, _version(compiler)])}.so"
+    for place in places(library):
+        if _is_whole(place):
+            return place
+    progress("compiling the kernels", 0, 0)
+    command = [compiler, *_FLAGS, tuning_flag()]
+    try:
+        library = writable(library)
+    except StorageError as error:
+        raise _failed(compiler, str(error)) from error
+    _compile(command, library)
     return library
+
+
+def _digest(words: list[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:20]
 
 
 def _hash_file(library: Path) -> Path:

@@ -153,10 +153,17 @@ def test_a_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     source = tmp_path / "small.cpp"
     source.write_text('extern "C" int one() { return 1; }')
     monkeypatch.setattr("core.lean.native.build.SOURCE", source)
+    monkeypatch.delenv("CXX", raising=False)
     stages: list[str] = []
     first = built_library(lambda stage, done, total: stages.append(stage))
     assert built_library(lambda stage, done, total: stages.append(stage)) == first
     assert stages == ["compiling the kernels"]
+    # A container for use has no compiler, and what the one that made it compiled.
+    monkeypatch.setattr("core.lean.native.build._COMPILERS", ("no-such-compiler",))
+    assert built_library(no_progress) == first
+    first.write_bytes(b"half a library")
+    with pytest.raises(KernelsUnavailableError, match=r"no C\+\+ compiler was found"):
+        built_library(no_progress)
 
 
 def test_no_compiler_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """Files come into the cache whole or not at all."""
 
 import errno
+import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from core.errors import ModelUnavailableError
+from core.errors import InvalidSettingError, ModelUnavailableError
 from core.models.storage import (
     cache_home,
     exclusive,
@@ -23,6 +26,64 @@ from core.models.storage import (
 def test_the_home_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
     assert cache_home() == tmp_path
+
+
+def test_a_chosen_home_may_be_relative(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPECDECODES_HOME", "here/there")
+    assert cache_home() == tmp_path / "here" / "there"
+
+
+@pytest.mark.parametrize(
+    ("home", "sentence"),
+    [
+        ("{file}", "SPECDECODES_HOME is {file}, which is a file; set SPECDECODES_HOME to a folder"),
+        ("{file}/below", "SPECDECODES_HOME is {file}/below, which cannot be made; set"),
+        ("~nobody-has-this-name/x", "SPECDECODES_HOME is ~nobody-has-this-name/x, and nobody has"),
+    ],
+)
+def test_a_chosen_home_that_cannot_be_used_is_one_sentence(
+    home: str, sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("SPECDECODES_HOME", home.format(file=file))
+    with pytest.raises(InvalidSettingError, match=re.escape(sentence.format(file=file))):
+        cache_home()
+
+
+def test_without_a_choice_it_is_in_the_users_cache_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("SPECDECODES_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # its standard has it ignored
+    assert cache_home() == tmp_path / ".cache" / "specdecodes"
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_home() == tmp_path / "specdecodes"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert cache_home() == tmp_path / f"specdecodes-{os.getuid()}"
+
+
+def test_an_old_folder_that_cannot_be_removed_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr("shutil.rmtree", lambda path, ignore_errors: None)
+    with (
+        pytest.raises(
+            ModelUnavailableError, match=r"model cannot be written; set SPECDECODES_HOME"
+        ),
+        told_if_full(tmp_path),
+        new_folder(tmp_path / "model"),
+    ):
+        pass
 
 
 def test_a_folder_that_failed_to_fill_leaves_nothing(tmp_path: Path) -> None:
