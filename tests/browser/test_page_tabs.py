@@ -23,7 +23,7 @@ def test_kept_runs_are_listed_opened_renamed_and_deleted(
     scripted: Served, open_page: OpenPage
 ) -> None:
     page = answered(open_page(scripted), 20)
-    page.reload()
+    page.click("#clear")
     expect(page.locator(".welcome")).to_be_visible()
     show(page, "Runs")
     row = page.locator("tr[data-run]")
