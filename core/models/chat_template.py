@@ -57,13 +57,14 @@ def chosen_template(templates: Any) -> str | None:
 
     `templates` is what a tokenizer has: a text, texts by name, or a list of objects of both.
     """
-    if isinstance(templates, list):
-        templates = {item.get("name"): item.get("template") for item in templates}
-    if not isinstance(templates, dict):
-        return str(templates) if templates else None
-    for name in ("default", *templates):
-        if templates.get(name) and (name not in _FOR_OTHERS or len(templates) == 1):
-            return str(templates[name])
+    if isinstance(templates, str):
+        templates = {"default": templates}
+    elif isinstance(templates, list):
+        templates = {item["name"]: item["template"] for item in templates}
+    texts = {name: text for name, text in (templates or {}).items() if text}
+    for name in ("default", *texts):
+        if name in texts and (name not in _FOR_OTHERS or len(texts) == 1):
+            return str(texts[name])
     return None
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.strict_json import dumps
 
@@ -55,8 +55,7 @@ class ControlTokens:
         self._backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
         self._ends = frozenset(end_token_ids)
         self._patterns: dict[frozenset[str], re.Pattern[str]] = {}
-        self._ids: dict[str, frozenset[int]] = {}
-        self._markless: dict[tuple[str, str], Tokenizer] = {}
+        self._markless: dict[tuple[str, str], _Markless] = {}
 
     def pattern(self, frame: str) -> re.Pattern[str]:
         """Finds special tokens, and the tags that a template writes: those that `frame` holds."""
@@ -84,28 +83,22 @@ class ControlTokens:
         found, kept = _places(text, control, mark), _places(marked, control, mark)
         if found == kept:
             return list(self._tokenizer(text, add_special_tokens=False).input_ids)
-        _, typed = next(place for place in found if place not in kept)
+        typed = sorted({token for _, token in set(found) - set(kept)})
         key = mark, control.pattern
         if key not in self._markless:
-            self._markless[key] = self._without(mark, control, typed)
-        backend = self._markless[key]
+            self._markless[key] = self._without(mark, control, typed[0])
+        backend, unknown = self._markless[key]
         # Where a text begins some put a space, which they would not do behind a mark.
         ids = list(backend.encode(marked.lstrip(mark), add_special_tokens=False).ids)
-        # Some vocabularies merge plain text into a control token.
-        if sum(token_id in self._ids_of(control) for token_id in ids) != len(kept):
-            raise ControlTokenError(typed)
+        for token in typed:
+            # Some vocabularies merge plain text into a control token.
+            place = backend.token_to_id(token)
+            num_written = sum(token_id == place for token_id in ids)
+            if token != unknown and num_written != sum(name == token for _, name in kept):
+                raise ControlTokenError(token)
         return ids
 
-    def _ids_of(self, control: re.Pattern[str]) -> frozenset[int]:
-        """The ids of all that a pattern finds."""
-        if control.pattern not in self._ids:
-            vocabulary = self._tokenizer.get_vocab()
-            self._ids[control.pattern] = frozenset(
-                vocabulary[token] for token, _ in self._added if control.fullmatch(token)
-            )
-        return self._ids[control.pattern]
-
-    def _without(self, mark: str, control: re.Pattern[str], typed: str) -> "Tokenizer":
+    def _without(self, mark: str, control: re.Pattern[str], typed: str) -> "_Markless":
         """The tokenizer, which drops a mark before it splits what it found no token in."""
         from tokenizers import Tokenizer
 
@@ -122,7 +115,18 @@ class ControlTokens:
         first = {"type": "Replace", "pattern": {"String": mark}, "content": ""}
         parts["normalizer"] = {"type": "Sequence", "normalizers": [first, *normalizers]}
         parts["truncation"] = parts["padding"] = None
-        return Tokenizer.from_str(dumps(parts))
+        model = parts["model"]
+        unknown = model.get("unk_token")
+        if model.get("unk_id") is not None:
+            unknown = model["vocab"][model["unk_id"]][0]
+        return _Markless(Tokenizer.from_str(dumps(parts)), unknown)
+
+
+class _Markless(NamedTuple):
+    """A tokenizer that drops a mark, and the token that stands for what it cannot write."""
+
+    backend: "Tokenizer"
+    unknown: str | None
 
 
 def _is_tag_of(frame: str, token: str) -> bool:

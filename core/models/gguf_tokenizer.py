@@ -69,7 +69,10 @@ def read_tokenizer(metadata: dict[str, Any]) -> GgufTokenizer:
         "pad_token": vocabulary.padding,
     }
     special = {
-        name: vocabulary.tokens[place] for name, place in places.items() if place is not None
+        name: vocabulary.tokens[place]
+        for name, place in places.items()
+        # Some files pad with a word, which is no special token for that.
+        if place is not None and vocabulary.kinds[place] in WHOLE_KINDS
     }
     return GgufTokenizer(backend, special, vocabulary.end_token_ids, _chat_template(metadata))
 
@@ -88,7 +91,7 @@ def save_tokenizer(tokenizer: GgufTokenizer, folder: Path) -> None:
 def _splitting(name: Any) -> Splitting:
     if name is None:
         raise ValueError(f"it has no {_PRE}, which says how texts are split")
-    if name not in SPLITTINGS:
+    if not isinstance(name, str) or name not in SPLITTINGS:
         raise ValueError(f"its {_PRE} is {name!r}, which is no known way to split texts")
     return SPLITTINGS[name]
 
@@ -242,4 +245,6 @@ def _chat_template(metadata: dict[str, Any]) -> str | None:
         name: metadata.get(f"tokenizer.chat_template.{name}")
         for name in (names if isinstance(names, list) else [])
     }
-    return chosen_template(templates)
+    return chosen_template(
+        {name: text for name, text in templates.items() if isinstance(text, str)}
+    )

@@ -114,6 +114,10 @@ def read_vocabulary(
             ends.add(ids[text])
             kinds[ids[text]] = Kind.CONTROL
     _take_back(ends, ids, kinds)
+    # A template writes them, so that they are found as a whole whatever the file calls them.
+    for found in (start, end):
+        if found is not None and kinds[found] not in WHOLE_KINDS:
+            kinds[found] = Kind.CONTROL
     return Vocabulary(
         tokens,
         kinds,

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from core.models.conversion import MANIFEST_NAME
 from core.models.sources import ModelSource
 from core.models.transformers_loading import read_transformers_tokenizer
 
@@ -21,7 +22,8 @@ _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 _HARMLESS = {
     "backend", "is_local", "local_files_only", "model_max_length", "tokenizer_class", *_SPECIAL
 }  # fmt: skip
-# transformers mends the splitting of some larger vocabularies.
+# transformers mends the splitting of some larger vocabularies; of converted files there is nothing
+# to mend.
 _MOST_TOKENS = 100_000
 _FILES_OF_OTHERS = ("special_tokens_map.json", "added_tokens.json", "additional_chat_templates")
 
@@ -108,7 +110,7 @@ def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
         backend.post_processor is not None
         and backend.truncation is None
         and backend.padding is None
-        and backend.get_vocab_size() <= _MOST_TOKENS
+        and (backend.get_vocab_size() <= _MOST_TOKENS or (folder / MANIFEST_NAME).exists())
         and set(special.values()) <= added
     )
     return PlainTokenizer(backend, special, template) if fits else None

@@ -162,6 +162,14 @@ def test_a_text_alone_has_no_control_tokens_and_nothing_round_it(folder: Path) -
         assert encoder.text_token_ids(text) == backend.encode(text, add_special_tokens=False).ids
 
 
+def test_what_a_vocabulary_cannot_write_is_no_typed_token() -> None:
+    """Its sign for that is a special token, and stands where a template wrote none."""
+    tokenizer = byte_tokenizer()  # which has none for a space, and writes <end>
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }};{% endfor %}"
+    ids = ChatEncoder(tokenizer).chat_token_ids([{"role": "user", "content": "a <end>"}])
+    assert tokenizer.convert_ids_to_tokens(ids) == ["a", "<end>", *"<end>", ";"]
+
+
 def merging_tokenizer() -> Any:
     vocabulary = ["<", "/", "s", ">", "a", "</", "s>", "</s>"]
     merges = [("<", "/"), ("s", ">"), ("</", "s>")]

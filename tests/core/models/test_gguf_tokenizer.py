@@ -173,3 +173,17 @@ def test_control_tokens_are_no_words_of_a_text(tmp_path: Path) -> None:
         backend = read(path).backend
         backend.encode_special_tokens = True
         assert backend.encode("al", add_special_tokens=False).tokens == tokens
+
+
+def test_a_start_is_a_token_and_a_word_to_pad_with_is_none_whatever_a_file_calls_them(
+    tmp_path: Path,
+) -> None:
+    tiny = tiny_vocabulary("bytes")
+    kinds = [1 if token == "<s>" else kind for token, kind in zip(*tiny[:2], strict=True)]
+    settings = {**SMOLLM, "tokenizer.ggml.padding_token_id": tiny.tokens.index("!")}
+    path = write_vocabulary(
+        tmp_path / "tiny.gguf", tiny._replace(kinds=kinds), settings, model="gpt2"
+    )
+    tokenizer = read(path)
+    assert tokenizer.special == {"bos_token": "<s>", "eos_token": "</s>"}
+    assert tokenizer.backend.encode("<s>!").tokens == ["<s>", "!"]

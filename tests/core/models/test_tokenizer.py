@@ -1,5 +1,6 @@
 """The plain tokenizer against transformers' own, on the same folder."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from core.models.chat_encoder import ChatEncoder
+from core.models.conversion import MANIFEST_NAME
 from core.models.detokenizer import TokenTable
 from core.models.tokenizer import read_plain_tokenizer
 from tests.tiny_folder import byte_tokenizer
@@ -89,3 +91,17 @@ def test_what_transformers_would_change_is_left_to_transformers(
     (tmp_path / "tokenizer_config.json").write_text(settings, "utf-8")
     (tmp_path / "tokenizer.json").write_text("{", "utf-8")
     assert read_plain_tokenizer(tmp_path) is None
+
+
+def test_a_large_vocabulary_is_left_to_transformers_unless_it_was_converted_here(
+    folder: Path, tmp_path: Path
+) -> None:
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    parts = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    vocabulary = parts["model"]["vocab"]
+    vocabulary |= {f"x{index}": len(vocabulary) + index for index in range(100_000)}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(parts), "utf-8")
+    assert read_plain_tokenizer(tmp_path) is None
+    (tmp_path / MANIFEST_NAME).write_text("{}", "utf-8")
+    assert read_plain_tokenizer(tmp_path) is not None
