@@ -40,12 +40,12 @@ _HONOURED = {
 _HONOURED_IN = {"llama": {"attention_bias", "mlp_bias"}, "qwen3": {"attention_bias"}}
 # They say where a model comes from, how it is trained, or which numbers others store it in.
 _WITHOUT_EFFECT = {
-    "_attn_implementation_autoset", "_name_or_path", "architectures", "attention_dropout",
-    "bos_token_id", "chunk_size_feed_forward", "dtype", "id2label", "initializer_range",
-    "is_llama_config", "label2id", "max_window_layers", "output_attentions", "output_hidden_states",
-    "pad_token_id", "pretraining_tp", "return_dict", "torch_dtype", "transformers.js_config",
-    "transformers_version", "transformers_weights", "unk_token_id", "unsloth_fixed",
-    "unsloth_version", "use_cache",
+    "_attn_implementation_autoset", "_model_name_or_path", "_name_or_path", "architectures",
+    "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "dtype", "id2label",
+    "initializer_range", "is_llama_config", "label2id", "max_window_layers", "output_attentions",
+    "output_hidden_states", "pad_token_id", "pretraining_tp", "return_dict", "torch_dtype",
+    "transformers.js_config", "transformers_version", "transformers_weights", "unk_token_id",
+    "unsloth_fixed", "unsloth_version", "use_cache",
 }  # fmt: skip
 
 

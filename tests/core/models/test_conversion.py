@@ -21,6 +21,7 @@ def write_model(path: Path, settings: dict[str, Any]) -> str:
     tiny = tiny_vocabulary("bytes")
     tiny = TinyVocabulary(tiny.tokens[:272], tiny.kinds[:272], tiny.merges[:10])
     writer = GGUFWriter(path, "llama")
+    writer.add_name("Tiny")
     writer.add_block_count(1)
     writer.add_embedding_length(HIDDEN)
     writer.add_feed_forward_length(INNER)
@@ -51,6 +52,12 @@ SETTINGS = {
     "tokenizer.ggml.eot_token_id": 6,
     "tokenizer.chat_template": TEMPLATE,
 }
+
+
+def test_a_converted_llama_is_computed_by_the_lean_forward(tmp_path: Path) -> None:
+    """Its configuration also says what the file's model is called."""
+    name = write_model(tmp_path / "tiny.gguf", SETTINGS)
+    assert load_model(name, dtype="float32", compile=False).outline is not None
 
 
 def test_every_token_that_a_file_names_as_an_end_ends_an_answer(tmp_path: Path) -> None:
