@@ -246,10 +246,12 @@ class Engine:
 
     def _broke(self, error: Exception) -> None:
         """What a run leaves behind that broke is not used again."""
-        self._backend.clear()
-        if self._invariant is not None:
-            self._invariant.clear()
+        self.forget()
         self.is_usable = not is_gpu_lost(error)
+        if self.is_usable:  # to a GPU that is lost nothing can be written
+            for verifier in (self._backend, self._invariant):
+                if verifier is not None:
+                    verifier.clear()
 
     def _stepper(self, prompt: Prompt, config: RunConfig, parts: RunParts, clock: Clock) -> Stepper:
         """Who does the steps of a run: the device alone where it can, else the host."""

@@ -1,5 +1,6 @@
 """What a trace records of the target's distributions, without moving them off the device."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -41,12 +42,15 @@ def measure(
     maxima: torch.Tensor | None = None,  # [rows, blocks]
 ) -> Facts:
     """Probabilities at temperature 1. The root's place holds the target's own token and the node
-    that it follows; `work` is written over. `maxima` are the logits' own, where they are known."""
+    that it follows; `work` is written over. `maxima` are the logits' own, where they are known.
+
+    An entropy is NaN where a logit is minus infinity; `without_infinity` comes before.
+    """
     top_logits, top_ids = _top_k(logits, top_k, maxima)
     highest = top_logits[:, :1]  # [rows, 1]
     torch.sub(logits, highest, out=work).exp_()
     total = work.sum(dim=-1)  # [rows]
-    mean_logit = _weighted_sum(work, logits) / total
+    mean_logit = torch.linalg.vecdot(work, logits) / total
     log_total = total.log() + highest[:, 0]  # [rows]
     return Facts(
         entropies=log_total - mean_logit,
@@ -56,16 +60,13 @@ def measure(
     )
 
 
-def _weighted_sum(
-    weights: torch.Tensor,  # [rows, vocab]
+def without_infinity(
     logits: torch.Tensor,  # [rows, vocab]
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sums of logits, of which those of minus infinity have no weight  # [rows]."""
-    sums: torch.Tensor = torch.linalg.vecdot(weights, logits)
-    # Zero times infinity is no number. A device is not asked whether there was any.
-    if logits.device.type != "cpu" or bool(sums.isnan().any()):
-        sums = torch.linalg.vecdot(weights, logits.clamp(min=torch.finfo(logits.dtype).min))
-    return sums
+    """The lowest number in place of minus infinity, which times no probability would be no number
+    # [rows, vocab]"""
+    return torch.clamp(logits, min=torch.finfo(logits.dtype).min, out=out)
 
 
 def inspection_of(
@@ -112,9 +113,13 @@ class Inspector:
         own = next_token_id if next_token_id is not None else 0
         parents = torch.tensor([last_node, *tree.parents[1:]], device=logits.device)
         tokens = torch.tensor([own, *tree.token_ids[1:]], device=logits.device)
-        facts = measure(logits, self._top_k, parents, tokens, self._work[:rows], maxima)
+        work = self._work[:rows]
+        facts = measure(logits, self._top_k, parents, tokens, work, maxima)
         # One read from the device for all numbers.
         floats = torch.cat([facts.entropies, facts.probs, facts.top_k_probs.flatten()]).tolist()
+        if any(map(math.isnan, floats[:rows])):  # the model excludes tokens
+            facts = measure(without_infinity(logits), self._top_k, parents, tokens, work, maxima)
+            floats[:rows] = facts.entropies.tolist()
         ids = facts.top_k_token_ids.tolist()
         width = len(ids[0])
         tops = [floats[start : start + width] for start in range(2 * rows, len(floats), width)]

@@ -1,11 +1,11 @@
 """Tests over kernels that sanitizers watch: `python -m tests.sanitized [pytest's arguments]`.
 
-Without arguments the tests are those of all that computes with compiled kernels. The kernels are
-compiled with AddressSanitizer and UndefinedBehaviorSanitizer into a cache folder of their own. A read
-or write outside of what was allocated, torch's memory included, ends the run.
+The kernels are compiled with AddressSanitizer and UndefinedBehaviorSanitizer into a cache folder of
+their own, once for each level of instruction sets where SPECDECODES_CPU names none. A read or write
+outside of what was allocated, torch's memory included, ends the run. Without arguments the tests are
+the kernels' own, and for this very processor those of what computes with them.
 """
 
-import argparse
 import os
 import shutil
 import stat
@@ -14,11 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from core.runtime.processor import LEVELS, SETTING
+
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = (
-    "-q",
-    "tests/core/lean",
-    "--ignore=tests/core/lean/test_sanitized.py",
+KERNELS = ("tests/core/lean", "--ignore=tests/core/lean/test_sanitized.py")
+USERS = (
     "tests/core/drafters/test_eagle.py",
     "tests/core/test_batches.py",
     "tests/core/test_token_ids.py",
@@ -39,10 +39,10 @@ def runtime(compiler: str) -> str | None:
     return str(path) if path.is_absolute() else None
 
 
-def environment(compiler: str, folder: Path, flags: str = "") -> dict[str, str]:
+def environment(compiler: str, folder: Path) -> dict[str, str]:
     """Of a process whose kernels are watched; `folder` takes its cache."""
     wrapper = folder / "c++"
-    wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@" {_FLAGS} {flags}\n', encoding="utf-8")
+    wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@" {_FLAGS}\n', encoding="utf-8")
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
     return {
         **os.environ,
@@ -53,22 +53,23 @@ def environment(compiler: str, folder: Path, flags: str = "") -> dict[str, str]:
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--march", help="compile for this processor, such as x86-64-v3")
-    options, rest = parser.parse_known_args()
+def main(arguments: list[str]) -> int:
     found = compiler()
     if found is None:
         print("no C++ compiler with AddressSanitizer was found; name one in CXX.")
         return 2
-    with tempfile.TemporaryDirectory() as folder:
-        flags = f"-march={options.march}" if options.march else ""
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(rest or TESTS)],
-            env=environment(found, Path(folder), flags),
-            cwd=ROOT,
-        ).returncode
+    chosen = os.environ.get(SETTING)
+    for level in [chosen] if chosen else LEVELS:
+        tests = arguments or [*KERNELS, *(USERS if level == "native" else ())]
+        with tempfile.TemporaryDirectory() as folder:
+            watched = {**environment(found, Path(folder)), SETTING: level}
+            print(f"kernels for {SETTING}={level}", flush=True)
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+            status = subprocess.run(command, env=watched, cwd=ROOT).returncode
+        if status != 0:
+            return status
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

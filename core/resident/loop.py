@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from core.config import SamplingConfig
-from core.inspection import Facts, measure
+from core.inspection import Facts, measure, without_infinity
 from core.kv_cache import TreeCache
 from core.resident.attention import Rows
 from core.resident.drafting import ResidentDrafter
@@ -170,7 +170,8 @@ class Loop:
             last = verdict.path.index_select(0, verdict.num_accepted)
             parents = torch.cat([last, tree.parents[1:]])
             token_ids = torch.cat([verdict.next_token_id, tree.token_ids[1:]])
-            facts = measure(buffers.logits, self._trace_top_k, parents, token_ids, buffers.work)
+            logits = without_infinity(buffers.logits, out=buffers.logits)  # judged already
+            facts = measure(logits, self._trace_top_k, parents, token_ids, buffers.work)
         proposals = None
         if kind.growth is not None:
             kept = buffers.kept

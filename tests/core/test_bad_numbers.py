@@ -1,6 +1,7 @@
 """Models whose logits are no numbers: the run says so in a sentence, and the next one is whole."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import torch
 
 from core.config import RunConfig
 from core.engine import Engine
-from core.events import RunFailed, RunFinished
+from core.events import RunFailed, RunFinished, Verified
+from core.lean.linear import DenseLinear
 from core.models.loading import load_model
+from core.quant.stack import dense_of
 from core.resident.workshop import ResidentWorkshop
 from core.run_start import Prompt
-from core.trace import Trace
+from core.trace import Trace, event_line
 from tests.core.conftest import PROMPT
 from tests.core.test_modes import GREEDY, SAMPLED
 from tests.tiny_folder import byte_tokenizer
@@ -211,3 +214,25 @@ def test_in_a_batch_only_the_sequence_concerned_fails(
         alone = Trace(list(engine.run(*runs[index])))
         assert isinstance(traces[index].events[-1], RunFinished)
         assert traces[index].token_ids == alone.token_ids and len(alone.token_ids) == 12
+
+
+@pytest.mark.parametrize("rule", ["greedy", "match"])
+@pytest.mark.parametrize("backend", ["torch", "kernels", "resident"])
+def test_a_head_that_excludes_tokens_is_no_fault(
+    backend: str, rule: str, engine_of: EngineOf, tmp_path: Path
+) -> None:
+    engine = engine_of(save(tmp_path / "whole", whole), backend)
+    settings = {"mode": "ngram", "drafter": {"fixed_size": True, "min_match": 1}, **RULES[rule]}
+    excluded = set(trace_of(engine, **settings).token_ids)
+    forward: Any = engine._backend.forward
+    dense = dense_of(forward.stack.head)
+    assert dense is not None
+    bias = torch.zeros(192).index_fill_(0, torch.tensor(sorted(excluded)), -INF)
+    forward.use(replace(forward.stack, head=DenseLinear(dense.weight, bias)))
+    trace = trace_of(engine, **settings)
+    assert isinstance(trace.events[-1], RunFinished)
+    assert trace.stats.num_drafted > 0 and not set(trace.token_ids) & excluded
+    for event in trace.events:
+        event_line(event)
+    entropies = [value for event in trace.of_kind(Verified) for value in event.entropies_nats]
+    assert min(entropies) > 0.0

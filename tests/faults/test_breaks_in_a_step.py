@@ -9,6 +9,7 @@ import torch
 
 from core.engine import Engine
 from core.events import RunFailed
+from core.kv_cache import TreeCache
 from core.lean.forward import LeanForward
 from core.models.loading import load_model
 from core.trace import Trace
@@ -70,6 +71,19 @@ def test_a_forward_that_fails_ends_the_run_and_nothing_else(
     assert failed.totals["num_tokens"] == len(trace.token_ids) > 0
     assert trace.token_ids == plain.token_ids[: len(trace.token_ids)]
     assert run(engine, **settings).token_ids == whole.token_ids == plain.token_ids
+
+
+def test_nothing_is_written_to_a_gpu_that_is_lost(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(LeanForward, "__call__", lost)
+    monkeypatch.setattr(TreeCache, "wipe", lost)
+    failed = events_of(engine)[-1]
+    assert isinstance(failed, RunFailed) and failed.message.startswith("The GPU failed")
+    assert not engine.is_usable
 
 
 def test_what_breaks_at_the_very_end_is_a_failed_run_as_well(
