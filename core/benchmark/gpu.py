@@ -2,6 +2,7 @@
 
 python -m core.benchmark.widen --shape 7b --out DIR
 python -m core.benchmark.gpu --models DIR --questions FILE --tables plain,modes,share-sd --json OUT
+python -m core.benchmark.gpu --tables kernels
 """
 
 import argparse
@@ -25,6 +26,7 @@ from core.runtime.imports import quick_imports
 from core.strict_json import dumps
 
 _TABLES = ("costs", "plain", "modes", "share-sd", "tracing", "transformers", "offload")
+_KERNELS = "kernels"
 _BUDGET = "8GiB"
 
 
@@ -50,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(prog="core.benchmark.gpu", description=__doc__)
-    parser.add_argument("--models", type=Path, required=True, help="folder that widen wrote")
+    parser.add_argument(
+        "--models", type=Path, help=f"folder that widen wrote; not for the table {_KERNELS}"
+    )
     parser.add_argument("--questions", default=OWN, help="a set's name, or a file of JSON lines")
     parser.add_argument("--limit", type=int, default=8, help="number of questions")
     parser.add_argument(
@@ -58,7 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--gpu-memory", help=f"budget of the table offload (default: {_BUDGET})")
     parser.add_argument(
-        "--tables", type=words, default=_TABLES, help=f"some of {', '.join(_TABLES)}; commas"
+        "--tables",
+        type=words,
+        default=_TABLES,
+        help=f"some of {', '.join(_TABLES)} (all of these by default), {_KERNELS}; commas",
     )
     parser.add_argument("--json", type=Path, help="file for all rows")
     return parser
@@ -67,9 +74,13 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     """Raises InvalidSettingError."""
     for name in options.tables:
-        if name not in _TABLES:
+        if name not in (*_TABLES, _KERNELS):
             raise InvalidSettingError(
-                f"there is no table {name!r}; give some of {', '.join(_TABLES)}."
+                f"there is no table {name!r}; give some of {', '.join((*_TABLES, _KERNELS))}."
+            )
+        if name != _KERNELS and options.models is None:
+            raise InvalidSettingError(
+                f"the table {name} needs --models; give the folder that core.benchmark.widen wrote."
             )
     if options.gpu_memory is not None and "offload" not in options.tables:
         raise InvalidSettingError(
@@ -82,28 +93,33 @@ def _measure(options: argparse.Namespace) -> None:
     import torch
 
     from core.benchmark.gpu_tables import NUM_TOKENS, GpuTables, Rows
+    from core.benchmark.kernel_table import kernel_rows
     from core.runtime.environment import describe_device, package_versions
 
-    bench = GpuTables(
-        options.models, questions_file(options.questions), options.limit, options.dtype
-    )
-    makers: dict[str, Callable[[], Rows]] = {
-        "plain": bench.table_plain,
-        "transformers": bench.table_transformers,
-        "modes": bench.table_modes,
-        "share-sd": bench.table_share_sd,
-        "offload": lambda: bench.table_offload(options.gpu_memory or _BUDGET),
-        "costs": bench.table_costs,
-        "tracing": bench.table_tracing,
-    }
     results: dict[str, Any] = {
         "device": describe_device(torch.device("cuda")),
         "versions": package_versions(),
         "date": datetime.date.today().isoformat(),
-        "models": options.models.name,
         "dtype": options.dtype,
-        "questions": f"{options.limit} of {Path(options.questions).name}, {NUM_TOKENS} tokens",
     }
+    makers: dict[str, Callable[[], Rows]] = {_KERNELS: kernel_rows}
+    if options.models is not None:
+        bench = GpuTables(
+            options.models, questions_file(options.questions), options.limit, options.dtype
+        )
+        makers |= {
+            "plain": bench.table_plain,
+            "transformers": bench.table_transformers,
+            "modes": bench.table_modes,
+            "share-sd": bench.table_share_sd,
+            "offload": lambda: bench.table_offload(options.gpu_memory or _BUDGET),
+            "costs": bench.table_costs,
+            "tracing": bench.table_tracing,
+        }
+        results["models"] = options.models.name
+        results["questions"] = (
+            f"{options.limit} of {Path(options.questions).name}, {NUM_TOKENS} tokens"
+        )
     for name in options.tables:
         results[name] = makers[name]()
         for row in results[name]:

@@ -103,6 +103,8 @@ class DenseLinear:
     """Weights in the dtype of the rows."""
 
     kernel = "dense"
+    is_static = True
+    """Whether the weight stays where it is."""
     product = staticmethod(dense_product)
 
     def __init__(

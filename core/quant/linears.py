@@ -3,10 +3,10 @@
 import torch
 
 from core.errors import KernelsUnavailableError
+from core.lean.cuda.linear import PackedLinear
 from core.lean.linear import DenseLinear, Linear, WeightGrid
 from core.lean.native.library import Kernels
 from core.lean.native.linear import can_read_grid, native_grid
-from core.quant.gemlite_linear import GemliteLinear
 
 # torch's int4 kernel for the CPU counts its whole numbers from here.
 _INT4_ORIGIN = 8
@@ -116,7 +116,7 @@ def linear_of(
         return Int4Linear(grid, bias) if grid.bits <= 4 else Int8Linear(grid, bias)
     if grid.values.device.type == "cuda":
         try:
-            return GemliteLinear(grid, bias, dtype)
+            return PackedLinear(grid, bias, dtype)
         except KernelsUnavailableError:  # the trace names the layers' kernels
             pass
     return DequantizedLinear(grid.dequantize().to(dtype), bias)

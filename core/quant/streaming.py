@@ -58,6 +58,7 @@ class StreamedLinear(DenseLinear):
     """A weight that is on the device only while its layer computes."""
 
     kernel = "dense, from the host's memory"
+    is_static = False
 
 
 def _dense(linear: Linear) -> DenseLinear:

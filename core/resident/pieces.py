@@ -1,6 +1,7 @@
 """The parts of a layer between two attentions, compiled once for layers of one kind.
 
-A part is a function of tensors alone, so that torch.compile makes it once for all layers whose
+Few rows go through kernels of our own where there are some for the layer (`core.resident.few_rows`).
+A compiled part is a function of tensors alone, so that torch.compile makes it once for all layers whose
 linears have the same format: what it fuses is everything from one attention's output to the next
 one's queries. Writing the cache and attending stand between the
 parts, for they change what a part may only read.
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from core.lean.weights import LayerWeights, Shape
+from core.resident.few_rows import FewRows, few_after, few_before, few_between, few_speak
 
 Tensor = torch.Tensor
 # One function serves many formats and numbers of rows; torch gives up after 8 unless told.
@@ -36,14 +38,20 @@ class Pieces:
         qkv = _tensor_linear(layer.qkv)
         function = self._get(_before, shape, qkv.product)
         arguments = layer.input_norm, state_norm, layer.q_norm, layer.k_norm, *qkv.tensors
-        return lambda x, given, *places: function(x, given, *places, *arguments)
+        return _by_rows(
+            few_before(shape, layer, state_norm, self._rotate(shape)),
+            lambda x, given, *places: function(x, given, *places, *arguments),
+        )
 
     def after(self, shape: Shape, layer: LayerWeights) -> Callable[..., Tensor]:
         """What a layer does behind its attention: (x, attended) to x."""
         parts = [_tensor_linear(part) for part in (layer.o, layer.gate_up, layer.down)]
         function = self._get(_after, shape, *(part.product for part in parts))
         tensors = [part.tensors for part in parts]
-        return lambda x, attended: function(x, attended, layer.post_norm, *tensors)
+        return _by_rows(
+            few_after(shape, layer),
+            lambda x, attended: function(x, attended, layer.post_norm, *tensors),
+        )
 
     def between(
         self, shape: Shape, layer: LayerWeights, following: LayerWeights
@@ -56,13 +64,20 @@ class Pieces:
         function = self._get(_between, shape, *(part.product for part in parts))
         tensors = [part.tensors for part in parts]
         norms = layer.post_norm, following.input_norm, following.q_norm, following.k_norm
-        return lambda x, attended, *places: function(x, attended, *places, norms, *tensors)
+        return _by_rows(
+            few_between(shape, layer, following, self._rotate(shape)),
+            lambda x, attended, *places: function(x, attended, *places, norms, *tensors),
+        )
 
     def speak(self, shape: Shape, norm: Tensor, head: Any) -> Callable[[Tensor], Tensor]:
         """Rows to logits in float32."""
         linear = _tensor_linear(head)
         function = self._get(_speak, shape, linear.product)
-        return lambda x: function(x, norm, *linear.tensors)
+        return _by_rows(few_speak(shape, norm, head), lambda x: function(x, norm, *linear.tensors))
+
+    def _rotate(self, shape: Shape) -> Callable[..., Tensor]:
+        """Products to queries, for heads that are normed."""
+        return self._get(_rotate, shape)
 
     def _get(
         self, make: Callable[..., Callable[..., Any]], shape: Shape, *products: Any
@@ -75,8 +90,9 @@ class Pieces:
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if not self.is_compiled:
             return function
-        # One wide row reads weights and does nothing else: products as tuned sums come nearer to
-        # the memory's bandwidth than the library's. All other rows share one form.
+        # One wide row, where no kernel of ours takes it, reads weights and does nothing else: products
+        # as tuned sums come nearer to the memory's bandwidth than the library's. All other rows share
+        # one form.
         single = torch.compile(function, fullgraph=True, options=_TUNED)
         several = torch.compile(function, fullgraph=True)
 
@@ -91,6 +107,16 @@ class Pieces:
                 return several(x, *arguments)
 
         return call
+
+
+def _by_rows(few: FewRows | None, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    if few is None:
+        return compiled
+
+    def part(x: Tensor, *arguments: Any) -> Any:
+        return (few.part if x.shape[0] <= few.most else compiled)(x, *arguments)
+
+    return part
 
 
 class _Product(NamedTuple):
@@ -127,6 +153,16 @@ def _queries(
     keys = keys * cos + keys.roll(half, dims=-1) * sin
     cache.index_copy_(2, slots, torch.stack([keys, values]).transpose(1, 2))
     return queries.contiguous()
+
+
+def _rotate(shape: Shape) -> Callable[..., Any]:
+    def rotate(
+        product: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
+        cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
+    ) -> Tensor:  # fmt: skip
+        return _queries(shape, product, q_norm, k_norm, cos, sin, cache, slots)
+
+    return rotate
 
 
 def _before(shape: Shape, qkv: Callable[..., Tensor]) -> Callable[..., Any]:

@@ -1,14 +1,16 @@
-"""Attention of few rows over a long cache as Triton kernels, split over the columns.
+"""Attention of few rows over a long cache as a Triton kernel, split over the columns.
 
 Flash-Decoding (Dao et al. 2023) with a tree's window behind the committed columns: each program
-takes a share of the columns for one key head and all query heads that read it; a second kernel
-joins the shares. The committed length is read on the device, so that one captured graph serves
-every step.
+takes a share of the columns for one key head and all query heads that read it; the one that is done
+last joins the shares, in their order. The committed length is read on the device, so that one
+captured graph serves every step. Where a device overlaps kernels, this one lets the next one start
+and waits for the last.
 """
 
 import torch
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from core.resident.attention import Rows
 
@@ -17,15 +19,52 @@ _MOST_BLOCK_ROWS = 64
 _LEAST_BLOCK_ROWS = 16  # the smallest tile that a matrix unit takes
 _MOST_SPLITS = 64
 _PROGRAMS_PER_PROCESSOR = 2
+# Counters of programs that are done; more than key heads times blocks of rows.
+_NUM_COUNTERS = 1 << 14
 
 
 @triton.jit
-def _attend_share(
-    queries, keys, values, window, start, sums, highest, totals,
+def _join(
+    sums, highest, totals, out, lanes, is_lane,
+    DIM: tl.constexpr, BLOCK_ROWS: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """Writes what all shares of some lanes make together; past the first cache, which may be old."""
+    dims = tl.arange(0, DIM)
+    STEP: tl.constexpr = SPLITS if SPLITS < 8 else 8
+    best = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
+    for first in range(0, SPLITS, STEP):
+        for split in tl.static_range(STEP):
+            place = lanes * SPLITS + first + split
+            top = tl.load(highest + place, mask=is_lane, other=0.0, cache_modifier=".cg")
+            best = tl.maximum(best, top)
+    total = tl.zeros([BLOCK_ROWS], tl.float32)
+    joined = tl.zeros([BLOCK_ROWS, DIM], tl.float32)
+    for first in range(0, SPLITS, STEP):
+        for split in tl.static_range(STEP):
+            place = lanes * SPLITS + first + split
+            top = tl.load(highest + place, mask=is_lane, other=0.0, cache_modifier=".cg")
+            factor = tl.exp(top - best)
+            part = tl.load(totals + place, mask=is_lane, other=1.0, cache_modifier=".cg")
+            total += factor * part
+            offsets = place[:, None] * DIM + dims[None, :]
+            share = tl.load(sums + offsets, mask=is_lane[:, None], other=0.0, cache_modifier=".cg")
+            joined += factor[:, None] * share
+    joined = joined / total[:, None]
+    offsets = lanes[:, None] * DIM + dims[None, :]
+    tl.store(out + offsets, joined.to(out.dtype.element_ty), mask=is_lane[:, None])
+
+
+@triton.jit
+def _attend(
+    queries, keys, values, window, start, sums, highest, totals, done, out,
     num_rows, width, capacity, scale,
     GROUPS: tl.constexpr, HEADS: tl.constexpr, DIM: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr, SPLITS: tl.constexpr,
+    OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    if OVERLAPS:
+        gdc_launch_dependents()
+        gdc_wait()
     kv_head, split = tl.program_id(0), tl.program_id(1)
     lane = tl.program_id(2) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     row, head = lane // GROUPS, kv_head * GROUPS + lane % GROUPS
@@ -72,32 +111,33 @@ def _attend_share(
     tl.store(highest + place, top, mask=is_row)
     tl.store(totals + place, total, mask=is_row)
     tl.store(sums + place[:, None] * DIM + dims[None, :], attended, mask=is_row[:, None])
-
-
-@triton.jit
-def _join_shares(
-    sums, highest, totals, out,
-    DIM: tl.constexpr, SPLITS: tl.constexpr,
-):  # fmt: skip
-    place = tl.program_id(0)
-    splits, dims = tl.arange(0, SPLITS), tl.arange(0, DIM)
-    top = tl.load(highest + place * SPLITS + splits)
-    factor = tl.exp(top - tl.max(top, axis=0))
-    total = tl.sum(tl.load(totals + place * SPLITS + splits) * factor, axis=0)
-    shares = tl.load(sums + (place * SPLITS + splits[:, None]) * DIM + dims[None, :])
-    joined = tl.sum(shares * factor[:, None], axis=0) / total
-    tl.store(out + place * DIM + dims, joined.to(out.dtype.element_ty))
+    tl.debug_barrier()  # all of the program's threads have stored
+    counter = done + tl.program_id(2) * tl.num_programs(0) + kv_head
+    if tl.atomic_add(counter, 1) == SPLITS - 1:
+        tl.store(counter, 0)
+        _join(sums, highest, totals, out, row * HEADS + head, is_row, DIM, BLOCK_ROWS, SPLITS)
 
 
 class TritonAttention:
     """Implements `core.resident.attention.Attention` for head sizes that are powers of two."""
 
-    def __init__(self, num_heads: int, num_kv_heads: int, head_dim: int, num_processors: int):
+    def __init__(
+        self,
+        num_heads: int,
+        num_kv_heads: int,
+        head_dim: int,
+        num_processors: int,
+        *,
+        overlaps: bool,
+    ):
+        """`overlaps` is for devices of compute capability 9.0 and above."""
         self._num_heads = num_heads
         self._num_kv_heads = num_kv_heads
         self._groups = num_heads // num_kv_heads
         self._head_dim = head_dim
         self._num_processors = num_processors
+        self._overlap = {"OVERLAPS": overlaps, "launch_pdl": overlaps}
+        self._done: torch.Tensor | None = None
 
     def prepare(self, rows: Rows, capacity: int) -> torch.Tensor:
         """The window as bytes  # [rows, width] int8."""
@@ -120,14 +160,16 @@ class TritonAttention:
         sums = queries.new_empty((places, dim), dtype=torch.float32)
         highest = queries.new_empty(places, dtype=torch.float32)
         totals = queries.new_empty(places, dtype=torch.float32)
-        _attend_share[(self._num_kv_heads, splits, num_blocks)](
-            queries, layer[0], layer[1], prepared, rows.start, sums, highest, totals,
+        out = queries.new_empty((num_rows, num_heads * dim))
+        if self._done is None:
+            self._done = torch.zeros(_NUM_COUNTERS, dtype=torch.int32, device=queries.device)
+        assert self._num_kv_heads * num_blocks <= _NUM_COUNTERS, "rows are a tree's"
+        _attend[(self._num_kv_heads, splits, num_blocks)](
+            queries, layer[0], layer[1], prepared, rows.start, sums, highest, totals, self._done, out,
             num_rows, prepared.shape[1], layer.shape[2], dim**-0.5,
             GROUPS=self._groups, HEADS=num_heads, DIM=dim,
-            BLOCK_ROWS=block_rows, BLOCK_COLUMNS=_BLOCK_COLUMNS, SPLITS=splits,
+            BLOCK_ROWS=block_rows, BLOCK_COLUMNS=_BLOCK_COLUMNS, SPLITS=splits, **self._overlap,
         )  # fmt: skip
-        out = queries.new_empty((num_rows, num_heads * dim))
-        _join_shares[(num_rows * num_heads,)](sums, highest, totals, out, DIM=dim, SPLITS=splits)
         return out
 
     def _num_splits(self, num_blocks: int) -> int:

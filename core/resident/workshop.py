@@ -43,6 +43,8 @@ from core.sampling import KeyedNoise
 from core.stepping import Clock
 from core.verifier import TargetForward, Verifier
 
+# Compute capability from which kernels overlap.
+_OVERLAPPING_MAJOR = 9
 # Each holds graphs and logits of its own.
 _MOST_LOOPS = 4
 
@@ -220,8 +222,14 @@ def _attention(shape: Shape, device: torch.device) -> Attention:
         return MaskedAttention()
     from core.resident.triton_attention import TritonAttention
 
-    num_processors = torch.cuda.get_device_properties(device).multi_processor_count
-    return TritonAttention(shape.num_heads, shape.num_kv_heads, shape.head_dim, num_processors)
+    properties = torch.cuda.get_device_properties(device)
+    return TritonAttention(
+        shape.num_heads,
+        shape.num_kv_heads,
+        shape.head_dim,
+        properties.multi_processor_count,
+        overlaps=properties.major >= _OVERLAPPING_MAJOR,
+    )
 
 
 def _chooser(

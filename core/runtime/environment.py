@@ -11,7 +11,7 @@ import torch
 from core import __version__
 from core.runtime.processor import level_name
 
-_PACKAGES = ("torch", "transformers", "hqq", "gemlite")
+_PACKAGES = ("torch", "transformers", "hqq")
 
 
 @cache

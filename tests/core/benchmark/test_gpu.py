@@ -14,3 +14,13 @@ def test_a_machine_without_a_gpu_is_told_so(
 ) -> None:
     assert main(["--models", str(tmp_path)]) == 2
     assert "no CUDA GPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tables", "refusal"), [("costs", "needs --models"), ("speeds", "there is no table 'speeds'")]
+)
+def test_tables_without_models_and_unknown_ones_are_refused(
+    tables: str, refusal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--tables", tables]) == 2
+    assert refusal in capsys.readouterr().err

@@ -1,0 +1,226 @@
+"""Our own kernels for few rows: right, the same in every bit whatever rows stand beside, captured."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from core.lean.cuda.kernel import Following, Heads, Norm, multiply_rows
+from core.lean.cuda.linear import PackedLinear, weight_of
+from core.lean.cuda.packing import packed
+from core.lean.cuda.variant import Weight
+from core.lean.linear import DenseLinear, WeightGrid
+from core.lean.weights import LayerWeights, Shape
+from core.resident.few_rows import few_after, few_before, few_between, few_speak
+
+pytestmark = pytest.mark.gpu
+
+FORMATS = [(2, 32), (2, 128), (3, 64), (4, 32), (4, 64), (4, 128), (8, 32), (8, 128)]
+DTYPES = [torch.bfloat16, torch.float16, torch.float32]
+# One rounding of the result, and in float32 that whole numbers are counted from 128.
+BOUNDS = {torch.bfloat16: 3e-3, torch.float16: 4e-4, torch.float32: 1.5e-4}
+# Outputs and inputs: some tiles with a last one of one octet, more tiles than processors, half a chunk.
+SIZES = [(56, 256), (4112, 1024), (320, 2112 - 64)]
+
+
+def grid_of(bits: int, group_size: int, outputs: int, inputs: int) -> WeightGrid:
+    values = torch.randint(0, 2**bits, (outputs, inputs), dtype=torch.uint8, device="cuda")
+    scales = torch.rand(outputs, inputs // group_size, device="cuda") / 16 + 1 / 32
+    scales = scales.half().float()
+    offsets = -scales * (2**bits - 1) / 2 + torch.randn_like(scales) / 16
+    return WeightGrid(values, scales, offsets.half().float(), bits)
+
+
+def packed_weight(
+    bits: int, group_size: int, outputs: int, inputs: int
+) -> tuple[Weight, torch.Tensor]:
+    """With its exact numbers in float64."""
+    grid = grid_of(bits, group_size, outputs, inputs)
+    weight = Weight(packed(grid), bits, group_size, inputs, outputs)
+    torch.cuda.synchronize()
+    return weight, grid.dequantize().double()
+
+
+def dense_weight(outputs: int, inputs: int, dtype: torch.dtype) -> tuple[Weight, torch.Tensor]:
+    data = torch.randn(outputs, inputs, device="cuda").to(dtype)
+    weight = weight_of(DenseLinear(data), dtype)
+    assert weight is not None
+    return weight, data.double()
+
+
+def rows_of(count: int, width: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.randn(count, width, device="cuda").to(dtype)
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.double() - expected).norm() / expected.norm())
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("outputs", "inputs"), SIZES)
+@pytest.mark.parametrize(("bits", "group_size"), FORMATS)
+def test_packed_weights_multiply_rows(bits, group_size, outputs, inputs, dtype) -> None:
+    if inputs % group_size:
+        pytest.skip("a group divides the inputs")
+    weight, exact = packed_weight(bits, group_size, outputs, inputs)
+    x = rows_of(11, inputs, dtype)
+    found = multiply_rows(x, weight)
+    assert error(found, x.double() @ exact.T) < BOUNDS[dtype]
+    for count in (1, 2, 3, 5, 8):
+        alone = multiply_rows(x[:count], weight)
+        assert torch.equal(alone, found[:count]), "a row does not depend on the rows beside it"
+    assert torch.equal(multiply_rows(x, weight), found), "the same each time"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("outputs", "inputs"), [(64, 256), (4112, 1032), (320, 4096)])
+def test_dense_weights_multiply_rows(outputs, inputs, dtype) -> None:
+    weight, exact = dense_weight(outputs, inputs, dtype)
+    x = rows_of(8, inputs, dtype)
+    found = multiply_rows(x, weight)
+    assert error(found, x.double() @ exact.T) < BOUNDS[dtype]
+    for count in (1, 2, 3, 5):
+        assert torch.equal(multiply_rows(x[:count], weight), found[:count])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize("bits", [3, 4, 16])
+def test_what_lies_beside_a_product_is_done_on_its_way(bits, count, dtype) -> None:
+    if bits == 16 and dtype == torch.float32:
+        pytest.skip("dense weights are of half precision")
+    outputs, inputs, head_dim, kv_heads, capacity = 768, 1024, 64, 3, 40
+    weight, exact = (
+        dense_weight(outputs, inputs, dtype)
+        if bits == 16
+        else packed_weight(bits, 64, outputs, inputs)
+    )
+    bias, factors = rows_of(1, outputs, dtype)[0], torch.rand(inputs, device="cuda").to(dtype)
+    weight = weight._replace(bias=bias)
+    x, residual = 3 * rows_of(count, inputs, dtype), rows_of(count, outputs, dtype)
+    norm = Norm(factors, 1e-5)
+    normed = F.rms_norm(x.double(), (inputs,), factors.double(), 1e-5)
+    product = normed @ exact.T + bias.double()
+    bound = 2 * BOUNDS[dtype]
+    following = Following(weight, is_gated=True)
+    found = multiply_rows(x, weight, norm=norm, residual=residual, following=following)
+    assert error(found, product + residual.double()) < bound
+    gated = multiply_rows(x, weight, norm=norm, is_gated=True)
+    gate, up = product.chunk(2, dim=-1)
+    assert error(gated, F.silu(gate) * up) < bound
+
+    num_heads = outputs // head_dim - 2 * kv_heads
+    cos, sin = (torch.randn(count, 1, head_dim, device="cuda").to(dtype) for _ in range(2))
+    slots = torch.randperm(capacity, device="cuda")[:count]
+    cache = torch.zeros(2, kv_heads, capacity, head_dim, dtype=dtype, device="cuda")
+    heads = Heads(cos, sin, slots, cache, num_heads)
+    queries = multiply_rows(x, weight, norm=norm, heads=heads).view(count, num_heads, head_dim)
+    split = product.view(count, -1, head_dim)
+    rotated = split * cos.double() + split.roll(head_dim // 2, dims=-1) * sin.double()
+    assert error(queries, rotated[:, :num_heads]) < bound
+    keys, values = cache[:, :, slots].transpose(1, 2)
+    assert error(keys, rotated[:, num_heads : num_heads + kv_heads]) < bound
+    assert error(values, split[:, num_heads + kv_heads :]) < bound
+    others = torch.ones(capacity, dtype=torch.bool, device="cuda")
+    others[slots] = False
+    assert not cache[:, :, others].any()
+
+
+def test_a_layer_is_captured_and_compiled() -> None:
+    grid = grid_of(4, 64, 512, 256)
+    layer = PackedLinear(grid, None, torch.bfloat16)
+    assert layer.kernel == "cuda int4" and layer.num_bytes == layer.weight.data.nbytes
+    x = rows_of(5, 256, torch.bfloat16)
+    expected = layer(x)
+    assert error(expected, x.double() @ grid.dequantize().double().T) < BOUNDS[torch.bfloat16]
+    compiled = torch.compile(lambda x: layer.product(x, *layer.tensors) + 1, fullgraph=True)
+    assert torch.equal(compiled(x), expected + 1)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = layer(layer(x)[:, :256])
+    x.copy_(rows_of(5, 256, torch.bfloat16))
+    for _ in range(3):
+        graph.replay()
+        assert torch.equal(captured, layer(layer(x)[:, :256]))
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+@pytest.mark.parametrize("normed_heads", [False, True])
+def test_parts_of_layers_compute_what_their_weights_say(bits, normed_heads) -> None:
+    dtype, hidden, inner = torch.bfloat16, 256, 384
+    shape = Shape(2, 4, 2, 64, 320, 1e-5)
+    exact = []
+
+    def linear(outputs: int, inputs: int):
+        if bits == 16:
+            data = (torch.randn(outputs, inputs, device="cuda") / 16).to(dtype)
+            exact.append(data.double())
+            return DenseLinear(data)
+        grid = grid_of(bits, 64, outputs, inputs)
+        exact.append(grid.dequantize().double())
+        return PackedLinear(grid, None, dtype)
+
+    def layer(index: int) -> LayerWeights:
+        def norm(width: int) -> torch.Tensor:
+            return (torch.rand(width, device="cuda") + 0.5).to(dtype)
+
+        heads = norm(64) if normed_heads else None
+        return LayerWeights(
+            index, norm(hidden), linear(512, hidden), heads, heads, linear(hidden, hidden),
+            norm(hidden), linear(2 * inner, hidden), linear(hidden, inner),
+        )  # fmt: skip
+
+    first, second = layer(0), layer(1)
+    x, attended = rows_of(3, hidden, dtype), rows_of(3, hidden, dtype)
+    cos, sin = (torch.randn(3, 1, 64, device="cuda").to(dtype) for _ in range(2))
+    slots = torch.tensor([4, 7, 1], device="cuda")
+
+    def rms(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, (x.shape[-1],), weight.double(), shape.norm_eps)
+
+    def expected_queries(layer: LayerWeights, qkv: torch.Tensor, x: torch.Tensor):
+        heads = (rms(x, layer.input_norm) @ qkv.T).view(3, -1, 64)
+        queries, keys, values = heads[:, :4], heads[:, 4:6], heads[:, 6:]
+        if normed_heads:
+            queries, keys = rms(queries, layer.q_norm), rms(keys, layer.k_norm)
+        turned = [h * cos.double() + h.roll(32, dims=-1) * sin.double() for h in (queries, keys)]
+        return turned[0], torch.stack([turned[1], values])
+
+    def rotate(product, q_norm, k_norm, cos, sin, cache, slots):
+        heads = product.view(3, -1, 64)
+        queries, keys = (
+            F.rms_norm(part, (64,), norm, shape.norm_eps)
+            for part, norm in ((heads[:, :4], q_norm), (heads[:, 4:6], k_norm))
+        )
+        queries, keys = (h * cos + h.roll(32, dims=-1) * sin for h in (queries, keys))
+        cache.index_copy_(2, slots, torch.stack([keys, heads[:, 6:]]).transpose(1, 2))
+        return queries
+
+    bound = 1.5e-2
+    cache = torch.zeros(2, 2, 9, 64, dtype=dtype, device="cuda")
+    part = few_before(shape, first, None, rotate)
+    assert part is not None and part.most == 8
+    queries = part.part(x, None, cos, sin, cache, slots)
+    wanted, kept = expected_queries(first, exact[0], x.double())
+    assert error(queries, wanted) < bound
+    assert error(cache[:, :, slots].transpose(1, 2), kept) < bound
+
+    residual = x.double() + attended.double() @ exact[1].T
+    gate, up = (rms(residual, first.post_norm) @ exact[2].T).chunk(2, dim=-1)
+    behind = residual + (F.silu(gate) * up) @ exact[3].T
+    after = few_after(shape, first)
+    assert after is not None and error(after.part(x, attended), behind) < bound
+    between = few_between(shape, first, second, rotate)
+    assert between is not None
+    found, queries = between.part(x, attended, cos, sin, cache, slots)
+    assert error(found, behind) < bound
+    assert error(queries, expected_queries(second, exact[4], behind)[0]) < 3 * bound
+    speak = few_speak(shape, first.input_norm, first.qkv)
+    assert speak is not None
+    logits = speak.part(x)
+    assert logits.dtype == torch.float32
+    assert error(logits, rms(x.double(), first.input_norm) @ exact[0].T) < bound
