@@ -1,14 +1,21 @@
-"""Turns a GGUF file once into a folder that loads fast: bf16 safetensors, tokenizer, manifest."""
+"""Turns a GGUF model once into a folder that loads fast: safetensors, tokenizer, manifest.
+
+Plain numbers stay what they are; blocks become bfloat16.
+"""
 
 import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.errors import ModelUnavailableError
-from core.models.gguf_header import read_metadata
+from core.errors import ModelUnavailableError, SpecDecodesError
+from core.models.gguf_config import FAMILIES
+from core.models.gguf_folder import write_folder
+from core.models.gguf_index import open_gguf
+from core.models.gguf_others import write_by_transformers
+from core.models.gguf_shards import shards_of, whole_name
 from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
-from core.models.quiet import quiet_gguf_reader, quiet_transformers
+from core.models.quiet import quiet_transformers
 from core.models.storage import (
     Progress,
     check_free_space,
@@ -24,7 +31,7 @@ from core.strict_json import dumps
 
 MANIFEST_NAME = "specdecodes.json"
 # A changed conversion must not meet folders that an older one wrote.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # bf16 has 16 bits a weight, the smallest GGUF formats about 2.
 _MOST_GROWTH = 8
 
@@ -52,7 +59,8 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
-    """The folder made of a GGUF file; made now where it is missing or broken.
+    """The folder made of a GGUF model, of which one file is named; made now where it is missing or
+    broken.
 
     It is known by the file's content, so that it is found again wherever file and cache are moved
     to. Raises ModelUnavailableError for a file that cannot be read and for a full disk, and
@@ -60,12 +68,17 @@ def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
     """
     progress("checking", 0, 0)
     try:
-        key = f"{FORMAT_VERSION}:{known_sha256(gguf)}"
-        num_bytes = gguf.stat().st_size
-    except OSError as error:
-        raise ModelUnavailableError(f"{gguf} cannot be read ({error.strerror}).") from error
+        shards = shards_of(gguf)
+        hashes = [known_sha256(shard) for shard in shards]
+        num_bytes = sum(shard.stat().st_size for shard in shards)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelUnavailableError(
+            f"{gguf} cannot be read ({reason}); give a whole .gguf file, or one of all its shards."
+        ) from error
+    key = ":".join([str(FORMAT_VERSION), *hashes])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder = home / "converted" / f"{gguf.stem}-{digest}"
+    folder = home / "converted" / f"{whole_name(gguf.name).removesuffix(gguf.suffix)}-{digest}"
     for place in places(folder):
         if is_whole(place):
             return place
@@ -75,7 +88,7 @@ def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
             check_free_space(folder, num_bytes * _MOST_GROWTH)
             progress("converting", 0, 0)
             with new_folder(folder) as temporary:
-                _convert(gguf, temporary)
+                _convert(shards, temporary, progress)
     return folder
 
 
@@ -90,40 +103,44 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def _convert(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
+def _convert(shards: list[Path], folder: Path, progress: Progress) -> None:
     quiet_transformers()
-    quiet_gguf_reader()
+    gguf = shards[0]
     try:
-        tokenizer = read_tokenizer(read_metadata(gguf))
-        loaded = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-        )
+        file = open_gguf(gguf)
+        if file.metadata.get("general.type", "model") != "model":
+            raise ValueError(f"it is of the type {file.metadata['general.type']} and no model")
+        tokenizer = read_tokenizer(file.metadata)
+        if file.architecture in FAMILIES:
+            write_folder(file, folder, progress)
+        else:
+            write_by_transformers(shards, file, folder)
+    except SpecDecodesError:
+        raise
     except OSError as error:
         if error.errno is not None:
             raise
         raise _unreadable(gguf, error) from error
     except Exception as error:  # readers of broken files raise whatever comes
         raise _unreadable(gguf, error) from error
-    config: Any = loaded.config
-    # The loader flags the module as quantized, which forbids to change its dtype.
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    module: Any = type(loaded)(config)
-    module.to(torch.bfloat16)
-    module.load_state_dict(loaded.state_dict())
-    module.tie_weights()
-    module.generation_config = loaded.generation_config
-    module.generation_config.eos_token_id = sorted(tokenizer.end_token_ids) or None
-    module.save_pretrained(folder)
+    ends = {"eos_token_id": sorted(tokenizer.end_token_ids) or None}
+    (folder / "generation_config.json").write_text(dumps(ends), encoding="utf-8")
     save_tokenizer(tokenizer, folder)
     give_usual_modes(folder.iterdir())
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    manifest = Manifest(str(gguf.resolve()), known_sha256(gguf), _file_type(gguf), files)
+    manifest = Manifest(
+        str(gguf.resolve()), _joint_sha256(shards), _file_type(file.metadata), files
+    )
     text = dumps({"version": FORMAT_VERSION, **manifest._asdict()}, indent=1)
     (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+
+
+def _joint_sha256(shards: list[Path]) -> str:
+    """Of the file, or of the hashes of all shards."""
+    hashes = [file_sha256(shard) for shard in shards]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _unreadable(gguf: Path, error: Exception) -> ModelUnavailableError:
@@ -134,11 +151,11 @@ def _unreadable(gguf: Path, error: Exception) -> ModelUnavailableError:
     )
 
 
-def _file_type(gguf: Path) -> str:
-    from gguf import GGUFReader, LlamaFileType
+def _file_type(metadata: dict[str, Any]) -> str:
+    from gguf import LlamaFileType
 
-    field: Any = GGUFReader(gguf).get_field("general.file_type")
-    if field is None:
+    try:
+        name: str = LlamaFileType(metadata.get("general.file_type")).name
+    except ValueError:
         return "unknown"
-    name: str = LlamaFileType(int(field.contents())).name
     return name.removeprefix("MOSTLY_").removeprefix("ALL_")

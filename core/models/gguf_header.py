@@ -6,8 +6,9 @@ file; a few wrong bytes would keep them busy for ever. (Layout: ggml's gguf.md, 
 
 import mmap
 import struct
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9
@@ -15,15 +16,40 @@ _STRING, _ARRAY = 8, 9
 _FORMS = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"
 }  # fmt: skip
+_ALIGNMENT, _DEFAULT_ALIGNMENT = "general.alignment", 32
 _MOST_DIMENSIONS = 8
 _MOST_NESTING = 4
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The values of a header by their keys; arrays are lists.
+class TensorPlace(NamedTuple):
+    """A tensor as a header tells of it."""
 
-    Raises ValueError with a reason where the header cannot be true; OSError as the system does.
-    """
+    type_number: int
+    shape: tuple[int, ...]
+    """Rows first."""
+    offset: int
+    """Of its first byte in the file."""
+
+    @property
+    def num_numbers(self) -> int:
+        return prod(self.shape)
+
+
+class Header(NamedTuple):
+    """What stands in front of the tensors' bytes."""
+
+    metadata: dict[str, Any]
+    """Arrays are lists."""
+    tensors: dict[str, TensorPlace]
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The values of a header by their keys; raises as `read_header` does."""
+    return read_header(path).metadata
+
+
+def read_header(path: Path) -> Header:
+    """Raises ValueError with a reason where the header cannot be true; OSError as the system does."""
     if path.stat().st_size < len(_MAGIC):
         raise ValueError("the file is too short")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -39,7 +65,7 @@ class _Walk:
         self._data = data
         self._place = len(_MAGIC)
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> Header:
         version = self._number("I")
         if version not in (2, 3):
             raise ValueError(f"it has version {version}, which is not 2 or 3")
@@ -51,13 +77,26 @@ class _Walk:
             if key in values:
                 raise ValueError(f"it says {key[:60]} twice")
             values[key] = self._value(self._number("I"))
-        for _ in range(num_tensors):
-            self._string()
-            num_dimensions = self._number("I")
-            if num_dimensions > _MOST_DIMENSIONS:
-                raise ValueError(f"a tensor has {num_dimensions} dimensions")
-            self._skip(8 * num_dimensions + 12)
-        return values
+        places = [self._tensor() for _ in range(num_tensors)]
+        tensors = dict(places)
+        if len(tensors) < len(places):
+            raise ValueError("it has two tensors of one name")
+        alignment = values.get(_ALIGNMENT, _DEFAULT_ALIGNMENT)
+        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
+            raise ValueError(f"its {_ALIGNMENT} is no power of two")
+        start = -(-self._place // alignment) * alignment
+        return Header(
+            values,
+            {name: place._replace(offset=start + place.offset) for name, place in tensors.items()},
+        )
+
+    def _tensor(self) -> tuple[str, TensorPlace]:
+        """Its name, and where it is behind the header."""
+        name, num_dimensions = self._string(), self._number("I")
+        if num_dimensions > _MOST_DIMENSIONS:
+            raise ValueError(f"a tensor has {num_dimensions} dimensions")
+        shape = tuple(reversed(self._numbers("Q", num_dimensions)))
+        return name, TensorPlace(self._number("I"), shape, self._number("Q"))
 
     def _value(self, kind: int, nesting: int = 0) -> Any:
         if kind == _STRING:

@@ -1,80 +1,77 @@
-"""Where the tensors of a GGUF file lie; read once, for its vocabulary takes seconds to walk over."""
+"""A GGUF model's files, mapped into memory: what their headers say, and where the tensors lie."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.models.storage import cache_home, known_sha256
-from core.runtime.json_cache import load_json, save_json
-from core.strict_json import dumps
+from core.models.gguf_header import TensorPlace, read_header
+from core.models.gguf_shards import check_shard, shards_of
+from core.models.gguf_tensors import GgufTensor
 
-
-class GgufTensor(NamedTuple):
-    """A tensor in the file's memory map."""
-
-    type_name: str
-    """Q4_1, F32, ..."""
-    data: np.ndarray[Any, Any]
-    """Rows of numbers, or of the bytes of their blocks."""
+# Types whose numbers stand by themselves; all others come in blocks of bytes.
+_NUMBERS = {
+    "F16": np.float16, "F32": np.float32, "F64": np.float64, "I8": np.int8, "I16": np.int16,
+    "I32": np.int32, "I64": np.int64,
+}  # fmt: skip
 
 
 class GgufFile(NamedTuple):
-    """What is needed of a file beside its tokenizer."""
+    """A model, all its shards together."""
 
-    architecture: str
+    metadata: dict[str, Any]
+    """Of the first shard, which has them all."""
     tensors: dict[str, GgufTensor]
+
+    @property
+    def architecture(self) -> str:
+        return str(self.metadata["general.architecture"])
 
 
 def open_gguf(path: Path) -> GgufFile:
-    """Maps a file; the index of its content is kept in the cache folder."""
-    key = dumps(["gguf", known_sha256(path)])
-    folder = cache_home() / "gguf-index"
-    index = load_json(folder, key)
-    file = None if index is None else _mapped(path, index)
-    if file is None:
-        index = _walk(path)
-        save_json(folder, key, index)
-        file = _mapped(path, index)
-        assert file is not None, "it was written this moment"
-    return file
+    """Maps a model by any one of its files.
+
+    Raises ValueError with a reason for what cannot be true and for a missing shard, and OSError as
+    the system does.
+    """
+    shards = shards_of(path)
+    metadata: dict[str, Any] = {}
+    tensors: dict[str, GgufTensor] = {}
+    for number, shard in enumerate(shards):
+        header = read_header(shard)
+        check_shard(header.metadata, number, len(shards))
+        metadata = metadata or header.metadata
+        whole = np.memmap(shard, dtype=np.uint8, mode="r")
+        for name, place in header.tensors.items():
+            if name in tensors:
+                raise ValueError(f"two of its shards have {name}")
+            tensors[name] = _mapped(whole, name, place)
+    if not isinstance(metadata.get("general.architecture"), str):
+        raise ValueError("it does not say general.architecture")
+    wanted = metadata.get("split.tensors.count", len(tensors))
+    if wanted != len(tensors):
+        raise ValueError(f"its shards have {len(tensors)} of {wanted} tensors")
+    return GgufFile(metadata, tensors)
 
 
-def _walk(path: Path) -> dict[str, Any]:
-    from gguf import GGUFReader
+def _mapped(whole: np.ndarray[Any, Any], name: str, place: TensorPlace) -> GgufTensor:
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-    reader = GGUFReader(path)
-    field: Any = reader.get_field("general.architecture")
-    return {
-        "architecture": field.contents(),
-        "tensors": {
-            tensor.name: [
-                tensor.tensor_type.name,
-                str(tensor.data.dtype),
-                list(tensor.data.shape),
-                int(tensor.data_offset),
-            ]
-            for tensor in reader.tensors
-        },
-    }
-
-
-def _mapped(path: Path, index: Any) -> GgufFile | None:
-    """The file by its index; None where the index is not one."""
-    whole = np.memmap(path, dtype=np.uint8, mode="r")
     try:
-        tensors = {
-            name: GgufTensor(type_name, _part(whole, dtype, shape, offset))
-            for name, (type_name, dtype, shape, offset) in index["tensors"].items()
-        }
-        return GgufFile(str(index["architecture"]), tensors)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _part(
-    whole: np.ndarray[Any, Any], dtype: str, shape: list[int], offset: int
-) -> np.ndarray[Any, Any]:
-    number = np.dtype(dtype)
-    num_bytes = int(np.prod(shape)) * number.itemsize
-    return whole[offset : offset + num_bytes].view(number).reshape(shape)
+        kind = GGMLQuantizationType(place.type_number)
+    except ValueError:
+        raise ValueError(f"its {name} has the unknown type {place.type_number}") from None
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    *rows, width = place.shape or (1,)
+    if width % block:
+        raise ValueError(f"rows of its {name} are no whole blocks of {block}")
+    num_bytes = place.num_numbers // block * block_bytes
+    if place.offset + num_bytes > len(whole):
+        raise ValueError(f"its {name} ends behind the end of the file")
+    data = whole[place.offset : place.offset + num_bytes]
+    number = _NUMBERS.get(kind.name)
+    if number is None:
+        data = data.reshape(*rows, width // block * block_bytes)
+    else:
+        data = data.view(number).reshape(place.shape)
+    return GgufTensor(kind.name, place.shape, data)

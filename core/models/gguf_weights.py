@@ -15,15 +15,15 @@ from core.errors import InvalidSettingError
 from core.lean.linear import DenseLinear, Embedding, Linear, WeightGrid
 from core.lean.native.library import Kernels
 from core.lean.weights import LayerStack, LayerWeights, Shape
+from core.models.gguf_config import FAMILIES
 from core.models.gguf_index import open_gguf
+from core.models.gguf_tensors import dequantized, numbers_of, unpermuted
 from core.models.storage import Progress
 from core.quant.linears import linear_of
 
 _BLOCK = 32
 # Types whose layers a choice of weights can take as they are.
 _TYPES = {"q4": ("Q4_0", "Q4_1"), "q8": ("Q8_0",)}
-# Architectures whose query and key rows llama.cpp stores in another order.
-_PERMUTED = ("llama",)
 
 
 def decode_blocks(
@@ -80,7 +80,7 @@ class _Reader:
         file = open_gguf(gguf)
         self._name = gguf.name
         self._tensors = file.tensors
-        self._is_permuted = file.architecture in _PERMUTED
+        self._is_permuted = FAMILIES[file.architecture].is_permuted
         self._shape = shape
         self._dtype = dtype
         self._kernels = kernels
@@ -139,7 +139,7 @@ class _Reader:
 
     def _vector_or_none(self, name: str) -> torch.Tensor | None:
         tensor = self._tensors.get(name)
-        return None if tensor is None else torch.tensor(tensor.data).to(self._dtype)
+        return None if tensor is None else numbers_of(tensor).to(self._dtype)
 
     def _linear(self, names: Sequence[str], heads: Sequence[int] = (0,)) -> Linear:
         """One layer of the rows of all tensors; `heads` tells whose rows are to be reordered."""
@@ -173,11 +173,7 @@ class _Reader:
         )
 
     def _dense(self, name: str) -> torch.Tensor:
-        from gguf import GGMLQuantizationType, dequantize
-
-        tensor = self._tensors[f"{name}.weight"]
-        values = dequantize(tensor.data, GGMLQuantizationType[tensor.type_name])
-        return torch.tensor(values).to(self._dtype)
+        return dequantized(self._tensors[f"{name}.weight"]).to(self._dtype)
 
     def _bias(self, names: Sequence[str], heads: Sequence[int]) -> torch.Tensor | None:
         parts = [self._vector_or_none(f"{name}.bias") for name in names]
@@ -193,8 +189,5 @@ class _Reader:
         rows: torch.Tensor,  # [out_features, ...]
         num_heads: int,
     ) -> torch.Tensor:
-        """Rows of heads as transformers has them: halves of a head one after the other."""
-        if num_heads == 0 or not self._is_permuted:
-            return rows
-        halves = rows.view(num_heads, -1, 2, *rows.shape[1:])
-        return halves.transpose(1, 2).reshape(rows.shape)
+        """Rows of heads as transformers has them."""
+        return unpermuted(rows, num_heads) if num_heads and self._is_permuted else rows

@@ -15,6 +15,8 @@ from core.models.weight_files import CONFIG, read_json_object
 
 # Tokenizers and configurations without a limit say 10**30; nothing holds so many tokens.
 MOST_CONTEXT = 1 << 20
+# A file may tell of any number; this is far more than any model has.
+_MOST_HEAD_DIM = 1 << 14
 
 
 class Outline(NamedTuple):
@@ -48,7 +50,7 @@ def read_outline(folder: Path) -> Outline | None:
         head_dim = (
             _count(config, "head_dim") if config.get("head_dim") else hidden_size // num_heads
         )
-        if num_heads % num_kv_heads or head_dim % 2:
+        if num_heads % num_kv_heads or head_dim % 2 or head_dim > _MOST_HEAD_DIM:
             return None
         return Outline(
             shape=Shape(

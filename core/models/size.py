@@ -74,17 +74,9 @@ def _count(header: dict[str, Any]) -> int:
 
 
 def _gguf_parameters(path: Path) -> int:
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    from core.models.gguf_header import read_metadata
     from core.models.gguf_index import open_gguf
 
-    read_metadata(path)  # a header that lies is refused
-    total = 0
-    for tensor in open_gguf(path).tensors.values():
-        block, block_bytes = GGML_QUANT_SIZES[GGMLQuantizationType[tensor.type_name]]
-        total += tensor.data.nbytes // block_bytes * block
-    return total
+    return sum(prod(tensor.shape) for tensor in open_gguf(path).tensors.values())
 
 
 def _hub_size(name: str, on_hub: HubName) -> ModelSize:

@@ -1,0 +1,173 @@
+"""GGUF files of architectures that transformers reads, with every key of their metadata honoured.
+
+transformers takes what it knows of the metadata and is silent about the rest, so that each key is
+put into the configuration here, or refused by name.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import shown
+from core.models.gguf_config import is_neutral, num_rows
+from core.models.gguf_index import GgufFile
+from core.models.quiet import quiet_gguf_reader
+from core.models.twin import check_twin
+from core.models.weight_files import listed
+
+# As llama.cpp names them. All have been compared with transformers' own folders.
+OTHERS = (
+    "falcon", "gemma2", "gemma3", "gpt2", "nemotron", "phi3", "qwen2moe", "qwen3moe", "stablelm",
+    "starcoder2",
+)  # fmt: skip
+# The layers of the model of a kind whose attention is scaled otherwise, which no key says.
+_LARGEST = {"gemma2": 46, "gemma3": 62}
+# Keys behind the architecture's name, and the first of these that a configuration has takes the value.
+_ATTRIBUTES = {
+    "context_length": ("max_position_embeddings",),
+    "embedding_length": ("hidden_size",),
+    "block_count": ("num_hidden_layers",),
+    "feed_forward_length": ("intermediate_size", "n_inner"),
+    "attention.head_count": ("num_attention_heads",),
+    "attention.head_count_kv": ("num_key_value_heads", "num_attention_heads"),
+    "attention.key_length": ("head_dim",),
+    "attention.value_length": ("head_dim",),
+    "attention.layer_norm_rms_epsilon": ("rms_norm_eps", "norm_eps"),
+    "attention.layer_norm_epsilon": (
+        "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps",
+    ),
+    "attention.sliding_window": ("sliding_window",),
+    "attn_logit_softcapping": ("attn_logit_softcapping",),
+    "final_logit_softcapping": ("final_logit_softcapping",),
+    "expert_count": ("num_experts", "num_local_experts"),
+    "expert_used_count": ("num_experts_per_tok",),
+    "expert_feed_forward_length": ("moe_intermediate_size", "intermediate_size"),
+    "expert_shared_feed_forward_length": ("shared_expert_intermediate_size",),
+    "use_parallel_residual": ("use_parallel_residual",),
+}  # fmt: skip
+
+
+def write_by_transformers(shards: list[Path], file: GgufFile, folder: Path) -> None:
+    """Configuration and weights of a file of one of OTHERS.
+
+    Raises ValueError with a reason, ModelUnavailableError for what no draft tree can be computed of,
+    and what transformers raises.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if file.architecture not in OTHERS:
+        raise ValueError(f"the architecture {shown(file.architecture)} is not computed")
+    if len(shards) > 1:
+        raise ValueError(
+            f"shards of the architecture {file.architecture} are not joined here; join them with "
+            "llama-gguf-split --merge"
+        )
+    gguf = shards[0]
+    quiet_gguf_reader()
+    config: Any = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    config.vocab_size = num_rows(file.tensors)
+    _honour(config, file)
+    check_twin(gguf.name, config)
+    auto: Any = AutoModelForCausalLM
+    module, report = auto.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    if report["missing_keys"]:
+        raise ValueError(f"it lacks {listed(report['missing_keys'])}")
+    left_over = set(file.tensors) - _read_names(module, file.architecture)
+    if left_over:
+        raise ValueError(f"it has {listed(left_over)}, which is not computed")
+    # The loader flags the module as quantized, which forbids to change its dtype.
+    if hasattr(module.config, "quantization_config"):
+        del module.config.quantization_config
+    is_plain = all(tensor.type_name in ("F16", "F32") for tensor in file.tensors.values())
+    plain: Any = type(module)(module.config)
+    plain.to(torch.float32 if is_plain else torch.bfloat16)
+    plain.load_state_dict(module.state_dict())
+    plain.tie_weights()
+    plain.save_pretrained(folder)
+
+
+def _read_names(module: Any, architecture: str) -> set[str]:
+    """The tensors that transformers' reader looks for."""
+    from transformers.modeling_gguf_pytorch_utils import (
+        TENSOR_PROCESSORS,
+        TensorProcessor,
+        get_gguf_hf_weights_map,
+    )
+
+    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(module.config.to_dict())
+    names = set(get_gguf_hf_weights_map(module, processor))
+    return names | {f"{name}.weight" for name in names} | {"output.weight"}
+
+
+def _honour(config: Any, file: GgufFile) -> None:
+    """Puts every key into the configuration; raises ValueError with the first that has no place."""
+    prefix = f"{file.architecture}."
+    rotation: dict[str, Any] = {}
+    for key, value in file.metadata.items():
+        if not key.startswith(prefix):
+            continue
+        name = key.removeprefix(prefix)
+        places = [place for place in _ATTRIBUTES.get(name, ()) if hasattr(config, place)]
+        if name == "attention.sliding_window":
+            value = value or None  # 0 is none
+        if name == "vocab_size" and value == config.vocab_size:
+            continue
+        if name.startswith("rope."):
+            rotation[name.removeprefix("rope.")] = value
+        elif places and isinstance(value, int | float | None):
+            setattr(config, places[0], value)
+        elif not is_neutral(name, value):
+            raise ValueError(f"its {key} is {shown(value)}, which is not computed")
+    if file.architecture in _LARGEST:
+        _scale_attention(config, _LARGEST[file.architecture])
+    reason = _rotation_reason(config, rotation)
+    if reason is not None:
+        raise ValueError(f"its {prefix}rope.{reason} is not computed")
+
+
+def _scale_attention(config: Any, largest: int) -> None:
+    """By the size of a head; but for the largest model of a kind, as llama.cpp knows it by its layers."""
+    is_largest = config.num_hidden_layers == largest
+    width = config.hidden_size // config.num_attention_heads
+    config.query_pre_attn_scalar = width if is_largest else config.head_dim
+
+
+def _rotation_reason(config: Any, told: Mapping[str, Any]) -> str | None:
+    """Puts the rotation's keys into the configuration; the first that has no place, with its value."""
+    settings = getattr(config, "rope_parameters", None) or {}
+    settings = settings.get("full_attention", settings)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    width = int(head_dim * settings.get("partial_rotary_factor", 1.0))
+    kind = told.get("scaling.type", "linear" if told.get("scaling.factor") else "none")
+    if kind == "linear" and told.get("scaling.factor", 1.0) != 1.0:
+        settings |= {"rope_type": "linear", "factor": told["scaling.factor"]}
+    if "freq_base" in told and settings:
+        settings["rope_theta"] = told["freq_base"]
+    honoured = {
+        "freq_base": settings.get("rope_theta"),
+        "dimension_count": width,
+        "freq_base_swa": _sliding_theta(config),
+        "scaling.type": {"default": "none"}.get(kind_of := settings.get("rope_type", ""), kind_of),
+        "scaling.factor": settings.get("factor", 1.0),
+        "scaling.original_context_length": settings.get("original_max_position_embeddings"),
+    }
+    if kind in ("none", "linear"):  # it is of no use there
+        honoured["scaling.original_context_length"] = told.get("scaling.original_context_length")
+    for key, value in told.items():
+        if value != honoured.get(key) and not is_neutral(f"rope.{key}", value):
+            return f"{key}, {shown(value)},"
+    return None
+
+
+def _sliding_theta(config: Any) -> float | None:
+    settings = getattr(config, "rope_parameters", None) or {}
+    theta = settings.get("sliding_attention", {}).get("rope_theta")
+    return None if theta is None else float(theta)
