@@ -137,7 +137,7 @@ def _convert(shards: list[Path], folder: Path, progress: Progress) -> None:
 
 def _joint_sha256(shards: list[Path]) -> str:
     """Of the file, or of the hashes of all shards."""
-    hashes = [file_sha256(shard) for shard in shards]
+    hashes = [known_sha256(shard) for shard in shards]
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()

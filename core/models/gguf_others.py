@@ -102,7 +102,8 @@ def _read_names(module: Any, architecture: str) -> set[str]:
         get_gguf_hf_weights_map,
     )
 
-    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(module.config.to_dict())
+    processor_class: Any = TENSOR_PROCESSORS.get(architecture, TensorProcessor)
+    processor = processor_class(config=module.config.to_dict())
     names = set(get_gguf_hf_weights_map(module, processor))
     return names | {f"{name}.weight" for name in names} | {"output.weight"}
 
@@ -134,7 +135,7 @@ def _honour(config: Any, file: GgufFile) -> None:
 
 
 def _scale_attention(config: Any, largest: int) -> None:
-    """By the size of a head; but for the largest model of a kind, as llama.cpp knows it by its layers."""
+    """By the size of a head; not for the largest of a kind, which llama.cpp knows by its layers."""
     is_largest = config.num_hidden_layers == largest
     width = config.hidden_size // config.num_attention_heads
     config.query_pre_attn_scalar = width if is_largest else config.head_dim

@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from core.config import RunConfig
 from core.engine import Engine
 from core.models.loading import load_model
-from tests.core.conftest import run
+from core.run_start import Prompt
+from core.trace import Trace
 from tests.tiny_folder import byte_tokenizer
 
 # Longer than the windows of the tests.
@@ -42,9 +44,11 @@ def change_weights(
 
 
 def ids_of(name: str, mode: str = "naive", *, compile: bool = False) -> list[int]:
-    """The greedy answer in float32."""
+    """The greedy answer in float32 to the prompt in the tokens of `byte_tokenizer`."""
     engine = Engine(load_model(name, dtype="float32", compile=compile))
-    return run(engine, PROMPT, mode=mode, max_new_tokens=NUM_TOKENS).token_ids
+    prompt = Prompt(PROMPT, byte_tokenizer()(PROMPT).input_ids)
+    config = RunConfig.from_dict({"mode": mode, "max_new_tokens": NUM_TOKENS})
+    return Trace(list(engine.run(prompt, config))).token_ids
 
 
 @torch.inference_mode()

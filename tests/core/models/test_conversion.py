@@ -23,6 +23,7 @@ def write_model(path: Path, settings: dict[str, Any]) -> str:
     writer = GGUFWriter(path, "llama")
     writer.add_name("Tiny")
     writer.add_block_count(1)
+    writer.add_context_length(512)
     writer.add_embedding_length(HIDDEN)
     writer.add_feed_forward_length(INNER)
     writer.add_head_count(2)

@@ -11,11 +11,9 @@ from gguf import GGMLQuantizationType, GGUFWriter, dequantize, quantize
 from core.errors import InvalidSettingError
 from core.lean.native.library import Kernels
 from core.lean.weights import shape_of
-from core.models import gguf_index
 from core.models.forward import make_verifier
-from core.models.gguf_index import open_gguf
 from core.models.gguf_weights import decode_blocks, gguf_stack
-from core.models.storage import cache_home, no_progress
+from core.models.storage import no_progress
 from core.tree import DraftTree
 from tests.tiny_models import tiny_model
 
@@ -118,33 +116,6 @@ def test_the_compiled_kernels_hold_the_very_weights_of_the_file(
 def _qkv_of(module: Any) -> list[Any]:
     attention = module.model.layers[1].self_attn
     return [attention.q_proj, attention.k_proj, attention.v_proj]
-
-
-def test_a_file_is_walked_over_once_until_it_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "model.gguf"
-    write_gguf(path, tiny_model("llama"), "Q4_1", "Q8_0")
-    walked: list[Path] = []
-
-    def walk(path: Path) -> dict[str, Any]:
-        walked.append(path)
-        return original(path)
-
-    original = gguf_index._walk
-    monkeypatch.setattr(gguf_index, "_walk", walk)
-    first, second = open_gguf(path), open_gguf(path)
-    assert len(walked) == 1
-    assert first.architecture == second.architecture == "llama"
-    for name, tensor in first.tensors.items():
-        assert tensor.type_name == second.tensors[name].type_name
-        assert np.array_equal(tensor.data, second.tensors[name].data)
-    write_gguf(path, tiny_model("llama"), "Q8_0", "Q8_0")
-    assert open_gguf(path).tensors["blk.0.attn_q.weight"].type_name == "Q8_0"
-    for index in (cache_home() / "gguf-index").glob("*.json"):
-        index.write_text("{}", encoding="utf-8")
-    assert open_gguf(path).tensors.keys() == first.tensors.keys()
-    assert len(walked) == 3
 
 
 def test_other_types_are_refused_with_what_to_do(tmp_path: Path) -> None:
