@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from core.errors import InvalidSettingError
+from core.errors import InvalidSettingError, StorageError
 from core.models.hub_files import fetched
+from core.runtime.proxies import spare_this_machine
 
 OWN = "own"
 # Prompts of about 1,000 tokens, for the time to the first.
@@ -33,14 +34,16 @@ def questions_file(name: str) -> Path:
 
 def _from_hub() -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    spare_this_machine()
     try:
         return fetched(
             hf_hub_download, _MT_BENCH_SPACE, _MT_BENCH_FILE,
             repo_type="space", revision=_MT_BENCH_COMMIT,
         )  # fmt: skip
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except StorageError:
+        raise
+    except Exception as error:  # the hub's errors have no common class, and proxies have theirs
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InvalidSettingError(
             f"the hub gave no questions of MT-Bench ({reason}); check the network, or give "

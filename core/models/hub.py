@@ -11,6 +11,7 @@ from core.models.hub_files import fetched
 from core.models.hub_name import HubName
 from core.models.quiet import quiet_hub
 from core.models.weight_files import CONFIG, chosen_names, listed, read_json_object
+from core.runtime.proxies import spare_this_machine
 
 # What goes with the weights: configuration, tokenizer, template.
 _SMALL_FILES = (".json", ".model", ".txt", ".jinja")
@@ -41,8 +42,10 @@ def find_files(name: HubName) -> HubFiles:
     Raises ModelUnavailableError where it cannot be had, and where several could be meant.
     """
     quiet_hub()
+    spare_this_machine()
+    unreachable = None
     try:
-        info = _info(name)
+        info, unreachable = _info(name)
         if info is None:
             folder = _fetch(name.repo, name.revision, None)
             revision = folder.name
@@ -52,7 +55,8 @@ def find_files(name: HubName) -> HubFiles:
         else:
             revision, present = info.sha, [file.rfilename for file in info.siblings or ()]
     except Exception as error:  # the hub's errors have no common class, and the network has its own
-        raise _not_given(name, error) from error
+        # That nothing was fetched before is no news where the hub should have been asked.
+        raise _not_given(name, unreachable or error) from error
     return _chosen(name, revision, sorted(present), info)
 
 
@@ -64,8 +68,8 @@ def fetch(files: HubFiles) -> Path:
         raise _not_given(HubName(files.repo), error) from error
 
 
-def _info(name: HubName) -> Any:
-    """What the hub says of a repository; None where it cannot be reached.
+def _info(name: HubName) -> tuple[Any, Exception | None]:
+    """What the hub says of a repository; None where it cannot be reached, and why not.
 
     Raises the hub's errors where it says that there is none.
     """
@@ -77,11 +81,11 @@ def _info(name: HubName) -> Any:
     )
 
     try:
-        return HfApi().model_info(name.repo, revision=name.revision, files_metadata=True)
+        return HfApi().model_info(name.repo, revision=name.revision, files_metadata=True), None
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError):
         raise
-    except Exception:  # no network, or it is forbidden to use it: what is here may be enough
-        return None
+    except Exception as error:  # no network, or a proxy that is none: what is here may be enough
+        return None, error
 
 
 def _fetch(repo: str, revision: str | None, files: Iterable[str] | None) -> Path:

@@ -16,6 +16,7 @@ from tests.mcp_tools import call_tool
 from tests.page_client import PageClient
 from tests.tiny_folder import save_tiny_model
 
+SIZE = "specdecodes/models/size.json"
 NOBODY = "127.0.0.1:9"  # nothing listens there
 
 
@@ -43,6 +44,8 @@ def test_proxies_of_the_environment_are_not_for_this_machine(
     try:
         with httpx.Client(base_url=address, trust_env=False) as client:
             assert client.get("/config").status_code == 200
+            named = client.get(SIZE, params={"target": "/nowhere"})
+            assert "not offered here" not in named.text, "any model, for this machine alone"
         monkeypatch.delenv(name)
         # The tools ask the page over HTTP, from within its own process.
         assert call_tool(address.rstrip("/"), "list_runs") == "[]"
@@ -59,6 +62,9 @@ def test_the_printed_address_has_the_root_path_of_the_environment_and_ipv6(
     try:
         assert address.startswith("http://[::1]:") and address.endswith("/demo/")
         assert httpx.get(f"{address}config").json()["root"] == address.rstrip("/")
+        # A proxy lets others in.
+        named = httpx.get(address + SIZE, params={"target": "/nowhere"})
+        assert "not offered here" in named.text
         script = httpx.get(f"{address}specdecodes/static/page.js")
         assert script.status_code == 200
     finally:

@@ -227,7 +227,8 @@ def test_a_repository_that_is_not_there_gets_a_sentence(hub: Hub, name: str) -> 
 def test_a_hub_that_cannot_be_reached_gets_a_sentence(hub: Hub) -> None:
     hub.is_reached = False
     with pytest.raises(
-        ModelUnavailableError, match=r"gave no owner/name of the revision v1 \(nothing is here\)"
+        ModelUnavailableError,
+        match=r"gave no owner/name of the revision v1 \(no route to the hub\)",
     ):
         find_model(f"{REPO}@v1", no_progress)
 
