@@ -1,9 +1,8 @@
 """Tests over kernels that sanitizers watch: `python -m tests.sanitized [pytest's arguments]`.
 
 The kernels are compiled with AddressSanitizer and UndefinedBehaviorSanitizer into a cache folder of
-their own, once for each level of instruction sets where SPECDECODES_CPU names none. A read or write
-outside of what was allocated, torch's memory included, ends the run. Without arguments the tests are
-the kernels' own, and for this very processor those of what computes with them.
+their own. A read or write outside of what was allocated, torch's memory included, ends the run.
+Without arguments the tests are those of all that computes with compiled kernels.
 """
 
 import os
@@ -14,11 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from core.runtime.processor import LEVELS, SETTING
-
 ROOT = Path(__file__).resolve().parent.parent
-KERNELS = ("tests/core/lean", "--ignore=tests/core/lean/test_sanitized.py")
-USERS = (
+# What computes with compiled kernels.
+TESTS = (
+    "tests/core/lean",
+    "--ignore=tests/core/lean/test_sanitized.py",
     "tests/core/drafters/test_eagle.py",
     "tests/core/test_batches.py",
     "tests/core/test_token_ids.py",
@@ -42,7 +41,7 @@ def runtime(compiler: str) -> str | None:
 def environment(compiler: str, folder: Path) -> dict[str, str]:
     """Of a process whose kernels are watched; `folder` takes its cache."""
     wrapper = folder / "c++"
-    wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@" {_FLAGS}\n', encoding="utf-8")
+    wrapper.write_text(f'#!/bin/sh\nunset LD_PRELOAD\nexec {compiler} "$@" {_FLAGS}\n', "utf-8")
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
     return {
         **os.environ,
@@ -58,17 +57,10 @@ def main(arguments: list[str]) -> int:
     if found is None:
         print("no C++ compiler with AddressSanitizer was found; name one in CXX.")
         return 2
-    chosen = os.environ.get(SETTING)
-    for level in [chosen] if chosen else LEVELS:
-        tests = arguments or [*KERNELS, *(USERS if level == "native" else ())]
-        with tempfile.TemporaryDirectory() as folder:
-            watched = {**environment(found, Path(folder)), SETTING: level}
-            print(f"kernels for {SETTING}={level}", flush=True)
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-            status = subprocess.run(command, env=watched, cwd=ROOT).returncode
-        if status != 0:
-            return status
-    return 0
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        watched = environment(found, Path(folder))
+        return subprocess.run([*command, *(arguments or TESTS)], env=watched, cwd=ROOT).returncode
 
 
 if __name__ == "__main__":
