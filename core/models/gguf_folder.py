@@ -1,6 +1,5 @@
 """Writes what a GGUF file of a Llama-shaped model says as a folder in transformers' format."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from core.models.gguf_tensors import GgufTensor, numbers_of, unpermuted
 from core.models.outline import read_outline
 from core.models.storage import Progress
 from core.models.weight_files import CONFIG, INDEX, SINGLE, listed
+from core.strict_json import dumps
 
 # Names in transformers and in GGUF files; the former behind model.layers.N, the latter behind blk.N.
 _WHOLE = {
@@ -54,7 +54,7 @@ def write_folder(file: GgufFile, folder: Path, progress: Progress) -> None:
     Raises ValueError with a reason for what is missing, left over or not honoured.
     """
     config = config_of(file.metadata, file.tensors)
-    (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    (folder / CONFIG).write_text(dumps(config, indent=1), encoding="utf-8")
     outline = read_outline(folder)
     if outline is None:
         raise ValueError("its sizes do not go together")
@@ -125,4 +125,4 @@ def _write_weights(weights: list[_Weight], folder: Path, progress: Progress) -> 
         path.rename(folder / name)
     weight_map = {name: names[place] for name, place in places.items()}
     index = {"metadata": {}, "weight_map": weight_map}
-    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+    (folder / INDEX).write_text(dumps(index, indent=1), encoding="utf-8")
