@@ -43,11 +43,6 @@ class Header(NamedTuple):
     tensors: dict[str, TensorPlace]
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The values of a header by their keys; raises as `read_header` does."""
-    return read_header(path).metadata
-
-
 def read_header(path: Path) -> Header:
     """Raises ValueError with a reason where the header cannot be true; OSError as the system does."""
     if path.stat().st_size < len(_MAGIC):

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from core.errors import InvalidSettingError
 from core.models.chat_encoder import ChatEncoder
-from core.models.gguf_header import read_metadata
+from core.models.gguf_header import read_header
 from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
 from core.models.prompts import told
 from core.models.tokenizer import PlainTokenizer, read_plain_tokenizer
@@ -35,7 +35,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("tokenizer")
     case = splitting_case("smollm", is_byte_level=True)
     case = case if request.param == "bytes" else CASES["sentencepiece"]
-    save_tokenizer(read_tokenizer(read_metadata(case.write(folder / "tiny.gguf"))), folder)
+    header = read_header(case.write(folder / "tiny.gguf"))
+    save_tokenizer(read_tokenizer(header.metadata), folder)
     return folder
 
 

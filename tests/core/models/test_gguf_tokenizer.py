@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from core.models.gguf_header import read_metadata
+from core.models.gguf_header import read_header
 from core.models.gguf_splitting import SPLITTINGS
 from core.models.gguf_tokenizer import GgufTokenizer, read_tokenizer, save_tokenizer
 from core.models.tokenizer import read_plain_tokenizer
@@ -28,7 +28,7 @@ SMOLLM = {"tokenizer.ggml.pre": "smollm"}
 
 
 def read(path: Path) -> GgufTokenizer:
-    return read_tokenizer(read_metadata(path))
+    return read_tokenizer(read_header(path).metadata)
 
 
 def assert_ids(tokenizer: GgufTokenizer, expected: list[list[int]]) -> None:
@@ -154,7 +154,8 @@ def test_a_token_stored_as_it_is_read_leaves_its_merges_unused(tmp_path: Path) -
 
 
 def test_several_chat_templates_give_the_one_for_plain_chats(tmp_path: Path) -> None:
-    metadata = read_metadata(Case("bytes", "gpt2", SMOLLM).write(tmp_path / "tiny.gguf"))
+    path = Case("bytes", "gpt2", SMOLLM).write(tmp_path / "tiny.gguf")
+    metadata = read_header(path).metadata
     names = {"tokenizer.chat_templates": ["tool_use", "chat"]}
     texts = {f"tokenizer.chat_template.{name}": name for name in ("tool_use", "chat")}
     assert read_tokenizer({**metadata, **names, **texts}).chat_template == "chat"
