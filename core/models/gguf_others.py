@@ -24,6 +24,7 @@ OTHERS = (
 )  # fmt: skip
 # The layers of the model of a kind whose attention is scaled otherwise, which no key says.
 _LARGEST = {"gemma2": 46, "gemma3": 62}
+_LINEAR = ("scaling.type", "scaling.factor")
 # Keys behind the architecture's name, and the first of these that a configuration has takes the value.
 _ATTRIBUTES = {
     "context_length": ("max_position_embeddings",),
@@ -147,9 +148,12 @@ def _rotation_reason(config: Any, told: Mapping[str, Any]) -> str | None:
     settings = settings.get("full_attention", settings)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     width = int(head_dim * settings.get("partial_rotary_factor", 1.0))
-    kind = told.get("scaling.type", "linear" if told.get("scaling.factor") else "none")
-    if kind == "linear" and told.get("scaling.factor", 1.0) != 1.0:
-        settings |= {"rope_type": "linear", "factor": told["scaling.factor"]}
+    factor = told.get("scaling.factor", 1.0)
+    if told.get("scaling.type", "linear") == "linear":
+        if factor == 1.0:  # as if it was not there
+            told = {key: value for key, value in told.items() if key not in _LINEAR}
+        else:
+            settings |= {"rope_type": "linear", "factor": factor}
     if "freq_base" in told and settings:
         settings["rope_theta"] = told["freq_base"]
     honoured = {
@@ -160,7 +164,7 @@ def _rotation_reason(config: Any, told: Mapping[str, Any]) -> str | None:
         "scaling.factor": settings.get("factor", 1.0),
         "scaling.original_context_length": settings.get("original_max_position_embeddings"),
     }
-    if kind in ("none", "linear"):  # it is of no use there
+    if "scaling.type" not in told or told["scaling.type"] == "none":  # it is of no use there
         honoured["scaling.original_context_length"] = told.get("scaling.original_context_length")
     for key, value in told.items():
         if value != honoured.get(key) and not is_neutral(f"rope.{key}", value):

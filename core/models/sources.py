@@ -77,7 +77,8 @@ def _from_gguf(name: str, gguf: Path, kind: str, progress: Progress) -> ModelSou
     manifest = read_manifest(folder)
     assert manifest is not None, "a converted folder has its manifest"
     note = f"dequantized from {manifest.file_type}"
-    return ModelSource(name, folder, kind, manifest.source_sha256, gguf, note)
+    first = Path(manifest.source_path)
+    return ModelSource(name, folder, kind, manifest.source_sha256, gguf.with_name(first.name), note)
 
 
 def _from_folder(name: str, folder: Path) -> ModelSource:

@@ -105,8 +105,8 @@ REFUSED = {
 }  # fmt: skip
 
 
-def saved(folder: Path, config: PreTrainedConfig) -> str:
-    """A model with weights large enough that its logits differ clearly between contexts."""
+def random_module(config: PreTrainedConfig) -> Any:
+    """With weights large enough that its logits differ clearly between contexts."""
     torch.manual_seed(0)
     module: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     for parameter in module.parameters():
@@ -114,7 +114,11 @@ def saved(folder: Path, config: PreTrainedConfig) -> str:
             torch.nn.init.normal_(parameter, std=0.15)
         else:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
-    return save_module(folder, module)
+    return module.requires_grad_(False)
+
+
+def saved(folder: Path, config: PreTrainedConfig) -> str:
+    return save_module(folder, random_module(config))
 
 
 @pytest.mark.parametrize("case", LEAN)
