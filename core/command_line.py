@@ -140,6 +140,11 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
             raise InvalidSettingError(
                 f"{flag_of(name)} is no setting of mode {mode}, which has {own}; leave it out."
             )
+    if given.get("accept", "match") != "match" and not {"temperature", "do_sample"} & given.keys():
+        raise InvalidSettingError(
+            "--accept is no setting without --temp, for a greedy run has one rule; give that too, or "
+            "leave it out."
+        )
     settings_class = DRAFTER_SETTINGS[mode]
 
     def part(cls: Any) -> dict[str, Any]:

@@ -27,12 +27,13 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _note)
     try:
         status = _status_of(main)
         _flush()
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        status = INTERRUPTED
+        status = _stopped()
     except BrokenPipeError:
         if not _is_unread():
             raise
@@ -45,7 +46,35 @@ def run_command(main: Callable[[], int]) -> NoReturn:
         )
         _throw_away(sys.stdout)
         status = 1
+    except Exception:
+        if not _is_noted:
+            raise
+        status = _stopped()  # what an interrupt left half done
     sys.exit(status)
+
+
+_is_noted = False
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """What handles an interrupt: as always, and it is remembered.
+
+    Imports of large packages may swallow it, and go on with a part of them missing.
+    """
+    global _is_noted
+    _is_noted = True
+    raise KeyboardInterrupt
+
+
+def _stopped() -> int:
+    print("stopped", file=sys.stderr)
+    return INTERRUPTED
+
+
+def raise_if_interrupted() -> None:
+    """Interrupts once more where an interrupt was swallowed; called as long work goes on."""
+    if _is_noted:
+        raise KeyboardInterrupt
 
 
 def _status_of(main: Callable[[], int]) -> int:
@@ -87,14 +116,17 @@ def _has_no_reader(stream: TextIO | None) -> bool:
 
 
 class Interrupt:
-    """A stop flag for a run: the first interrupt raises it, so that the run ends within a step."""
+    """A stop flag for a run: the first interrupt raises it, so that the run ends within a step.
+
+    One that was swallowed before the run counts.
+    """
 
     def __init__(self) -> None:
         self._is_raised = False
 
     def __call__(self) -> bool:
         """Whether there was one."""
-        return self._is_raised
+        return self._is_raised or _is_noted
 
     @contextlib.contextmanager
     def caught(self) -> Iterator[None]:

@@ -5,6 +5,8 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from core.console import raise_if_interrupted
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -31,6 +33,7 @@ class ProgressBar:
 
     def show(self, stage: str, done: int, total: int) -> None:
         """Implements `core.models.storage.Progress`."""
+        raise_if_interrupted()
         with self._lock:
             self._state = (stage, done, total)
             self._draw()
@@ -51,6 +54,8 @@ class ProgressBar:
             self._is_over = True
             if self._bar is not None:
                 self._bar.stop()
+        if error is None:
+            raise_if_interrupted()
 
     def _start(self) -> None:
         from rich.console import Console

@@ -114,3 +114,42 @@ def test_arguments_are_text(capsys: pytest.CaptureFixture[str]) -> None:
         parser.parse_args(["--prompt", "stra\udcdfe"])
     told = capsys.readouterr().err
     assert told == "it: argument 2 is not UTF-8 text: 'stra\\udcdfe'; see --help.\n"
+
+
+SWALLOWED = """
+import signal
+from core.console import Interrupt
+from core.models.progress_bar import ProgressBar
+
+def swallow():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        pass
+
+def main():
+    swallow()
+    {then}
+    return 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "told"),
+    [
+        ("raise ImportError('half a package')", 130, b"stopped"),
+        ("ProgressBar('it').show('loading', 0, 0)", 130, b"stopped"),
+        ("with ProgressBar('it'): pass", 130, b"stopped"),
+        ("return 7 if Interrupt()() else 0", 7, b""),
+    ],
+)
+def test_an_interrupt_that_an_import_swallows_is_not_lost(
+    then: str, status: int, told: bytes
+) -> None:
+    done = command(SWALLOWED.format(then=then))
+    assert (done.returncode, done.stderr.strip()) == (status, told)
+
+
+def test_a_command_that_is_to_run_on_behind_a_closed_terminal_ignores_interrupts() -> None:
+    code = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SWALLOWED
+    assert command(code.format(then="raise_ = Interrupt()()")).returncode == 0

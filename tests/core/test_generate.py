@@ -62,7 +62,7 @@ def test_a_lossy_rule_is_told_beside_the_text(
     words = ["--prompt", "hello", "--target", target, "--mode", "ngram", "--max-new-tokens", "4"]
     _, _, err = run(capsys, *words, "--accept", "typical", "--do-sample", "--json")
     assert "--accept typical is lossy: the text is not distributed as the target's own" in err
-    _, _, err = run(capsys, *words, "--accept", "typical", "--json")
+    _, _, err = run(capsys, *words, "--accept", "typical", "--temp", "0", "--json")
     assert "lossy" not in err, "greedy text is the target's own under every rule"
 
 
@@ -177,6 +177,10 @@ def test_the_same_seed_samples_the_same_text(
         (["--prompt", "x", "--depth", "3"], "--depth is no setting of mode naive"),
         (["--prompt", "x", "--draft", "y"], "--draft is no setting of mode naive"),
         (["--prompt", "x", "--accept", "match"], "--accept is no setting of mode naive"),
+        (
+            ["--prompt", "x", "--mode", "ngram", "--accept", "typical"],
+            "--accept is no setting without --temp",
+        ),
         (
             ["--prompt", "x", "--mode", "ngram", "--draft", "y"],
             "--draft is no setting of mode ngram, which has --accept, --branching, --depth, "
