@@ -7,25 +7,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.accounts import VARIABLE, read_accounts
-from app.archive import MAX_AGE_DAYS, MAX_RUNS
-from app.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
-from app.listening import is_own_machines, listen, shown_place
-from app.logs import JsonLines
 from app.own_folders import provide_folders
 from app.root_path import VARIABLE as ROOT_PATH_VARIABLE
 from app.root_path import RootPath, parse_root_path
+from app.runs.archive import MAX_AGE_DAYS, MAX_RUNS
+from app.runs.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
+from app.runs.logs import JsonLines
+from app.server.accounts import VARIABLE, read_accounts
+from app.server.listening import is_own_machines, listen, shown_place
 from core.command_line import OneSentenceParser, called_as, start_logging
 from core.config import DEFAULT_TARGET
-from core.drafter_settings import MAX_TREE_NODES
+from core.distributed.role import follow, is_follower, num_ranks
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.parallel.role import follow, is_follower, num_ranks
+from core.modes.settings import MAX_TREE_NODES
 from core.runtime.imports import quick_imports
 from core.runtime.proxies import spare_this_machine, without_proxies
 from presets.gallery import Preset, find_preset
 
 if TYPE_CHECKING:
-    from app.server import PageServer
+    from app.serving import PageServer
 
 _NAME = "app.py"
 _MOST_WORKERS = 64
@@ -54,18 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
         reason = getattr(error, "strerror", None) or error
         return _refuse(f"{place} cannot be used ({reason}); give another --host or --port.")
     with quick_imports(), without_proxies():
-        from app.archive import Archive
-        from app.engine_seat import EngineKey
-        from app.engines import load_engine
-        from app.handlers import Handlers
-        from app.model_pool import ModelPool
-        from app.remote_engine import Workers
-        from app.routes import remove_left_exports
-        from app.run_keeper import keep_interrupted
-        from app.run_store import RunStore
-        from app.server import PageServer
-        from app.ui import create_page
-        from app.worker import load_in_worker
+        from app.engines.engine_slot import EngineKey
+        from app.engines.engines import load_engine
+        from app.engines.model_pool import ModelPool
+        from app.engines.remote_engine import Workers
+        from app.engines.worker import load_in_worker
+        from app.pages.ui import create_page
+        from app.runs.archive import Archive
+        from app.runs.handlers import Handlers
+        from app.runs.run_keeper import keep_interrupted
+        from app.runs.run_store import RunStore
+        from app.server.routes import remove_left_exports
+        from app.serving import PageServer
 
     pool = ModelPool(load_engine)
     if options.workers:

@@ -6,12 +6,29 @@
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 # Made elsewhere; the note is the name of its type on the page.
-PageEvent = Annotated[dict[str, Any], "PageEvent"]  # `app.wire.event_for_page`
+PageEvent = Annotated[dict[str, Any], "PageEvent"]  # `app.runs.wire.events_for_page`
 Stats = Annotated[dict[str, Any], "Stats"]  # `RunStats.to_dict`
 SummaryRow = Annotated[dict[str, Any], "SummaryRow"]  # a row of `visualize.compare.summary_frame`
 Divergence = Annotated[dict[str, Any], "Divergence"]  # `visualize.compare.Divergence`
 
 RunPhase = Literal["queued", "loading", "running", "ended", "failed"]
+
+
+class PhaseTimes(TypedDict):
+    """Milliseconds of a step, or of a mean of steps, by phase; `settle` is accept and commit."""
+
+    draft: float
+    verify: float
+    settle: float
+    other: float
+
+
+class WhyRefused(TypedDict):
+    """The sentences of a run's acceptance rule; see `core.acceptance.registry.Explanation`."""
+
+    told: str
+    untold: str
+    impossible: str
 
 
 class RunStatus(TypedDict):
@@ -90,7 +107,7 @@ class Contender(TypedDict):
 class Contenders(TypedDict):
     """All that will be compared."""
 
-    contenders: list[Contender]
+    entries: list[Contender]
 
 
 class ContestBegun(TypedDict):

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from core.models.storage import cache_home
 from core.runtime.scratch import scratch_folder, writable_folder
+from core.runtime.storage import cache_home
 
 _VARIABLE = "GRADIO_TEMP_DIR"
 

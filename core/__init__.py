@@ -11,14 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to the table
     from core.config import RunConfig as RunConfig
     from core.config import SamplingConfig as SamplingConfig
-    from core.drafter_settings import ClassicSettings as ClassicSettings
-    from core.drafter_settings import DrafterSettings as DrafterSettings
-    from core.drafter_settings import EagleSettings as EagleSettings
-    from core.drafter_settings import HybridSettings as HybridSettings
-    from core.drafter_settings import LayerSkipSettings as LayerSkipSettings
-    from core.drafter_settings import NgramSettings as NgramSettings
-    from core.drafter_settings import ShareSdSettings as ShareSdSettings
-    from core.drafter_settings import TreeSettings as TreeSettings
+    from core.decoding.run_start import Prompt as Prompt
     from core.engine import Engine as Engine
     from core.errors import BadLogitsError as BadLogitsError
     from core.errors import DrafterUnavailableError as DrafterUnavailableError
@@ -28,47 +21,59 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.errors import SpecDecodesError as SpecDecodesError
     from core.errors import StorageError as StorageError
     from core.errors import TraceFormatError as TraceFormatError
-    from core.events import Accepted as Accepted
-    from core.events import Committed as Committed
-    from core.events import Drafted as Drafted
-    from core.events import DrafterFailed as DrafterFailed
-    from core.events import Event as Event
-    from core.events import Prefilled as Prefilled
-    from core.events import RunFailed as RunFailed
-    from core.events import RunFinished as RunFinished
-    from core.events import RunStarted as RunStarted
-    from core.events import TokenTexts as TokenTexts
-    from core.events import Verified as Verified
-    from core.models.loading import LoadedModel as LoadedModel
-    from core.models.loading import load_target as load_target
-    from core.run_start import Prompt as Prompt
-    from core.stats import RunStats as RunStats
-    from core.trace import Trace as Trace
-    from core.trace import load_trace as load_trace
-    from core.trace import read_trace as read_trace
-    from core.trace import save_trace as save_trace
-    from core.trace import write_trace as write_trace
+    from core.loading.loading import LoadedModel as LoadedModel
+    from core.loading.loading import load_target as load_target
+    from core.modes.hybrid import HybridSettings as HybridSettings
+    from core.modes.layer_skip import LayerSkipSettings as LayerSkipSettings
+    from core.modes.ngram import NgramSettings as NgramSettings
+    from core.modes.registry import register_drafter as register_drafter
+    from core.modes.sd_classic import ClassicSettings as ClassicSettings
+    from core.modes.sd_eagle import EagleSettings as EagleSettings
+    from core.modes.settings import DrafterSettings as DrafterSettings
+    from core.modes.settings import TreeSettings as TreeSettings
+    from core.modes.share_sd import ShareSdSettings as ShareSdSettings
+    from core.trace.events import Accepted as Accepted
+    from core.trace.events import Committed as Committed
+    from core.trace.events import Drafted as Drafted
+    from core.trace.events import DrafterFailed as DrafterFailed
+    from core.trace.events import Event as Event
+    from core.trace.events import Prefilled as Prefilled
+    from core.trace.events import RunFailed as RunFailed
+    from core.trace.events import RunFinished as RunFinished
+    from core.trace.events import RunStarted as RunStarted
+    from core.trace.events import TokenTexts as TokenTexts
+    from core.trace.events import Verified as Verified
+    from core.trace.file import Trace as Trace
+    from core.trace.file import load_trace as load_trace
+    from core.trace.file import read_trace as read_trace
+    from core.trace.file import save_trace as save_trace
+    from core.trace.file import write_trace as write_trace
+    from core.trace.stats import RunStats as RunStats
 
 _NAMES_OF = {
     "core.config": ("RunConfig", "SamplingConfig"),
-    "core.drafter_settings": (
-        "ClassicSettings", "DrafterSettings", "EagleSettings", "HybridSettings",
-        "LayerSkipSettings", "NgramSettings", "ShareSdSettings", "TreeSettings",
-    ),
+    "core.modes.hybrid": ("HybridSettings",),
+    "core.modes.layer_skip": ("LayerSkipSettings",),
+    "core.modes.ngram": ("NgramSettings",),
+    "core.modes.registry": ("register_drafter",),
+    "core.modes.sd_classic": ("ClassicSettings",),
+    "core.modes.sd_eagle": ("EagleSettings",),
+    "core.modes.settings": ("DrafterSettings", "TreeSettings"),
+    "core.modes.share_sd": ("ShareSdSettings",),
     "core.engine": ("Engine",),
     "core.errors": (
         "BadLogitsError", "DrafterUnavailableError", "InvalidSettingError",
         "KernelsUnavailableError", "ModelUnavailableError", "SpecDecodesError", "StorageError",
         "TraceFormatError",
     ),
-    "core.events": (
+    "core.trace.events": (
         "Accepted", "Committed", "Drafted", "DrafterFailed", "Event", "Prefilled", "RunFailed",
         "RunFinished", "RunStarted", "TokenTexts", "Verified",
     ),
-    "core.models.loading": ("LoadedModel", "load_target"),
-    "core.run_start": ("Prompt",),
-    "core.stats": ("RunStats",),
-    "core.trace": ("Trace", "load_trace", "read_trace", "save_trace", "write_trace"),
+    "core.loading.loading": ("LoadedModel", "load_target"),
+    "core.decoding.run_start": ("Prompt",),
+    "core.trace.stats": ("RunStats",),
+    "core.trace.file": ("Trace", "load_trace", "read_trace", "save_trace", "write_trace"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _NAMES_OF.items() for name in names}
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from core import __version__
-from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, lossy_rule, settings_of
-from core.drafter_settings import DRAFTER_SETTINGS, MODES
+from core.acceptance.registry import lossy_rule
+from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, settings_of
 from core.errors import InvalidSettingError, StorageError
+from core.modes.registry import mode_names, modes
 from core.settings import Settings, build
 
-# Of any mode.
-ALL_SETTINGS = frozenset().union(*map(settings_of, MODES))
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -67,7 +66,7 @@ def _whole(word: str, place: int) -> str:
 def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) -> None:
     """Adds an option for every setting of a run; unset options keep the settings' defaults."""
     if with_mode:
-        parser.add_argument("--mode", choices=MODES, help=_help(RunConfig, "mode"))
+        parser.add_argument("--mode", choices=mode_names(), help=_help(RunConfig, "mode"))
     parser.add_argument("--target", help=_help(RunConfig, "target"))
     parser.add_argument("--draft", help=_help(RunConfig, "draft"))
     parser.add_argument("--dtype", choices=DTYPES, help=_help(RunConfig, "dtype"))
@@ -82,11 +81,11 @@ def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) 
         _add_option(parser, SamplingConfig, item.name)
     group = parser.add_argument_group("drafter settings, each for the modes that know it")
     known: set[str] = set()
-    for settings_class in DRAFTER_SETTINGS.values():
-        for item in fields(settings_class) if settings_class else ():
+    for mode in modes().values():
+        for item in fields(mode.settings) if mode.settings else ():
             if item.name not in known:
                 known.add(item.name)
-                _add_option(group, settings_class, item.name)
+                _add_option(group, mode.settings, item.name)
 
 
 def _field(settings_class: Any, name: str) -> Field[Any]:
@@ -133,7 +132,7 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
     mode = mode or given.get("mode", "naive")
     heeded = settings_of(mode)
     for name in given:
-        if name in ALL_SETTINGS and name not in heeded:
+        if name in all_settings() and name not in heeded:
             own = (
                 ", ".join(map(flag_of, sorted(heeded - settings_of("naive")))) or "none of its own"
             )
@@ -145,7 +144,7 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
             "--accept is no setting without --temp, for a greedy run has one rule; give that too, or "
             "leave it out."
         )
-    settings_class = DRAFTER_SETTINGS[mode]
+    settings_class = modes()[mode].settings
 
     def part(cls: Any) -> dict[str, Any]:
         return {item.name: given[item.name] for item in fields(cls) if item.name in given}
@@ -159,6 +158,11 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
             "drafter": build(settings_class, part(settings_class)) if settings_class else None,
         },
     )
+
+
+def all_settings() -> frozenset[str]:
+    """Names of the settings that any mode heeds."""
+    return frozenset().union(*map(settings_of, mode_names()))
 
 
 def given_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -6,35 +6,35 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from core.backends.cost_curve import CostCurve
+from core.backends.cpu.forward import CpuForward
+from core.backends.row_block import check_token_ids
+from core.backends.runner import ModelRunner
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.invariant import InvariantVerifier, invariant_sibling
 from core.config import RunConfig
-from core.decoder import check_prompt
-from core.drafters.registry import make_drafter, unavailable_reason
+from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch, never
+from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
+from core.decoding.failures import is_gpu_lost
+from core.decoding.loop import check_prompt
+from core.decoding.measured_costs import Circumstances, MeasuredCosts
+from core.decoding.run_events import RunScript, run_events
+from core.decoding.run_start import Prompt, RunParts, run_started
+from core.decoding.step import Clock, HostStepper, Stepper
+from core.drafters.context import DrafterContext, KeptParts
+from core.drafters.making import make_drafter, unavailable_reason
 from core.drafters.share_sd import wants_offload
-from core.drafters.workshop import KeptParts, Workshop
 from core.errors import InvalidSettingError
-from core.events import Event
-from core.failures import is_gpu_lost
-from core.invariant import InvariantVerifier, invariant_sibling
-from core.lean.forward import LeanForward
-from core.lean.native.forward import NativeForward
-from core.lockstep import Alone, Company, Lockstep, Start, check_batch, never
-from core.measured_costs import Circumstances, MeasuredCosts
+from core.loading.forward import runner_of
+from core.loading.loading import LoadedModel, load_model
+from core.loading.prompts import chat_token_ids, raw_token_ids
 from core.models.detokenizer import TokenTable
-from core.models.forward import verifier_of
-from core.models.loading import LoadedModel, load_model
-from core.models.prompts import chat_token_ids, raw_token_ids
-from core.models.storage import Progress, cache_home, no_progress
-from core.naming import with_token_texts
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
-from core.resident.workshop import ResidentWorkshop, make_resident
-from core.row_block import check_token_ids
-from core.run_events import RunScript, run_events
-from core.run_start import Prompt, RunParts, run_started
-from core.runtime.cost_curve import CostCurve
+from core.runtime.storage import Progress, cache_home, no_progress
 from core.settings import parse_bytes
-from core.stepping import Clock, HostStepper, Stepper
-from core.verifier import Verifier
+from core.trace.events import Event
+from core.trace.naming import with_token_texts
 
 
 class Engine:
@@ -57,16 +57,16 @@ class Engine:
         """False once the GPU is lost to this process."""
         self._clock = clock
         self._progress = progress
-        self._backend = verifier_of(target)
+        self._backend = runner_of(target)
         self._invariant: InvariantVerifier | None = None
         forward = self._backend.forward
         self.forward_name = forward.name
         self._originals = (
             OriginalWeights(forward, cache_home() / "offload")
-            if isinstance(forward, LeanForward)
+            if isinstance(forward, TorchForward)
             else None
         )
-        self._resident = make_resident(target, forward)
+        self._resident = make_graph_runner_cache(target, forward)
         self._token_table = TokenTable(target.tokenizer)
         self._kept = KeptParts(num_kept)
         self._costs = MeasuredCosts(self.target, progress)
@@ -90,7 +90,7 @@ class Engine:
 
         `draft` is the draft model that the run names, if any.
         """
-        return unavailable_reason(mode, draft, self.target, is_lean=self._originals is not None)
+        return unavailable_reason(mode, draft, self.target, is_own=self._originals is not None)
 
     def forget(self) -> None:
         """Empties the cache, so that the next run computes its whole prompt."""
@@ -103,7 +103,7 @@ class Engine:
         circumstances = self._circumstances(length, self._resident)
         return self._costs.curve(circumstances, self._backend, self._backend.forward, ())
 
-    def _circumstances(self, length: int, resident: ResidentWorkshop | None) -> Circumstances:
+    def _circumstances(self, length: int, resident: GraphRunnerCache | None) -> Circumstances:
         place = "in memory"
         if self._originals is not None and self._originals.is_offloaded:
             place = "offloaded"
@@ -120,7 +120,7 @@ class Engine:
         """
         self.check_prompt(prompt)
         config = self._checked(config)
-        return self._events(prompt, config, self._prepare(prompt, config, Alone()), should_stop)
+        return self._events(prompt, config, self._prepare(prompt, config, Single()), should_stop)
 
     def run_batch(
         self,
@@ -137,13 +137,13 @@ class Engine:
         one thread.
         """
         check_batch([config for _, config in runs], size)
-        lockstep = Lockstep(size, self._backend.forward)
+        scheduler = BatchScheduler(size, self._backend.forward)
         starts: list[Start] = []
         for prompt, config in runs:
             config = self._checked(config)
-            parts = self._prepare(prompt, config, lockstep)
+            parts = self._prepare(prompt, config, scheduler)
             starts.append(partial(self._events, prompt, config, parts, should_stop))
-        return lockstep.run(starts, should_stop)
+        return scheduler.run(starts, should_stop)
 
     def _checked(self, config: RunConfig) -> RunConfig:
         """The configuration as the loaded target completes it."""
@@ -152,54 +152,54 @@ class Engine:
             raise InvalidSettingError(reason)
         return replace(config, **self._actual(config))
 
-    def _prepare(self, prompt: Prompt, config: RunConfig, company: Company) -> RunParts:
+    def _prepare(self, prompt: Prompt, config: RunConfig, scheduler: Scheduler) -> RunParts:
         """What a run needs, made or taken from the last one; raises SpecDecodesError."""
         if self._originals is not None and wants_offload(config) != self._originals.is_offloaded:
             self._originals.to_memory()
             self._invariant = None  # it holds on to the weights as they were
         if self._streamed_layers is not None:
             self._streamed_layers.set_resident(0)  # what drafts comes first
-        verifier: Verifier = self._backend
+        runner: ModelRunner = self._backend
         if config.invariant:
             self._invariant = self._invariant or invariant_sibling(self._backend)
-            verifier = self._invariant
-        verifier = company.seat(verifier)
-        resident = self._resident_for(config, company)
+            runner = self._invariant
+        runner = scheduler.own_runner(runner)
+        resident = self._resident_for(config, scheduler)
         measure_curve = partial(
             self._costs.curve, self._circumstances(len(prompt.token_ids), resident)
         )
         drafter = make_drafter(
-            Workshop(
+            DrafterContext(
                 config=config,
                 target=self.target,
-                verifier=verifier,
+                runner=runner,
                 originals=self._originals,
                 kept=self._kept,
-                measure_cost=lambda *forward: company.shared(measure_curve(*forward)),
+                measure_cost=lambda *forward: scheduler.shared(measure_curve(*forward)),
                 load_draft=self._load_draft,
                 folder=cache_home(),
                 progress=self._progress,
-                seat=company.seat,
+                own_runner=scheduler.own_runner,
             )
         )
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
-        curve = measure_curve(verifier, verifier.forward, ()) if is_sized else None
-        cost = None if curve is None else company.shared(curve)
-        if resident is not None and not resident.can_draft(drafter):
+        curve = measure_curve(runner, runner.forward, ()) if is_sized else None
+        cost = None if curve is None else scheduler.shared(curve)
+        if resident is not None and drafter is not None and drafter.device_form is None:
             resident = None
-        return RunParts(verifier, drafter, curve, cost, resident, company.size)
+        return RunParts(runner, drafter, curve, cost, resident, scheduler.size)
 
-    def _resident_for(self, config: RunConfig, company: Company) -> ResidentWorkshop | None:
+    def _resident_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:
         """Lets the device do the steps of a run alone; None where it cannot."""
         resident = self._resident
-        if resident is None or company.size > 1 or resident.reason_against(config) is not None:
+        if resident is None or scheduler.size > 1 or resident.reason_against(config) is not None:
             return None
         return resident
 
     @property
     def _streamed_layers(self) -> StreamedLayers | None:
         forward = self._backend.forward
-        layers = forward.stack.layers if isinstance(forward, LeanForward) else None
+        layers = forward.stack.layers if isinstance(forward, TorchForward) else None
         return layers if isinstance(layers, StreamedLayers) else None
 
     def _load_draft(self, name: str) -> LoadedModel:
@@ -225,7 +225,7 @@ class Engine:
                 f"the target is loaded with weights {self.target.weights} and the run asks for "
                 f"{config.weights}; load it anew."
             )
-        is_compiled = isinstance(self._backend.forward, NativeForward) or self._resident is not None
+        is_compiled = isinstance(self._backend.forward, CpuForward) or self._resident is not None
         if config.compile and not is_compiled and not self.target.note:
             raise InvalidSettingError(
                 f"compile is on and the {self.forward_name} forward computes this target, which is "
@@ -249,15 +249,15 @@ class Engine:
         self.forget()
         self.is_usable = not is_gpu_lost(error)
         if self.is_usable:  # to a GPU that is lost nothing can be written
-            for verifier in (self._backend, self._invariant):
-                if verifier is not None:
-                    verifier.clear()
+            for runner in (self._backend, self._invariant):
+                if runner is not None:
+                    runner.clear()
 
     def _stepper(self, prompt: Prompt, config: RunConfig, parts: RunParts, clock: Clock) -> Stepper:
         """Who does the steps of a run: the device alone where it can, else the host."""
         layers = self._streamed_layers
         if layers is not None and config.gpu_memory is not None:
-            parts.verifier.reserve(
+            parts.runner.reserve(
                 min(len(prompt.token_ids) + config.max_new_tokens, self.target.context_limit)
             )
             fit(layers, parse_bytes(config.gpu_memory))
@@ -265,10 +265,10 @@ class Engine:
             max_length = len(prompt.token_ids) + config.max_new_tokens
             max_length = min(max_length, self.target.context_limit)
             return parts.resident.stepper(
-                parts.verifier, parts.drafter, config, max_length, clock, parts.cost
+                parts.runner, parts.drafter, config, max_length, clock, parts.cost
             )
         return HostStepper(
-            parts.verifier,
+            parts.runner,
             parts.drafter,
             config,
             device=self.target.device,

@@ -15,18 +15,18 @@ from core.command_line import (
     told_if_not_written,
 )
 from core.console import INTERRUPTED, Interrupt, json_line, run_command
+from core.distributed.role import follow, is_follower
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
-from core.events import Committed, DrafterFailed, Event, RunFailed, RunFinished, RunStarted
 from core.models.progress_bar import ProgressBar
-from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
 from core.text_files import STANDARD_INPUT, read_text
-from core.trace import Trace, save_trace
+from core.trace.events import Committed, DrafterFailed, Event, RunFailed, RunFinished, RunStarted
+from core.trace.file import Trace, save_trace
 
 if TYPE_CHECKING:
     from core.config import RunConfig
+    from core.decoding.run_start import Prompt
     from core.engine import Engine
-    from core.run_start import Prompt
 
 _STATS = (
     "num_tokens", "num_steps", "num_drafted", "num_tested", "num_accepted", "acceptance_rate",
@@ -127,7 +127,7 @@ def _start(
     """Loads the target and starts the run; torch is imported once the options are known to be good."""
     with quick_imports():
         from core.engine import Engine
-        from core.models.loading import load_target
+        from core.loading.loading import load_target
     with ProgressBar(config.target) as bar:
         engine = Engine(load_target(config, bar.show), progress=bar.show)
         events = engine.run(_as_read(engine, prompt, options), config, should_stop=should_stop)

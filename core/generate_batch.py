@@ -18,13 +18,13 @@ from core.command_line import (
 )
 from core.config import RunConfig
 from core.console import INTERRUPTED, Interrupt, json_line, run_command
+from core.distributed.role import follow, is_follower
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
-from core.events import DrafterFailed, RunFailed, RunFinished
 from core.models.progress_bar import ProgressBar
-from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
 from core.text_files import numbered_lines, read_text
-from core.trace import Trace, save_trace
+from core.trace.events import DrafterFailed, RunFailed, RunFinished
+from core.trace.file import Trace, save_trace
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,7 +96,7 @@ def _run(config: RunConfig, prompts: list[_Line], options: Any, out: TextIO) -> 
     interrupt = Interrupt()
     with quick_imports():
         from core.engine import Engine
-        from core.models.loading import load_target
+        from core.loading.loading import load_target
     with ProgressBar(config.target) as bar:
         engine = Engine(load_target(config, bar.show), progress=bar.show)
         system = [] if options.system is None else [{"role": "system", "content": options.system}]

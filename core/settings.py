@@ -6,6 +6,7 @@ A settings class is a frozen dataclass that mixes `Settings` in and makes its fi
 import dataclasses
 import math
 import types
+from collections.abc import Callable, Iterable
 from dataclasses import field
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -22,9 +23,12 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     flags: tuple[str, ...] = (),
+    choices: Callable[[], Iterable[str]] = tuple,
 ) -> Any:
-    """A dataclass field with its help text and inclusive limits; `flags` rename its option."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "flags": flags})
+    """A dataclass field with its help text and inclusive limits; `flags` rename its option, and
+    `choices` lists the allowed texts where the type does not."""
+    metadata = {"help": help, "low": low, "high": high, "flags": flags, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 class Settings:
@@ -37,6 +41,11 @@ class Settings:
             value = getattr(self, item.name)
             _check_type(item.name, value, hints[item.name])
             _check_range(item.name, value, item.metadata)
+            choices = tuple(item.metadata["choices"]()) if "choices" in item.metadata else ()
+            if choices and value not in choices:
+                raise InvalidSettingError(
+                    f"{item.name} is {shown(value)}; give one of {', '.join(choices)}."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; `from_dict` inverts it."""

@@ -2,10 +2,10 @@
 
 import pytest
 
+from core.backends.cpu.library import Kernels, load_kernels
 from core.errors import InvalidSettingError, KernelsUnavailableError
-from core.lean.native.library import Kernels, load_kernels
-from core.models.storage import no_progress
 from core.runtime.processor import LEVELS, SETTING
+from core.runtime.storage import no_progress
 
 
 @pytest.fixture(scope="session")

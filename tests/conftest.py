@@ -8,8 +8,8 @@ import pytest
 
 from core.config import RunConfig
 from core.engine import Engine
-from core.models.loading import LoadedModel, load_model
-from core.trace import Trace
+from core.loading.loading import LoadedModel, load_model
+from core.trace.file import Trace
 
 NUM_NEW_TOKENS = 128
 pytest_plugins = ("tests.chromium", "tests.compiler")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.models.storage import cache_home
+from core.runtime.storage import cache_home
 
 # Of the cache in use before any test names another.
 _KERNELS = cache_home() / "kernels"

@@ -19,11 +19,12 @@ from typing import (
 )
 
 from app import messages
-from app.archive import KeptRun
-from app.engine_seat import PoolStatus
-from core.events import EVENT_CLASSES
-from core.stats import RunStats
+from app.engines.engine_slot import PoolStatus
+from app.runs.archive import KeptRun
+from core.trace.events import EVENT_CLASSES
+from core.trace.stats import RunStats
 from visualize.compare import SUMMARY_DTYPES, Divergence
+from visualize.status import NodeStatus
 
 PAGE = Path(__file__).parent.parent / "app" / "static" / "types.d.ts"
 _HEAD = (
@@ -32,8 +33,11 @@ _HEAD = (
 _PLAIN = {str: "string", int: "number", float: "number", bool: "boolean", Any: "any"}
 _DTYPES = {"string": "string", "int64": "number", "Int64": "number | null"}
 _DTYPES |= {"float64": "number", "Float64": "number | null"}
-# What `app.wire.event_for_page` adds.
-_ADDED = {"RunStarted": {"lossy_rule": str}}
+# What `app.runs.wire.events_for_page` adds.
+_ADDED: dict[str, dict[str, Any]] = {
+    "RunStarted": {"lossy_rule": str, "why_refused": messages.WhyRefused},
+    "Committed": {"node_states": list[NodeStatus], "times_ms": messages.PhaseTimes},
+}
 
 
 def type_declarations() -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # What computes with compiled kernels.
 TESTS = (
-    "tests/core/lean",
-    "--ignore=tests/core/lean/test_sanitized.py",
+    "tests/core/backends/cpu",
+    "--ignore=tests/core/backends/cpu/test_sanitized.py",
     "tests/core/drafters/test_eagle.py",
-    "tests/core/test_batches.py",
+    "tests/core/decoding/test_batches.py",
     "tests/core/test_token_ids.py",
 )
 _FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1"

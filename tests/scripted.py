@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from core.config import RunConfig
-from core.decoder import Decoder
+from core.decoding.loop import Decoder
+from core.decoding.step import HostStepper
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
-from core.events import Committed, Event
-from core.stepping import HostStepper
-from core.tree import DraftTree
+from core.trace.events import Committed, Event
+from core.trees.tree import DraftTree
 
 LogitsOf = Callable[[Sequence[int]], list[float]]
 
@@ -37,7 +37,7 @@ def following(sequence: Sequence[int], vocab_size: int) -> LogitsOf:
 
 
 class ScriptedBackend:
-    """Implements `core.backend.Backend`; remembers what was asked of it."""
+    """Implements `core.decoding.backend.Backend`; remembers what was asked of it."""
 
     def __init__(self, logits_of: LogitsOf, vocab_size: int, context_limit: int = 10_000):
         self.vocab_size = vocab_size

@@ -57,7 +57,7 @@ def test_the_wheel_has_every_file_of_the_rooms_and_nothing_else(wheel: Path) -> 
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == set().union(*map(files_of, ROOMS))
-    assert {"app/static/store.js", "core/lean/native/kernels.cpp"} <= names
+    assert {"app/static/store.js", "core/backends/cpu/kernels.cpp"} <= names
     assert {"core/py.typed", "core/benchmark/questions.jsonl"} <= names
     assert any(name.startswith("core/models/weights/") for name in names)
 

@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 import pandas as pd
 
 from core.errors import InvalidSettingError
-from core.events import RunFailed, RunStarted
-from core.stats import RunStats
-from core.trace import Trace
+from core.trace.events import RunFailed, RunStarted
+from core.trace.file import Trace
+from core.trace.stats import RunStats
 from visualize.labels import Setup, repeat_key, run_labels, setup_of
 from visualize.run_facts import run_facts
 from visualize.steps import Step, complete_steps, entry, log_ratio

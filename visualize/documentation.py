@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from core.events import EVENT_CLASSES, Event
+from core.trace.events import EVENT_CLASSES, Event
 from visualize.columns import COLUMNS
 
 PAGE = Path(__file__).parent.parent / "docs" / "traces.md"

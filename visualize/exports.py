@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from core.errors import InvalidSettingError
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.columns import COLUMNS
 from visualize.frames import table_frame
 

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from core.errors import InvalidSettingError
-from core.events import Accepted
 from core.strict_json import dumps
-from core.trace import Trace
+from core.trace.events import Accepted
+from core.trace.file import Trace
 from visualize.columns import COLUMNS
 from visualize.run_facts import run_facts
 from visualize.status import node_statuses

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.events import Event, Prefilled, RunFailed
-from core.trace import Trace
+from core.trace.events import Event, Prefilled, RunFailed
+from core.trace.file import Trace
 from visualize.labels import run_labels
 from visualize.run_facts import run_facts
 from visualize.steps import Step, complete_steps

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from core.events import Committed, Prefilled, RunFailed, RunFinished, RunStarted
-from core.trace import Trace
+from core.trace.events import Committed, Prefilled, RunFailed, RunFinished, RunStarted
+from core.trace.file import Trace
 
 
 class RunFacts(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from core.events import Accepted
+from core.trace.events import Accepted
 
 NodeStatus = Literal["root", "accepted", "rejected", "untested"]
 

@@ -3,8 +3,8 @@
 import math
 from typing import NamedTuple, TypeVar
 
-from core.events import Accepted, Committed, Drafted, Event, Verified
-from core.trace import Trace
+from core.trace.events import Accepted, Committed, Drafted, Event, Verified
+from core.trace.file import Trace
 
 ValueT = TypeVar("ValueT")
 
@@ -49,25 +49,36 @@ def duration_ms(event: Event) -> float:
     return (event.t_end_s - event.t_start_s) * 1e3
 
 
-def complete_steps(trace: Trace) -> list[Step]:
-    """The steps of a run in order; one cut off before its end is left out."""
-    steps = []
-    drafted: Drafted | None = None
-    verified: Verified | None = None
-    accepted: Accepted | None = None
-    for event in trace.events:
+class StepEvents:
+    """Puts the events of a step together as they come."""
+
+    def __init__(self) -> None:
+        self._drafted: Drafted | None = None
+        self._verified: Verified | None = None
+        self._accepted: Accepted | None = None
+
+    def add(self, event: Event) -> Step | None:
+        """The step that an event ends; None for other events, and where one of the step's is not
+        there."""
         match event:
             case Drafted():
-                drafted, verified, accepted = event, None, None
+                self._drafted, self._verified, self._accepted = event, None, None
             case Verified():
-                verified = event
+                self._verified = event
             case Accepted():
-                accepted = event
+                self._accepted = event
             case Committed():
-                if drafted and verified and accepted:
-                    steps.append(Step(drafted, verified, accepted, event))
-                drafted, verified, accepted = None, None, None
-    return steps
+                parts = self._drafted, self._verified, self._accepted
+                self._drafted = self._verified = self._accepted = None
+                if parts[0] and parts[1] and parts[2]:
+                    return Step(parts[0], parts[1], parts[2], event)
+        return None
+
+
+def complete_steps(trace: Trace) -> list[Step]:
+    """The steps of a run in order; one cut off before its end is left out."""
+    open_step = StepEvents()
+    return [step for event in trace.events if (step := open_step.add(event)) is not None]
 
 
 def logit_gap(top_k_probs: list[float]) -> float | None:

@@ -2,7 +2,6 @@
 // where more steps are in view, neighbours share a bar that shows their mean.
 
 /** @import { Bar, PhaseTimes, Step } from "./page_types.d.ts" */
-/** @import { PageEvent } from "./types.d.ts" */
 
 export const MAX_BARS = 160;
 
@@ -13,23 +12,6 @@ export const PHASES = [
   { key: "settle", label: "accept + commit" },
   { key: "other", label: "other" },
 ];
-
-/** @param {PageEvent} event */
-const lasted = (event) => (event.t_end_s - event.t_start_s) * 1e3;
-
-/**
- * Milliseconds of one step by phase; `other` is what the phases leave of the whole.
- *
- * @param {Pick<Step, "drafted" | "verified" | "accepted" | "committed">} step
- * @returns {PhaseTimes}
- */
-export function phaseTimes({ drafted, verified, accepted, committed }) {
-  const draft = lasted(drafted);
-  const verify = lasted(verified);
-  const settle = lasted(accepted) + lasted(committed);
-  const other = Math.max(0, committed.step_s * 1e3 - draft - verify - settle);
-  return { draft, verify, settle, other };
-}
 
 /** @param {PhaseTimes} times */
 export const totalOf = (times) => times.draft + times.verify + times.settle + times.other;

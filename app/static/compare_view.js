@@ -27,7 +27,7 @@ export function showComparison(result) {
 
 /** @param {ViewContext} context */
 export function mount({ element, props, watch, trigger }) {
-  const list = h("ul", { class: "contenders", "aria-label": "What is compared" });
+  const list = h("ul", { class: "entries", "aria-label": "What is compared" });
   const progress = h("p", { class: "contest-progress", role: "status", hidden: true });
   const gauge = h("span", { class: "gauge" });
   const told = h("span");
@@ -37,9 +37,9 @@ export function mount({ element, props, watch, trigger }) {
   element.append(list, progress, notice, result);
   showContenders([]);
 
-  /** @param {Contender[]} contenders */
-  function showContenders(contenders) {
-    const all = [{ mode: "naive", settings: "always measured", lossy_rule: "" }, ...contenders];
+  /** @param {Contender[]} entries */
+  function showContenders(entries) {
+    const all = [{ mode: "naive", settings: "always measured", lossy_rule: "" }, ...entries];
     list.replaceChildren(
       ...all.map(({ mode, settings, lossy_rule: lossyRule }) =>
         h(
@@ -81,7 +81,7 @@ export function mount({ element, props, watch, trigger }) {
       contests = [message.contest];
       memory.keep();
     }
-    if (message.contenders) showContenders(message.contenders);
+    if (message.entries) showContenders(message.entries);
     if (message.notice) {
       busy(false);
       setText(notice, message.notice);

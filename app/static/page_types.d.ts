@@ -1,18 +1,19 @@
 // What the scripts of the page hand each other; types.d.ts has what the server sends.
 
-import type { Accepted, Committed, Drafted, PageEvent, PoolStatus, Verified } from "./types.d.ts";
+import type {
+  Accepted,
+  Committed,
+  Drafted,
+  PageEvent,
+  PhaseTimes,
+  PoolStatus,
+  Verified,
+  WhyRefused,
+} from "./types.d.ts";
 
 export type Source = Committed["sources"][number];
 export type Refused = "rejected" | "untested";
-export type NodeState = "root" | "accepted" | Refused;
-
-/** Milliseconds of a step, or of a mean of steps, by phase. */
-export interface PhaseTimes {
-  draft: number;
-  verify: number;
-  settle: number;
-  other: number;
-}
+export type NodeState = Committed["node_states"][number];
 
 /** A whole step of a run. */
 export interface Step {
@@ -50,7 +51,7 @@ export interface Choice {
 
 /** Why a tested node was not kept. */
 export interface Refusal {
-  rule: string;
+  sentences: WhyRefused;
   own: string | null;
   target: number | null;
   /** undefined where the trace does not say, null where there is none. */
@@ -112,7 +113,7 @@ export interface Attributes {
 export type Child = Node | string;
 export type StatusListener = (status: PoolStatus) => void;
 export type Drawing = (changes: Changes) => void;
-export type { PageEvent };
+export type { PageEvent, PhaseTimes };
 
 /** As much of Plotly as is used. */
 export interface Plotly {

@@ -1,7 +1,5 @@
 // One run, made from its events. Pure: the views only read it.
 
-import { phaseTimes } from "./bars_data.js";
-
 /** @import { Choice, NodeState, Source, Step, Token, TokenFacts, Refusal } from "./page_types.d.ts" */
 /** @import { Committed, Drafted, DrafterFailed, PageEvent, Prefilled, RunStarted, RunStatus, Stats, TurnHead, Verified } from "./types.d.ts" */
 
@@ -9,6 +7,9 @@ import { phaseTimes } from "./bars_data.js";
 export const SOURCES = ["accepted", "recovered", "bonus", "plain"];
 /** @type {NodeState[]} */
 export const REFUSED = ["rejected", "untested"];
+
+// Of a run whose start is not there.
+const NO_SENTENCES = { told: "", untold: "", impossible: "" };
 
 export class RunModel {
   /** @param {string} id */
@@ -117,8 +118,8 @@ export class RunModel {
       number,
       index: this.steps.length,
       firstToken: this.tokens.length,
-      states: nodeStates(facts),
-      times: phaseTimes(facts),
+      states: committed.node_states,
+      times: committed.times_ms,
     };
     this.steps.push(step);
     for (const state of step.states) if (REFUSED.includes(state)) this.counts[state] += 1;
@@ -135,21 +136,6 @@ export class RunModel {
       });
     });
   }
-}
-
-/**
- * What became of every node of a step's tree: root, accepted, rejected or untested.
- *
- * @param {Pick<Step, "drafted" | "accepted">} step
- * @returns {NodeState[]}
- */
-export function nodeStates({ drafted, accepted }) {
-  /** @type {NodeState[]} */
-  const states = drafted.token_ids.map(() => "untested");
-  for (const node of accepted.tested) states[node] = "rejected";
-  for (const node of accepted.path) states[node] = "accepted";
-  states[0] = "root";
-  return states;
 }
 
 /**
@@ -219,7 +205,6 @@ function emitted(run, token) {
  * @returns {Refusal}
  */
 export function whyRefused(run, { drafted, verified, accepted }, node) {
-  const { accept = "match", sampling = {} } = run.started?.config ?? {};
   const parent = drafted.parents[node];
   const path = [0, ...accepted.path];
   const next = path[path.indexOf(parent) + 1];
@@ -227,7 +212,7 @@ export function whyRefused(run, { drafted, verified, accepted }, node) {
   const own = ownId === null ? null : run.textOf(ownId);
   const place = accepted.tested.indexOf(node);
   return {
-    rule: sampling.do_sample ? accept : "greedy",
+    sentences: run.started?.why_refused ?? NO_SENTENCES,
     own,
     target: verified.target_probs[node] ?? null,
     // undefined where the trace does not say, null where there is none

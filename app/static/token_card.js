@@ -16,28 +16,28 @@ const SOURCE_TEXTS = {
   root: "root: the last token before this step",
 };
 
-/** @type {Record<string, (why: Refusal) => string>} */
-const WHY_TEXTS = {
-  greedy: ({ own }) => `Greedy decoding keeps a draft only if it is the target's most probable token: ${shown(own)}.`,
-  match: ({ own, noise, threshold }) =>
-    `The noise of this position, keyed by the seed, makes the target draw ${shown(own)}; only that draft is kept.` +
-    (noise === undefined
-      ? ""
-      : threshold === null
-        ? " The sampling settings leave this token no probability, so no noise could save it."
-        : ` This token's noise was ${signed(noise)}, and it needed ${signed(threshold)}.`),
-  rejection: ({ noise, threshold }) =>
-    threshold === undefined
-      ? "Kept where the noise is below target/draft; here it was above."
-      : `Kept where the noise is below target/draft = ${percent(threshold)}; here it was ${percent(noise)}.`,
-  typical: ({ target, threshold }) =>
-    threshold === undefined
-      ? "The target finds it less probable than typical acceptance asks for."
-      : `Kept where the target's probability is above ${percent(threshold)} and no sibling's is higher; here it was ${percent(target)} at temperature 1.`,
+/** @type {Record<string, (number: number) => string>} */
+const NUMBERS = {
+  signed: (number) => number.toFixed(2).replace("-", "\u2212"),
+  percent,
 };
 
-/** @param {number | null | undefined} number */
-const signed = (number) => (number ?? 0).toFixed(2).replace("-", "\u2212");
+/**
+ * The rule's own sentence for a refused token, with the token's numbers in its places.
+ *
+ * @param {Refusal} why
+ */
+export function whyText({ sentences, own, target, noise, threshold }) {
+  const isUntold = threshold === undefined || (threshold === null && !sentences.impossible);
+  const sentence = isUntold ? sentences.untold : threshold === null ? sentences.impossible : sentences.told;
+  /** @type {Record<string, number | null | undefined>} */
+  const values = { target, noise, threshold };
+  return sentence.replace(/\{(\w+)(?::(\w+))?\}/g, (_, name, form) => {
+    if (name === "own") return shown(own);
+    const value = values[name];
+    return typeof value === "number" ? NUMBERS[form](value) : "not recorded";
+  });
+}
 
 /** @param {string | null} text */
 const shown = (text) => (text === null ? "another token" : `“${visible(text)}”`);
@@ -92,9 +92,7 @@ export function showCard(facts, anchor) {
     h("code", { class: "card-text" }, visible(facts.text)),
     h("p", { class: `card-source ${facts.source}` }, SOURCE_TEXTS[facts.source]),
     h("dl", {}, ...facts_),
-    facts.why
-      ? h("div", { class: "why" }, h("h4", {}, "Why was this refused?"), WHY_TEXTS[facts.why.rule](facts.why))
-      : "",
+    facts.why ? h("div", { class: "why" }, h("h4", {}, "Why was this refused?"), whyText(facts.why)) : "",
     h(
       "div",
       { class: "choices" },

@@ -18,6 +18,7 @@ export interface RunStarted {
   prompt_token_ids: number[];
   batch_size: number;
   lossy_rule: string;
+  why_refused: WhyRefused;
 }
 
 /** Texts of token ids that later events use for the first time in this run. */
@@ -96,6 +97,8 @@ export interface Committed {
   nodes: number[];
   cache_length: number;
   step_s: number;
+  node_states: ("root" | "accepted" | "rejected" | "untested")[];
+  times_ms: PhaseTimes;
 }
 
 /** The drafter broke in this step; the run goes on without it. */
@@ -215,6 +218,21 @@ export interface SummaryRow {
   peak_memory_bytes: number | null;
 }
 
+/** Milliseconds of a step, or of a mean of steps, by phase; `settle` is accept and commit. */
+export interface PhaseTimes {
+  draft: number;
+  verify: number;
+  settle: number;
+  other: number;
+}
+
+/** The sentences of a run's acceptance rule; see `core.acceptance.registry.Explanation`. */
+export interface WhyRefused {
+  told: string;
+  untold: string;
+  impossible: string;
+}
+
 /** What a run is doing, or how it ended; `done` of `total` while something is loaded. */
 export interface RunStatus {
   phase: "queued" | "loading" | "running" | "ended" | "failed";
@@ -278,7 +296,7 @@ export interface Contender {
 
 /** All that will be compared. */
 export interface Contenders {
-  contenders: Contender[];
+  entries: Contender[];
 }
 
 /** A comparison that there is now; its id is to be remembered. */

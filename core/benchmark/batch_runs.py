@@ -7,11 +7,11 @@ from typing import NamedTuple
 from core.benchmark.named_configs import NamedConfig
 from core.benchmark.task_progress import TaskProgress
 from core.config import RunConfig
+from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.errors import SpecDecodesError
-from core.events import Committed, Event, Prefilled, RunFailed, RunFinished
-from core.run_start import Prompt
-from core.trace import Trace
+from core.trace.events import Committed, Event, Prefilled, RunFailed, RunFinished
+from core.trace.file import Trace
 
 # A size is measured over so many prompts, or over one batch of its own.
 _MIN_PROMPTS = 16

@@ -31,16 +31,16 @@ from core.command_line import (
 )
 from core.config import MOST_TOGETHER
 from core.console import INTERRUPTED, run_command
+from core.distributed.role import follow, is_follower
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
-from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
 from core.strict_json import dumps
 
 if TYPE_CHECKING:
     from core.benchmark.batch_runs import BatchResult
+    from core.decoding.run_start import Prompt
     from core.engine import Engine
-    from core.run_start import Prompt
 
 _SIZES = "1,2,4,8,16,32,64"
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         with quick_imports():
             from core.benchmark.batch_runs import answers, measure
             from core.engine import Engine
-            from core.models.loading import load_target
+            from core.loading.loading import load_target
             from core.runtime.environment import describe_device, package_versions
         with ProgressBar(named[0].config.target) as bar:
             target = load_target(named[0].config, bar.show)

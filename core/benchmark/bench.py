@@ -12,10 +12,10 @@ from core.benchmark.outside.engines import OutsideEngine
 from core.benchmark.runners import EngineRunner, Facts, Runner
 from core.engine import Engine
 from core.errors import InvalidSettingError
-from core.models.loading import load_target
-from core.models.storage import Progress
+from core.loading.loading import load_target
 from core.runtime.energy import find_energy_meter
 from core.runtime.environment import describe_device, package_versions
+from core.runtime.storage import Progress
 
 
 class Plan(NamedTuple):
@@ -41,7 +41,7 @@ class BenchDescription(NamedTuple):
 
 
 class Bench:
-    """Implements `core.benchmark.crew.Worker`."""
+    """Implements `core.benchmark.executor.Worker`."""
 
     def __init__(self, plan: Plan, progress: Progress):
         """Loads and starts all that takes part; raises SpecDecodesError."""

@@ -13,10 +13,10 @@ from core.benchmark.questions import Question
 from core.benchmark.runners import EngineRunner, Runner
 from core.config import RunConfig
 from core.engine import Engine
-from core.models.loading import load_target
-from core.models.storage import Progress
+from core.loading.loading import load_target
 from core.runtime.energy import find_energy_meter
-from core.trace import Trace
+from core.runtime.storage import Progress
+from core.trace.file import Trace
 
 
 class KeptTrace(NamedTuple):
@@ -51,7 +51,7 @@ class ChatDescription(NamedTuple):
 
 
 class ChatWorker:
-    """Implements `core.benchmark.crew.Worker`."""
+    """Implements `core.benchmark.executor.Worker`."""
 
     def __init__(self, plan: ChatPlan, progress: Progress):
         """Loads the model; raises SpecDecodesError."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.benchmark.comparison import PLAIN, Task, failed_task, tasks_of
-from core.benchmark.crew import Crew, open_crew
+from core.benchmark.executor import Executor, open_executor
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import configs_of_modes
 from core.benchmark.options import (
@@ -33,9 +33,9 @@ from core.command_line import (
     words,
 )
 from core.console import INTERRUPTED, run_command
+from core.distributed.role import follow, is_follower
 from core.errors import SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
-from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
 from core.strict_json import dumps
 
@@ -63,12 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
         with quick_imports():
             from core.benchmark.bench import Bench, Plan
         plan = Plan(named, outside, options.draft)
-        with open_crew(partial(Bench, plan), cluster) as crew:
+        with open_executor(partial(Bench, plan), cluster) as executor:
             file = _result_file(options, plan)
             with ProgressBar(named[0].config.target) as bar:
-                crew.start(bar.show)
-            measured = _measure(crew, tasks, file)
-            benches = list(crew.descriptions)
+                executor.start(bar.show)
+            measured = _measure(executor, tasks, file)
+            benches = list(executor.descriptions)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
@@ -157,18 +157,18 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    crew: Crew[Task, list[Measurement]], tasks: Sequence[Task], file: ResultFile | None
+    executor: Executor[Task, list[Measurement]], tasks: Sequence[Task], file: ResultFile | None
 ) -> _Measured:
     """All measurements in the order of the tasks; an interrupt keeps those of whole tasks."""
     known = {place: file.measured(task) for place, task in enumerate(tasks)} if file else {}
     results = {place: items for place, items in known.items() if items is not None}
     places = {id(task): place for place, task in enumerate(tasks)}
-    labels = list(crew.descriptions[0].facts)
+    labels = list(executor.descriptions[0].facts)
     is_complete = True
     waiting = [task for place, task in enumerate(tasks) if place not in results]
     with TaskProgress("questions", len(waiting)) as progress:
         try:
-            for task, result in crew.work(waiting):
+            for task, result in executor.work(waiting):
                 measurements = result or failed_task(task, labels, "its workers ended")
                 results[places[id(task)]] = measurements
                 if file is not None:

@@ -10,7 +10,7 @@ from core.errors import DrafterUnavailableError
 if TYPE_CHECKING:
     from core.benchmark.meter import Meter
     from core.benchmark.runners import Runner
-    from core.run_start import Prompt
+    from core.decoding.run_start import Prompt
 
 PLAIN = "naive"
 _WARM_UP_TEXT = "Say hello."

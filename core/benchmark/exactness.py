@@ -4,8 +4,8 @@ import math
 from itertools import zip_longest
 from typing import NamedTuple
 
-from core.events import Accepted, Verified
-from core.trace import Trace
+from core.trace.events import Accepted, Verified
+from core.trace.file import Trace
 
 # Far down a float32 softmax is zero, which has no logarithm.
 _LEAST_PROB = 1e-30

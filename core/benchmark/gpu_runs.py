@@ -8,10 +8,10 @@ import torch
 from torch._dynamo.utils import counters
 
 from core.config import RunConfig
+from core.decoding.run_start import Prompt
 from core.engine import Engine
-from core.events import Accepted, Committed, Drafted, RunFailed, RunFinished, Verified
-from core.run_start import Prompt
-from core.stats import RunStats
+from core.trace.events import Accepted, Committed, Drafted, RunFailed, RunFinished, Verified
+from core.trace.stats import RunStats
 
 # The first pass compiles, the second captures, the third only replays.
 _WARM_UPS = 2

@@ -15,9 +15,9 @@ from core.benchmark.gpu_runs import (
     transformers_speed,
 )
 from core.benchmark.questions import load_questions, pick_questions
+from core.decoding.run_start import Prompt
 from core.engine import Engine
-from core.models.loading import LoadedModel, load_model
-from core.run_start import Prompt
+from core.loading.loading import LoadedModel, load_model
 from core.strict_json import dumps
 
 # Of every answer.

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from core.backends.cuda.kernels.kernel import Following, multiply_rows, reason_against
+from core.backends.cuda.kernels.packing import packed
+from core.backends.cuda.kernels.variant import DENSE_BITS, Weight
+from core.backends.torch.linear import WeightGrid
 from core.benchmark.gpu_runs import copy_bandwidth
 from core.benchmark.wide_shapes import SHAPES, Width
 from core.errors import InvalidSettingError
-from core.lean.cuda.kernel import Following, multiply_rows, reason_against
-from core.lean.cuda.packing import packed
-from core.lean.cuda.variant import DENSE_BITS, Weight
-from core.lean.linear import WeightGrid
 
 _VOCAB = 32000
 _FORMATS = ((16, 128), (8, 64), (4, 32), (4, 64), (4, 128), (3, 64), (2, 64))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from core.benchmark.exactness import Divergence, first_divergence
 from core.benchmark.questions import Question
-from core.stats import RunStats
-from core.trace import Trace
+from core.trace.file import Trace
+from core.trace.stats import RunStats
 
 
 class Resources(NamedTuple):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from core.benchmark.measurement import Answer, Resources
 from core.benchmark.runners import Runner
-from core.run_start import Prompt
+from core.decoding.run_start import Prompt
 from core.runtime.energy import EnergyMeter
 from core.runtime.peak_memory import PeakMemory
 

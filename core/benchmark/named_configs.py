@@ -4,17 +4,18 @@ from argparse import Namespace
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from core.acceptance.registry import lossy_rule
 from core.command_line import (
-    ALL_SETTINGS,
     OneSentenceParser,
     add_run_options,
+    all_settings,
     config_from_options,
     flag_of,
     given_options,
 )
-from core.config import RunConfig, lossy_rule, settings_of
-from core.drafter_settings import MODES
+from core.config import RunConfig, settings_of
 from core.errors import InvalidSettingError
+from core.modes.registry import mode_names
 
 
 class NamedConfig(NamedTuple):
@@ -43,7 +44,7 @@ def configs_of_modes(
     parsed = {spec: _parsed(spec) for spec in specs}
     modes = [mode for mode, _ in parsed.values()]
     given = given_options(options)
-    for name in sorted(ALL_SETTINGS & given.keys() - set(heeded_elsewhere)):
+    for name in sorted(all_settings() & given.keys() - set(heeded_elsewhere)):
         if not any(name in settings_of(mode) for mode in modes):
             raise InvalidSettingError(
                 f"{flag_of(name)} is no setting of the modes {', '.join(modes)}; leave it out."
@@ -72,8 +73,8 @@ class _SpecParser(OneSentenceParser):
 def _parsed(spec: str) -> tuple[str, dict[str, Any]]:
     """Mode and own settings of `mode:name=value:flag`; raises InvalidSettingError."""
     mode, *parts = spec.split(":")
-    if mode not in MODES:
-        raise InvalidSettingError(f"mode is {mode!r}; give some of {', '.join(MODES)}.")
+    if mode not in mode_names():
+        raise InvalidSettingError(f"mode is {mode!r}; give some of {', '.join(mode_names())}.")
     parser = _SpecParser(prog=spec, add_help=False, allow_abbrev=False)
     add_run_options(parser, with_mode=False)
     own = parser.parse_args([f"--{part}" for part in parts])

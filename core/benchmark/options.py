@@ -3,7 +3,7 @@
 import argparse
 from argparse import Namespace
 
-from core.benchmark.crew import LOCAL, Cluster
+from core.benchmark.executor import LOCAL, Cluster
 from core.benchmark.question_sets import OWN, questions_file
 from core.benchmark.questions import Question, load_questions, pick_questions
 from core.command_line import check_needed, words

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.acceptance.registry import lossy_rule
 from core.benchmark.answer_file import AnswerFile
-from core.benchmark.crew import Crew, open_crew
+from core.benchmark.executor import Executor, open_executor
 from core.benchmark.options import (
     add_cluster_options,
     add_question_options,
@@ -26,11 +27,11 @@ from core.command_line import (
     config_from_options,
     start_logging,
 )
-from core.config import RunConfig, lossy_rule
+from core.config import RunConfig
 from core.console import INTERRUPTED, run_command
+from core.distributed.role import follow, is_follower
 from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
-from core.parallel.role import follow, is_follower
 from core.runtime.imports import quick_imports
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         with quick_imports():
             from core.benchmark.chat import ChatPlan, ChatWorker
         plan = ChatPlan(config, options.repeats)
-        with open_crew(partial(ChatWorker, plan), cluster) as crew:
+        with open_executor(partial(ChatWorker, plan), cluster) as executor:
             with ProgressBar(config.target) as bar:
-                crew.start(bar.show)
-            description = crew.descriptions[0]
+                executor.start(bar.show)
+            description = executor.descriptions[0]
             file = AnswerFile(
                 options.out_dir / f"{model_id}.jsonl",
                 model_id,
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
                 resume=options.resume,
             )
             waiting = [item for item in questions if item.question_id not in file.answered]
-            status = _answer_all(crew, waiting, file, folder)
+            status = _answer_all(executor, waiting, file, folder)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2
@@ -105,7 +106,7 @@ def _model_id(config: RunConfig) -> str:
 
 
 def _answer_all(
-    crew: Crew[Question, "Chat"],
+    executor: Executor[Question, "Chat"],
     questions: Sequence[Question],
     file: AnswerFile,
     folder: TraceFolder | None,
@@ -117,7 +118,7 @@ def _answer_all(
     status = 0
     with TaskProgress(file.path.stem, len(questions)) as progress:
         try:
-            for question, chat in crew.work(questions):
+            for question, chat in executor.work(questions):
                 place = f"question {question.question_id} ({question.category})"
                 failures = _failures(chat)
                 for failure in failures:

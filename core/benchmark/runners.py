@@ -6,13 +6,13 @@ from typing import NamedTuple, Protocol
 
 from core.benchmark.measurement import Answer, Emission
 from core.config import RunConfig
+from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.errors import SpecDecodesError
-from core.events import Committed, RunFailed
-from core.models.loading import LoadedModel
-from core.run_start import Prompt
+from core.loading.loading import LoadedModel
 from core.runtime.peak_memory import MemoryGauge, OwnMemory
-from core.trace import Trace
+from core.trace.events import Committed, RunFailed
+from core.trace.file import Trace
 
 IN_PROCESS = "in this process"
 

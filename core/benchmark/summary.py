@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from core.benchmark.comparison import PLAIN
 from core.benchmark.measurement import Measurement
-from core.stats import RunStats
+from core.trace.stats import RunStats
 
 ALL = "all"
 _NUM_RESAMPLES = 1000

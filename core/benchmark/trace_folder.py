@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from core.command_line import told_if_not_written
 from core.errors import InvalidSettingError
-from core.trace import save_trace
+from core.trace.file import save_trace
 
 if TYPE_CHECKING:
     from core.benchmark.chat import KeptTrace

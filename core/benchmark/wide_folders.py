@@ -11,8 +11,8 @@ from core.benchmark.wide_shapes import Narrow, WideShape, Width
 from core.benchmark.widening import widened_eagle, widened_llama
 from core.drafters.eagle_head import read_parts, write_parts
 from core.errors import InvalidSettingError
+from core.loading.loading import load_model
 from core.models.conversion import MANIFEST_NAME
-from core.models.loading import load_model
 from core.models.shipped import shipped_folder
 from core.runtime.written_files import save_tensors
 from core.strict_json import dumps

@@ -1,9 +1,12 @@
 """The seam between the loop and a drafter."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from core.tree import DraftTree
+from core.trees.tree import DraftTree
+
+if TYPE_CHECKING:
+    from core.drafters.device_form import DeviceForm
 
 
 class DraftLimits(NamedTuple):
@@ -37,6 +40,11 @@ class Drafter(Protocol):
     @property
     def identity(self) -> dict[str, Any] | None:
         """What drafts, with its memory in bytes; None for a drafter without weights."""
+        ...
+
+    @property
+    def device_form(self) -> "DeviceForm | None":
+        """How the device drafts for it; None leaves its trees, and so the steps, to the host."""
         ...
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:

@@ -96,3 +96,17 @@ def chances(
     places = (ranks * NUM_BINS + bins).flatten()
     accepted, judged = tables.flatten(1).index_select(1, places).view(2, *probs.shape).unbind(0)
     return (accepted + _PRIOR_WEIGHT * prior) / (judged + _PRIOR_WEIGHT)
+
+
+class DeviceTables:
+    """`Calibration.tables` in a static buffer, which captured graphs read."""
+
+    def __init__(self, device: torch.device):
+        self.tables = torch.zeros((2, NUM_RANKS, NUM_BINS), dtype=torch.float64, device=device)
+
+    def set(self, tables: list[list[list[float]]]) -> None:
+        """Takes over what the host learned."""
+        given = torch.tensor(tables, dtype=torch.float64)
+        if self.tables.device.type == "cuda":
+            given = given.pin_memory()
+        self.tables.copy_(given, non_blocking=True)

@@ -1,26 +1,31 @@
 """Classic speculation: a smaller model with the same tokenizer drafts (Leviathan et al. 2023)."""
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from core.backends.runner import PREFILL_CHUNK, ModelRunner
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.invariant import invariant_sibling
 from core.config import RunConfig
-from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
+from core.drafters.context import DrafterContext
+from core.drafters.device_drafting import OwnCacheDrafter
+from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.drafters.workshop import Workshop
 from core.errors import BadLogitsError, InvalidSettingError
-from core.invariant import invariant_sibling
-from core.models.fingerprint import model_key
-from core.models.forward import verifier_of
-from core.models.loading import LoadedModel
+from core.loading.fingerprint import model_key
+from core.loading.forward import runner_of
+from core.loading.loading import LoadedModel
+from core.loading.tokenizer_match import check_same_tokenizer
 from core.models.shipped import shipped_folder
-from core.models.tokenizer_match import check_same_tokenizer
-from core.tree import DraftTree
-from core.verifier import PREFILL_CHUNK, Verifier
+from core.modes.settings import TreeSettings
+from core.trees.tree import DraftTree
 
 
 class ClassicDrafter:
@@ -31,18 +36,18 @@ class ClassicDrafter:
     def __init__(
         self,
         identity: dict[str, Any],
-        verifier: Verifier,
+        runner: ModelRunner,
         vocab_size: int,
         settings: TreeSettings,
         proposer: Proposer,
         draft_cost: CostOfRows | None,
     ):
-        """`verifier` is the draft model's, `vocab_size` the target's; `draft_cost` is the draft
+        """`runner` is the draft model's, `vocab_size` the target's; `draft_cost` is the draft
         model's measured forward, None for fixed sizes."""
         self.identity = identity
-        self.own_verifier = verifier
+        self.own_runner = runner
         self._vocab_size = vocab_size
-        self._num_token_ids = verifier.forward.num_token_ids
+        self._num_token_ids = runner.forward.num_token_ids
         self._can_read = True
         self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []
@@ -53,9 +58,12 @@ class ClassicDrafter:
         return self._grower.drafting_s
 
     @property
-    def reads_all_tokens(self) -> bool:
-        """Whether the draft model's embedding has a row for every token of the target."""
-        return self._num_token_ids >= self._vocab_size
+    def device_form(self) -> DeviceForm | None:
+        """See `Drafter.device_form`. The device asks nobody whether a token has a row."""
+        reads_all_tokens = self._num_token_ids >= self._vocab_size
+        if not isinstance(self.own_runner.forward, TorchForward) or not reads_all_tokens:
+            return None
+        return DeviceForm(_Levels(self.own_runner, self.own_runner.forward))
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`. A prompt beyond the draft model's context, or with a token that its
@@ -63,27 +71,27 @@ class ClassicDrafter:
         self._token_ids = prompt_token_ids.copy()
         self._pass = None
         self._can_read = max(prompt_token_ids) < self._num_token_ids
-        limit = self.own_verifier.context_limit
+        limit = self.own_runner.context_limit
         if len(prompt_token_ids) < limit and self._can_read:
-            self.own_verifier.begin(prompt_token_ids, min(max_length, limit), bool)
+            self.own_runner.begin(prompt_token_ids, min(max_length, limit), bool)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
         self._pass = None
         length = len(self._token_ids)
-        room = self.own_verifier.context_limit - length
+        room = self.own_runner.context_limit - length
         if room < 1 or not self._can_read:
             return DraftTree(root_token_id)
-        unseen = self._token_ids[self.own_verifier.cache.length :]
+        unseen = self._token_ids[self.own_runner.cache.length :]
         while len(unseen) > PREFILL_CHUNK // 2:
-            self.own_verifier.append(unseen[: PREFILL_CHUNK // 2])
+            self.own_runner.append(unseen[: PREFILL_CHUNK // 2])
             unseen = unseen[PREFILL_CHUNK // 2 :]
-        self._pass = DraftPass(self.own_verifier, unseen)
+        self._pass = DraftPass(self.own_runner, unseen)
         limits = DraftLimits(limits.num_nodes, min(limits.depth, room))
         try:
             return self._grower.grow(root_token_id, length, limits, cost, self._level_forward)
         except BadLogitsError:
-            self.own_verifier.clear()
+            self.own_runner.clear()
             raise
 
     def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
@@ -104,9 +112,9 @@ class ClassicDrafter:
             accepted = tuple(outcome.tree.token_ids[node] for node in outcome.path)
             prefixes = [accepted[:count] for count in range(len(accepted) + 1)]
             rows = [*range(before), *(row_of[prefix] for prefix in prefixes if prefix in row_of)]
-            start = self.own_verifier.cache.length
+            start = self.own_runner.cache.length
             known = [*self._token_ids, *accepted]
-            self.own_verifier.keep_rows(rows, known[start : start + len(rows)])
+            self.own_runner.keep_rows(rows, known[start : start + len(rows)])
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
@@ -118,41 +126,60 @@ class ClassicDrafter:
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._pass = None
-        self.own_verifier.finish()
+        self.own_runner.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Implements `core.drafters.device_form.DeviceLevels` on the draft model's cache."""
+
+    own_runner: ModelRunner
+    forward: TorchForward
+    target_ids: None = None
+
+    @property
+    def signature(self) -> Hashable:
+        """See `DeviceLevels.signature`."""
+        return ClassicDrafter.name, id(self.own_runner.cache), id(self.forward)
+
+    def on_device(self, place: DevicePlace) -> OwnCacheDrafter:
+        """See `DeviceLevels.on_device`."""
+        forward = place.forward(self.forward, self.own_runner)
+        return OwnCacheDrafter(forward, place.state, place.num_root_rows)
 
 
 class _DraftModel(NamedTuple):
     identity: dict[str, Any]
-    verifier: Verifier
+    runner: ModelRunner
     key: str
     """Changes with what it computes."""
 
 
-def make_classic(workshop: Workshop) -> ClassicDrafter:
+def make_classic(context: DrafterContext) -> ClassicDrafter:
     """The drafter for a run, its model loaded where it is not the last run's.
 
     Raises InvalidSettingError without a draft model or with one of another tokenizer, and
     ModelUnavailableError where it cannot be loaded.
     """
-    config, settings = workshop.config, workshop.config.drafter
+    config, settings = context.config, context.config.drafter
     assert isinstance(settings, TreeSettings)
-    name = config.draft or shipped_draft(workshop.target)
+    name = config.draft or shipped_draft(context.target)
     if name is None:
         raise InvalidSettingError(
             f"mode {config.mode} needs a draft model; give --draft a smaller model with the "
             "tokenizer of the target."
         )
     key = (name, config.invariant)
-    draft = workshop.kept.get("draft model", key, lambda: _load(workshop, name))
+    draft = context.kept.get("draft model", key, lambda: _load(context, name))
     return ClassicDrafter(
         identity=draft.identity,
-        verifier=workshop.seat(draft.verifier),
-        vocab_size=workshop.verifier.vocab_size,
+        runner=context.own_runner(draft.runner),
+        vocab_size=context.runner.vocab_size,
         settings=settings,
-        proposer=workshop.proposer(),
+        proposer=context.proposer(),
         draft_cost=None
         if settings.fixed_size
-        else workshop.measure_cost(draft.verifier, draft.verifier.forward, ("draft", draft.key)),
+        else context.measure_cost(draft.runner, draft.runner.forward, ("draft", draft.key)),
     )
 
 
@@ -162,18 +189,18 @@ def shipped_draft(target: LoadedModel) -> str | None:
     return None if folder is None else str(folder)
 
 
-def _load(workshop: Workshop, name: str) -> _DraftModel:
-    config: RunConfig = workshop.config
+def _load(context: DrafterContext, name: str) -> _DraftModel:
+    config: RunConfig = context.config
     if name == config.target:
-        model = workshop.target
-        verifier = workshop.verifier.sibling()
+        model = context.target
+        runner = context.runner.sibling()
     else:
-        model = workshop.load_draft(name)
-        check_same_tokenizer(workshop.target, model)
-        verifier = verifier_of(model)
+        model = context.load_draft(name)
+        check_same_tokenizer(context.target, model)
+        runner = runner_of(model)
         if config.invariant:
-            verifier = invariant_sibling(verifier)
-    known, wanted = verifier.forward.num_token_ids, workshop.verifier.vocab_size
+            runner = invariant_sibling(runner)
+    known, wanted = runner.forward.num_token_ids, context.runner.vocab_size
     unknown = (
         f"its embedding has {known} rows and the target {wanted} tokens; once one of the others is "
         "in the text, nothing is drafted any more"
@@ -181,10 +208,10 @@ def _load(workshop: Workshop, name: str) -> _DraftModel:
     identity = {
         **model.identity.to_dict(),
         **({"note": unknown} if known < wanted else {}),
-        "name": f"small model for {workshop.target.identity.name}"
-        if name == shipped_draft(workshop.target)
+        "name": f"small model for {context.target.identity.name}"
+        if name == shipped_draft(context.target)
         else name,
         "method": "sd-classic",
-        "forward": verifier.forward.name,
+        "forward": runner.forward.name,
     }
-    return _DraftModel(identity, verifier, model_key(model))
+    return _DraftModel(identity, runner, model_key(model))

@@ -2,27 +2,27 @@
 
 import torch
 
+from core.backends.runner import ModelRunner, TargetForward
 from core.drafters.tree_growth import LevelRow
-from core.verifier import TargetForward, Verifier
 
 
 class DraftPass:
     """Computes the levels of one tree; call it with the root first, then level by level."""
 
     def __init__(
-        self, verifier: Verifier, unseen_token_ids: list[int], forward: TargetForward | None = None
+        self, runner: ModelRunner, unseen_token_ids: list[int], forward: TargetForward | None = None
     ):
         """`unseen_token_ids` are the committed tokens that the cache lacks, the root last: they
-        are computed with the root. `forward` replaces the verifier's own, over the same cache."""
+        are computed with the root. `forward` replaces the runner's own, over the same cache."""
         self.paths: list[tuple[int, ...]] = []
         """Token ids from the root's child down to each row of the tree computed so far."""
-        self._verifier = verifier
+        self._runner = runner
         self._forward = forward
         self._unseen = unseen_token_ids
-        self._root_position = verifier.cache.length + len(unseen_token_ids) - 1
+        self._root_position = runner.cache.length + len(unseen_token_ids) - 1
         self._ancestors: list[list[int]] = []
         """For each row, the window's columns that it attends to: itself and what is above it."""
-        verifier.cache.write_start = verifier.cache.length
+        runner.cache.write_start = runner.cache.length
 
     @property
     def num_before_root(self) -> int:
@@ -56,7 +56,7 @@ class DraftPass:
         positions: list[int] | range,
         allowed: torch.Tensor,  # [rows, window] bool
     ) -> torch.Tensor:
-        logits = self._verifier.forward_rows(token_ids, positions, allowed, forward=self._forward)
+        logits = self._runner.forward_rows(token_ids, positions, allowed, forward=self._forward)
         assert logits is not None
-        self._verifier.cache.write_start += len(token_ids)
-        return self._verifier.in_float32(logits)
+        self._runner.cache.write_start += len(token_ids)
+        return self._runner.in_float32(logits)

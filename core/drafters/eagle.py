@@ -5,27 +5,30 @@ over what was committed since the last one, with the target's own states; then l
 the states that the head makes itself. Those rows are forgotten afterwards.
 """
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from core.config import SHIPPED_HEAD
-from core.drafter_settings import TreeSettings
+from core.backends.kv_cache import HeadStates
+from core.backends.runner import PREFILL_CHUNK, ModelRunner
+from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
+from core.drafters.context import DrafterContext
+from core.drafters.device_drafting import EagleLevels
+from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.eagle_forward import EagleForward
 from core.drafters.eagle_loading import load_head
 from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.drafters.workshop import Workshop
 from core.errors import BadLogitsError, DrafterUnavailableError
-from core.kv_cache import HeadStates
-from core.lean.forward import LeanForward
 from core.models.shipped import shipped_folder
-from core.models.storage import weights_sha256
-from core.tree import DraftTree
-from core.verifier import PREFILL_CHUNK, Verifier
+from core.modes.settings import SHIPPED_HEAD, TreeSettings
+from core.runtime.storage import weights_sha256
+from core.trees.tree import DraftTree
 
 
 class EagleDrafter:
@@ -37,8 +40,8 @@ class EagleDrafter:
         self,
         identity: dict[str, Any],
         forward: EagleForward,
-        own: Verifier,
-        target: Verifier,
+        own: ModelRunner,
+        target: ModelRunner,
         settings: TreeSettings,
         proposer: Proposer,
         draft_cost: CostOfRows | None,
@@ -46,7 +49,7 @@ class EagleDrafter:
         """`own` holds the head's cache, `target` the hidden states; see `ClassicDrafter`."""
         self.identity = identity
         self.forward = forward
-        self.own_verifier = own
+        self.own_runner = own
         self._target = target
         self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []
@@ -58,27 +61,34 @@ class EagleDrafter:
     def drafting_s(self) -> float:
         return self._grower.drafting_s
 
+    @property
+    def device_form(self) -> DeviceForm | None:
+        """See `Drafter.device_form`; heads before EAGLE-3 have no norm of their states."""
+        if self.forward.weights.state_norm is None:
+            return None
+        return DeviceForm(_Levels(self.own_runner, self.forward))
+
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the target has computed its prompt before."""
         self._token_ids = prompt_token_ids.copy()
-        self.own_verifier.reserve(max_length)
-        self.own_verifier.cache.truncate(0)
-        self.own_verifier.cache.head_states = self._exchange
+        self.own_runner.reserve(max_length)
+        self.own_runner.cache.truncate(0)
+        self.own_runner.cache.head_states = self._exchange
         self._pass = None
         self._catch_up(1)
 
     def _catch_up(self, num_left: int) -> None:
         """Runs the head over committed rows until at most `num_left` are to be done."""
-        while (count := self._target.cache.length - self.own_verifier.cache.length) > num_left:
+        while (count := self._target.cache.length - self.own_runner.cache.length) > num_left:
             count = min(count - num_left, PREFILL_CHUNK // 2)
-            start = self.own_verifier.cache.length
-            self.own_verifier.cache.write_start = start
+            start = self.own_runner.cache.length
+            self.own_runner.cache.write_start = start
             causal = torch.ones(count, count, dtype=torch.bool).tril()
             self._exchange.given = self._fused(start, count)
             token_ids = self._token_ids[start + 1 : start + 1 + count]
             positions = range(start, start + count)
-            self.own_verifier.forward_rows(token_ids, positions, causal, want_logits=False)
-            self.own_verifier.cache.truncate(start + count)
+            self.own_runner.forward_rows(token_ids, positions, causal, want_logits=False)
+            self.own_runner.cache.truncate(start + count)
 
     @torch.inference_mode()
     def _fused(self, start: int, count: int) -> torch.Tensor:
@@ -90,17 +100,17 @@ class EagleDrafter:
         """See `Drafter.draft`. Without a committed token there is no state to draft from."""
         self._pass = None
         self._catch_up(PREFILL_CHUNK // 2)
-        start = self.own_verifier.cache.length
+        start = self.own_runner.cache.length
         count = self._target.cache.length - start
         if count < 1:
             return DraftTree(root_token_id)
-        self._pass = DraftPass(self.own_verifier, self._token_ids[start + 1 :])
+        self._pass = DraftPass(self.own_runner, self._token_ids[start + 1 :])
         try:
             return self._grower.grow(
                 root_token_id, len(self._token_ids), limits, cost, self._level_forward
             )
         except BadLogitsError:
-            self.own_verifier.clear()
+            self.own_runner.clear()
             raise
 
     def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
@@ -108,7 +118,7 @@ class EagleDrafter:
         assert self._pass is not None
         is_root = not self._pass.paths
         if is_root:  # only here, for a draft that does not pay never comes so far
-            start, count = self.own_verifier.cache.length, self._pass.num_before_root + 1
+            start, count = self.own_runner.cache.length, self._pass.num_before_root + 1
             self._exchange.given = self._fused(start, count)
         else:
             self._exchange.given = self._states[[row.parent_row for row in rows]]
@@ -122,7 +132,7 @@ class EagleDrafter:
         self._grower.learn(outcome)
         if self._pass is not None and self._pass.paths:
             count = self._pass.num_before_root + 1
-            self.own_verifier.cache.truncate(self.own_verifier.cache.length + count)
+            self.own_runner.cache.truncate(self.own_runner.cache.length + count)
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
@@ -135,57 +145,78 @@ class EagleDrafter:
         self._pass = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Implements `core.drafters.device_form.DeviceLevels` on the head's cache."""
+
+    own_runner: ModelRunner
+    head: EagleForward
+
+    @property
+    def signature(self) -> Hashable:
+        """See `DeviceLevels.signature`."""
+        return EagleDrafter.name, id(self.own_runner.cache), id(self.head)
+
+    @property
+    def target_ids(self) -> torch.Tensor | None:
+        """See `DeviceLevels.target_ids`."""
+        return self.head.weights.target_ids
+
+    def on_device(self, place: DevicePlace) -> EagleLevels:
+        """See `DeviceLevels.on_device`."""
+        forward = place.forward(self.head, self.own_runner)
+        return EagleLevels(forward, self.head, place.target_cache, place.state, place.num_root_rows)
+
+
 class _Head(NamedTuple):
     forward: EagleForward
-    own: Verifier
+    own: ModelRunner
     """Holds its cache."""
 
 
-def make_eagle(workshop: Workshop) -> EagleDrafter:
+def make_eagle(context: DrafterContext) -> EagleDrafter:
     """The drafter for a run; its head is named by `draft`, else the one shipped for the target.
 
     Raises DrafterUnavailableError where there is none, and for a head of another target.
     """
-    settings = workshop.config.drafter
+    settings = context.config.drafter
     assert isinstance(settings, TreeSettings)
-    target_forward = workshop.verifier.forward
-    assert isinstance(target_forward, LeanForward), "unavailable_reason comes first"
-    folder = _folder(workshop)
-    verifier = workshop.verifier
+    target_forward = context.runner.forward
+    assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
+    folder = _folder(context)
+    runner = context.runner
 
     def load() -> _Head:
-        forward = load_head(folder, workshop.target, target_forward)
-        own = Verifier(
-            forward, forward.shape, verifier.context_limit, verifier.dtype, verifier.device
-        )
+        forward = load_head(folder, context.target, target_forward)
+        own = ModelRunner(forward, forward.shape, runner.context_limit, runner.dtype, runner.device)
         return _Head(forward, own)
 
-    forward, own = workshop.kept.get("EAGLE head", str(folder), load)
+    forward, own = context.kept.get("EAGLE head", str(folder), load)
     weights = forward.weights
-    verifier.keep_hidden_states(weights.state_layers, weights.hidden_size)
-    proposer = workshop.proposer()
+    runner.keep_hidden_states(weights.state_layers, weights.hidden_size)
+    proposer = context.proposer()
     if weights.target_ids is not None:
-        proposer = ReducedProposer(proposer, weights.target_ids, verifier.vocab_size)
+        proposer = ReducedProposer(proposer, weights.target_ids, runner.vocab_size)
     return EagleDrafter(
         identity={
-            "name": f"EAGLE head for {workshop.target.identity.name}",
+            "name": f"EAGLE head for {context.target.identity.name}",
             "method": "sd-eagle",
             "num_bytes": weights.num_bytes,
             "state_layers": list(weights.state_layers),
         },
         forward=forward,
-        own=workshop.seat(own),
-        target=verifier,
+        own=context.own_runner(own),
+        target=runner,
         settings=settings,
         proposer=proposer,
         draft_cost=None
         if settings.fixed_size
-        else workshop.measure_cost(own, forward, ("eagle", weights_sha256(folder))),
+        else context.measure_cost(own, forward, ("eagle", weights_sha256(folder))),
     )
 
 
-def _folder(workshop: Workshop) -> Path:
-    name = workshop.config.draft
+def _folder(context: DrafterContext) -> Path:
+    name = context.config.draft
     if name is not None and name != SHIPPED_HEAD:
         folder = Path(name).expanduser()
         if not folder.is_dir():
@@ -194,10 +225,10 @@ def _folder(workshop: Workshop) -> Path:
                 "where one is shipped for the target."
             )
         return folder
-    folder_or_none = shipped_folder(workshop.target.source_key, "eagle")
+    folder_or_none = shipped_folder(context.target.source_key, "eagle")
     if folder_or_none is None:
         raise DrafterUnavailableError(
-            f"no EAGLE head is shipped for {workshop.target.identity.name}; give --draft a folder "
+            f"no EAGLE head is shipped for {context.target.identity.name}; give --draft a folder "
             "with one, or train it with core.train.train_eagle."
         )
     return folder_or_none

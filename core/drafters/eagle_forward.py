@@ -1,4 +1,4 @@
-"""The forward of an EAGLE head over rows of a tree: one decoder layer on the lean forward.
+"""The forward of an EAGLE head over rows of a tree: one decoder layer on our own forward.
 
 A row stands for a position's hidden state (the target's own, or what the head made of it) beside
 the token that follows; the head says what comes after that token.
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
-from core.lean.forward import LeanForward, RotaryTable
-from core.lean.linear import Linear
-from core.lean.native.forward import MOST_ROWS, NativeForward
-from core.lean.weights import LayerStack, Shape
-from core.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
+from core.backends.cpu.forward import MOST_ROWS, CpuForward
+from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
+from core.backends.torch.forward import RotaryTable, TorchForward
+from core.backends.torch.linear import Linear
+from core.backends.torch.weights import LayerStack, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class HeadWeights:
         return sum(linear.num_bytes for linear in linears)
 
 
-class EagleForward(LeanForward):
-    """Implements `core.verifier.TargetForward`; states come and go by `TreeCache.head_states`."""
+class EagleForward(TorchForward):
+    """Implements `core.backends.runner.TargetForward`; states come and go by `TreeCache.head_states`."""
 
     name = "eagle"
 
@@ -53,11 +53,12 @@ class EagleForward(LeanForward):
         shape: Shape,
         weights: HeadWeights,
         rotary: RotaryTable,
-        native: NativeForward | None = None,
+        native: CpuForward | None = None,
     ):
         """`native` computes the same head in compiled kernels, few rows at a time."""
         super().__init__(shape, weights.stack, rotary)
         self.weights = weights
+        self.state_norm, self.state_size = weights.state_norm, weights.hidden_size
         self._native = native
 
     def fused(

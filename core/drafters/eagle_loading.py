@@ -6,20 +6,20 @@ from typing import Any
 
 import torch
 
+from core.backends.cpu.forward import CpuForward, cpu_reason
+from core.backends.torch.forward import RotaryTable, TorchForward
+from core.backends.torch.linear import DenseLinear
+from core.backends.torch.weights import LayerStack, LayerWeights, Shape
 from core.drafters.eagle_forward import EagleForward, HeadWeights
 from core.drafters.eagle_head import default_feature_layers, read_parts
 from core.errors import DrafterUnavailableError
-from core.lean.forward import LeanForward, RotaryTable
-from core.lean.linear import DenseLinear
-from core.lean.native.forward import NativeForward, native_reason
-from core.lean.weights import LayerStack, LayerWeights, Shape
-from core.models.loading import LoadedModel
+from core.loading.loading import LoadedModel
 
 _EAGLE3, _EAGLE1 = "midlayer.", "layers.0."
 
 
-def load_head(folder: Path, target: LoadedModel, forward: LeanForward) -> EagleForward:
-    """The head in a folder for a target that the lean forward computes.
+def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> EagleForward:
+    """The head in a folder for a target that our own forward computes.
 
     Raises DrafterUnavailableError for a folder without a head, for another target's head, and for
     tensors of other sizes.
@@ -51,14 +51,14 @@ def load_head(folder: Path, target: LoadedModel, forward: LeanForward) -> EagleF
         vocab_size=shape.vocab_size if weights.target_ids is None else len(weights.target_ids),
         norm_eps=shape.norm_eps,
     )
-    assert target.outline is not None, "its forward is the lean one"
-    rotary = RotaryTable(target.outline.rotation, target.dtype, target.device)
+    assert target.model_config is not None, "its forward is the lean one"
+    rotary = RotaryTable(target.model_config.rotation, target.dtype, target.device)
     native = None
-    if isinstance(forward, NativeForward) and weights.state_norm is not None:
-        native = NativeForward(
+    if isinstance(forward, CpuForward) and weights.state_norm is not None:
+        native = CpuForward(
             own, weights.stack, rotary, forward.kernels, forward.made, weights.state_norm
         )
-        native = native if native_reason(native) is None else None
+        native = native if cpu_reason(native) is None else None
     return EagleForward(own, weights, rotary, native)
 
 
@@ -78,7 +78,7 @@ class _Reader:
     """Takes tensors by name, with their sizes checked."""
 
     def __init__(
-        self, folder: Path, tensors: dict[str, Any], target: LoadedModel, forward: LeanForward
+        self, folder: Path, tensors: dict[str, Any], target: LoadedModel, forward: TorchForward
     ):
         self._folder = folder
         self._tensors = tensors

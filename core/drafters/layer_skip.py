@@ -1,22 +1,22 @@
 """Layer skipping: a part of the target's own layers drafts on the target's KV cache.
 
 Source: LayerSkip (Elhoushi et al. 2024) and Self-Speculative Decoding (Zhang et al. 2024), without
-training: the layers come from a search (`core.runtime.layer_search`).
+training: the layers come from a search (`core.drafters.layer_search`).
 """
 
 from typing import Any
 
-from core.drafter_settings import LayerSkipSettings
+from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows
+from core.drafters.context import DrafterContext
+from core.drafters.layer_search import LayerSearch, LayerSet, subset
 from core.drafters.self_draft import SelfDrafter
-from core.drafters.workshop import Workshop
+from core.drafters.tree_size import chain_speed
 from core.errors import InvalidSettingError
-from core.lean.forward import LeanForward
-from core.models.fingerprint import model_key
-from core.models.prompts import chat_token_ids, raw_token_ids
+from core.loading.fingerprint import model_key
+from core.loading.prompts import chat_token_ids, raw_token_ids
+from core.modes.layer_skip import LayerSkipSettings
 from core.runtime.json_cache import load_json, save_json
-from core.runtime.layer_search import LayerSearch, LayerSet, subset
-from core.runtime.tree_size import chain_speed
 from core.strict_json import dumps
 
 _QUESTIONS = (
@@ -26,33 +26,33 @@ _QUESTIONS = (
 )
 
 
-def make_layer_skip(workshop: Workshop) -> SelfDrafter:
+def make_layer_skip(context: DrafterContext) -> SelfDrafter:
     """The drafter for a run; searches its layers where that was not done before.
 
     Raises InvalidSettingError for layers that the target does not have.
     """
-    settings = workshop.config.drafter
+    settings = context.config.drafter
     assert isinstance(settings, LayerSkipSettings)
-    target_forward = workshop.verifier.forward
-    assert isinstance(target_forward, LeanForward), "unavailable_reason comes first"
+    target_forward = context.runner.forward
+    assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
     num_all = target_forward.shape.num_layers
-    chosen = _layer_set(workshop, settings, num_all)
+    chosen = _layer_set(context, settings, num_all)
     forward = target_forward.with_stack(subset(target_forward.stack, chosen.layers))
     words = ("layer-skip", *map(str, chosen.layers))
-    draft_cost = workshop.measure_cost(workshop.verifier, forward, words)
-    cost = workshop.measure_cost(workshop.verifier, target_forward, ())
+    draft_cost = context.measure_cost(context.runner, forward, words)
+    cost = context.measure_cost(context.runner, target_forward, ())
     return SelfDrafter(
         name="layer-skip",
-        identity=_identity(workshop, chosen, forward, _note(chosen, settings, cost, draft_cost)),
-        verifier=workshop.verifier,
+        identity=_identity(context, chosen, forward, _note(chosen, settings, cost, draft_cost)),
+        runner=context.runner,
         forward=forward,
         settings=settings,
-        proposer=workshop.proposer(),
+        proposer=context.proposer(),
         draft_cost=None if settings.fixed_size else draft_cost,
     )
 
 
-def _layer_set(workshop: Workshop, settings: LayerSkipSettings, num_all: int) -> LayerSet:
+def _layer_set(context: DrafterContext, settings: LayerSkipSettings, num_all: int) -> LayerSet:
     """The set that the settings name, or a searched one; kept on disk with its overlap."""
     named = parse_layers(settings.layers, num_all)
     num_layers = settings.num_layers or max(1, num_all // 2)
@@ -60,21 +60,21 @@ def _layer_set(workshop: Workshop, settings: LayerSkipSettings, num_all: int) ->
         raise InvalidSettingError(
             f"num_layers is {num_layers} and the target has {num_all} layers; give at most so many."
         )
-    key = dumps([model_key(workshop.target), str(workshop.target.dtype), named, num_layers])
-    folder = workshop.folder / "layer-sets"
+    key = dumps([model_key(context.target), str(context.target.dtype), named, num_layers])
+    folder = context.folder / "layer-sets"
     stored = load_json(folder, key)
     try:
         return LayerSet(tuple(map(int, stored["layers"])), float(stored["overlap"]))
     except (KeyError, TypeError, ValueError):
         pass  # not there yet, or broken: searched anew
-    search = LayerSearch(workshop.verifier, _prompts(workshop), workshop.progress)
+    search = LayerSearch(context.runner, _prompts(context), context.progress)
     found = search.judge(named) if named else search.best_set(num_layers)
     save_json(folder, key, found._asdict())
     return found
 
 
-def _prompts(workshop: Workshop) -> list[list[int]]:
-    target = workshop.target
+def _prompts(context: DrafterContext) -> list[list[int]]:
+    target = context.target
     if target.chat.template is None:
         return [raw_token_ids(target, question) for question in _QUESTIONS]
     return [
@@ -118,11 +118,11 @@ def _note(
 
 
 def _identity(
-    workshop: Workshop, chosen: LayerSet, forward: LeanForward, note: str
+    context: DrafterContext, chosen: LayerSet, forward: TorchForward, note: str
 ) -> dict[str, Any]:
-    num_all, num_kept = workshop.verifier.shape.num_layers, len(chosen.layers)
+    num_all, num_kept = context.runner.shape.num_layers, len(chosen.layers)
     return {
-        "name": f"{num_kept} of {num_all} layers of {workshop.target.identity.name}",
+        "name": f"{num_kept} of {num_all} layers of {context.target.identity.name}",
         "method": "layer-skip",
         "layers": list(chosen.layers),
         "kernel": ", ".join(forward.kernel_names),

@@ -7,11 +7,13 @@ suffix automaton in place of a search, and with probabilities that are learned w
 import heapq
 from typing import NamedTuple
 
-from core.drafter_settings import NgramSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
+from core.drafters.context import DrafterContext
+from core.drafters.device_form import DeviceForm
 from core.drafters.suffix_automaton import Match, SuffixAutomaton
-from core.runtime.tree_size import best_size
-from core.tree import DraftTree
+from core.drafters.tree_size import best_size
+from core.modes.ngram import NgramSettings
+from core.trees.tree import DraftTree
 
 # A context falls back to shorter ones at most so often.
 _MAX_FALLBACKS = 3
@@ -67,6 +69,14 @@ class NgramDrafter:
         self._share = 1.0 if is_greedy else _SAMPLED_SHARE
         self._automaton = SuffixAutomaton()
         self._hit_rates = _HitRates(self._share)
+
+    @property
+    def device_form(self) -> DeviceForm:
+        """See `Drafter.device_form`."""
+        return DeviceForm(host_tree=self.draft, learn=self._learn)
+
+    def _learn(self, outcome: Outcome, is_grown: bool, step_s: float) -> None:
+        self.commit(outcome)
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
@@ -159,3 +169,10 @@ class NgramDrafter:
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._automaton = SuffixAutomaton()
+
+
+def make_ngram(context: DrafterContext) -> NgramDrafter:
+    """The drafter for a run."""
+    settings = context.config.drafter
+    assert isinstance(settings, NgramSettings)
+    return NgramDrafter(settings, is_greedy=context.config.sampling.is_greedy)

@@ -5,9 +5,10 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from core.acceptance.registry import rules
+from core.acceptance.sampling import first_argmax, keyed_noise, log_probs_under
+from core.backends.logits import bad_logits
 from core.config import RunConfig
-from core.logits import bad_logits
-from core.sampling import first_argmax, keyed_noise, law_log_probs
 
 # Proposals draw from another stream than the acceptance tests, which must not depend on them.
 _STREAM = 0x5DEECE66D
@@ -18,7 +19,7 @@ class Proposal(NamedTuple):
 
     token_ids: list[int]
     probs: list[float]
-    sampled_law: torch.Tensor | None = None  # [vocab]
+    sampled_probs: torch.Tensor | None = None  # [vocab]
     """The law that the children were sampled from; None where they were chosen."""
 
 
@@ -107,7 +108,7 @@ class NoisyProposer:
 
         Returns [rows, count] both.
         """
-        log_probs = law_log_probs(logits, self._sampling)
+        log_probs = log_probs_under(logits, self._sampling)
         scores = log_probs - log_noise
         if count == 1:
             ids = first_argmax(scores)[:, None]
@@ -131,13 +132,13 @@ class SamplingProposer:
         Rows with fewer possible tokens than `count` give only those.
         """
         proposals = []
-        laws = law_log_probs(logits, self._sampling).exp_().cpu()
-        for law, position in zip(laws, positions, strict=True):
-            possible = min(count, int((law > 0).sum()))
-            if possible == 0:  # a law of NaN
+        rows = log_probs_under(logits, self._sampling).exp_().cpu()
+        for probs, position in zip(rows, positions, strict=True):
+            possible = min(count, int((probs > 0).sum()))
+            if possible == 0:  # probabilities of NaN
                 raise bad_logits("drafter", position)
-            ids = torch.multinomial(law, possible, generator=self._generator)
-            proposals.append(Proposal(ids.tolist(), law[ids].tolist(), law))
+            ids = torch.multinomial(probs, possible, generator=self._generator)
+            proposals.append(Proposal(ids.tolist(), probs[ids].tolist(), probs))
         return proposals
 
 
@@ -172,6 +173,6 @@ def make_proposer(config: RunConfig, vocab_size: int, device: torch.device) -> P
     """The way of choosing that fits the run's sampling and acceptance rule."""
     if config.sampling.is_greedy:
         return BestProposer()
-    if config.accept == "rejection":
+    if rules()[config.accept].proposals == "samples":
         return SamplingProposer(config)
     return NoisyProposer(config, vocab_size, device)

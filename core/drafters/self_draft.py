@@ -1,33 +1,53 @@
 """Drafts by a cheaper version of the target on the target's own KV cache.
 
 Share-SD drafts with the quantized self, layer skipping with a part of the layers. Both are a
-forward of their own over another stack of weights (`LeanForward.with_stack`), which shares norms,
+forward of their own over another stack of weights (`TorchForward.with_stack`), which shares norms,
 embedding and every layer that stays as it is with the target: drafting and verifying switch between
 the two by which forward they call, on one cache. What a draft writes there lies behind the
 committed tokens, and the verification of the same step writes over it: the committed cache never
 holds a drafter's numbers.
 """
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
-from core.drafter_settings import TreeSettings
+from core.backends.runner import ModelRunner, TargetForward
+from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
+from core.drafters.device_drafting import SharedCacheDrafter
+from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import TreeGrower
 from core.errors import BadLogitsError
-from core.tree import DraftTree
-from core.verifier import TargetForward, Verifier
+from core.modes.settings import TreeSettings
+from core.trees.tree import DraftTree
+
+
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Implements `core.drafters.device_form.DeviceLevels` on the target's cache."""
+
+    signature: Hashable
+    forward: TorchForward
+    runner: ModelRunner
+    own_runner: None = None
+    target_ids: None = None
+
+    def on_device(self, place: DevicePlace) -> SharedCacheDrafter:
+        """See `DeviceLevels.on_device`."""
+        return SharedCacheDrafter(place.forward(self.forward, self.runner), place.state)
 
 
 class SelfDrafter:
-    """Implements `core.drafters.base.ModelDrafter` over the target's verifier."""
+    """Implements `core.drafters.base.ModelDrafter` over the target's runner."""
 
     def __init__(
         self,
         name: str,
         identity: dict[str, Any],
-        verifier: Verifier,
+        runner: ModelRunner,
         forward: TargetForward,
         settings: TreeSettings,
         proposer: Proposer,
@@ -36,7 +56,7 @@ class SelfDrafter:
         """`draft_cost` is the measured cost of the cheaper forward; None for fixed sizes."""
         self.name = name
         self.identity = identity
-        self.verifier = verifier
+        self.runner = runner
         self.forward = forward
         self._grower = TreeGrower(settings, proposer, draft_cost)
 
@@ -44,17 +64,24 @@ class SelfDrafter:
     def drafting_s(self) -> float:
         return self._grower.drafting_s
 
+    @property
+    def device_form(self) -> DeviceForm | None:
+        """See `Drafter.device_form`."""
+        if not isinstance(self.forward, TorchForward):
+            return None
+        return DeviceForm(_Levels((self.name, id(self.forward.stack)), self.forward, self.runner))
+
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the cache is the target's."""
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
-        position = self.verifier.cache.length + 1
-        level_forward = DraftPass(self.verifier, [root_token_id], self.forward)
+        position = self.runner.cache.length + 1
+        level_forward = DraftPass(self.runner, [root_token_id], self.forward)
         try:
             return self._grower.grow(root_token_id, position, limits, cost, level_forward)
         except BadLogitsError:
-            self.verifier.cache.wipe(self.verifier.cache.length)
+            self.runner.cache.wipe(self.runner.cache.length)
             raise
 
     def commit(self, outcome: Outcome) -> None:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.weights import LayerStack
 from core.config import RunConfig
-from core.drafter_settings import ShareSdSettings
+from core.drafters.context import DrafterContext
 from core.drafters.self_draft import SelfDrafter
-from core.drafters.workshop import Workshop
-from core.lean.forward import LeanForward
-from core.lean.weights import LayerStack
-from core.models.fingerprint import model_key
+from core.loading.fingerprint import model_key
+from core.loading.loading import LoadedModel
+from core.modes.share_sd import ShareSdSettings
 from core.quant.offload import OriginalWeights
 from core.quant.stack import quantized_stack
 from core.quant.store import GridStore
@@ -17,38 +18,53 @@ _UNQUANTIZED = 16
 _COPY = "quantized copy"
 
 
-def make_share_sd(workshop: Workshop) -> SelfDrafter:
+def make_share_sd(context: DrafterContext) -> SelfDrafter:
     """The drafter for a run; quantizes the target where that was not done before.
 
     Raises InvalidSettingError for unknown layer names and group sizes that do not divide.
     """
-    settings = workshop.config.drafter
+    settings = context.config.drafter
     assert isinstance(settings, ShareSdSettings)
-    target_forward, originals = workshop.verifier.forward, workshop.originals
-    assert isinstance(target_forward, LeanForward), "unavailable_reason comes first"
-    assert originals is not None, "the lean forward has them"
-    stack = _drafting_stack(workshop, settings, target_forward, originals)
+    target_forward, originals = context.runner.forward, context.originals
+    assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
+    assert originals is not None, "our own forward has them"
+    stack = _drafting_stack(context, settings, target_forward, originals)
     if settings.offload:
         originals.to_disk()
     forward = target_forward.with_stack(stack)
     words = ("share-sd", str(settings.bits), str(settings.group_size), *settings.keep)
     return SelfDrafter(
         name="share-sd",
-        identity=_identity(workshop, settings, forward),
-        verifier=workshop.verifier,
+        identity=_identity(context, settings, forward),
+        runner=context.runner,
         forward=forward,
         settings=settings,
-        proposer=workshop.proposer(),
+        proposer=context.proposer(),
         draft_cost=None
         if settings.fixed_size
-        else workshop.measure_cost(workshop.verifier, forward, words),
+        else context.measure_cost(context.runner, forward, words),
+    )
+
+
+def reason_against(draft: str | None, target: LoadedModel) -> str | None:
+    """See `core.modes.registry.Mode`."""
+    return reason_against_quantizing("share-sd", target)
+
+
+def reason_against_quantizing(mode: str, target: LoadedModel) -> str | None:
+    """Why a target's weights cannot be quantized for its drafts."""
+    if target.weights == "full":
+        return None
+    return (
+        f"mode {mode} drafts with the target's weights quantized, and this target is loaded with "
+        f"weights {target.weights}; give weights full or another mode."
     )
 
 
 def _drafting_stack(
-    workshop: Workshop,
+    context: DrafterContext,
     settings: ShareSdSettings,
-    target_forward: LeanForward,
+    target_forward: TorchForward,
     originals: OriginalWeights,
 ) -> LayerStack:
     """The quantized stack of a run's settings, kept between runs; 16 bits are the original."""
@@ -57,23 +73,23 @@ def _drafting_stack(
 
     def make() -> LayerStack:
         originals.to_memory()
-        key = model_key(workshop.target)
-        store = GridStore(workshop.folder / "grids", key, settings.bits, settings.group_size)
+        key = model_key(context.target)
+        store = GridStore(context.folder / "grids", key, settings.bits, settings.group_size)
         stack = quantized_stack(
             target_forward.stack,
             bits=settings.bits,
             group_size=settings.group_size,
             keep=settings.keep,
             # A GPU quantizes faster than a disk is read.
-            grid_of=store.grid_of if workshop.target.device.type == "cpu" else None,
-            progress=workshop.progress,
-            kernels=workshop.target.kernels,
+            grid_of=store.grid_of if context.target.device.type == "cpu" else None,
+            progress=context.progress,
+            kernels=context.target.kernels,
         )
         store.save()
         return stack
 
     key = (settings.bits, settings.group_size, settings.keep)
-    return workshop.kept.get(_COPY, key, make)
+    return context.kept.get(_COPY, key, make)
 
 
 def wants_offload(config: RunConfig) -> bool:
@@ -88,9 +104,9 @@ def _place_of_originals(config: RunConfig, settings: ShareSdSettings) -> str:
 
 
 def _identity(
-    workshop: Workshop, settings: ShareSdSettings, forward: LeanForward
+    context: DrafterContext, settings: ShareSdSettings, forward: TorchForward
 ) -> dict[str, Any]:
-    name = workshop.target.identity.name
+    name = context.target.identity.name
     if settings.bits != _UNQUANTIZED:
         name += f" in {settings.bits} bits, groups of {settings.group_size}"
     return {
@@ -98,5 +114,5 @@ def _identity(
         "method": "share-sd",
         "kernel": ", ".join(forward.kernel_names),
         "num_bytes": forward.stack.num_bytes,
-        "originals": _place_of_originals(workshop.config, settings),
+        "originals": _place_of_originals(context.config, settings),
     }

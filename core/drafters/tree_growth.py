@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import torch
 
-from core.drafter_settings import TreeSettings
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.calibration import Calibration
 from core.drafters.proposals import Proposal, Proposer
-from core.runtime.tree_size import best_size, pays_to_continue
-from core.tree import DraftTree
+from core.drafters.tree_size import best_size, pays_to_continue
+from core.modes.settings import TreeSettings
+from core.trees.tree import DraftTree
 
 
 class LevelRow(NamedTuple):
@@ -137,10 +137,10 @@ class _Growth:
         a node's have room."""
         children = []
         for node, proposal in zip(frontier, proposals, strict=True):
-            if proposal.sampled_law is not None:
+            if proposal.sampled_probs is not None:
                 if self.tree.num_drafted + len(proposal.token_ids) > self._num_nodes:
                     continue
-                self.tree.sampled_laws[node] = proposal.sampled_law
+                self.tree.sampled_probs[node] = proposal.sampled_probs
             self.tree.set_top_k(node, proposal.token_ids, proposal.probs)
             pairs = zip(proposal.token_ids, proposal.probs, strict=True)
             for rank, (token_id, prob) in enumerate(pairs):
@@ -151,11 +151,11 @@ class _Growth:
     def kept_reach(self) -> list[float]:
         """Chances of the nodes that would be kept now, best first."""
         best_first = sorted(self.reach[1:], reverse=True)
-        return best_first if self.tree.sampled_laws else best_first[: self._num_nodes]
+        return best_first if self.tree.sampled_probs else best_first[: self._num_nodes]
 
     def result(self, cost: CostOfRows | None, spent_s: float) -> DraftTree:
         """The best nodes that are connected; all of a sampled tree."""
-        if self.tree.sampled_laws:
+        if self.tree.sampled_probs:
             return self.tree
         # A child is never more likely than its parent, and stands behind it where they are equal.
         order = sorted(range(1, len(self.tree)), key=lambda node: (-self.reach[node], node))

@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import ModelUnavailableError, SpecDecodesError
-from core.models.gguf_config import FAMILIES
-from core.models.gguf_folder import write_folder
-from core.models.gguf_index import open_gguf
-from core.models.gguf_others import write_by_transformers
 from core.models.gguf_shards import shards_of, whole_name
-from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
 from core.models.quiet import quiet_transformers
-from core.models.storage import (
+from core.runtime.scratch import places, writable
+from core.runtime.storage import (
     Progress,
     check_free_space,
     exclusive,
@@ -25,7 +21,6 @@ from core.models.storage import (
     new_folder,
     told_if_full,
 )
-from core.runtime.scratch import places, writable
 from core.runtime.written_files import give_usual_modes
 from core.strict_json import dumps
 
@@ -104,6 +99,13 @@ def is_whole(folder: Path) -> bool:
 
 
 def _convert(shards: list[Path], folder: Path, progress: Progress) -> None:
+    # Numbers and tokenizers are imported where a file is converted, so that commands start at once.
+    from core.models.gguf_config import FAMILIES
+    from core.models.gguf_folder import write_folder
+    from core.models.gguf_index import open_gguf
+    from core.models.gguf_others import write_by_transformers
+    from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
+
     quiet_transformers()
     gguf = shards[0]
     try:

@@ -8,7 +8,7 @@ _MOST_PENDING = 4
 
 
 class StreamDecoder:
-    """Implements `core.decoder.TextStream`; its work per token does not grow with the text.
+    """Implements `core.decoding.loop.TextStream`; its work per token does not grow with the text.
 
     A token alone may be a part of a character, and its text may depend on what stands before it
     (a leading space). So each piece is the difference that a token makes after the last complete

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from core.errors import ModelUnavailableError
 from core.models.catalogue import CatalogueModel
-from core.models.storage import (
+from core.runtime.proxies import spare_this_machine
+from core.runtime.scratch import places, writable
+from core.runtime.storage import (
     Progress,
     check_free_space,
     exclusive,
@@ -20,8 +22,6 @@ from core.models.storage import (
     known_sha256,
     told_if_full,
 )
-from core.runtime.proxies import spare_this_machine
-from core.runtime.scratch import places, writable
 
 _CHUNK_BYTES = 1 << 18
 _TIMEOUT_S = 30.0

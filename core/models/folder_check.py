@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from core.errors import ModelUnavailableError, shown
-from core.models.outline import Outline
+from core.models.model_config import ModelConfig
 from core.models.weight_files import CONFIG, listed, plain_name, read_json_object, weight_files
 
 _WIDTHS = (
@@ -49,9 +49,9 @@ def check_folder(name: str, folder: Path) -> None:
         ) from error
 
 
-def expected_shapes(outline: Outline) -> dict[str, tuple[int, ...]]:
+def expected_shapes(model_config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The weights of a Llama-shaped model, its head only where it has one of its own."""
-    shape, hidden, inner = outline.shape, outline.hidden_size, outline.inner_size
+    shape, hidden, inner = model_config.shape, model_config.hidden_size, model_config.inner_size
     num_queries, num_keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     projections = {
         "q": ("self_attn", (num_queries, hidden)),
@@ -68,15 +68,15 @@ def expected_shapes(outline: Outline) -> dict[str, tuple[int, ...]]:
     }
     for part, (place, sizes) in projections.items():
         layer[f"{place}.{part}_proj.weight"] = sizes
-        if part in outline.extras.biases:
+        if part in model_config.extras.biases:
             layer[f"{place}.{part}_proj.bias"] = sizes[:1]
-    if outline.extras.has_head_norms:
+    if model_config.extras.has_head_norms:
         layer |= {f"self_attn.{part}_norm.weight": (shape.head_dim,) for part in ("q", "k")}
     shapes: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (shape.vocab_size, hidden),
         "model.norm.weight": (hidden,),
     }
-    if not outline.is_tied:
+    if not model_config.is_tied:
         shapes["lm_head.weight"] = (shape.vocab_size, hidden)
     for index in range(shape.num_layers):
         shapes |= {f"model.layers.{index}.{part}": sizes for part, sizes in layer.items()}

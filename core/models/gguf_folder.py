@@ -12,9 +12,9 @@ from core.models.folder_check import expected_shapes
 from core.models.gguf_config import FAMILIES, ROPE_FREQS, config_of
 from core.models.gguf_index import GgufFile
 from core.models.gguf_tensors import GgufTensor, numbers_of, unpermuted
-from core.models.outline import read_outline
-from core.models.storage import Progress
+from core.models.model_config import read_model_config
 from core.models.weight_files import CONFIG, INDEX, SINGLE, listed
+from core.runtime.storage import Progress
 from core.strict_json import dumps
 
 # Names in transformers and in GGUF files; the former behind model.layers.N, the latter behind blk.N.
@@ -55,12 +55,14 @@ def write_folder(file: GgufFile, folder: Path, progress: Progress) -> None:
     """
     config = config_of(file.metadata, file.tensors)
     (folder / CONFIG).write_text(dumps(config, indent=1), encoding="utf-8")
-    outline = read_outline(folder)
-    if outline is None:
+    model_config = read_model_config(folder)
+    if model_config is None:
         raise ValueError("its sizes do not go together")
-    shapes = {gguf_name(name): (name, sizes) for name, sizes in expected_shapes(outline).items()}
+    shapes = {
+        gguf_name(name): (name, sizes) for name, sizes in expected_shapes(model_config).items()
+    }
     _check_tensors(file.tensors, {name: sizes for name, (_, sizes) in shapes.items()})
-    heads = {"attn_q": outline.shape.num_heads, "attn_k": outline.shape.num_kv_heads}
+    heads = {"attn_q": model_config.shape.num_heads, "attn_k": model_config.shape.num_kv_heads}
     is_permuted = FAMILIES[file.architecture].is_permuted
     weights = [
         _Weight(

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.models.storage import cache_home
 from core.runtime.scratch import can_be_made, writable_folder
+from core.runtime.storage import cache_home
 
 
 def fetched(download: Callable[..., str], *names: str, **options: Any) -> Path:

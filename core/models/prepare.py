@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     note = ""
     try:
         with quick_imports():
-            from core.lean.native.build import built_library
+            from core.backends.cpu.build import built_library
         with ProgressBar(options.name) as bar:
             source = find_model(options.name, bar.show)
             try:

@@ -32,7 +32,7 @@ class ProgressBar:
         self._timer.daemon = True
 
     def show(self, stage: str, done: int, total: int) -> None:
-        """Implements `core.models.storage.Progress`."""
+        """Implements `core.runtime.storage.Progress`."""
         raise_if_interrupted()
         with self._lock:
             self._state = (stage, done, total)

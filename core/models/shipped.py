@@ -15,7 +15,7 @@ Sort = Literal["eagle", "draft"]
 def shipped_folder(target_key: str, sort: Sort) -> Path | None:
     """The folder of a target's EAGLE head or small draft model; None where none is shipped.
 
-    `target_key` is that of `core.models.fingerprint.source_key`.
+    `target_key` is that of `core.loading.fingerprint.source_key`.
     """
     for path in sorted(_WEIGHTS.glob(f"*/{sort}/{_DESCRIPTIONS[sort]}")):
         if json.loads(path.read_text(encoding="utf-8")).get("target_sha256") == target_key:

@@ -9,8 +9,8 @@ from core.models.conversion import converted_folder, is_whole, read_manifest
 from core.models.download import fetch_packaged
 from core.models.hub import fetch, find_files
 from core.models.hub_name import HubName, hub_name
-from core.models.storage import Progress, cache_home
 from core.models.weight_files import CONFIG
+from core.runtime.storage import Progress, cache_home
 
 
 class ModelSource(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from core.backends.torch.support import unsupported_reason
 from core.errors import ModelUnavailableError, SpecDecodesError
-from core.lean.support import unsupported_reason
 from core.models.folder_check import check_folder
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource
@@ -20,7 +20,7 @@ def read_module(
 ) -> Any:
     """The transformers module in evaluation mode.
 
-    `for_trees` tells that the module itself may have to compute draft trees, where the lean forward
+    `for_trees` tells that the module itself may have to compute draft trees, where our own forward
     cannot. Raises ModelUnavailableError, before any weight is read where that can be.
     """
     if for_trees:
@@ -30,7 +30,7 @@ def read_module(
 
 def check_computable(source: ModelSource) -> None:
     """Raises ModelUnavailableError for a folder that is no whole model, and for a model of which
-    neither the lean forward nor transformers' module computes draft trees rightly."""
+    neither our own forward nor transformers' module computes draft trees rightly."""
     check_folder(source.name, source.folder)
     with told(source.name):
         from transformers import AutoConfig

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from core.backends.runner import ModelRunner
+from core.backends.transformers.forward import TransformersForward, transformers_shape
+from core.backends.transformers.layer_masks import KINDS
 from core.errors import ModelUnavailableError
-from core.models.layer_masks import KINDS
-from core.models.transformers_forward import TransformersForward, transformers_shape
-from core.tree import DraftTree
-from core.verifier import Verifier
+from core.trees.tree import DraftTree
 
 _NUM_HEADS = 4
 _VOCAB_SIZE = 96
@@ -106,7 +106,7 @@ def _module(config: Any) -> Any:
 def _difference(module: Any) -> float:
     """The largest relative error of a row of trees behind a prompt, and of one token alone."""
     ids = torch.randint(0, _VOCAB_SIZE, (64,)).tolist()
-    verifier = Verifier(
+    runner = ModelRunner(
         TransformersForward(module),
         transformers_shape(module),
         len(ids),
@@ -114,7 +114,7 @@ def _difference(module: Any) -> float:
         torch.device("cpu"),
     )
     committed = ids[: _PROMPT_LENGTH - 1]
-    verifier.begin(ids[:_PROMPT_LENGTH], len(ids), bool)
+    runner.begin(ids[:_PROMPT_LENGTH], len(ids), bool)
     fresh = iter(ids[_PROMPT_LENGTH - 1 :])
     largest = 0.0
     # Two trees, of which a path that is no beginning is kept, and a root alone.
@@ -122,11 +122,11 @@ def _difference(module: Any) -> float:
         tree = DraftTree(next(fresh))
         for parent in parents:
             tree.add(parent, next(fresh), 1.0)
-        rows = verifier.tree_forward(tree)
+        rows = runner.tree_forward(tree)
         for node, row in enumerate(rows):
             tokens = [*committed, tree.root_token_id, *tree.path_token_ids(node)]
             largest = max(largest, _relative_error(row, _plain_logits(module, tokens)))
-        verifier.commit(list(path))
+        runner.commit(list(path))
         committed += [tree.root_token_id, *(tree.token_ids[node] for node in path)]
     return largest
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from core.lean.linear import WeightGrid
+from core.backends.torch.linear import WeightGrid
 
 # Of a weight that is quantized at once.
 _MOST_NUMBERS = 1 << 25

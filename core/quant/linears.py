@@ -1,12 +1,12 @@
-"""Linear layers over whole numbers with scales, for the lean forward."""
+"""Linear layers over whole numbers with scales, for our own forward."""
 
 import torch
 
+from core.backends.cpu.library import Kernels
+from core.backends.cpu.linear import can_read_grid, cpu_grid
+from core.backends.cuda.kernels.linear import PackedLinear
+from core.backends.torch.linear import DenseLinear, Linear, WeightGrid
 from core.errors import KernelsUnavailableError
-from core.lean.cuda.linear import PackedLinear
-from core.lean.linear import DenseLinear, Linear, WeightGrid
-from core.lean.native.library import Kernels
-from core.lean.native.linear import can_read_grid, native_grid
 
 # torch's int4 kernel for the CPU counts its whole numbers from here.
 _INT4_ORIGIN = 8
@@ -104,7 +104,7 @@ def linear_of(
 ) -> Linear:
     """The fastest layer that computes a grid on this device; `kernels` are those of its forward."""
     if kernels is not None and can_read_grid(grid):
-        return native_grid(kernels, grid, bias)
+        return cpu_grid(kernels, grid, bias)
     # Beside compiled kernels a layer that they cannot read is written out, which they can.
     fits_int4 = (
         kernels is None

@@ -16,20 +16,21 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from core.lean.forward import LeanForward
-from core.lean.linear import DenseLinear, Linear
-from core.lean.native.linear import NativeLinear, native_dense
-from core.lean.weights import LayerStack
-from core.models.storage import told_if_full
+from core.backends.cpu.linear import CpuLinear, cpu_dense
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.linear import DenseLinear, Linear
+from core.backends.torch.weights import LayerStack
 from core.quant.stack import PARTS, dense_of, linear_names
 from core.runtime.scratch import writable_folder
+from core.runtime.storage import told_if_full
 
 # Of weight [out_features, in_features] and bias.
 MakeLinear = Callable[[torch.Tensor, torch.Tensor | None], Linear]
 
 
 class OffloadedLinear:
-    """Implements `core.lean.linear.Linear`; its weight is in memory only while it multiplies."""
+    """Implements `core.backends.torch.linear.Linear`; its weight is in memory only while it
+    multiplies."""
 
     kernel = "dense, from disk"
     num_bytes = 0
@@ -57,7 +58,7 @@ class OffloadedLinear:
 class OriginalWeights:
     """The linear layers of a target, which can be moved to disk and back between runs."""
 
-    def __init__(self, forward: LeanForward, folder: Path):
+    def __init__(self, forward: TorchForward, folder: Path):
         """The files go into a folder of their own under `folder` and vanish with this object."""
         self._forward = forward
         self._parent = folder
@@ -120,8 +121,8 @@ def _write_weight(linear: Linear, dense: DenseLinear, name: str, folder: Path) -
     index: dict[str, dict[str, Any]] = {}
     offload_weight(dense.weight.cpu(), name, str(folder), index)
     make: MakeLinear = DenseLinear
-    if isinstance(linear, NativeLinear):
-        make = partial(native_dense, linear.kernels)
+    if isinstance(linear, CpuLinear):
+        make = partial(cpu_dense, linear.kernels)
     return OffloadedLinear(folder / f"{name}.dat", index[name], dense.bias, make)
 
 

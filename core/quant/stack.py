@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from core.backends.cpu.library import Kernels
+from core.backends.cpu.linear import CpuLinear
+from core.backends.torch.linear import DenseLinear, Linear
+from core.backends.torch.weights import LayerStack, LayerWeights
 from core.errors import InvalidSettingError
-from core.lean.linear import DenseLinear, Linear
-from core.lean.native.library import Kernels
-from core.lean.native.linear import NativeLinear
-from core.lean.weights import LayerStack, LayerWeights
 from core.quant.grid import Grid, quantize
 from core.quant.linears import linear_of
 
@@ -50,14 +50,14 @@ def kept_names(stack: LayerStack, patterns: Sequence[str]) -> set[str]:
 
 def dense_of(linear: Linear) -> DenseLinear | None:
     """A dense layer as torch has it; None for one of whole numbers."""
-    if isinstance(linear, NativeLinear) and linear.is_dense:
+    if isinstance(linear, CpuLinear) and linear.is_dense:
         return DenseLinear(linear.dequantize(), linear.bias)
     return linear if isinstance(linear, DenseLinear) else None
 
 
 def _dense_width(linear: Linear) -> int | None:
     """Inputs of a dense layer, without writing it out."""
-    if isinstance(linear, NativeLinear):
+    if isinstance(linear, CpuLinear):
         return linear.in_features if linear.is_dense else None
     return linear.weight.shape[1] if isinstance(linear, DenseLinear) else None
 

@@ -11,9 +11,9 @@ from typing import Any, overload
 
 import torch
 
+from core.backends.torch.linear import DenseLinear, Linear
+from core.backends.torch.weights import LayerStack, LayerWeights
 from core.errors import ModelUnavailableError
-from core.lean.linear import DenseLinear, Linear
-from core.lean.weights import LayerStack, LayerWeights
 
 _PARTS = ("qkv", "o", "gate_up", "down")
 _NUM_SLOTS = 3

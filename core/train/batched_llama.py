@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from core.backends.torch.weights import unsupported_module
 from core.errors import InvalidSettingError
-from core.lean.weights import unsupported_module
 
 # Attention of a layer: queries, keys and values, each [batch, heads, length, head_dim].
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidSettingError
+from core.loading.prompts import told
 from core.models.chat_encoder import ChatEncoder
-from core.models.prompts import told
 
 # Stand where contents stand; no template changes them and no text contains them.
 _FIRST, _ANSWER, _SECOND = "\u2060first\u2060", "\u2060answer\u2060", "\u2060second\u2060"

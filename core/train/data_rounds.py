@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.distributed.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.errors import InvalidSettingError
-from core.models.fingerprint import model_key
-from core.models.loading import LoadedModel
-from core.models.prompts import text_token_ids
-from core.parallel.ranks import Rank, join_ranks, leave_ranks, wait_for_all
+from core.loading.fingerprint import model_key
+from core.loading.loading import LoadedModel
+from core.loading.prompts import text_token_ids
 from core.runtime.environment import describe_device, package_versions
 from core.strict_json import dumps
 from core.train.batched_llama import check_supported

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from core.distributed.ranks import Rank
 from core.errors import InvalidSettingError
-from core.models.fingerprint import model_key
-from core.models.loading import LoadedModel
-from core.parallel.ranks import Rank
+from core.loading.fingerprint import model_key
+from core.loading.loading import LoadedModel
 from core.train.batched_llama import PackedForward, packed_mask
 from core.train.packing import PackedRows, pack, rows_of_step
 from core.train.shards import Conversations, read_manifest, read_shards

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from core.models.fingerprint import model_key
-from core.models.loading import LoadedModel
-from core.parallel.ranks import Rank
+from core.distributed.ranks import Rank
+from core.loading.fingerprint import model_key
+from core.loading.loading import LoadedModel
 from core.runtime.written_files import give_usual_modes
 from core.strict_json import dumps
 from core.train.batched_llama import PackedForward

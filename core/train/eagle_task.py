@@ -7,10 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from core.distributed.ranks import Rank
 from core.drafters.eagle_head import EagleHead, HeadShape, write_parts
-from core.models.fingerprint import model_key
-from core.models.loading import LoadedModel
-from core.parallel.ranks import Rank
+from core.loading.fingerprint import model_key
+from core.loading.loading import LoadedModel
 from core.strict_json import dumps
 from core.train.batched_llama import Rotation, rotation_of
 from core.train.distillation import (

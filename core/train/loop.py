@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import torch
 
+from core.distributed.ranks import Rank, agree, average_gradients, wait_for_all
 from core.errors import InvalidSettingError
-from core.parallel.ranks import Rank, agree, average_gradients, wait_for_all
 from core.train.event_log import CurveLog
 from core.train.loop_options import LoopSettings
 

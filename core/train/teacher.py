@@ -7,7 +7,7 @@ from core.config import DEFAULT_TARGET
 from core.runtime.triton_cache import provide_triton_cache
 
 if TYPE_CHECKING:
-    from core.models.loading import LoadedModel
+    from core.loading.loading import LoadedModel
 
 
 def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
@@ -24,7 +24,7 @@ def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
 
 def load_teacher(options: argparse.Namespace) -> "LoadedModel":
     """The target as transformers' module; raises as `load_model` does."""
-    from core.models.loading import load_model
+    from core.loading.loading import load_model
 
     provide_triton_cache()
     return load_model(

@@ -38,8 +38,8 @@ def _run(options: argparse.Namespace) -> None:
             "that is."
         )
     with quick_imports():
-        from core.models.fingerprint import model_key
-        from core.parallel.ranks import join_ranks, leave_ranks
+        from core.distributed.ranks import join_ranks, leave_ranks
+        from core.loading.fingerprint import model_key
         from core.train.batched_llama import check_supported
         from core.train.distillation import load_data
         from core.train.draft_task import DraftTask

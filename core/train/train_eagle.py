@@ -11,7 +11,7 @@ from core.train.loop_options import add_loop_options, loop_settings, run_or_expl
 from core.train.teacher import add_teacher_options, load_teacher
 
 if TYPE_CHECKING:
-    from core.models.loading import LoadedModel
+    from core.loading.loading import LoadedModel
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     settings = loop_settings(options)
     with quick_imports():
-        from core.models.fingerprint import model_key
-        from core.parallel.ranks import join_ranks, leave_ranks
+        from core.distributed.ranks import join_ranks, leave_ranks
+        from core.loading.fingerprint import model_key
         from core.train.batched_llama import check_supported
         from core.train.distillation import load_data
         from core.train.eagle_task import EagleTask

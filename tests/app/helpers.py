@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app.archive import Archive
-from app.handlers import Handlers
-from app.model_pool import ModelPool
-from app.run_form import mode_fields, run_fields
-from app.run_store import RunStore
+from app.engines.model_pool import ModelPool
+from app.runs.archive import Archive
+from app.runs.handlers import Handlers
+from app.runs.run_form import mode_fields, run_fields
+from app.runs.run_store import RunStore
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 
 

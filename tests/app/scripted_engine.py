@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from core.config import RunConfig
 from core.errors import ModelUnavailableError
-from core.events import (
+from core.trace.events import (
     Accepted,
     Committed,
     Drafted,
@@ -22,7 +22,7 @@ from core.events import (
     TokenTexts,
     Verified,
 )
-from core.stats import RunStats
+from core.trace.stats import RunStats
 
 TEXT = (
     "Speculative decoding drafts several tokens at once.\n\n"

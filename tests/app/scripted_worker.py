@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from app.engine_seat import EngineKey, EngineLike, Progress
+from app.engines.engine_slot import EngineKey, EngineLike, Progress
 from core.errors import ModelUnavailableError, SpecDecodesError, TraceFormatError
 from tests.app.scripted_engine import ScriptedEngine
 

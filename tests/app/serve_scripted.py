@@ -7,15 +7,15 @@ from pathlib import Path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-from app.archive import Archive
-from app.engine_seat import EngineKey
-from app.handlers import Handlers
-from app.listening import listen
-from app.model_pool import ModelPool
+from app.engines.engine_slot import EngineKey
+from app.engines.model_pool import ModelPool
+from app.pages.ui import create_page
 from app.root_path import parse_root_path
-from app.run_store import RunStore
-from app.server import PageServer
-from app.ui import create_page
+from app.runs.archive import Archive
+from app.runs.handlers import Handlers
+from app.runs.run_store import RunStore
+from app.server.listening import listen
+from app.serving import PageServer
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 
 

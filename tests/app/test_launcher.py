@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from core.events import RunFinished
-from core.trace import load_trace
+from core.trace.events import RunFinished
+from core.trace.file import load_trace
 from tests.app.test_listening import IPV6
 from tests.faults.killed import free_port, start, start_server
 from tests.mcp_tools import call_tool

@@ -5,7 +5,7 @@ import socket
 import httpx
 import pytest
 
-from app.listening import is_own_machines, listen, own_address
+from app.server.listening import is_own_machines, listen, own_address
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.served import serve_pool
 from tests.fuzz.served_targets import NUM_TOKENS, answer_of

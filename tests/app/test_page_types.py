@@ -1,8 +1,8 @@
 """The types against which the page's scripts are checked are those of the Python classes."""
 
-from app.batch import batch
 from app.messages import BatchMessage
-from app.session import ChatSession
+from app.runs.batch import batch
+from app.runs.session import ChatSession
 from core.config import RunConfig
 from tests.app.helpers import decoded, handlers_on
 from tests.app.scripted_engine import ScriptedEngine

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from app.archive import Archive
-from app.engines import load_engine
-from app.handlers import Handlers
-from app.model_pool import ModelPool
-from app.run_store import RunStore
-from app.session import ChatSession
+from app.engines.engines import load_engine
+from app.engines.model_pool import ModelPool
+from app.runs.archive import Archive
+from app.runs.handlers import Handlers
+from app.runs.run_store import RunStore
+from app.runs.session import ChatSession
 from tests.app.helpers import decoded, form_values
 from tests.tiny_folder import save_tiny_model
 

@@ -10,7 +10,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from app.engines import load_engine
+from app.engines.engines import load_engine
 from core.config import DEFAULT_TARGET
 from tests.browser.served import serve_pool
 from tests.chromium import LAUNCH_FLAGS, find_chromium

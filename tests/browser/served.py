@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-from app.accounts import Accounts
-from app.archive import Archive
-from app.engine_seat import EngineKey, LoadEngine
-from app.handlers import Handlers
-from app.listening import listen
-from app.model_pool import ModelPool
+from app.engines.engine_slot import EngineKey, LoadEngine
+from app.engines.model_pool import ModelPool
+from app.pages.ui import create_page
 from app.root_path import RootPath
-from app.run_store import RunStore
-from app.server import PageServer
-from app.ui import create_page
-from core.stats import RunStats
+from app.runs.archive import Archive
+from app.runs.handlers import Handlers
+from app.runs.run_store import RunStore
+from app.server.accounts import Accounts
+from app.server.listening import listen
+from app.serving import PageServer
+from core.trace.stats import RunStats
 from presets.gallery import Preset
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 

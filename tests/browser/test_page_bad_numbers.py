@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 
 from core.config import RunConfig
 from core.engine import Engine
-from core.models.loading import load_model
-from core.trace import Trace
+from core.loading.loading import load_model
+from core.trace.file import Trace
 from tests.browser.conftest import OpenPage
 from tests.browser.served import ServedPage, serve_pool
 from tests.browser.test_page_chat import ask, ended, limit

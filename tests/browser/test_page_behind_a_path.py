@@ -10,9 +10,9 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Browser, expect
 
-from app.accounts import Accounts
 from app.root_path import RootPath
-from app.visitors import COOKIE
+from app.runs.visitors import COOKIE
+from app.server.accounts import Accounts
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.conftest import OpenPage
 from tests.browser.path_proxy import PATH, proxied

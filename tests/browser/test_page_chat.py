@@ -192,7 +192,7 @@ def test_two_visitors_have_own_chats_and_the_second_sees_its_place(
 def test_a_closed_page_frees_the_engine_for_who_waits(
     slow: Served, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.watchers.PATIENCE_S", 0.5)
+    monkeypatch.setattr("app.runs.watchers.PATIENCE_S", 0.5)
     first, second = open_page(slow), open_page(slow)
     limit(first, 5000)
     ask(first, "First")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from core.trace import load_trace
+from core.trace.file import load_trace
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served
 from tests.browser.test_page_chat import ask, choose, ended, limit

@@ -9,7 +9,7 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect
 
-from app.engines import load_engine
+from app.engines.engines import load_engine
 from core.config import DEFAULT_TARGET
 from tests.browser.conftest import OpenPage
 from tests.browser.served import ServedPage, serve_pool

@@ -223,7 +223,7 @@ def test_a_comparison_goes_on_and_its_result_stays(slow: Served, open_page: Open
     expect(progress).to_contain_text("(3 of 4)")
     page.reload()
     expect(progress).to_contain_text("(3 of 4)")
-    expect(page.locator(".contenders li")).to_have_count(2)
+    expect(page.locator(".entries li")).to_have_count(2)
     page.click("#contest-stop")
     expect(page.locator("#compare-view .notice")).to_contain_text("Stopped; nothing was compared")
 

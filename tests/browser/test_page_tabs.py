@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from app.engine_seat import EngineKey, Progress
+from app.engines.engine_slot import EngineKey, Progress
 from presets.gallery import find_preset
 from tests.app.scripted_engine import LOSSY_AFTER, ScriptedEngine, load_scripted
 from tests.browser.conftest import OpenPage
@@ -112,7 +112,7 @@ def test_settings_are_compared_with_plain_decoding_and_judged(
     limit(page, 20)
     show(page, "Compare")
     page.click("#contest-add")
-    expect(page.locator(".contenders li")).to_have_count(2)
+    expect(page.locator(".entries li")).to_have_count(2)
     page.fill("#contest-repeats input", "2")
     page.click("#contest-run")
     rows = page.locator(".comparison-table tbody tr")
@@ -131,7 +131,7 @@ def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: Op
     choose(page, "accept", "typical")
     show(page, "Compare")
     page.click("#contest-add")
-    badge = page.locator(".contenders .lossy-badge")
+    badge = page.locator(".entries .lossy-badge")
     expect(badge).to_have_text("lossy (typical)")
     page.click("#contest-run")
     rows = page.locator(".comparison-table tbody tr")
@@ -182,7 +182,7 @@ def test_a_preset_sets_everything_and_runs(scripted: Served, open_page: OpenPage
     expect(page.locator("#setting-share-sd-branching input")).to_have_value("4")
     assert "lighthouse" in page.locator(".question").inner_text()
     show(page, "Compare")
-    expect(page.locator(".contenders li")).to_have_count(3)
+    expect(page.locator(".entries li")).to_have_count(3)
     expect(page.locator("#contest-prompt textarea")).to_have_value(re.compile("lighthouse"))
 
 

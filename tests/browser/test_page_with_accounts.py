@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Browser, expect
 
-from app.accounts import Accounts
+from app.server.accounts import Accounts
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.served import serve_pool
 

@@ -7,9 +7,9 @@ import pytest
 
 from core.config import RunConfig
 from core.engine import Engine
-from core.events import Event, RunFailed
-from core.models.loading import load_model
-from core.trace import Trace
+from core.loading.loading import load_model
+from core.trace.events import Event, RunFailed
+from core.trace.file import Trace
 from tests.eagle_heads import eagle3_head
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
@@ -37,7 +37,7 @@ def own_cache_folder(
 ) -> None:
     """Nothing is read from or written to the user's cache, and costs are measured in no time."""
     monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path_factory.mktemp("home") / "cache"))
-    monkeypatch.setattr("core.runtime.cost_curve._BUDGET_S", 0.0)
+    monkeypatch.setattr("core.backends.cost_curve._BUDGET_S", 0.0)
 
 
 @pytest.fixture(scope="session")

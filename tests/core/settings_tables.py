@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from core.drafter_settings import DRAFTER_SETTINGS
+from core.modes.registry import settings_class
 
 FOLDER = Path(__file__).parents[2] / "docs" / "drafters"
 START, END = "<!-- settings -->", "<!-- end -->"
@@ -15,7 +15,7 @@ START, END = "<!-- settings -->", "<!-- end -->"
 
 def table(mode: str) -> str:
     """Every setting of a mode with its default and what is allowed."""
-    cls = DRAFTER_SETTINGS[mode]
+    cls = settings_class(mode)
     assert cls is not None
     hints = get_type_hints(cls)
     lines = ["| option | default | allowed | what it does |", "| --- | --- | --- | --- |"]

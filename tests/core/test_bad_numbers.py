@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
+from core.backends.torch.linear import DenseLinear
 from core.config import RunConfig
+from core.decoding.device.graph_runner_cache import GraphRunnerCache
+from core.decoding.run_start import Prompt
 from core.engine import Engine
-from core.events import RunFailed, RunFinished, Verified
-from core.lean.linear import DenseLinear
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from core.quant.stack import dense_of
-from core.resident.workshop import ResidentWorkshop
-from core.run_start import Prompt
-from core.trace import Trace, event_line
+from core.trace.events import RunFailed, RunFinished, Verified
+from core.trace.file import Trace, event_line
 from tests.core.conftest import PROMPT
-from tests.core.test_modes import GREEDY, SAMPLED
+from tests.core.decoding.test_modes import GREEDY, SAMPLED
 from tests.tiny_folder import byte_tokenizer
 from tests.tiny_models import tiny_model
 
@@ -98,8 +98,8 @@ def engine_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
             request.getfixturevalue("kernels")
         if backend == "resident":
             monkeypatch.setattr(
-                "core.engine.make_resident",
-                lambda target, forward: ResidentWorkshop(target.eos_token_ids, compile=False),
+                "core.engine.make_graph_runner_cache",
+                lambda target, forward: GraphRunnerCache(target.eos_token_ids, compile=False),
             )
         weights = "q8" if backend == "packed" else "full"
         dtype = "bfloat16" if backend == "bfloat16" else "float32"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from core import generate, generate_batch
-from core.events import RunFailed
-from core.trace import load_trace
+from core.trace.events import RunFailed
+from core.trace.file import load_trace
 from tests.core.test_bad_numbers import NAN, save, sentence, whole, with_input, with_norm
 from tests.tiny_folder import byte_tokenizer
 

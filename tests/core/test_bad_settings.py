@@ -9,7 +9,7 @@ import torch
 
 from core.engine import Engine
 from core.errors import DrafterUnavailableError, InvalidSettingError, SpecDecodesError
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from tests.core.conftest import run
 
 EngineOf = Callable[..., Engine]

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import RunConfig, SamplingConfig, lossy_rule
-from core.drafter_settings import DRAFTER_SETTINGS, MODES, DrafterSettings, NgramSettings
+from core.acceptance.registry import lossy_rule
+from core.config import RunConfig, SamplingConfig
 from core.errors import InvalidSettingError
+from core.modes.ngram import NgramSettings
+from core.modes.registry import mode_names, settings_class
+from core.modes.settings import DrafterSettings
 
 samplings = st.builds(
     SamplingConfig,
@@ -47,10 +50,10 @@ def test_the_way_through_json_is_the_identity(config: RunConfig) -> None:
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", mode_names())
 def test_every_mode_has_settings_that_survive_json(mode: str) -> None:
     config = RunConfig.from_dict({"mode": mode})
-    wanted = DRAFTER_SETTINGS[mode]
+    wanted = settings_class(mode)
     assert (config.drafter is None) if wanted is None else isinstance(config.drafter, wanted)
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 

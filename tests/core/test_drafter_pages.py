@@ -2,11 +2,11 @@
 
 import pytest
 
-from core.drafter_settings import DRAFTER_SETTINGS
+from core.modes.registry import modes
 from tests.core.settings_tables import FOLDER, with_table
 
 
-@pytest.mark.parametrize("mode", [mode for mode, cls in DRAFTER_SETTINGS.items() if cls])
+@pytest.mark.parametrize("mode", [mode.name for mode in modes().values() if mode.settings])
 def test_the_page_of_a_drafter_tells_its_settings(mode: str) -> None:
     """To mend: `python -m tests.core.settings_tables`."""
     page = (FOLDER / f"{mode}.md").read_text(encoding="utf-8")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from core.engine import Engine
-from core.events import Event, RunFinished, RunStarted
 from core.generate import main
-from core.trace import load_trace
+from core.trace.events import Event, RunFinished, RunStarted
+from core.trace.file import load_trace
 from tests.tiny_folder import save_tiny_model
 
 STATS = {

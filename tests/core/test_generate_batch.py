@@ -10,8 +10,8 @@ import pytest
 
 from core import generate_batch
 from core.engine import Engine
-from core.events import Event
-from core.trace import load_trace
+from core.trace.events import Event
+from core.trace.file import load_trace
 
 
 def options(home: Path, prompts: Path, *more: str) -> list[str]:

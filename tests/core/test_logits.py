@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 
+from core.backends.logits import BLOCK, are_usable, block_maxima, check_target
 from core.config import RunConfig
+from core.decoding.logprobs import Inspector
 from core.drafters.proposals import BestProposer, NoisyProposer, SamplingProposer
 from core.errors import BadLogitsError
-from core.events import Verified
-from core.inspection import Inspector
-from core.logits import BLOCK, are_usable, block_maxima, check_target
-from core.trace import event_line
+from core.trace.events import Verified
+from core.trace.file import event_line
 from tests.core.test_bad_numbers import RULES
 from tests.scripted import ScriptedBackend, ScriptedDrafter, emitted, run_loop, tree_from
 

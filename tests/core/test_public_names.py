@@ -26,8 +26,8 @@ def test_the_list_is_this_one() -> None:
         "ModelUnavailableError", "NgramSettings", "Prefilled", "Prompt", "RunConfig", "RunFailed",
         "RunFinished", "RunStarted", "RunStats", "SamplingConfig", "ShareSdSettings",
         "SpecDecodesError", "StorageError", "TokenTexts", "Trace", "TraceFormatError",
-        "TreeSettings", "Verified", "load_target", "load_trace", "read_trace", "save_trace",
-        "write_trace",
+        "TreeSettings", "Verified", "load_target", "load_trace", "read_trace",
+        "register_drafter", "save_trace", "write_trace",
     ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def test_every_name_is_what_type_checkers_see() -> None:
 
 
 def test_all_errors_and_events_are_among_them() -> None:
-    from core.events import EVENT_CLASSES
+    from core.trace.events import EVENT_CLASSES
 
     errors = importlib.import_module("core.errors")
     classes = {name for name, value in vars(errors).items() if isinstance(value, type)} - {"Any"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.accounts import read_accounts
-from app.batch import _prompts as prompts_of_page
+from app.runs.batch import _prompts as prompts_of_page
+from app.server.accounts import read_accounts
 from core.benchmark.outside.completion_stream import lines_of_stream
 from core.benchmark.questions import load_questions
 from core.errors import InvalidSettingError

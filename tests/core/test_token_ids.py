@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 import torch
 
+from core.backends.cpu.library import Kernels
+from core.backends.torch.invariant import invariant_sibling
+from core.backends.torch.linear import DenseLinear
 from core.config import RunConfig
+from core.decoding.device.graph_runner_cache import GraphRunnerCache
+from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.errors import InvalidSettingError
-from core.events import Committed, Drafted, RunFailed, RunFinished
-from core.invariant import invariant_sibling
-from core.lean.linear import DenseLinear
-from core.lean.native.library import Kernels
-from core.models.forward import make_verifier
-from core.models.loading import load_model
-from core.resident.workshop import ResidentWorkshop
-from core.run_start import Prompt
-from core.trace import Trace
+from core.loading.forward import make_runner
+from core.loading.loading import load_model
+from core.trace.events import Committed, Drafted, RunFailed, RunFinished
+from core.trace.file import Trace
 from tests.core.conftest import PROMPT, run
-from tests.core.test_modes import CHAIN, GREEDY, SAMPLED, TREE, draft_of
+from tests.core.decoding.test_modes import CHAIN, GREEDY, SAMPLED, TREE, draft_of
 from tests.tiny_folder import byte_tokenizer
 from tests.tiny_models import tiny_model
 
@@ -86,14 +86,14 @@ def test_a_prompt_with_such_a_token_is_refused_before_the_run(
 
 @pytest.mark.parametrize("is_invariant", [False, True], ids=["plain", "invariant"])
 def test_rows_with_such_a_token_are_refused_before_they_are_computed(is_invariant: bool) -> None:
-    verifier = make_verifier(tiny_model("llama"), 512)
-    verifier = invariant_sibling(verifier) if is_invariant else verifier
-    verifier.begin([5, 6, 7], 20, bool)
-    before = verifier.cache.storage.clone()
+    runner = make_runner(tiny_model("llama"), 512)
+    runner = invariant_sibling(runner) if is_invariant else runner
+    runner.begin([5, 6, 7], 20, bool)
+    before = runner.cache.storage.clone()
     for token_id in (NUM_ROWS, -1):
         with pytest.raises(InvalidSettingError, match="the model's embedding has 192 rows"):
-            verifier.forward_rows([3, token_id], [2, 3], None)
-    assert torch.equal(verifier.cache.storage, before)
+            runner.forward_rows([3, token_id], [2, 3], None)
+    assert torch.equal(runner.cache.storage, before)
 
 
 @pytest.mark.parametrize("backend", ["torch", "kernels"])
@@ -189,8 +189,8 @@ def test_the_device_leaves_such_drafts_to_the_host(
 ) -> None:
     """A GPU that looks up a row behind the table loses its process."""
     monkeypatch.setattr(
-        "core.engine.make_resident",
-        lambda target, forward: ResidentWorkshop(target.eos_token_ids, compile=False),
+        "core.engine.make_graph_runner_cache",
+        lambda target, forward: GraphRunnerCache(target.eos_token_ids, compile=False),
     )
     engine = Engine(load_model(str(home / "target"), dtype="float32", compile=False))
     trace = run(engine, **classic(home, TREE))

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+from core.backends.kv_cache import TreeCache
+from core.backends.torch.forward import TorchForward
 from core.engine import Engine
-from core.events import RunFailed
-from core.kv_cache import TreeCache
-from core.lean.forward import LeanForward
-from core.models.loading import load_model
-from core.trace import Trace
+from core.loading.loading import load_model
+from core.trace.events import RunFailed
+from core.trace.file import Trace
 from tests.core.conftest import run
 from tests.faults.test_drafter_breaks import events_of
 from tests.own_cache import own_cache
@@ -49,7 +49,7 @@ def test_a_forward_that_fails_ends_the_run_and_nothing_else(
     drafter = {"group_size": 32, "fixed_size": True, "depth": 3} if mode == "share-sd" else None
     settings: dict[str, Any] = {"mode": mode, "drafter": drafter}
     whole = run(engine, **settings)
-    forward, num_calls = LeanForward.__call__, 0
+    forward, num_calls = TorchForward.__call__, 0
 
     def failing(self: Any, *args: Any, **named: Any) -> Any:
         nonlocal num_calls
@@ -62,7 +62,7 @@ def test_a_forward_that_fails_ends_the_run_and_nothing_else(
         return done
 
     with monkeypatch.context() as patch:
-        patch.setattr(LeanForward, "__call__", failing)
+        patch.setattr(TorchForward, "__call__", failing)
         engine.forget()
         trace = Trace(events_of(engine, **settings))
     assert isinstance(failed := trace.events[-1], RunFailed)
@@ -79,7 +79,7 @@ def test_nothing_is_written_to_a_gpu_that_is_lost(
     def lost(*_: object, **__: object) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(LeanForward, "__call__", lost)
+    monkeypatch.setattr(TorchForward, "__call__", lost)
     monkeypatch.setattr(TreeCache, "wipe", lost)
     failed = events_of(engine)[-1]
     assert isinstance(failed, RunFailed) and failed.message.startswith("The GPU failed")
@@ -90,7 +90,7 @@ def test_what_breaks_at_the_very_end_is_a_failed_run_as_well(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(engine)
-    monkeypatch.setattr("core.run_events.peak_memory_bytes", _broken)
+    monkeypatch.setattr("core.decoding.run_events.peak_memory_bytes", _broken)
     events = events_of(engine)
     assert isinstance(events[-1], RunFailed) and events[-1].message == "no counter"
     assert Trace(events).token_ids == whole.token_ids
@@ -99,7 +99,7 @@ def test_what_breaks_at_the_very_end_is_a_failed_run_as_well(
 def test_what_breaks_before_the_first_event_is_raised(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.run_start.describe_device", _broken)
+    monkeypatch.setattr("core.decoding.run_start.describe_device", _broken)
     with pytest.raises(RuntimeError, match="no counter"):
         events_of(engine)
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from app.archive import Archive
-from app.engines import load_engine
-from app.handlers import Handlers
-from app.model_pool import ModelPool
-from app.run_store import RunStore
-from app.session import ChatSession
+from app.engines.engines import load_engine
+from app.engines.model_pool import ModelPool
+from app.runs.archive import Archive
+from app.runs.handlers import Handlers
+from app.runs.run_store import RunStore
+from app.runs.session import ChatSession
+from core.backends.cpu.build import built_library
+from core.backends.cpu.library import load_kernels
 from core.engine import Engine
-from core.lean.native.build import built_library
-from core.lean.native.library import load_kernels
-from core.models.loading import load_model
-from core.models.storage import no_progress
+from core.loading.loading import load_model
+from core.runtime.storage import no_progress
 from tests.app.helpers import form_values
 from tests.core.conftest import run
 from tests.own_cache import own_cache
@@ -40,9 +40,9 @@ SETTINGS: list[dict[str, Any]] = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SPECDECODES_HOME", own_cache(tmp_path / "cache"))
-    monkeypatch.setattr("core.runtime.cost_curve._BUDGET_S", 0.0)
-    monkeypatch.setattr("core.runtime.cost_curve._STEADY_RATIO", 1e9)
-    monkeypatch.setattr("core.runtime.cost_curve._STEADY_SHARE", 0.0)
+    monkeypatch.setattr("core.backends.cost_curve._BUDGET_S", 0.0)
+    monkeypatch.setattr("core.backends.cost_curve._STEADY_RATIO", 1e9)
+    monkeypatch.setattr("core.backends.cost_curve._STEADY_SHARE", 0.0)
 
 
 def answers(target: str, settings: dict[str, Any]) -> list[int]:

@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from app.archive import Archive
-from app.run_keeper import RunKeeper, keep_interrupted
-from app.run_record import RunRecord
-from app.run_totals import RunTotals
-from app.session import ChatSession
+from app.runs.archive import Archive
+from app.runs.run import Run
+from app.runs.run_keeper import RunKeeper, keep_interrupted
+from app.runs.session import ChatSession
 from core.benchmark.answer_file import AnswerFile, QuestionAnswers
 from core.errors import StorageError
 from core.generate import main
 from tests.app.helpers import form_values, handlers_on
+from tests.app.runs.test_archive import VISITOR, trace_of
 from tests.app.scripted_engine import ScriptedEngine
-from tests.app.test_archive import VISITOR, trace_of
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 
@@ -71,7 +70,7 @@ def test_an_answer_on_the_page_is_whole_though_it_cannot_be_kept(
 ) -> None:
     handlers, session = handlers_on(ScriptedEngine()), ChatSession()
     session.visitor = VISITOR
-    monkeypatch.setattr("app.archive.save_trace", full)
+    monkeypatch.setattr("app.runs.archive.save_trace", full)
     list(handlers.ask(session, "Hi", "", form_values(max_new_tokens=9)))
     (record,) = session.runs
     assert record.num_tokens == 9
@@ -87,8 +86,8 @@ def test_an_answer_on_the_page_is_whole_though_it_cannot_be_kept(
 
 def test_a_disk_that_fills_in_the_middle_of_a_run_keeps_what_fitted(tmp_path: Path) -> None:
     archive, trace = Archive(tmp_path), trace_of(num_tokens=30)
-    keeper = RunKeeper(archive, RunTotals(), VISITOR, "run-number-1")
-    record = RunRecord("run-number-1", "Hi", "ngram")
+    keeper = RunKeeper(archive, VISITOR, "run-number-1")
+    record = Run("run-number-1", "Hi", "ngram")
     for number, event in enumerate(trace.events):
         if number == len(trace.events) // 2:
             keeper._file.write = full  # type: ignore[union-attr, method-assign]

@@ -10,9 +10,9 @@ import pytest
 from core.config import RunConfig
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.engine import Engine
-from core.events import Drafted, DrafterFailed, Event, RunFailed
-from core.models.loading import load_model
-from core.trace import Trace, read_trace
+from core.loading.loading import load_model
+from core.trace.events import Drafted, DrafterFailed, Event, RunFailed
+from core.trace.file import Trace, read_trace
 from tests.core.conftest import PROMPT, run
 from tests.eagle_heads import eagle3_head
 from tests.own_cache import own_cache
@@ -97,7 +97,7 @@ def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    from core.drafters.registry import make_drafter
+    from core.drafters.making import make_drafter
 
     def at(method: str) -> None:
         def make(workshop: Any) -> Drafter | None:

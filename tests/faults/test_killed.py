@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.places import PREFIX
-from core.trace import load_trace
+from app.server.paths import PREFIX
+from core.trace.file import load_trace
 from tests.core.train.conftest import chat_folder, data_folder  # noqa: F401
 from tests.core.train.test_training import losses_of, options_of
 from tests.faults.killed import finish, kill_once, start, start_server
@@ -71,7 +71,7 @@ def test_a_trace_killed_in_the_middle_of_its_writing_is_not_seen(tmp_path: Path)
     path = tmp_path / "run.jsonl"
     path.write_text(old := written(make_trace(CHAIN)), encoding="utf-8")
     code = (
-        "from pathlib import Path; from core.trace import save_trace\n"
+        "from pathlib import Path; from core.trace.file import save_trace\n"
         "from tests.visualize.trace_builder import CHAIN, FORK, make_trace\n"
         f"trace = make_trace(*[CHAIN, FORK] * 20_000)\nsave_trace(trace, Path({str(path)!r}))"
     )
@@ -107,7 +107,7 @@ def test_a_training_that_is_killed_goes_on(
 
 @pytest.mark.model
 def test_a_conversion_that_is_killed_is_done_anew_and_leaves_nothing(tmp_path: Path) -> None:
-    from core.models.storage import cache_home
+    from core.runtime.storage import cache_home
 
     home = tmp_path / "cache"
     (packaged,) = (cache_home() / "packaged" / "smollm2-135m").glob("*.gguf")

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from core.backends.cpu.build import built_library
 from core.errors import ModelUnavailableError, StorageError
-from core.lean.native.build import built_library
 from core.models import conversion
 from core.models.conversion import MANIFEST_NAME, converted_folder
 from core.models.hub_files import fetched
-from core.models.storage import file_sha256, no_progress
 from core.runtime import scratch
 from core.runtime.scratch import can_be_made, places
+from core.runtime.storage import file_sha256, no_progress
 from tests.faults.test_broken_cache import SETTINGS, answers
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
@@ -35,9 +35,9 @@ class Cache:
         patch.setenv("SPECDECODES_HOME", own_cache(self.home))
         patch.setattr(tempfile, "tempdir", str(self.temporary))
         patch.setattr(scratch, "_told", set())
-        patch.setattr("core.runtime.cost_curve._BUDGET_S", 0.0)
-        patch.setattr("core.runtime.cost_curve._STEADY_RATIO", 1e9)
-        patch.setattr("core.runtime.cost_curve._STEADY_SHARE", 0.0)
+        patch.setattr("core.backends.cost_curve._BUDGET_S", 0.0)
+        patch.setattr("core.backends.cost_curve._STEADY_RATIO", 1e9)
+        patch.setattr("core.backends.cost_curve._STEADY_SHARE", 0.0)
 
     def shut(self) -> None:
         """From now on nothing can be made there: not even for the superuser, who runs some tests."""
@@ -84,8 +84,8 @@ def make_nothing(patch: pytest.MonkeyPatch) -> None:
 
     for name in (
         "core.quant.store.quantize",
-        "core.runtime.layer_search.LayerSearch.best_set",
-        "core.models.storage.file_sha256",
+        "core.drafters.layer_search.LayerSearch.best_set",
+        "core.runtime.storage.file_sha256",
     ):
         patch.setattr(name, refuse)
 

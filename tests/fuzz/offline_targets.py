@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from app.run_form import config_from_values, mode_fields, run_fields, values_from_config
+from app.runs.run_form import config_from_values, mode_fields, run_fields, values_from_config
 from core.benchmark.question_sets import OWN, questions_file
 from core.benchmark.questions import load_questions
 from core.config import RunConfig
-from core.drafter_settings import DRAFTER_SETTINGS, MODES
 from core.errors import (
     InvalidSettingError,
     ModelUnavailableError,
@@ -24,8 +23,9 @@ from core.errors import (
     TraceFormatError,
 )
 from core.models.sources import find_model
-from core.models.storage import no_progress
-from core.trace import decoded_lines, read_trace
+from core.modes.registry import mode_names, settings_class
+from core.runtime.storage import no_progress
+from core.trace.file import decoded_lines, read_trace
 from tests.fuzz.junk import broken_bytes, odd_texts, odd_values
 from tests.visualize.strategies import mutated_traces, written
 from tests.visualize.trace_builder import CHAIN, FORK, make_trace
@@ -101,9 +101,9 @@ def _name_model(name: str) -> None:
 @st.composite
 def settings_values(draw: st.DrawFn) -> dict[str, Any]:
     """Settings of a run as a dict, of which a few are odd."""
-    mode = draw(st.sampled_from(MODES))
+    mode = draw(st.sampled_from(mode_names()))
     values: dict[str, Any] = {"mode": mode}
-    cls = DRAFTER_SETTINGS[mode]
+    cls = settings_class(mode)
     groups: list[tuple[dict[str, Any], dict[str, Any]]] = [(values, RunConfig().to_dict())]
     for name, defaults in (
         ("sampling", RunConfig().sampling.to_dict()),
@@ -122,7 +122,7 @@ def settings_values(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def form_values(draw: st.DrawFn) -> dict[str, Any]:
     """The page's form, of which a few fields hold something odd."""
-    mode = draw(st.sampled_from(MODES))
+    mode = draw(st.sampled_from(mode_names()))
     fields = [*run_fields(), *mode_fields(mode)]
     values: dict[str, Any] = {"mode": mode, **{field.key: field.default for field in fields}}
     for key in draw(st.lists(st.sampled_from(sorted(values)), max_size=3)):

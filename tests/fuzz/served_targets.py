@@ -9,8 +9,8 @@ from urllib.parse import quote
 import httpx
 from hypothesis import strategies as st
 
-from app.limits import Limits
-from app.places import PREFIX
+from app.runs.limits import Limits
+from app.server.paths import PREFIX
 from tests.app.scripted_engine import ScriptedEngine
 from tests.browser.served import Served, serve
 from tests.fuzz.junk import broken_bytes, odd_texts, odd_values
@@ -53,7 +53,7 @@ class Visit(NamedTuple):
         assert self.run_id in {run["run_id"] for run in listed}
         self.friend.reload()
         assert answer_of(self.friend)["stats"]["num_tokens"] == NUM_TOKENS
-        assert self.served.handlers.pool.turnstile.length == 0
+        assert self.served.handlers.pool.fair_queue.length == 0
 
 
 def answer_of(client: PageClient) -> dict[str, Any]:

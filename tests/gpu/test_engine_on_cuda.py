@@ -5,7 +5,7 @@ import torch
 
 from core.engine import Engine
 from core.errors import SpecDecodesError
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
 
 pytestmark = pytest.mark.gpu

@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.lean.cuda.kernel import Following, Heads, Norm, multiply_rows
-from core.lean.cuda.linear import PackedLinear, weight_of
-from core.lean.cuda.packing import packed
-from core.lean.cuda.variant import Weight
-from core.lean.linear import DenseLinear, WeightGrid
-from core.lean.weights import LayerWeights, Shape
-from core.resident.few_rows import few_after, few_before, few_between, few_speak
+from core.backends.cuda.few_rows import few_after, few_before, few_between, few_speak
+from core.backends.cuda.kernels.kernel import Following, Heads, Norm, multiply_rows
+from core.backends.cuda.kernels.linear import PackedLinear, weight_of
+from core.backends.cuda.kernels.packing import packed
+from core.backends.cuda.kernels.variant import Weight
+from core.backends.torch.linear import DenseLinear, WeightGrid
+from core.backends.torch.weights import LayerWeights, Shape
 
 pytestmark = pytest.mark.gpu
 

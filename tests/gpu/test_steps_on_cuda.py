@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from core.backends.cuda.attention import MaskedAttention, Rows
 from core.engine import Engine
-from core.models.loading import load_model
-from core.resident.attention import MaskedAttention, Rows
+from core.loading.loading import load_model
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
-from tests.core.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
+from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
 
 pytestmark = pytest.mark.gpu
 
@@ -64,7 +64,7 @@ def test_nothing_is_compiled_or_captured_once_a_mode_was_run(engines, tiny_home)
     [(9, 3, 64, 1, 1, 700), (32, 32, 128, 5, 7, 130), (9, 3, 64, 48, 48, 0), (4, 2, 32, 3, 70, 64)],
 )
 def test_triton_attention_equals_torchs(heads, kv_heads, dim, rows, width, start, dtype) -> None:
-    from core.resident.triton_attention import TritonAttention
+    from core.backends.cuda.triton_attention import TritonAttention
 
     torch.manual_seed(0)
     layer = torch.randn(2, kv_heads, 1024, dim, device="cuda", dtype=dtype)

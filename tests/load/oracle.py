@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from app.engine_seat import EngineKey
-from app.engines import load_engine
+from app.engines.engine_slot import EngineKey
+from app.engines.engines import load_engine
 from core.config import RunConfig
-from core.trace import Trace
+from core.trace.file import Trace
 
 MOST_TOKENS = 48
 PROMPTS = (

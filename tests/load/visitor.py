@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.places import PREFIX
-from core.trace import Trace, read_trace
+from app.server.paths import PREFIX
+from core.trace.file import Trace, read_trace
 from tests.load.oracle import MOST_TOKENS, SAMPLINGS, Oracle, Question
 from tests.page_client import PageClient
 

@@ -10,9 +10,9 @@ from transformers import AutoTokenizer
 
 from core.config import RunConfig
 from core.engine import Engine
-from core.events import RunFinished
-from core.models.loading import LoadedModel
-from core.models.prompts import chat_token_ids, raw_token_ids
+from core.loading.loading import LoadedModel
+from core.loading.prompts import chat_token_ids, raw_token_ids
+from core.trace.events import RunFinished
 from tests.conftest import NUM_NEW_TOKENS, PlainAnswers, run_trace
 from tests.core.models.tiny_gguf import RECORDED, TEXTS
 from tests.prompts import PROMPTS
@@ -115,7 +115,7 @@ def test_it_answers_without_importing_transformers() -> None:
         "import sys\n"
         "from core.config import RunConfig\n"
         "from core.engine import Engine\n"
-        "from core.models.loading import load_model\n"
+        "from core.loading.loading import load_model\n"
         "engine = Engine(load_model('smollm2-135m'))\n"
         "prompt = engine.chat_prompt([{'role': 'user', 'content': 'Hi'}])\n"
         "events = list(engine.run(prompt, RunConfig(max_new_tokens=2)))\n"

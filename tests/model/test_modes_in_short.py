@@ -6,8 +6,8 @@ import pytest
 
 from core.config import RunConfig
 from core.engine import Engine
-from core.models.loading import load_model
-from core.trace import Trace
+from core.loading.loading import load_model
+from core.trace.file import Trace
 from tests.conftest import run_trace
 from tests.prompts import PROMPTS
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from core.engine import Engine
-from core.models.forward import verifier_of
-from core.models.loading import LoadedModel, load_model
-from core.tree import DraftTree
+from core.loading.forward import runner_of
+from core.loading.loading import LoadedModel, load_model
+from core.trees.tree import DraftTree
 from tests.model.test_modes_in_short import QUOTING, SAMPLED, trace_of
 from tests.prompts import PROMPTS
 
@@ -48,12 +48,12 @@ def test_rows_in_eight_bits_seldom_change_the_best_token(target: LoadedModel) ->
     token_ids = Engine(full).raw_prompt(text).token_ids
     best = []
     for model in (full, target):
-        verifier = verifier_of(model)
-        verifier.begin(token_ids[:2], 400, bool)
+        runner = runner_of(model)
+        runner.begin(token_ids[:2], 400, bool)
         tree = DraftTree(token_ids[1])
         for place, token_id in enumerate(token_ids[2:62]):
             tree.add(place, token_id, 0.5)
-        best.append(verifier.tree_forward(tree).log_softmax(dim=-1))
+        best.append(runner.tree_forward(tree).log_softmax(dim=-1))
     exact, near = best
     agreement = (exact.argmax(dim=-1) == near.argmax(dim=-1)).float().mean()
     divergence = (exact.exp() * (exact - near)).sum(dim=-1).mean()

@@ -5,7 +5,7 @@ import pytest
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError
-from core.events import RunFinished
+from core.trace.events import RunFinished
 from presets.gallery import PRESETS, Preset, find_preset
 from tests.conftest import run_trace
 

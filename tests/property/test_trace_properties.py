@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import TraceFormatError
-from core.trace import Trace, read_trace
+from core.trace.file import Trace, read_trace
 from tests.visualize.strategies import mutated_traces, traces, written
 from visualize.columns import COLUMNS
 from visualize.compare import first_divergence, summary_frame

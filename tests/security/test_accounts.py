@@ -8,8 +8,8 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from app.accounts import OWN_HEADER, Accounts, read_accounts
-from app.places import PREFIX
+from app.server.accounts import OWN_HEADER, Accounts, read_accounts
+from app.server.paths import PREFIX
 from core.errors import InvalidSettingError
 from tests.app.scripted_engine import ScriptedEngine, load_scripted
 from tests.browser.served import ServedPage, serve_pool
@@ -23,7 +23,7 @@ ACCOUNT = ("käthe", "a pass:word ✓")
 @pytest.fixture(scope="module")
 def page() -> Iterator[ServedPage]:
     patch = pytest.MonkeyPatch()
-    patch.setattr("app.accounts._PAUSE_S", 0.0)
+    patch.setattr("app.server.accounts._PAUSE_S", 0.0)
     accounts = Accounts(dict([ACCOUNT]))
     load = load_scripted(ScriptedEngine())
     with serve_pool(load, "scripted", mcp=True, accounts=accounts) as page:

@@ -11,7 +11,7 @@ from gguf import GGUFValueType, GGUFWriter
 from core.drafters.eagle_head import read_parts
 from core.engine import Engine
 from core.errors import DrafterUnavailableError, ModelUnavailableError
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from tests.core.conftest import run
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model

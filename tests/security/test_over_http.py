@@ -11,10 +11,10 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.bodies import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
-from app.limits import Limits
-from app.model_routes import model_routes
-from app.places import PREFIX
+from app.runs.limits import Limits
+from app.server.bodies import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
+from app.server.model_routes import model_routes
+from app.server.paths import PREFIX
 from tests.app.scripted_engine import ScriptedEngine
 from tests.browser.served import Served, serve
 from tests.fuzz.served_targets import NUM_TOKENS, answer_of
@@ -270,14 +270,14 @@ def test_many_who_load_and_cancel_at_once_leave_a_page_that_answers(served: Serv
     for client in clients:
         assert answer_of(client)["stats"]["num_tokens"] == NUM_TOKENS
         client.close()
-    assert served.handlers.pool.turnstile.length == 0
+    assert served.handlers.pool.fair_queue.length == 0
 
 
 def test_loads_take_places_in_the_queue_and_no_more_than_there_are(
     visitor: PageClient, served: Served
 ) -> None:
     routes = model_routes(served.handlers.pool, Limits(most_waiting=1))
-    ticket = served.handlers.pool.turnstile.join()
+    ticket = served.handlers.pool.fair_queue.join()
     refused = TestClient(Starlette(routes=routes)).post(
         f"/{PREFIX}/models/load", json={"target": "scripted"}
     )

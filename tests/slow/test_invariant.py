@@ -7,7 +7,7 @@ import torch
 
 from core.config import RunConfig
 from core.engine import Engine
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from tests.conftest import run_trace
 from tests.prompts import PROMPTS
 

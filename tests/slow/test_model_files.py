@@ -8,7 +8,7 @@ import pytest
 
 from core.models.catalogue import CATALOGUE
 from core.models.sources import find_model
-from core.models.storage import cache_home, no_progress
+from core.runtime.storage import cache_home, no_progress
 
 pytestmark = pytest.mark.slow
 

@@ -1,12 +1,13 @@
 """Random runs that keep the rules of real ones, and files of traces that break them."""
 
+import copy
 import io
 import json
 from typing import Any
 
 from hypothesis import strategies as st
 
-from core.trace import Trace, write_trace
+from core.trace.file import Trace, write_trace
 from tests.visualize.trace_builder import CHAIN, FORK, Node, StepSpec, make_trace
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -91,7 +92,8 @@ def mutated_traces(draw: st.DrawFn) -> str:
                 del where[key]
             else:
                 fitting = fitting_values.get(type(where[key]), odd_values)
-                where[key] = draw(draw(st.sampled_from([fitting, fitting, odd_values])))
+                value = draw(draw(st.sampled_from([fitting, fitting, odd_values])))
+                where[key] = copy.deepcopy(value)  # it may be changed itself, and is drawn again
             break
     if draw(st.integers(0, 4)) == 0:
         lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(lines)))

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from core.errors import InvalidSettingError
-from core.events import Verified
-from core.trace import Trace
+from core.trace.events import Verified
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
 from visualize.compare import SUMMARY_DTYPES, Divergence, first_divergence, summary_frame
 

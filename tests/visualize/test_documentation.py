@@ -1,4 +1,4 @@
-from core.events import EVENT_CLASSES
+from core.trace.events import EVENT_CLASSES
 from visualize.columns import COLUMNS
 from visualize.documentation import PAGE, with_tables
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidSettingError
-from core.trace import Trace
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, Node, make_trace
 from visualize.columns import COLUMNS
 from visualize.exports import GUARDED, export_csv, read_csv, write_frame

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from core.events import Committed
-from core.trace import Trace
+from core.trace.events import Committed
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
 from visualize.columns import COLUMNS
 from visualize.frames import (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.trace import Trace
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, make_trace
 from visualize.columns import COLUMNS
 from visualize.compare import summary_frame

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.trace import Trace, load_trace
+from core.trace.file import Trace, load_trace
 from visualize.columns import COLUMNS
 from visualize.compare import summary_frame
 from visualize.exports import export_csv, read_csv
@@ -12,7 +12,7 @@ from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
 from visualize.perfetto import perfetto_trace
 from visualize.report.page import report_html
 
-RECORDED = Path(__file__).parents[1] / "core" / "traces"
+RECORDED = Path(__file__).parents[1] / "core" / "trace" / "traces"
 
 
 @pytest.fixture(params=["version_1", "version_2"])

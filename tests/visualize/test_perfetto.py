@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.trace import Trace
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
 from visualize.perfetto import export_perfetto, perfetto_trace
 

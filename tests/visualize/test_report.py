@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.trace import Trace
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
 from visualize.report.page import export_report, report_data, report_html
 
@@ -21,7 +21,7 @@ EVIL = [
 ]
 
 
-class Outline(HTMLParser):
+class ModelConfig(HTMLParser):
     """Tags in order, and the text of the data block."""
 
     def __init__(self) -> None:
@@ -39,8 +39,8 @@ class Outline(HTMLParser):
             self.data += data
 
 
-def outline(trace: Trace) -> Outline:
-    parser = Outline()
+def model_config(trace: Trace) -> ModelConfig:
+    parser = ModelConfig()
     parser.feed(report_html(trace))
     parser.close()
     return parser
@@ -58,11 +58,11 @@ def evil_trace() -> Trace:
 
 
 def test_texts_of_the_model_add_no_element() -> None:
-    assert outline(evil_trace()).tags == outline(make_trace(PLAIN)).tags
+    assert model_config(evil_trace()).tags == model_config(make_trace(PLAIN)).tags
 
 
 def test_texts_of_the_model_arrive_as_they_are() -> None:
-    data = json.loads(outline(evil_trace()).data)
+    data = json.loads(model_config(evil_trace()).data)
     assert [step["tokens"][0]["text"] for step in data["steps"]] == EVIL
     assert data["run"]["prompt_text"] == "".join(EVIL)
 

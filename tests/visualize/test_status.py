@@ -1,4 +1,4 @@
-from core.events import Accepted
+from core.trace.events import Accepted
 from visualize.status import node_statuses
 
 

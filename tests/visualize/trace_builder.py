@@ -5,7 +5,7 @@ Every step takes 2 ms drafting, 10 ms verifying, 1 ms judging, 1 ms committing a
 
 from typing import Any, NamedTuple
 
-from core.events import (
+from core.trace.events import (
     Accepted,
     Committed,
     Drafted,
@@ -20,8 +20,8 @@ from core.events import (
     TokenTexts,
     Verified,
 )
-from core.stats import collect_stats
-from core.trace import Trace
+from core.trace.file import Trace
+from core.trace.stats import collect_stats
 
 STEP_S = 0.015
 PREFILL_S = 0.1

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.figures.style import finish_figure, whole_steps
 from visualize.palette import BLUE, GREY, Theme
 from visualize.steps import complete_steps

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.figures.style import finish_figure, share
 from visualize.figures.tested_nodes import Judged, tested_nodes
 from visualize.palette import BLUE, GREY, Theme

@@ -5,7 +5,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import plotly.graph_objects as go
 
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.figures.acceptance_by_depth import (
     acceptance_by_depth_figure,
     acceptance_by_depth_info,

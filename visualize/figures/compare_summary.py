@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.compare import summary_frame
 from visualize.figures.spread_bar import spread_bar
 from visualize.figures.style import finish_figure

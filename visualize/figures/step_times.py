@@ -5,8 +5,8 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from core.events import Prefilled
-from core.trace import Trace
+from core.trace.events import Prefilled
+from core.trace.file import Trace
 from visualize.figures.style import finish_figure, whole_steps
 from visualize.palette import PHASE_COLOURS, VERMILION, Theme
 from visualize.steps import complete_steps, duration_ms

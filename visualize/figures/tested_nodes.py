@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.steps import complete_steps, entry
 
 

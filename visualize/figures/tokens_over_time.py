@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.figures.style import finish_figure
 from visualize.labels import figure_text, run_labels
 from visualize.palette import RUN_COLOURS, Theme

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from core.trace import Trace
+from core.trace.file import Trace
 from visualize.columns import COLUMNS
 from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
 from visualize.frames import steps_frame

@@ -15,8 +15,8 @@ from core.benchmark.outside.completion_stream import (
     parse_event,
 )
 from core.benchmark.runners import Facts
+from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.run_start import Prompt
 from core.runtime.peak_memory import MemoryGauge
 
 INTERFACE = "ids to /v1/completions, tokens by the server's usage"

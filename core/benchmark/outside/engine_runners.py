@@ -13,10 +13,11 @@ from core.benchmark.outside.llama_cpp_python import llama_cpp_runners
 from core.benchmark.outside.servers import server_runner
 from core.benchmark.outside.transformers_generate import transformers_runners
 from core.benchmark.runners import Runner
-from core.config import SELF, SHIPPED_HEAD, RunConfig
-from core.models.loading import LoadedModel, load_model
+from core.config import RunConfig
+from core.loading.loading import LoadedModel, load_model
 from core.models.shipped import shipped_folder
-from core.models.storage import Progress
+from core.modes.settings import SELF, SHIPPED_HEAD
+from core.runtime.storage import Progress
 
 
 def outside_runners(

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.errors import InvalidSettingError
+from core.loading.loading import LoadedModel
 from core.models.conversion import read_manifest
-from core.models.loading import LoadedModel
 
 _MOST_CONTEXT = 4096
 

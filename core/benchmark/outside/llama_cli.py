@@ -19,9 +19,9 @@ from core.benchmark.measurement import Answer, Emission
 from core.benchmark.outside.gguf_target import gguf_target
 from core.benchmark.runners import Facts
 from core.config import RunConfig, SamplingConfig
+from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.models.loading import LoadedModel
-from core.run_start import Prompt
+from core.loading.loading import LoadedModel
 from core.runtime.peak_memory import PeakMemory, high_water_bytes
 
 NAME = "llama-cli"

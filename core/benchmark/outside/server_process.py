@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import httpx
 
 from core.errors import InvalidSettingError
-from core.models.storage import Progress
+from core.runtime.storage import Progress
 
 HOST = "127.0.0.1"
 # Large models are read and compiled for minutes.

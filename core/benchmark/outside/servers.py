@@ -17,9 +17,9 @@ from core.benchmark.outside.server_process import HOST, ServerProcess, free_port
 from core.benchmark.runners import Facts, weights_in_words
 from core.config import RunConfig, SamplingConfig
 from core.errors import InvalidSettingError
-from core.models.loading import LoadedModel
-from core.models.storage import Progress
+from core.loading.loading import LoadedModel
 from core.runtime.peak_memory import ProcessMemory
+from core.runtime.storage import Progress
 
 
 class _Launch(NamedTuple):

@@ -9,9 +9,9 @@ import torch
 from core.benchmark.measurement import Answer, Emission
 from core.benchmark.runners import IN_PROCESS, Facts, weights_in_words
 from core.config import RunConfig, SamplingConfig
+from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.models.loading import LoadedModel
-from core.run_start import Prompt
+from core.loading.loading import LoadedModel
 from core.runtime.peak_memory import OwnMemory
 
 # The value that transformers' own examples use.

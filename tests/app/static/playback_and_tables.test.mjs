@@ -6,6 +6,7 @@ import { heatOf } from "../../../app/static/heat.js";
 import { stepAt } from "../../../app/static/playback_clock.js";
 import { whyRefused } from "../../../app/static/run_model.js";
 import { tell } from "../../../app/static/step_bars.js";
+import { whyText } from "../../../app/static/token_card.js";
 
 const ending = (t_end_s) => ({ committed: { t_end_s } });
 
@@ -52,25 +53,30 @@ const RUN = {
   ],
 };
 
-const under = (accept, do_sample = true) => ({ ...RUN, started: { config: { accept, sampling: { do_sample } } } });
+const sentences = {
+  told: "Noise {noise:signed} of {threshold:percent}; {own} had {target:percent}.",
+  untold: "Nothing is told.",
+  impossible: "Never.",
+};
+const RULED = { ...RUN, started: { why_refused: sentences } };
 
-test("a refused node tells its own noise and threshold, whatever the rule", () => {
-  for (const rule of ["match", "rejection", "typical"]) {
-    const why = whyRefused(under(rule), RUN.steps[0], 1);
-    assert.deepEqual(why, { rule, own: "w9", target: 0.2, noise: 0.6, threshold: 0.25 });
-  }
-  assert.equal(whyRefused(under("match"), RUN.steps[0], 2).threshold, null);
+test("a refused node tells its own noise and threshold in the sentences of its rule", () => {
+  const why = whyRefused(RULED, RUN.steps[0], 1);
+  assert.deepEqual(why, { sentences, own: "w9", target: 0.2, noise: 0.6, threshold: 0.25 });
+  assert.equal(whyText(why), "Noise 0.60 of 25%; “w9” had 20%.");
+  assert.equal(whyText(whyRefused(RULED, RUN.steps[0], 2)), "Never.");
 });
 
 test("a trace without noises says no number", () => {
   const { noises, thresholds, ...accepted } = RUN.steps[0].accepted;
-  const why = whyRefused(under("match"), { ...RUN.steps[0], accepted }, 1);
+  const why = whyRefused(RULED, { ...RUN.steps[0], accepted }, 1);
   assert.equal(why.noise, undefined);
-  assert.equal(why.threshold, undefined);
+  assert.equal(whyText(why), "Nothing is told.");
 });
 
-test("greedy decoding has no noise to tell of", () => {
-  assert.equal(whyRefused(under("match", false), RUN.steps[0], 1).rule, "greedy");
+test("text of a model in a sentence is put in as it is", () => {
+  const why = { sentences: { untold: "It was {own}." }, own: "{noise} $& <b>" };
+  assert.equal(whyText(why), "It was “{noise}·$&·<b>”.");
 });
 
 test("colours measure what they say", () => {

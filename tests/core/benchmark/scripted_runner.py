@@ -7,10 +7,10 @@ import pytest
 
 from core.benchmark.measurement import Answer, Emission
 from core.benchmark.runners import Facts
+from core.decoding.run_start import Prompt
 from core.engine import Engine
-from core.events import Event
-from core.run_start import Prompt
-from core.trace import Trace
+from core.trace.events import Event
+from core.trace.file import Trace
 from tests.scripted import ScriptedBackend, following, run_loop
 
 VOCAB_SIZE = 20

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from core.benchmark.exactness import first_divergence
-from core.trace import Trace
+from core.trace.file import Trace
 from tests.core.benchmark.scripted_runner import VOCAB_SIZE, plain_trace
 from tests.scripted import ScriptedBackend, run_loop
 

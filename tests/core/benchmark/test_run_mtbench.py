@@ -12,8 +12,8 @@ import pytest
 
 from core.benchmark import run_mtbench
 from core.benchmark.runners import EngineRunner
-from core.events import RunStarted
-from core.trace import load_trace
+from core.trace.events import RunStarted
+from core.trace.file import load_trace
 from tests.core.benchmark.scripted_runner import interrupt_after
 from tests.tiny_folder import byte_tokenizer
 from visualize.exports import read_csv

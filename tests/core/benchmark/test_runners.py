@@ -7,8 +7,8 @@ import pytest
 from core.benchmark.outside.transformers_generate import TransformersRunner, transformers_runners
 from core.benchmark.runners import EngineRunner
 from core.config import RunConfig
+from core.decoding.run_start import Prompt
 from core.engine import Engine
-from core.run_start import Prompt
 from tests.core.conftest import PROMPT
 from tests.scripted import ticking_clock
 

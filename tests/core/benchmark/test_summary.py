@@ -19,7 +19,7 @@ from core.benchmark.measurement import (
 from core.benchmark.questions import Question
 from core.benchmark.summary import ALL, Row, bootstrap_median, summarize
 from core.benchmark.tables import markdown, tables_of
-from core.stats import RunStats
+from core.trace.stats import RunStats
 from tests.core.benchmark.scripted_runner import answer_of
 
 

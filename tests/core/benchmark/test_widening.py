@@ -11,8 +11,8 @@ from core.benchmark.widen import main
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError
-from core.models.loading import load_model
-from core.trace import Trace
+from core.loading.loading import load_model
+from core.trace.file import Trace
 from tests.core.conftest import run
 from tests.core.models.test_fingerprint import write_manifest
 from tests.eagle_heads import eagle3_head

@@ -9,13 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from core.backends.torch.weights import LayerStack
 from core.config import RunConfig
+from core.decoding.run_start import Prompt
 from core.drafters import layer_skip, share_sd
 from core.engine import Engine
-from core.events import Drafted, DrafterFailed, RunFailed
-from core.lean.weights import LayerStack
-from core.run_start import Prompt
-from core.trace import Trace
+from core.trace.events import Drafted, DrafterFailed, RunFailed
+from core.trace.file import Trace
+from tests.core.decoding.test_modes import CHAIN, TREE
 from tests.core.test_bad_numbers import (
     NAN,
     RULES,
@@ -29,7 +30,6 @@ from tests.core.test_bad_numbers import (
     with_input,
     with_norm,
 )
-from tests.core.test_modes import CHAIN, TREE
 from tests.eagle_heads import eagle1_head, eagle3_head
 from tests.tiny_models import tiny_model
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from core.backends.cpu.library import Kernels
 from core.engine import Engine
 from core.errors import DrafterUnavailableError
-from core.events import Drafted
-from core.lean.native.library import Kernels
-from core.models.loading import load_model
+from core.loading.loading import load_model
+from core.trace.events import Drafted
 from tests.core.conftest import run
 from tests.eagle_heads import eagle1_head, eagle3_head
 

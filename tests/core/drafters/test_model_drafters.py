@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 import torch
 
-from core.drafter_settings import ClassicSettings, NgramSettings
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.classic import ClassicDrafter
 from core.drafters.hybrid import HybridDrafter
+from core.drafters.layer_search import LayerSearch
 from core.drafters.layer_skip import parse_layers
 from core.drafters.ngram import NgramDrafter
 from core.drafters.proposals import BestProposer
 from core.engine import Engine
-from core.events import Drafted
-from core.models.forward import make_verifier
-from core.models.tokenizer_match import tokenizer_difference
-from core.runtime.layer_search import LayerSearch
-from core.tree import DraftTree
+from core.loading.forward import make_runner
+from core.loading.tokenizer_match import tokenizer_difference
+from core.modes.ngram import NgramSettings
+from core.modes.sd_classic import ClassicSettings
+from core.trace.events import Drafted
+from core.trees.tree import DraftTree
 from tests.core.conftest import run
 from tests.tiny_folder import byte_tokenizer
 from tests.tiny_models import tiny_model
@@ -31,8 +32,8 @@ PROMPT = [5, 17, 99, 3, 42, 42, 7]
 @pytest.mark.parametrize("branching", [1, 3])
 def test_the_draft_models_cache_is_that_of_the_accepted_text(branching: int) -> None:
     settings = ClassicSettings(depth=4, branching=branching, fixed_size=True)
-    verifier = make_verifier(tiny_model("llama", seed=1), 512)
-    drafter = ClassicDrafter({}, verifier, 192, settings, BestProposer(), None)
+    runner = make_runner(tiny_model("llama", seed=1), 512)
+    drafter = ClassicDrafter({}, runner, 192, settings, BestProposer(), None)
     drafter.begin(PROMPT, 100)
     text = PROMPT.copy()
     for num_accepted in (0, 2, 4, 1, 4):
@@ -42,12 +43,12 @@ def test_the_draft_models_cache_is_that_of_the_accepted_text(branching: int) -> 
         emitted = [tree.token_ids[node] for node in path] + [(num_accepted * 31 + 8) % 192]
         drafter.commit(Outcome(tree, path, path, emitted))
         text += emitted
-        length = verifier.cache.length
+        length = runner.cache.length
         assert len(text) - 3 <= length < len(text), "at most the last tokens are not computed yet"
-        fresh = make_verifier(tiny_model("llama", seed=1), 512)
+        fresh = make_runner(tiny_model("llama", seed=1), 512)
         fresh.begin(text[: length + 1], 100, bool)
         torch.testing.assert_close(
-            verifier.cache.storage[..., :length, :], fresh.cache.storage[..., :length, :],
+            runner.cache.storage[..., :length, :], fresh.cache.storage[..., :length, :],
             rtol=1e-4, atol=1e-4,
         )  # fmt: skip
 
@@ -56,8 +57,8 @@ def test_what_another_drafter_drafted_is_caught_up() -> None:
     settings = ClassicSettings(depth=3, fixed_size=True)
     drafters = []
     for _ in range(2):
-        verifier = make_verifier(tiny_model("llama", seed=1), 512)
-        drafters.append(ClassicDrafter({}, verifier, 192, settings, BestProposer(), None))
+        runner = make_runner(tiny_model("llama", seed=1), 512)
+        drafters.append(ClassicDrafter({}, runner, 192, settings, BestProposer(), None))
     drafters[0].begin(PROMPT, 100)
     drafters[0].follow([8, 9, 10])
     drafters[1].begin([*PROMPT, 8, 9, 10], 100)
@@ -132,9 +133,9 @@ def test_layers_are_numbers_and_ranges() -> None:
 
 
 def test_the_search_finds_a_set_of_the_asked_size_and_judges_all_layers_as_the_target() -> None:
-    verifier = make_verifier(tiny_model("llama"), 512)
+    runner = make_runner(tiny_model("llama"), 512)
     told: list[str] = []
-    search = LayerSearch(verifier, [PROMPT], lambda stage, done, total: told.append(stage))
+    search = LayerSearch(runner, [PROMPT], lambda stage, done, total: told.append(stage))
     assert search.judge(range(3)).overlap == pytest.approx(1.0, abs=1e-4)
     best = search.best_set(2)
     assert len(best.layers) == 2

@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.drafter_settings import NgramSettings
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.ngram import NgramDrafter
-from core.tree import DraftTree
+from core.modes.ngram import NgramSettings
+from core.trees.tree import DraftTree
 
 LIMITS = DraftLimits(8, 8)
 PROMPT = [1, 2, 3, 4, 5, 9, 1, 2]

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from core.drafter_settings import TreeSettings
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.proposals import BestProposer, Proposal
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.runtime.tree_size import best_size, chain_speed, pays_to_continue
-from core.tree import DraftTree
+from core.drafters.tree_size import best_size, chain_speed, pays_to_continue
+from core.modes.settings import TreeSettings
+from core.trees.tree import DraftTree
 
 LIMITS = DraftLimits(256, 64)
 

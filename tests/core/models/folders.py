@@ -10,10 +10,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from core.config import RunConfig
+from core.decoding.run_start import Prompt
 from core.engine import Engine
-from core.models.loading import load_model
-from core.run_start import Prompt
-from core.trace import Trace
+from core.loading.loading import load_model
+from core.trace.file import Trace
 from tests.tiny_folder import byte_tokenizer
 
 # Longer than the windows of the tests.

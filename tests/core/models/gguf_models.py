@@ -16,7 +16,7 @@ from gguf import (
 )
 from tokenizers import pre_tokenizers
 
-from tests.core.models.test_gguf_weights import permuted
+from tests.core.loading.test_gguf_weights import permuted
 
 # Their norms are written with one added.
 _ONE_ADDED = ("gemma3",)

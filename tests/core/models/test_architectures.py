@@ -24,10 +24,10 @@ from transformers import (
     RwkvConfig,
 )
 
+from core.backends.torch.support import unsupported_reason
 from core.engine import Engine
 from core.errors import ModelUnavailableError
-from core.lean.support import unsupported_reason
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from tests.core.models.folders import ids_of, oracle_ids, save_module
 
 _SIZES: dict[str, Any] = {
@@ -127,7 +127,7 @@ def test_what_the_lean_forward_honours_gives_the_text_of_transformers(
 ) -> None:
     name = saved(tmp_path, LEAN[case])
     model = load_model(name, dtype="float32", compile=False)
-    assert model.outline is not None and Engine(model).forward_name == "lean"
+    assert model.model_config is not None and Engine(model).forward_name == "lean"
     assert ids_of(name) == ids_of(name, "ngram") == oracle_ids(name)
 
 

@@ -7,9 +7,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from core.errors import InvalidSettingError
+from core.loading.prompts import told
 from core.models.chat_encoder import ChatEncoder
 from core.models.chat_template import ChatTemplate, chosen_template
-from core.models.prompts import told
 from tests.tiny_folder import byte_tokenizer
 
 NOW = datetime(2024, 2, 3)

@@ -10,10 +10,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from core.errors import InvalidSettingError
+from core.loading.prompts import told
 from core.models.chat_encoder import ChatEncoder
 from core.models.gguf_header import read_header
 from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
-from core.models.prompts import told
 from core.models.tokenizer import PlainTokenizer, read_plain_tokenizer
 from tests.core.models.tiny_gguf import CASES, TEXTS, splitting_case
 from tests.tiny_folder import byte_tokenizer

@@ -8,8 +8,8 @@ import pytest
 from gguf import GGUFWriter
 
 from core.errors import ModelUnavailableError
-from core.models.loading import load_model
-from core.models.prompts import chat_token_ids
+from core.loading.loading import load_model
+from core.loading.prompts import chat_token_ids
 from tests.core.models.tiny_gguf import TinyVocabulary, add_vocabulary, tiny_vocabulary
 
 HIDDEN, INNER = 32, 64
@@ -58,7 +58,7 @@ SETTINGS = {
 def test_a_converted_llama_is_computed_by_the_lean_forward(tmp_path: Path) -> None:
     """Its configuration also says what the file's model is called."""
     name = write_model(tmp_path / "tiny.gguf", SETTINGS)
-    assert load_model(name, dtype="float32", compile=False).outline is not None
+    assert load_model(name, dtype="float32", compile=False).model_config is not None
 
 
 def test_every_token_that_a_file_names_as_an_end_ends_an_answer(tmp_path: Path) -> None:

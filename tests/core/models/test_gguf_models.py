@@ -10,11 +10,11 @@ from gguf import GGUFReader, GGUFWriter
 from transformers import Gemma3TextConfig
 
 from core.errors import ModelUnavailableError
+from core.loading.loading import load_model
 from core.models.gguf_index import open_gguf
-from core.models.loading import load_model
 from core.models.sources import find_model
-from core.models.storage import no_progress
 from core.models.weight_files import weight_files
+from core.runtime.storage import no_progress
 from tests.core.models.folders import ids_of, oracle_ids, save_module
 from tests.core.models.gguf_models import write_model
 from tests.core.models.test_architectures import _SIZES, LEAN, random_module

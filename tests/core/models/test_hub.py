@@ -14,7 +14,7 @@ from core.models.hub import fetch, find_files
 from core.models.hub_name import HubName, hub_name
 from core.models.size import model_size
 from core.models.sources import find_model
-from core.models.storage import no_progress
+from core.runtime.storage import no_progress
 from tests.core.models.folders import ids_of, save_module
 from tests.tiny_models import tiny_model
 

@@ -9,8 +9,8 @@ from transformers import modeling_gguf_pytorch_utils as reader
 from core.errors import ModelUnavailableError
 from core.models import quiet
 from core.models.sources import find_model
-from core.models.storage import no_progress
-from tests.core.models.test_gguf_weights import write_gguf
+from core.runtime.storage import no_progress
+from tests.core.loading.test_gguf_weights import write_gguf
 from tests.tiny_models import tiny_model
 
 

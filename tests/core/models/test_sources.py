@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import InvalidSettingError, ModelUnavailableError
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from core.models.sources import find_model
-from core.models.storage import no_progress
+from core.runtime.storage import no_progress
 
 
 @pytest.fixture(autouse=True)

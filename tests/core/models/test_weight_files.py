@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.errors import ModelUnavailableError
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from tests.core.models.folders import (
     change_config,
     change_weights,
@@ -19,7 +19,7 @@ from tests.core.models.folders import (
 )
 from tests.tiny_models import tiny_model
 
-# What the lean forward computes, and what transformers' module does.
+# What our own forward computes, and what transformers' module does.
 FAMILIES = ["llama", "gpt-neox"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from core.lean.weights import stack_of
+from core.backends.torch.weights import stack_of
 from core.quant.grid import Grid, quantize
 from core.quant.linears import Int4Linear, Int8Linear, linear_of
 from core.quant.stack import linear_names, quantized_stack

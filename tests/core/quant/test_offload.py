@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.backends.torch.forward import TorchForward
 from core.config import RunConfig
 from core.engine import Engine
-from core.events import RunStarted
-from core.lean.forward import LeanForward
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from core.quant.offload import OriginalWeights
 from core.quant.stack import dense_of
+from core.trace.events import RunStarted
 from tests.core.conftest import run
 
 OFFLOADED = {
@@ -46,7 +46,7 @@ def test_the_weights_leave_memory_and_come_back_bit_for_bit(
 ) -> None:
     engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=compile))
     forward = engine._backend.forward
-    assert isinstance(forward, LeanForward)
+    assert isinstance(forward, TorchForward)
     weights = OriginalWeights(forward, tmp_path / "offload")
     before = [dense_of(linear) for linear in forward.stack.linears()]
     weights.to_disk()
@@ -64,7 +64,7 @@ def test_nobody_holds_on_to_weights_on_disk(
 ) -> None:
     engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=compile))
     forward = engine._backend.forward
-    assert isinstance(forward, LeanForward)
+    assert isinstance(forward, TorchForward)
     list(engine.run(engine.raw_prompt("hello"), RunConfig(max_new_tokens=2)))
     linears = [weakref.ref(linear) for linear in forward.stack.linears()[:-1]]
     OriginalWeights(forward, tmp_path / "offload").to_disk()

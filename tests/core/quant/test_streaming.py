@@ -6,39 +6,39 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.linear import DenseLinear
 from core.config import RunConfig
 from core.errors import InvalidSettingError
-from core.lean.forward import LeanForward
-from core.lean.linear import DenseLinear
-from core.models.forward import verifier_of
-from core.models.loading import load_model
+from core.loading.forward import runner_of
+from core.loading.loading import load_model
 from core.quant.stack import quantized_stack
 from core.quant.streaming import StreamedLayers, streamed
 from core.settings import parse_bytes
-from core.tree import DraftTree
+from core.trees.tree import DraftTree
 
 CPU = torch.device("cpu")
 PROMPT = [1, 50, 3, 77, 9, 120, 4]
 
 
-def logits_of(verifier) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    verifier.begin(PROMPT, 64, bool)
-    return verifier.tree_forward(DraftTree(PROMPT[-1])).clone()
+def logits_of(runner) -> torch.Tensor:  # type: ignore[no-untyped-def]
+    runner.begin(PROMPT, 64, bool)
+    return runner.tree_forward(DraftTree(PROMPT[-1])).clone()
 
 
 @pytest.mark.parametrize("num_resident", [0, 1, 2, 3])
 def test_streamed_layers_compute_the_same(tiny_home: Path, num_resident: int) -> None:
     model = load_model(str(tiny_home / "target"), dtype="float32", compile=False)
-    expected = logits_of(verifier_of(model))
+    expected = logits_of(runner_of(model))
     assert model.stack is not None
     stack = streamed(model.stack, CPU)
     assert isinstance(stack.layers, StreamedLayers)
     stack.layers.set_resident(num_resident)
-    verifier = verifier_of(replace(model, stack=stack))
+    runner = runner_of(replace(model, stack=stack))
     for _ in range(3):
-        verifier.forget()
-        assert torch.equal(logits_of(verifier), expected)
-    assert isinstance(verifier.forward, LeanForward) and not verifier.forward.is_static
+        runner.forget()
+        assert torch.equal(logits_of(runner), expected)
+    assert isinstance(runner.forward, TorchForward) and not runner.forward.is_static
 
 
 def test_memory_is_that_of_three_layers_and_the_residents(tiny_home: Path) -> None:

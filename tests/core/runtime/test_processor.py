@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from core.backends.cpu.build import built_library
 from core.errors import InvalidSettingError
-from core.lean.native.build import built_library
-from core.models.loading import default_dtype
-from core.models.storage import no_progress
+from core.loading.loading import default_dtype
 from core.runtime.environment import describe_device
 from core.runtime.processor import SETTING, tuning_flag
+from core.runtime.storage import no_progress
 
 CPU = torch.device("cpu")
 

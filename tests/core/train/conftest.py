@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from core.models.fingerprint import model_key
-from core.models.loading import load_model
+from core.loading.fingerprint import model_key
+from core.loading.loading import load_model
 from core.train.chat_frame import assistant_mask, chat_frame
 from core.train.conversations import cut
 from core.train.sampler import Opening, Sampler, SamplerSettings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from core.train import generate_data
 from core.train.chat_frame import chat_frame
 from core.train.filters import NearDuplicates, is_held_out, is_repetitive

@@ -11,7 +11,7 @@ import torch
 
 from core.engine import Engine
 from core.errors import DrafterUnavailableError
-from core.models.loading import load_model
+from core.loading.loading import load_model
 from core.train import train_draft, train_eagle
 from core.train.draft_task import DraftTask
 from tests.core.conftest import run

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from core.trace import Trace
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, Node, make_trace
 from visualize.figures.acceptance_by_depth import AcceptanceByDepthInfo, acceptance_by_depth_info
 from visualize.figures.acceptance_lengths import AcceptanceLengthsInfo, acceptance_lengths_info

@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from core.trace import Trace
+from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
 from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
 from visualize.figures.style import TEMPLATES

@@ -11,10 +11,10 @@ from core.benchmark.outside.engine_runners import outside_runners
 from core.benchmark.outside.engines import OutsideEngine, parse_engines
 from core.benchmark.outside.llama_cli import LlamaCliRunner, PrintedTimes, read_times
 from core.config import RunConfig
+from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.models.loading import LoadedModel, load_model
-from core.models.storage import no_progress
-from core.run_start import Prompt
+from core.loading.loading import LoadedModel, load_model
+from core.runtime.storage import no_progress
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from core.benchmark.outside.llama_cpp_python import LlamaCppRunner
 from core.config import RunConfig, SamplingConfig
 from core.errors import InvalidSettingError
-from core.models.loading import LoadedModel, load_model
+from core.loading.loading import LoadedModel, load_model
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from core.benchmark.measurement import Answer, pace_of
 from core.benchmark.outside.servers import server_runner
 from core.config import RunConfig, SamplingConfig
+from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.models.loading import LoadedModel, load_model
-from core.models.storage import no_progress
-from core.run_start import Prompt
+from core.loading.loading import LoadedModel, load_model
+from core.runtime.storage import no_progress
 from tests.core.benchmark.completion_server import (
     Script,
     completion_server,

@@ -1,0 +1,42 @@
+"""Loads real engines. Torch is imported on the first load, so that the page comes up at once."""
+
+from functools import cache
+
+from app.engines.engine_slot import EngineKey, EngineLike, Progress
+from core.distributed.role import num_ranks
+from core.runtime.imports import quick_imports
+
+
+@cache
+def _num_cores() -> int:
+    import torch
+
+    return int(torch.get_num_threads())  # before anything here lowered it
+
+
+def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> EngineLike:
+    """The engine of a target on the best device; raises SpecDecodesError with one sentence.
+
+    `num_engines` share this machine's cores.
+    """
+    progress("starting the engine", 0, 0)
+    with quick_imports():
+        import torch
+
+        from core.engine import Engine
+        from core.loading.loading import load_model
+
+    # A core stays for the server and the browser: a forward waits for its slowest thread, and on two
+    # cores a page that draws beside two threads makes both slower than one alone.
+    torch.set_num_threads(max(1, (_num_cores() - 1) // num_engines))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    target = load_model(
+        key.target,
+        dtype=key.dtype,
+        device=device,
+        weights=key.weights,
+        compile=key.compile,
+        placement="split" if num_ranks() > 1 else "whole",
+        progress=progress,
+    )
+    return Engine(target, progress=progress)

@@ -1,0 +1,248 @@
+"""An engine in a process of its own, as the pool sees it. A crash there is an event here."""
+
+import itertools
+import multiprocessing
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from app.engines.engine_slot import EngineKey, Progress
+from app.engines.worker import (
+    Answer,
+    Done,
+    Load,
+    Progressed,
+    Reason,
+    Refused,
+    Run,
+    RunBatch,
+    Stop,
+    WorkerLoad,
+    work,
+)
+from core.config import RunConfig
+from core.errors import ModelUnavailableError, SpecDecodesError
+from core.trace.events import Event, RunFailed, RunFinished
+from core.trace.stats import RunStats
+
+# How soon a stop is passed on while a step takes its time.
+_POLL_S = 0.02
+# Questions are answered beside a run; a machine that is too busy for that long answers nothing.
+_PATIENCE_S = 5.0
+
+
+class _Lost(Exception):
+    """The worker's end of a pipe is closed."""
+
+
+class Workers:
+    """Starts engines in processes of their own; implements the pool's `LoadEngine`."""
+
+    def __init__(self, load: WorkerLoad, count: int):
+        """`load` makes an engine in its process; `count` of them share the machine."""
+        self._load = load
+        self._count = count
+        self._numbers: dict[int, weakref.ref[RemoteEngine]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, key: EngineKey, progress: Progress) -> "RemoteEngine":
+        with self._lock:
+            number = self._free_number()
+            engine = RemoteEngine(self._load, number, self._count, progress)
+            self._numbers[number] = weakref.ref(engine)
+        engine.load(key)
+        return engine
+
+    def _free_number(self) -> int:
+        """The lowest number that no living engine has: on several GPUs it says which is free."""
+        for number in range(self._count):
+            taken = self._numbers.get(number)
+            engine = None if taken is None else taken()
+            if engine is None or not engine.is_usable:
+                return number
+        return 0
+
+
+class RemoteEngine:
+    """Implements `app.engines.engine_slot.EngineLike`. Its process ends when this object is let go."""
+
+    def __init__(self, load: WorkerLoad, number: int, count: int, progress: Progress):
+        # A fork would share locks and the GPU with this process.
+        context = multiprocessing.get_context("spawn")
+        self._orders, orders = context.Pipe()
+        self._questions, questions = context.Pipe()
+        self._process = context.Process(
+            target=work,
+            args=(load, number, count, orders, questions),
+            name=f"engine-{number}",
+            daemon=True,
+        )
+        self._process.start()
+        orders.close()  # so that the other end's death is the end of the pipe
+        questions.close()
+        self._progress = progress
+        self._numbers = itertools.count()
+        self._asking = threading.Lock()
+        self._is_lost = False
+        self._end = weakref.finalize(self, _end, self._process, self._orders, self._questions)
+
+    @property
+    def is_usable(self) -> bool:
+        return not self._is_lost and self._process.is_alive()
+
+    def load(self, key: EngineKey) -> None:
+        """Waits until the model is loaded; raises SpecDecodesError where it cannot be."""
+        try:
+            self._carry_out(Load(key))
+        except _Lost as error:
+            raise ModelUnavailableError(f"{key.target}: {self._obituary()}") from error
+        except Exception:  # refused or cancelled; its memory is needed at once
+            self._end()
+            raise
+
+    def chat_prompt(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The messages; their tokens are the worker's affair."""
+        return messages
+
+    def raw_prompt(self, text: str) -> str:
+        """The text, likewise."""
+        return text
+
+    def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
+        """See `Engine.unavailable_reason`; None as well where the worker does not say."""
+        with self._asking:
+            try:
+                number = next(self._numbers)
+                self._questions.send(Reason(number, mode, draft))
+                while self._questions.poll(_PATIENCE_S):
+                    answer: Answer = self._questions.recv()
+                    if answer.number == number:  # not a late one
+                        return answer.text
+            except (EOFError, OSError):
+                self._is_lost = True
+        return None
+
+    def run(
+        self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """See `Engine.run`. A worker that dies in the middle ends the run with RunFailed."""
+        number = next(self._numbers)
+        self._order(Run(number, prompt, config))
+        return (event for _, event in self._events(number, should_stop, 1))
+
+    def run_batch(
+        self,
+        runs: Sequence[tuple[Any, RunConfig]],
+        size: int,
+        *,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[tuple[int, Event]]:
+        """See `Engine.run_batch`, and `run`."""
+        number = next(self._numbers)
+        self._order(RunBatch(number, list(runs), size))
+        return self._events(number, should_stop, len(runs))
+
+    def _order(self, order: Run | RunBatch) -> None:
+        """Has the worker prepare a run; raises what it refuses with."""
+        try:
+            self._carry_out(order)
+        except _Lost as error:
+            self._is_lost = True
+            raise ModelUnavailableError(self._obituary()) from error
+
+    def _carry_out(self, order: Load | Run | RunBatch) -> None:
+        """Waits until it is; raises what the worker raises, and _Lost."""
+        try:
+            self._orders.send(order)
+        except OSError as error:
+            raise _Lost from error
+        while not isinstance(message := self._received(), Done):
+            assert isinstance(message, Progressed)
+            try:
+                self._progress(*message)
+            except SpecDecodesError:  # cancelled, and the worker goes on with what nobody wants
+                self._is_lost = True
+                raise
+
+    def _received(self) -> Any:
+        """The next message; raises what the worker raises, and _Lost."""
+        try:
+            message = self._orders.recv()
+        except (EOFError, OSError) as error:
+            raise _Lost from error
+        if isinstance(message, Refused):
+            raise message.error
+        return message
+
+    def _events(
+        self, number: int, should_stop: Callable[[], bool], count: int
+    ) -> Iterator[tuple[int, Event]]:
+        """The events of `count` runs, each with its run's place."""
+        all_stats = [RunStats() for _ in range(count)]
+        lasts: list[Event | None] = [None] * count
+        is_told = False
+        try:
+            while True:
+                if not is_told and should_stop():
+                    is_told = self._tell_stop(number)
+                if not self._is_there(_POLL_S):
+                    continue
+                message = self._received()
+                if isinstance(message, Done):
+                    break
+                place, event = (0, message) if isinstance(message, Event) else message
+                lasts[place] = event
+                all_stats[place].add(event)
+                yield place, event
+        except _Lost:
+            self._is_lost = True
+            for place, last in enumerate(lasts):
+                if not isinstance(last, (RunFinished, RunFailed)):
+                    yield place, _failed(last, all_stats[place], self._obituary())
+        except GeneratorExit:  # nobody listens: the pipe must be empty before the next run
+            self._is_lost = True
+            raise
+
+    def _is_there(self, timeout_s: float) -> bool:
+        """Whether a message comes so soon; raises _Lost."""
+        try:
+            return self._orders.poll(timeout_s)
+        except OSError as error:
+            raise _Lost from error
+
+    def _tell_stop(self, number: int) -> bool:
+        try:
+            with self._asking:
+                self._questions.send(Stop(number))
+        except OSError as error:
+            raise _Lost from error
+        return True
+
+    def _obituary(self) -> str:
+        self._process.join(_PATIENCE_S)
+        code = self._process.exitcode
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else "ended"
+        return f"The engine's process {how}; it is started again, so ask once more."
+
+
+def _failed(last: Event | None, stats: RunStats, message: str) -> RunFailed:
+    at_s = last.t_end_s if last is not None else 0.0
+    return RunFailed(
+        step=stats.num_steps,
+        t_start_s=at_s,
+        t_end_s=at_s,
+        error="WorkerLost",
+        message=message,
+        totals=stats.to_dict(),
+    )
+
+
+def _end(process: BaseProcess, orders: Connection, questions: Connection) -> None:
+    """Ends a worker; its files are written whole or not at all, so that it may be killed."""
+    orders.close()
+    questions.close()
+    process.kill()
+    process.join()

@@ -1,0 +1,132 @@
+"""Compare: the same prompt under several settings, always beside plain decoding."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from app.messages import Contender, Contenders, ContestBegun
+from app.pages.components.settings import SettingsPanel
+from app.pages.components.view import QUIET, told_runs, view
+from app.runs.comparison_run import MOST_REPEATS, Contest, Contests
+from app.runs.handlers import Handlers, notice
+from app.runs.run_form import changed_settings, config_from_values
+from app.runs.session import ChatSession
+from core.acceptance.registry import lossy_rule
+from core.config import RunConfig
+from core.errors import SpecDecodesError
+from core.strict_json import dumps
+
+_PROMPT = "Explain in a few sentences why the sky is blue."
+
+
+class CompareTab(NamedTuple):
+    """What presets fill."""
+
+    prompt: gr.Textbox
+    stage: gr.HTML
+    """Takes `contenders_message`."""
+
+
+def create_compare_tab(
+    handlers: Handlers, session: gr.State, settings: SettingsPanel
+) -> CompareTab:
+    """Builds the prompt, the list of entries and their results."""
+    with gr.Row(elem_id="contest-form"):
+        prompt = gr.Textbox(
+            _PROMPT, label="Prompt", lines=2, max_lines=6, scale=1, elem_id="contest-prompt"
+        )
+        repeats = gr.Number(
+            1,
+            label="Repeats",
+            info=f"1 to {MOST_REPEATS}",
+            precision=0,
+            min_width=90,
+            scale=0,
+            elem_id="contest-repeats",
+        )
+    with gr.Row(elem_id="contest-actions"):
+        add = gr.Button("Add current settings", elem_id="contest-add", scale=0)
+        reset = gr.Button("Empty the list", elem_id="contest-reset", scale=0)
+        run = gr.Button("Compare", variant="primary", elem_id="contest-run", scale=0)
+        stop = gr.Button("Stop", variant="stop", elem_id="contest-stop", scale=0)
+    stage = view("compare_view", label="Comparison")
+
+    def add_current(session: Any, *given: Any) -> str:
+        try:
+            config = config_from_values(settings.values(given))
+        except SpecDecodesError as error:
+            return notice(error)
+        if config not in session.entries:
+            session.entries.append(config)
+        return contenders_message(session.entries)
+
+    def empty(session: Any) -> str:
+        session.entries.clear()
+        return contenders_message(session.entries)
+
+    contests = Contests()
+
+    def followed(session: Any, contest: Contest) -> Iterator[str]:
+        session.contest = contest
+        begun: ContestBegun = {"contest": contest.contest_id}
+        yield dumps(begun)
+        try:
+            yield from contest.follow()
+        except SpecDecodesError as error:
+            yield notice(error)
+
+    def run_contest(
+        session: Any, request: gr.Request, prompt: str, repeats: Any, raw: Any
+    ) -> Iterator[str]:
+        session.take(request)
+        try:
+            if session.contest is not None and not session.contest.is_over:
+                raise SpecDecodesError(
+                    "A comparison is still running; stop it or wait for its end."
+                )
+            contest = Contest(
+                handlers,
+                prompt,
+                session.entries,
+                repeats if isinstance(repeats, int) else 0,
+                visitor=session.visitor,
+                owner=session.owner,
+                raw=bool(raw),
+            )
+        except SpecDecodesError as error:
+            yield notice(error)
+            return
+        contests.add(contest)
+        yield from followed(session, contest)
+
+    def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
+        session.take(request)
+        found = [contests.find(session.visitor, str(name)) for name in told_runs(event)]
+        if found and found[-1] is not None and session.contest is None:
+            session.entries[:] = found[-1].entries
+            yield contenders_message(session.entries)
+            yield from followed(session, found[-1])
+
+    add.click(add_current, [session, *settings.inputs], stage, queue=False, **QUIET)
+    reset.click(empty, session, stage, queue=False, **QUIET)
+    inputs = [session, prompt, repeats, settings.raw]
+    run.click(run_contest, inputs, stage, concurrency_limit=None, **QUIET)
+    # What the view's script asks for with the comparison that this tab of the browser remembers.
+    stage.apply(resume, session, stage, concurrency_limit=None, **QUIET)
+    stop.click(ChatSession.stop_contest, session, None, queue=False, **QUIET)
+    return CompareTab(prompt, stage)
+
+
+def contenders_message(entries: list[RunConfig]) -> str:
+    """The list as the page shows it."""
+    listed: list[Contender] = [
+        {
+            "mode": config.mode,
+            "settings": changed_settings(config),
+            "lossy_rule": lossy_rule(config.to_dict()),
+        }
+        for config in entries
+    ]
+    message: Contenders = {"entries": listed}
+    return dumps(message)

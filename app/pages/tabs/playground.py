@@ -1,0 +1,135 @@
+"""The playground: a chat whose answers show where every token came from."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import gradio as gr
+from gradio.events import Dependency
+
+from app.pages.components.settings import SettingsPanel
+from app.pages.components.view import QUIET, told_runs, view
+from app.runs.handlers import Handlers, notice
+from core.errors import SpecDecodesError
+
+
+class Composer(NamedTuple):
+    """Where a message is written, and what can be done with the chat."""
+
+    text: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    retry: gr.Button
+    clear: gr.Button
+    copy: gr.Button
+
+
+class Playground(NamedTuple):
+    """What presets fill and send."""
+
+    message: gr.Textbox
+    send_after: Callable[[Dependency], Any]
+    """Has a listener followed by a new chat, in which the message is sent."""
+
+
+def create_playground_tab(
+    handlers: Handlers, session: gr.State, settings: SettingsPanel, prompt: str
+) -> Playground:
+    """Builds the chat and the instruments, and connects them."""
+
+    def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
+        return handlers.since(request)
+
+    with gr.Column(scale=3, min_width=320, elem_id="chat-column"):
+        chat = view("chat", label="Chat", server_functions=[since])
+        composer = _create_composer(prompt)
+    with gr.Column(scale=2, min_width=320, elem_id="instruments"):
+        view("figures", label="Figures of the run")
+        view("step_bars", label="Time of each step")
+        view("playback", label="Walk through the steps")
+        view("tree_view", label="Draft tree of the selected step")
+        view("gallery", label="More figures")
+        view("exports", label="Export of the run")
+
+    inputs = [settings.system, settings.raw, *settings.inputs]
+
+    def ask(
+        session: Any, request: gr.Request, text: str, system: str, raw: Any, *given: Any
+    ) -> Iterator[tuple[Any, Any]]:
+        session.take(request)
+        values = settings.values(given)
+        messages = _told(handlers.ask(session, text, system, values, raw=bool(raw)))
+        for number, message in enumerate(messages):
+            # The box is emptied once, so that the next message can be typed meanwhile.
+            is_taken = number == 0 and not message.startswith('{"notice"')
+            yield message, "" if is_taken else gr.skip()
+
+    def ask_again(
+        session: Any, request: gr.Request, system: str, raw: Any, *given: Any
+    ) -> Iterator[str]:
+        session.take(request)
+        values = settings.values(given)
+        yield from _told(handlers.retry(session, system, values, raw=bool(raw)))
+
+    def ask_example(
+        session: Any, request: gr.Request, event: gr.EventData, system: str, raw: Any, *given: Any
+    ) -> Iterator[str]:
+        session.take(request)
+        text, values = str(event.prompt), settings.values(given)
+        yield from _told(handlers.ask(session, text, system, values, raw=bool(raw)))
+
+    def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
+        session.take(request)
+        yield from handlers.resume(session, told_runs(event))
+
+    sent: dict[str, Any] = {
+        "fn": ask,
+        "inputs": [session, composer.text, *inputs],
+        "outputs": [chat, composer.text],
+        "concurrency_limit": None,
+        **QUIET,
+    }
+    gr.on([composer.text.submit, composer.send.click], **sent)
+    chat.select(ask_example, [session, *inputs], chat, concurrency_limit=None, **QUIET)
+    # What the chat's script asks for with the runs that this tab of the browser remembers.
+    chat.apply(resume, session, chat, concurrency_limit=None, **QUIET)
+    composer.retry.click(ask_again, [session, *inputs], chat, concurrency_limit=None, **QUIET)
+    composer.stop.click(handlers.stop, session, None, queue=False, **QUIET)
+    composer.clear.click(handlers.clear, session, chat, queue=False, **QUIET)
+    composer.copy.click(None, js="() => window.specdecodes?.copyChat()", **QUIET)
+
+    def send_after(listener: Dependency) -> Any:
+        emptied = listener.then(handlers.clear, session, chat, queue=False, **QUIET)
+        return emptied.then(**sent)
+
+    return Playground(composer.text, send_after)
+
+
+def _told(messages: Iterator[str]) -> Iterator[str]:
+    """The messages, with what was refused as a notice."""
+    try:
+        yield from messages
+    except SpecDecodesError as error:
+        yield notice(error)
+
+
+def _create_composer(prompt: str) -> Composer:
+    with gr.Row(elem_id="composer"):
+        text = gr.Textbox(
+            prompt,
+            placeholder="Ask something",
+            label="Message",
+            show_label=False,
+            container=False,
+            lines=1,
+            max_lines=8,
+            scale=1,
+            autofocus=True,
+            elem_id="message",
+        )
+        send = gr.Button("Send", variant="primary", elem_id="send", min_width=80, scale=0)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80, scale=0)
+    with gr.Row(elem_id="chat-actions"):
+        retry = gr.Button("Retry", size="sm", elem_id="retry", min_width=60, scale=0)
+        clear = gr.Button("New chat", size="sm", elem_id="clear", min_width=60, scale=0)
+        copy = gr.Button("Copy as text", size="sm", elem_id="copy", min_width=60, scale=0)
+    return Composer(text, send, stop, retry, clear, copy)

@@ -1,6 +1,0 @@
-"""Where the page's own files lie, on disk and in addresses."""
-
-from pathlib import Path
-
-STATIC = Path(__file__).parent / "static"
-PREFIX = "specdecodes"

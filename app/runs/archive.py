@@ -1,0 +1,178 @@
+"""Runs on disk, a folder a visitor: a trace and a short description of each."""
+
+import dataclasses
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.errors import InvalidSettingError, SpecDecodesError, TraceFormatError
+from core.strict_json import dumps
+from core.trace.file import Trace, load_trace, save_trace
+from visualize.run_facts import run_facts
+
+MAX_RUNS = 200
+MAX_AGE_DAYS = 30
+MAX_NAME = 80
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+_DAY_S = 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptRun:
+    """What a list shows of a run, without opening its trace."""
+
+    run_id: str
+    name: str
+    mode: str
+    lossy_rule: str
+    """See `Trace.lossy_rule`."""
+    target: str
+    device: str
+    prompt: str
+    kept_at_s: float
+    """Seconds since 1970."""
+    started_at: str
+    outcome: str
+    num_tokens: int
+    num_tested: int
+    tokens_per_s: float | None
+    acceptance_length: float | None
+    acceptance_rate: float | None
+
+
+class Readable(NamedTuple):
+    """A visitor's traces."""
+
+    traces: list[Trace]
+    num_unreadable: int
+
+
+class Archive:
+    """Keeps the newest runs of each visitor; older ones make room."""
+
+    def __init__(self, folder: Path, max_runs: int = MAX_RUNS, max_age_days: float = MAX_AGE_DAYS):
+        """`folder` holds a folder a visitor; the limits are for each of them."""
+        self.folder = folder
+        self._max_runs = max_runs
+        self._max_age_s = max_age_days * _DAY_S
+
+    def keep(self, visitor: str, run_id: str, trace: Trace, name: str = "") -> KeptRun:
+        """Writes a run, then drops what is too old or too much."""
+        run = _describe(run_id, trace, name)
+        self.place(visitor).mkdir(parents=True, exist_ok=True)
+        save_trace(trace, self._path(visitor, run_id, ".jsonl"))
+        self._write(visitor, run)
+        self._prune(visitor)
+        return run
+
+    def runs(self, visitor: str) -> list[KeptRun]:
+        """The visitor's runs, newest first."""
+        return sorted(self._described(visitor), key=lambda run: run.kept_at_s, reverse=True)
+
+    def trace(self, visitor: str, run_id: str) -> Trace | None:
+        """The trace of a run; None where there is none, or it is somebody else's."""
+        path = self._path(visitor, run_id, ".jsonl")
+        return load_trace(path) if path.is_file() else None
+
+    def rename(self, visitor: str, run_id: str, name: str) -> None:
+        """Gives a run a name; an empty one is refused."""
+        name = " ".join(name.split())[:MAX_NAME]
+        if not name:
+            raise InvalidSettingError("The name is empty; give the run a name.")
+        for run in self._described(visitor):
+            if run.run_id == run_id:
+                self._write(visitor, dataclasses.replace(run, name=name))
+
+    def delete(self, visitor: str, run_id: str) -> None:
+        """Removes a run; one that is not there is ignored."""
+        for ending in (".json", ".jsonl"):
+            self._path(visitor, run_id, ending).unlink(missing_ok=True)
+
+    def readable(self, visitor: str) -> Readable:
+        """All traces that open, newest first, and how many do not."""
+        traces, num_unreadable = [], 0
+        for run in self.runs(visitor):
+            try:
+                trace = self.trace(visitor, run.run_id)
+            except TraceFormatError:
+                num_unreadable += 1
+                continue
+            if trace is not None:  # not deleted meanwhile
+                traces.append(trace)
+        return Readable(traces, num_unreadable)
+
+    def adopt(self, visitor: str, trace: Trace, name: str) -> KeptRun:
+        """Keeps a trace from elsewhere under an id of its own."""
+        return self.keep(visitor, secrets.token_urlsafe(16), trace, name)
+
+    def _described(self, visitor: str) -> Iterator[KeptRun]:
+        for path in self.place(visitor).glob("*.json"):
+            try:
+                values = json.loads(path.read_text("utf-8"))
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+            except ValueError:
+                values = {}
+            try:
+                yield KeptRun(**values)
+            except TypeError:
+                run = self._described_anew(visitor, path.stem, values)
+                if run is not None:
+                    yield run
+
+    def _described_anew(self, visitor: str, run_id: str, values: Any) -> KeptRun | None:
+        """The description of a run whose own is of another version; its name and date stay."""
+        try:
+            trace = self.trace(visitor, run_id)
+        except SpecDecodesError:
+            return None
+        if trace is None:
+            return None
+        run = _describe(run_id, trace, "")
+        known = values if isinstance(values, dict) else {}
+        kept = {key: known[key] for key in ("name", "kept_at_s") if key in known}
+        run = dataclasses.replace(run, **kept)
+        self._write(visitor, run)
+        return run
+
+    def _write(self, visitor: str, run: KeptRun) -> None:
+        path = self._path(visitor, run.run_id, ".json")
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_text(dumps(dataclasses.asdict(run)), "utf-8", errors="replace")
+        temporary.replace(path)
+
+    def _prune(self, visitor: str) -> None:
+        oldest_s = time.time() - self._max_age_s
+        for place, run in enumerate(self.runs(visitor)):
+            if place >= self._max_runs or run.kept_at_s < oldest_s:
+                self.delete(visitor, run.run_id)
+
+    def place(self, visitor: str) -> Path:
+        """The visitor's shelf."""
+        return self.folder / visitor
+
+    def _path(self, visitor: str, run_id: str, ending: str) -> Path:
+        if not _RUN_ID.fullmatch(run_id):
+            raise InvalidSettingError("There is no such run; choose one of the list.")
+        return self.place(visitor) / (run_id + ending)
+
+
+def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
+    facts, stats = run_facts(trace), trace.stats
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "name": " ".join((name or facts.prompt_text).split())[:MAX_NAME] or "untitled",
+        "prompt": facts.prompt_text[:400],
+        "kept_at_s": time.time(),
+        "outcome": facts.outcome or "cut off",
+    }
+    for key in ("mode", "lossy_rule", "target", "device", "started_at"):
+        values[key] = getattr(facts, key)
+    for key in ("num_tokens", "num_tested", "tokens_per_s", "acceptance_length", "acceptance_rate"):
+        values[key] = getattr(stats, key)
+    return KeptRun(**values)

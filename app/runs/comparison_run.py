@@ -1,0 +1,208 @@
+"""A comparison in the making: plain decoding and up to three other settings, in turn and in rounds."""
+
+import dataclasses
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from app.engines.chat import single_chat
+from app.messages import ContestProgress, ContestResult, ContestState
+from app.runs.comparison import compare_traces
+from app.runs.handlers import HEARTBEAT_S, Handlers
+from app.runs.run import Run
+from app.runs.texts import checked_text
+from app.runs.watchers import GIVEN_UP, Watchers
+from core.config import RunConfig
+from core.decoding.failures import describe_failure
+from core.errors import InvalidSettingError, SpecDecodesError, shown
+from core.strict_json import dumps
+from core.trace.file import Trace
+
+MOST_CONTENDERS = 4
+MOST_REPEATS = 5
+_WARM_UP_TOKENS = 8
+_PROGRESS_PAUSE_S = 0.1
+_MOST_KEPT = 20
+
+_log = logging.getLogger(__name__)
+
+
+class Contest:
+    """Runs everything one after the other on a thread of its own; pages follow it.
+
+    Every contender first runs a few tokens that do not count, so that quantizing, measuring and
+    first-call costs stay outside. Rounds alternate, so that a machine that slows down slows all.
+    """
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        prompt: str,
+        entries: Sequence[RunConfig],
+        num_repeats: int,
+        *,
+        visitor: str | None,
+        owner: str | None,
+        raw: bool = False,
+    ):
+        """Begins; raises SpecDecodesError for what is refused. With `raw` the prompt is continued as
+        it is; see `Handlers.start` for visitor and owner.
+        """
+        self.contest_id = secrets.token_urlsafe(16)
+        self.entries = list(entries)
+        self.visitor = visitor
+        self._handlers = handlers
+        self._prompt = checked_text(prompt, "prompt")
+        self._chat = single_chat(self._prompt, raw=raw)
+        self._owner = owner
+        self._plan = _planned(_checked(self.entries, num_repeats), num_repeats)
+        for _, config in self._plan:
+            handlers.check(config, owner)
+        self._stop = threading.Event()
+        self._watchers = Watchers()
+        self._changed = threading.Condition()
+        self._version = 0
+        self._message = ""
+        self._failure: SpecDecodesError | None = None
+        self._is_over = False
+        threading.Thread(target=self._run, name="contest", daemon=True).start()
+
+    @property
+    def is_over(self) -> bool:
+        return self._is_over
+
+    def stop(self) -> None:
+        """Ends the comparison within one step."""
+        self._stop.set()
+
+    def follow(self) -> Iterator[str]:
+        """What there is to tell: how far it is, then the comparison.
+
+        Raises SpecDecodesError at the end where there is none.
+        """
+        version = 0
+        with self._watchers.one_more():
+            while True:
+                with self._changed:
+                    if self._version == version:
+                        self._changed.wait(HEARTBEAT_S)
+                    version, message, is_over = self._version, self._message, self._is_over
+                    failure = self._failure
+                if failure is not None:
+                    raise failure
+                if message:
+                    yield message
+                if is_over:
+                    return
+
+    def _tell(
+        self,
+        message: ContestProgress | ContestResult | None,
+        failure: SpecDecodesError | None = None,
+    ) -> None:
+        with self._changed:
+            self._message = dumps(message)
+            self._failure = failure
+            self._is_over = failure is not None or (message is not None and "result" in message)
+            self._version += 1
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        traces = []
+        try:
+            for place, (stage, config) in enumerate(self._plan):
+                trace = self._one(place, stage, config)
+                traces += [trace] if stage != _WARM_UP else []
+            self._tell({"result": compare_traces(traces)})
+        except SpecDecodesError as error:
+            self._tell(None, error)
+        except Exception as error:
+            _log.exception("a comparison broke")
+            told = SpecDecodesError(f"The comparison broke: {describe_failure(error)}")
+            self._tell(None, told)
+
+    def _one(self, place: int, stage: str, config: RunConfig) -> Trace:
+        """Runs one of the plan to its end; raises SpecDecodesError where that is not its own."""
+        record = self._handlers.store.create(self._prompt, config.mode)
+        visitor = None if stage == _WARM_UP else self.visitor
+        ending = "Stopped"
+        with record.watchers.one_more():
+            self._handlers.start([record], [self._chat], config, visitor, self._owner)
+            version = -1
+            while not record.is_ended:
+                version = record.wait(version, HEARTBEAT_S)
+                if self._is_left(record):
+                    ending = GIVEN_UP
+                    self.stop()
+                if self._stop.is_set():
+                    record.stop.set()
+                self._tell({"progress": self._progress(record, stage, place)})
+                time.sleep(_PROGRESS_PAUSE_S)
+        if record.stop.is_set():
+            raise SpecDecodesError(f"{ending}; nothing was compared.")
+        if record.failure:
+            raise SpecDecodesError(f"{config.mode}: {record.failure}")
+        return record.snapshot()
+
+    def _is_left(self, record: Run) -> bool:
+        """Whether it only keeps others from an engine."""
+        has_waiting = self._handlers.pool.fair_queue.has_waiting
+        return record.is_running and has_waiting and self._watchers.have_left
+
+    def _progress(self, record: Run, stage: str, place: int) -> ContestState:
+        return {
+            "stage": f"{stage}: {record.mode}",
+            "status": record.status_text,
+            "tokens": record.num_tokens,
+            "done": place,
+            "total": len(self._plan),
+        }
+
+
+class Contests:
+    """The latest comparisons of all visitors; whoever has the id, and is the visitor, may go on."""
+
+    def __init__(self) -> None:
+        self._contests: dict[str, Contest] = {}
+
+    def add(self, contest: Contest) -> None:
+        self._contests[contest.contest_id] = contest
+        while len(self._contests) > _MOST_KEPT:
+            del self._contests[next(iter(self._contests))]
+
+    def find(self, visitor: str | None, contest_id: str) -> Contest | None:
+        """None where there is none, or it is somebody else's."""
+        contest = self._contests.get(contest_id)
+        return contest if contest is not None and contest.visitor == visitor else None
+
+
+_WARM_UP = "warm-up"
+
+
+def _planned(configs: list[RunConfig], num_repeats: int) -> list[tuple[str, RunConfig]]:
+    """What runs, in order, each with its stage."""
+    warm_ups = [dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS) for config in configs]
+    plan = [(_WARM_UP, config) for config in warm_ups]
+    return plan + [(f"round {number + 1}", c) for number in range(num_repeats) for c in configs]
+
+
+def _checked(entries: list[RunConfig], num_repeats: int) -> list[RunConfig]:
+    """Plain decoding with the first one's settings, then the entries, each once."""
+    if not entries:
+        raise InvalidSettingError("There is nothing to compare; add settings first.")
+    if not isinstance(num_repeats, int) or not 1 <= num_repeats <= MOST_REPEATS:
+        raise InvalidSettingError(
+            f"repeats is {shown(num_repeats)}; give a number from 1 to {MOST_REPEATS}."
+        )
+    configs = list(dict.fromkeys([entries[0].plain(), *entries]))
+    if len(configs) > MOST_CONTENDERS:
+        raise InvalidSettingError(
+            f"{len(configs)} runs are chosen with plain decoding; at most {MOST_CONTENDERS} fit."
+        )
+    if len({(c.target, c.dtype, c.weights, c.compile) for c in configs}) > 1:
+        raise InvalidSettingError(
+            "The runs differ in target, dtype, weights or compile; give the same for all."
+        )
+    return configs

@@ -1,0 +1,86 @@
+"""What visitors may ask for: which models, how many tokens, how large a tree, how long a queue.
+
+The operator sets it on the command line. A model's name can be a path or a hub id, so that a page
+which others reach takes only the catalogue's, unless told otherwise.
+"""
+
+from dataclasses import dataclass
+
+from core.config import RunConfig
+from core.errors import InvalidSettingError, shown
+from core.models.catalogue import CATALOGUE
+from core.modes.settings import MAX_TREE_NODES, SELF, SHIPPED_HEAD
+
+# What the command line starts with; the default model's context holds no more.
+MOST_TOKENS = 8192
+MOST_WAITING = 64
+MOST_WAITING_EACH = 8
+_WITHOUT_LIMIT = 10**9
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of every visitor's runs; those of the settings classes hold besides."""
+
+    models: frozenset[str] | None = None
+    """Targets and draft models that may be named; None allows every name."""
+    most_tokens: int = _WITHOUT_LIMIT
+    most_nodes: int = MAX_TREE_NODES
+    most_waiting: int = _WITHOUT_LIMIT
+    """Runs and loads in the queue, of all visitors together."""
+    most_waiting_each: int = _WITHOUT_LIMIT
+    """Those of one visitor."""
+
+    def check(self, config: RunConfig, num_waiting: int, num_own: int = 0) -> None:
+        """Raises InvalidSettingError for a run that goes beyond a limit; see `check_queue`."""
+        self.check_model(config.target)
+        # What is shipped, and the target itself, are never a way out.
+        if config.draft not in (None, SHIPPED_HEAD, SELF):
+            self.check_model(config.draft)
+        if config.max_new_tokens > self.most_tokens:
+            raise InvalidSettingError(
+                f"max_new_tokens is {config.max_new_tokens}; this page gives at most "
+                f"{self.most_tokens}."
+            )
+        num_nodes = getattr(config.drafter, "num_nodes", 0)
+        if num_nodes > self.most_nodes:
+            raise InvalidSettingError(
+                f"num_nodes is {num_nodes}; this page drafts at most {self.most_nodes} tokens a step."
+            )
+        self.check_queue(num_waiting, num_own)
+
+    def check_queue(self, num_waiting: int, num_own: int = 0) -> None:
+        """Raises InvalidSettingError where no more runs and loads may wait.
+
+        `num_own` of those in the queue are the visitor's.
+        """
+        if num_own >= self.most_waiting_each:
+            raise InvalidSettingError(
+                f"{num_own} runs of yours wait already, which is all that this page queues for one "
+                "visitor; wait for one to end, or stop it."
+            )
+        if num_waiting >= self.most_waiting:
+            raise InvalidSettingError(
+                f"{num_waiting} runs wait already, which is all that this page queues; ask again "
+                "later."
+            )
+
+    def check_model(self, name: str) -> None:
+        """Raises InvalidSettingError for a model that visitors may not name."""
+        if self.models is not None and name not in self.models:
+            allowed = ", ".join(sorted(self.models))
+            raise InvalidSettingError(
+                f"model {shown(name)} is not offered here; choose one of {allowed}."
+            )
+
+
+def allowed_models(word: str | None, target: str, *, is_private: bool) -> frozenset[str] | None:
+    """What --allow-models means; without it, whether only this machine reaches the page decides.
+
+    `all`, `catalogue`, or names with commas; the starting target is always allowed.
+    """
+    word = word or ("all" if is_private else "catalogue")
+    if word == "all":
+        return None
+    names = CATALOGUE if word == "catalogue" else (name.strip() for name in word.split(","))
+    return frozenset({target, *filter(None, names)})

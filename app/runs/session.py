@@ -1,0 +1,114 @@
+"""The chat of one page: the turns so far and the run in progress."""
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from app.engines.chat import Message
+from app.runs.run import Run
+from app.runs.visitors import owner_of, visitor_of
+from core.config import RunConfig
+
+if TYPE_CHECKING:
+    from app.runs.comparison_run import Contest
+
+
+class ChatSession:
+    """Held in the page's own `gr.State`; the stop button reaches the run through it.
+
+    The page remembers which runs it has, so that another one can go on with them: see `resume`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: list[Run] = []
+        self.visitor: str | None = None
+        """Whose runs are kept on disk; None keeps none."""
+        self.owner: str | None = None
+        """Who takes places in the queue; also known of those for whom nothing is kept."""
+        self.entries: list[RunConfig] = []
+        """What a comparison runs beside plain decoding."""
+        self.contest: Contest | None = None
+        """The last comparison."""
+        self.batch: list[Run] = []
+        """The rows of the last batch."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "ChatSession":
+        """A new visitor's session; Gradio copies the one that it was given."""
+        return ChatSession()
+
+    def take(self, request: Any) -> None:
+        """Learns from a request whose session it is."""
+        self.visitor, self.owner = visitor_of(request), owner_of(request)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of the chat, oldest first."""
+        return list(self._runs)
+
+    @property
+    def is_busy(self) -> bool:
+        return any(not record.is_ended for record in self._runs)
+
+    @property
+    def last(self) -> Run | None:
+        return self._runs[-1] if self._runs else None
+
+    def messages(self, system: str, user_text: str) -> list[Message]:
+        """The chat as the model reads it; turns without an answer are left out."""
+        messages = [{"role": "system", "content": system}] if system.strip() else []
+        for record in self._runs:
+            answer = record.answer
+            if answer:
+                messages.append({"role": "user", "content": record.user_text})
+                messages.append({"role": "assistant", "content": answer})
+        return [*messages, {"role": "user", "content": user_text}]
+
+    def append(self, record: Run) -> None:
+        with self._lock:
+            self._runs.append(record)
+
+    def resume(self, records: Sequence[Run]) -> list[Run]:
+        """Goes on with the turns that its page shows, in their order; returns those that are new.
+
+        Turns that the page has not heard of yet come last.
+        """
+        with self._lock:
+            own = {record.run_id: record for record in self._runs}
+            shown = {record.run_id: own.get(record.run_id, record) for record in records}
+            self._runs = list((shown | own).values())
+        return [record for run_id, record in shown.items() if run_id not in own]
+
+    def pop_last(self) -> Run | None:
+        """Takes the last turn out of the chat."""
+        with self._lock:
+            return self._runs.pop() if self._runs else None
+
+    def clear(self) -> list[str]:
+        """Empties the chat; returns the ids of its runs."""
+        with self._lock:
+            run_ids = [record.run_id for record in self._runs]
+            self._runs = []
+        return run_ids
+
+    def stop(self) -> None:
+        """Asks the run in progress to end; it does so within one step."""
+        for record in self._runs:
+            record.stop.set()
+
+    def stop_contest(self) -> None:
+        """Ends the comparison in progress."""
+        if self.contest is not None:
+            self.contest.stop()
+
+    def stop_batch(self) -> None:
+        """Ends all rows of the batch in progress."""
+        for record in self.batch:
+            record.stop.set()
+
+    def end_batch(self) -> list[str]:
+        """Stops and forgets the rows of the last batch; returns their ids."""
+        self.stop_batch()
+        run_ids = [record.run_id for record in self.batch]
+        self.batch = []
+        return run_ids

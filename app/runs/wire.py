@@ -1,0 +1,56 @@
+"""Events as the page reads them: the trace's own dicts, with what the page would else work out."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from app.messages import PhaseTimes
+from core.acceptance.registry import why_refused
+from core.trace.events import Committed, Event, RunStarted
+from core.trace.file import lossy_rule_of
+from visualize.status import node_statuses
+from visualize.steps import Step, StepEvents
+
+# A step has so many events.
+_MOST_OF_A_STEP = 4
+
+
+def events_for_page(events: Sequence[Event], first: int = 0) -> Iterator[dict[str, Any]]:
+    """The dicts of the events from `first` on, with floats cut to what a page can show.
+
+    The start comes without the prompt's ids, and tells of its acceptance rule whether it is a lossy
+    one, and the sentences for what it refuses. The end of a step tells what became of its nodes, and
+    the milliseconds of its phases.
+    """
+    open_step = StepEvents()
+    for event in events[max(0, first - _MOST_OF_A_STEP) : first]:
+        open_step.add(event)
+    for event in events[first:]:
+        values = {name: _short(value) for name, value in event.to_dict().items()}
+        step = open_step.add(event)
+        if isinstance(event, RunStarted):
+            values["prompt_token_ids"] = []  # long, and the page shows none of them
+            values["lossy_rule"] = lossy_rule_of(event)
+            values["why_refused"] = why_refused(event.config)._asdict()
+        if isinstance(event, Committed) and step is not None:
+            values |= _step_for_page(step)
+        yield values
+
+
+def _step_for_page(step: Step) -> dict[str, Any]:
+    times = step.times
+    times_ms: PhaseTimes = {
+        "draft": _short(times.draft_ms),
+        "verify": _short(times.verify_ms),
+        "settle": _short(times.accept_ms + times.commit_ms),
+        "other": _short(times.other_ms),
+    }
+    states = node_statuses(len(step.drafted.token_ids), step.accepted)
+    return {"node_states": states, "times_ms": times_ms}
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    return value

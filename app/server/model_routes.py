@@ -1,0 +1,100 @@
+"""Models over HTTP: what there is, what is loaded, what fits; load another, or cancel that."""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from app.engines.engine_slot import EngineKey
+from app.engines.model_pool import ModelPool
+from app.messages import Models, ModelSize
+from app.runs.limits import Limits
+from app.runs.visitors import owner_of
+from app.server.bodies import JsonResponse, json_object
+from app.server.paths import PREFIX
+from core.config import RunConfig
+from core.errors import InvalidSettingError, SpecDecodesError
+from core.modes.registry import mode_names
+
+_MAX_NAME = 400
+
+
+def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
+    """Routes of the models tab."""
+
+    async def models(request: Request) -> Response:
+        return JsonResponse(await run_in_threadpool(describe_models, pool))
+
+    async def size(request: Request) -> Response:
+        target = request.query_params.get("target", "").strip()
+        if not target or len(target) > _MAX_NAME:
+            return PlainTextResponse("The name is empty or too long; give a model's name.", 400)
+        try:
+            limits.check_model(target)
+            return JsonResponse(await run_in_threadpool(describe_size, target))
+        except SpecDecodesError as error:
+            return PlainTextResponse(str(error), 400)
+
+    async def load(request: Request) -> Response:
+        try:
+            values = await json_object(request)
+            target, dtype = values.get("target"), values.get("dtype") or None
+            if not isinstance(target, str) or not target.strip() or len(target) > _MAX_NAME:
+                raise InvalidSettingError("The name is empty or too long; give a model's name.")
+            config = RunConfig(target=target.strip(), dtype=dtype)
+            limits.check_model(config.target)
+            owner = owner_of(request)
+            limits.check_queue(pool.fair_queue.length, pool.fair_queue.length_of(owner))
+        except SpecDecodesError as error:
+            return PlainTextResponse(str(error), 400)
+        pool.preload(EngineKey(config.target, config.dtype), owner)
+        return JsonResponse({})
+
+    async def cancel(request: Request) -> Response:
+        pool.cancel()
+        return JsonResponse({})
+
+    return [
+        Route(f"/{PREFIX}/models.json", models),
+        Route(f"/{PREFIX}/models/size.json", size),
+        Route(f"/{PREFIX}/models/load", load, methods=["POST"]),
+        Route(f"/{PREFIX}/models/cancel", cancel, methods=["POST"]),
+    ]
+
+
+def describe_size(target: str) -> ModelSize:
+    """What a model needs in memory by number format, before anything of it is loaded."""
+    import psutil
+
+    from core.models.size import BYTES_PER_WEIGHT, model_size
+
+    size = model_size(target)
+    return {
+        "num_parameters": size.num_parameters,
+        "fetched_bytes": size.fetched_bytes,
+        "needed_bytes": {
+            name: int(size.num_parameters * factor) for name, factor in BYTES_PER_WEIGHT.items()
+        },
+        "free_bytes": psutil.virtual_memory().available,
+    }
+
+
+def describe_models(pool: ModelPool) -> Models:
+    """The catalogue, free memory, the loaded target, and which modes it can run."""
+    import psutil
+
+    from core.models.catalogue import CATALOGUE
+
+    memory = psutil.virtual_memory()
+    return {
+        "catalogue": [
+            {"name": name, "note": model.note, **describe_size(name)}
+            for name, model in CATALOGUE.items()
+        ],
+        "free_bytes": memory.available,
+        "total_bytes": memory.total,
+        "target": pool.target,
+        "modes": [
+            {"mode": mode, "reason": pool.unavailable_reason(mode, None)} for mode in mode_names()
+        ],
+    }

@@ -1,0 +1,117 @@
+"""What the server gives besides Gradio's own page: scripts, styles, and downloads of runs."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from app.runs.downloads import DOWNLOADS, FIGURES, export_figure, figures_json
+from app.runs.handlers import Handlers
+from app.runs.run_finder import FoundRun, RunFinder
+from app.runs.visitors import visitor_of
+from app.server.bodies import JsonResponse
+from app.server.paths import PREFIX, STATIC
+from core.errors import SpecDecodesError, TraceFormatError, shown
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+_EXPORT = "specdecodes-export-"
+_GONE = "This run is not kept any more; run it again."
+
+
+class _Revalidated(StaticFiles):
+    """Files that a browser may keep but asks about, so that an update is seen at once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+async def download(write: Callable[[Path], None], name: str, filename: str) -> Response:
+    """A file written for this answer alone, and removed after it."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{_EXPORT}{os.getpid()}-"))
+    clean_up = partial(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        await run_in_threadpool(write, folder / name)
+    except SpecDecodesError as error:
+        clean_up()
+        return PlainTextResponse(str(error), 400)
+    return FileResponse(folder / name, filename=filename, background=BackgroundTask(clean_up))
+
+
+def remove_left_exports() -> None:
+    """Removes the files of downloads in the middle of which a server was killed."""
+    import psutil
+
+    for folder in Path(tempfile.gettempdir()).glob(f"{_EXPORT}*"):
+        pid = folder.name.removeprefix(_EXPORT).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def routes(handlers: Handlers) -> list[BaseRoute]:
+    """Routes for the server; the page finds them under `PREFIX`, relative to its own address."""
+    finder: RunFinder = handlers.finder
+
+    def of_run(answer: Callable[[Request, FoundRun], Awaitable[Response]]) -> Endpoint:
+        """Finds the run first; one that is not there, or does not open, is told in a sentence."""
+
+        async def answered(request: Request) -> Response:
+            visitor, run_id = visitor_of(request), request.path_params["run_id"]
+            try:
+                found = await run_in_threadpool(finder.find, visitor, run_id)
+            except TraceFormatError as error:
+                return PlainTextResponse(f"The trace of this run does not open: {error}", 400)
+            except SpecDecodesError:
+                found = None
+            return PlainTextResponse(_GONE, 404) if found is None else await answer(request, found)
+
+        return answered
+
+    async def status(request: Request) -> Response:
+        return JsonResponse(handlers.pool.status._asdict())
+
+    async def run_file(request: Request, found: FoundRun) -> Response:
+        name = request.path_params["name"]
+        if name not in DOWNLOADS:
+            return PlainTextResponse(f"A run has no file {shown(name)}.", 404)
+        return await download(
+            lambda path: DOWNLOADS[name](found.trace, path), name, f"{found.mode}-{name}"
+        )
+
+    async def run_figures(request: Request, found: FoundRun) -> Response:
+        theme: Literal["light", "dark"] = "light"
+        if request.query_params.get("theme") == "dark":
+            theme = "dark"
+        body = await run_in_threadpool(figures_json, found.trace, theme)
+        return Response(body, media_type="application/json")
+
+    async def figure_file(request: Request, found: FoundRun) -> Response:
+        name = request.path_params["figure"]
+        if name not in FIGURES:
+            return PlainTextResponse(f"A run has no figure {shown(name)}.", 404)
+        return await download(
+            lambda path: export_figure(name, found.trace, path), f"{name}.csv", f"{name}.csv"
+        )
+
+    plotly = Path(str(files("plotly") / "package_data"))
+    return [
+        Mount(f"/{PREFIX}/static", _Revalidated(directory=STATIC)),
+        Mount(f"/{PREFIX}/plotly", _Revalidated(directory=plotly)),
+        Route(f"/{PREFIX}/status.json", status),
+        Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", of_run(run_figures)),
+        Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", of_run(figure_file)),
+        Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", of_run(run_file)),
+    ]

@@ -1,0 +1,134 @@
+"""T(n): seconds of one forward over n rows, measured once and kept on disk.
+
+A step's tree is as large as this curve makes pay, so it is measured on the machine, the model, the
+number format and about the context length of the run.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+
+from core.backends.runner import ModelRunner
+from core.runtime.json_cache import load_json, save_json
+
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+CONTEXT_BUCKETS = (256, 1024, 4096)
+_BUDGET_S = 2.0
+# Sizes are tried until one takes a share of the budget; the curve's slope goes on beyond.
+_LONGEST_FORWARD_S = 0.15
+_MIN_SIZES = 2
+_MIN_ROUNDS = 3
+# On a busy machine the median is far above the fastest forward, or this thread waits for a
+# processor; such a curve is not kept.
+_STEADY_RATIO = 1.5
+_STEADY_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class CostCurve:
+    """Measured points, joined by straight lines; beyond the last one its slope goes on."""
+
+    rows: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    def __call__(self, rows: int) -> float:
+        """Expected seconds of a forward over `rows` rows."""
+        index = min(max(bisect_left(self.rows, rows), 1), len(self.rows) - 1)
+        low, high = self.rows[index - 1], self.rows[index]
+        slope = (self.seconds[index] - self.seconds[index - 1]) / (high - low)
+        return max(self.seconds[index - 1] + slope * (rows - low), 1e-9)
+
+    def to_ms(self) -> dict[str, float]:
+        """Milliseconds by rows, for the trace."""
+        return {
+            str(rows): round(seconds * 1e3, 3)
+            for rows, seconds in zip(self.rows, self.seconds, strict=True)
+        }
+
+
+def context_bucket(length: int, context_limit: int) -> int:
+    """The measured context length nearest above `length`, within the model's context."""
+    index = min(bisect_left(CONTEXT_BUCKETS, length), len(CONTEXT_BUCKETS) - 1)
+    return max(1, min(CONTEXT_BUCKETS[index], context_limit - ROWS[-1]))
+
+
+class Measurement(NamedTuple):
+    """A curve, and whether the machine was quiet enough to trust it another time."""
+
+    curve: CostCurve
+    is_steady: bool
+
+
+def measure(
+    backend: ModelRunner,
+    context_length: int,
+    clock: Callable[[], float] = time.perf_counter,
+    cpu_clock: Callable[[], float] = time.thread_time,
+) -> Measurement:
+    """Times forwards of every size in turn for about two seconds; takes each one's fastest.
+
+    The backend's cache is overwritten: give it one of its own.
+    """
+    backend.reserve(context_length + ROWS[-1])
+    for storage in backend.cache.storages():
+        storage.zero_()
+    backend.cache.truncate(context_length)
+    causal = torch.ones(ROWS[-1], ROWS[-1], dtype=torch.bool).tril()
+
+    def seconds_of(rows: int) -> float:
+        positions = range(context_length, context_length + rows)
+        before = clock()
+        backend.forward_rows([0] * rows, positions, causal[:rows, :rows])
+        backend.synchronize()
+        return clock() - before
+
+    started, cpu_started = clock(), cpu_clock()
+    times: dict[int, list[float]] = {}
+    for rows in ROWS:
+        seconds_of(rows)  # kernels warm up
+        times[rows] = [seconds_of(rows)]
+        if len(times) >= _MIN_SIZES and times[rows][0] > _LONGEST_FORWARD_S:
+            break
+    num_rounds = 1
+    while num_rounds < _MIN_ROUNDS or clock() - started < _BUDGET_S:
+        for rows, found in times.items():
+            found.append(seconds_of(rows))
+        num_rounds += 1
+    is_even = all(median(found) < _STEADY_RATIO * min(found) for found in times.values())
+    is_alone = cpu_clock() - cpu_started >= _STEADY_SHARE * (clock() - started)
+    is_steady = is_even and (is_alone or backend.device.type != "cpu")
+    return Measurement(CostCurve(tuple(times), tuple(map(min, times.values()))), is_steady)
+
+
+def load_or_measure(
+    folder: Path, key: str, measured: Callable[[int], Measurement], length: int
+) -> CostCurve:
+    """The curve for a key (model, dtype, device, threads, ...) from disk, or measured now.
+
+    A file that cannot be read is measured anew; one that cannot be written is done without, and so
+    is one of a measurement on a busy machine.
+    """
+    whole_key = f"{key} at {length}"
+    curve = _curve_from(load_json(folder, whole_key))
+    if curve is None:
+        curve, is_steady = measured(length)
+        if is_steady:
+            points = list(zip(curve.rows, curve.seconds, strict=True))
+            save_json(folder, whole_key, {"key": whole_key, "points": points})
+    return curve
+
+
+def _curve_from(stored: Any) -> CostCurve | None:
+    try:
+        points = [(int(rows), float(seconds)) for rows, seconds in stored["points"]]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if len(points) < _MIN_SIZES:
+        return None
+    return CostCurve(tuple(rows for rows, _ in points), tuple(seconds for _, seconds in points))

@@ -1,0 +1,203 @@
+"""The compiled kernels as Python calls them; the structures mirror those of `model.h`.
+
+Whatever they are given they read and write at once, so that every size is checked here or, where it
+is one of many numbers, behind the call (`check.h`).
+"""
+
+import ctypes
+from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int32, c_int64, c_void_p
+from functools import cache
+
+import torch
+
+from core.backends.cpu.build import built_library
+from core.runtime.storage import Progress
+
+
+class LinearStruct(Structure):
+    _fields_ = (
+        ("format", c_int32),
+        ("out_features", c_int32),
+        ("in_features", c_int32),
+        ("group_shift", c_int32),
+        ("values", c_void_p),
+        ("scales", c_void_p),
+        ("bias", c_void_p),
+    )
+
+
+class LayerStruct(Structure):
+    _fields_ = (
+        ("input_norm", c_void_p),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
+        ("post_norm", c_void_p),
+        ("qkv", LinearStruct),
+        ("o", LinearStruct),
+        ("gate_up", LinearStruct),
+        ("down", LinearStruct),
+        ("cache_index", c_int64),
+    )
+
+
+class ModelStruct(Structure):
+    _fields_ = (
+        ("num_layers", c_int32),
+        ("num_heads", c_int32),
+        ("num_kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("hidden", c_int32),
+        ("intermediate", c_int32),
+        ("norm_eps", c_float),
+        ("layers", POINTER(LayerStruct)),
+        ("embedding", LinearStruct),
+        ("head", LinearStruct),
+        ("final_norm", c_void_p),
+        ("state_norm", c_void_p),
+    )
+
+
+class BlockStruct(Structure):
+    _fields_ = (
+        ("count", c_int64),
+        ("cache", c_void_p),
+        ("capacity", c_int64),
+        ("write_start", c_int64),
+        ("num_columns", c_int64),
+        ("mask", c_void_p),
+        ("mask_stride", c_int64),
+        ("hidden_states", c_void_p),
+        ("state_layers", c_void_p),
+        ("num_states", c_int64),
+        ("given", c_void_p),
+    )
+
+
+class RowsStruct(Structure):
+    _fields_ = (
+        ("count", c_int64),
+        ("token_ids", c_void_p),
+        ("positions", c_void_p),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("num_positions", c_int64),
+        ("capacity", c_int64),
+        ("num_blocks", c_int64),
+        ("blocks", POINTER(BlockStruct)),
+        ("work", c_void_p),
+        ("work_floats", c_int64),
+        ("logits", c_void_p),
+    )
+
+
+class Kernels:
+    """The functions of the library, over as many threads as torch uses."""
+
+    def __init__(self, library: ctypes.CDLL):
+        self._library = library
+        self._scratch = torch.empty(0)
+        library.work_floats.restype = c_int64
+        library.forward.restype = library.write_rows.restype = c_char_p
+
+    def work_floats(self, model: ModelStruct, num_rows: int, capacity: int) -> int:
+        """Floats of working memory that a forward over so many rows needs."""
+        threads = torch.get_num_threads()
+        return int(
+            self._library.work_floats(byref(model), c_int64(num_rows), c_int64(capacity), threads)
+        )
+
+    def scratch(self, num_rows: int, width: int) -> torch.Tensor:
+        """Memory that the next call gives away again: fresh memory would cost more than what is
+        written into it  # [num_rows, width] float32"""
+        if self._scratch.numel() < num_rows * width:
+            self._scratch = torch.empty(num_rows * width)
+        return self._scratch[: num_rows * width].view(num_rows, width)
+
+    def forward(self, model: ModelStruct, rows: RowsStruct) -> None:
+        """Computes the rows: keys and values into the cache, logits where there is room.
+
+        Raises ValueError for rows that are not inside of what they point into.
+        """
+        _check(self._library.forward(byref(model), byref(rows), torch.get_num_threads()))
+
+    def multiply_rows(
+        self,
+        linear: LinearStruct,
+        x: torch.Tensor,  # [rows, in_features] float32, contiguous
+        to: torch.Tensor,  # [rows, out_features] float32, contiguous
+    ) -> None:
+        """Writes a packed layer's product with the rows; ValueError for those of another width."""
+        check_floats(x, (len(x), linear.in_features))
+        check_floats(to, (len(x), linear.out_features))
+        self._library.multiply_rows(
+            byref(linear),
+            c_int64(x.shape[0]),
+            c_void_p(x.data_ptr()),
+            c_void_p(to.data_ptr()),
+            torch.get_num_threads(),
+        )
+
+    def dequantize(
+        self,
+        linear: LinearStruct,
+        to: torch.Tensor,  # [out_features, in_features] float32, contiguous
+    ) -> None:
+        """Writes the weights out as every product counts them."""
+        check_floats(to, (linear.out_features, linear.in_features))
+        self._library.dequantize(byref(linear), c_void_p(to.data_ptr()), torch.get_num_threads())
+
+    def write_rows(
+        self,
+        linear: LinearStruct,
+        indices: torch.Tensor,  # [rows] int64, contiguous
+        to: torch.Tensor,  # [rows, in_features] float32, contiguous
+    ) -> None:
+        """Writes some rows of the weights out; ValueError for an index behind the last."""
+        check_indices(indices, len(indices))
+        check_floats(to, (len(indices), linear.in_features))
+        problem = self._library.write_rows(
+            byref(linear),
+            c_int64(indices.shape[0]),
+            c_void_p(indices.data_ptr()),
+            c_void_p(to.data_ptr()),
+        )
+        _check(problem)
+
+
+def _check(problem: bytes | None) -> None:
+    """Raises ValueError for what the kernels refused to compute."""
+    if problem is not None:
+        raise ValueError(f"the kernels were given {problem.decode()}")
+
+
+def check_floats(tensor: torch.Tensor, shape: tuple[int, ...], *, is_part: bool = False) -> None:
+    """Raises ValueError for what the kernels would not read as float32 numbers of this shape, one
+    after the other; of a part of a wider matrix, only those of a row."""
+    follows = tensor.stride(-1) == 1 if is_part else tensor.is_contiguous()
+    if tensor.dtype != torch.float32 or tensor.shape != shape or not follows:
+        raise ValueError(
+            f"the kernels take {shape} float32 numbers one after the other and were given "
+            f"{tensor.dtype} of the shape {tuple(tensor.shape)}"
+        )
+
+
+def check_indices(indices: torch.Tensor, count: int) -> None:
+    """Raises ValueError for what the kernels would not read as so many whole numbers."""
+    if indices.dtype != torch.int64 or indices.shape != (count,) or not indices.is_contiguous():
+        raise ValueError(
+            f"the kernels take {count} int64 numbers one after the other and were given "
+            f"{indices.dtype} of the shape {tuple(indices.shape)}"
+        )
+
+
+@cache
+def _loaded(path: str) -> Kernels:
+    return Kernels(ctypes.CDLL(path))
+
+
+def load_kernels(progress: Progress) -> Kernels:
+    """Compiles where needed and loads, once a process.
+
+    Raises KernelsUnavailableError with one sentence where there is no compiler that can.
+    """
+    return _loaded(str(built_library(progress)))

@@ -1,0 +1,90 @@
+"""A forward over rows whose places only the device knows, without any word from the host.
+
+It computes what `core.backends.torch.forward` computes, over the same weights and the same cache;
+what is different is that the shapes are static, so that a captured graph can do it again for every step.
+"""
+
+import torch
+
+from core.backends.cuda.attention import Attention, Rows
+from core.backends.cuda.pieces import Pieces
+from core.backends.kv_cache import TreeCache
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.weights import LayerWeights
+
+
+class DeviceForward:
+    """One stack of weights over one cache."""
+
+    def __init__(
+        self,
+        forward: TorchForward,
+        cache: TreeCache,
+        pieces: Pieces,
+        attention: Attention,
+    ):
+        """With a `state_norm` of the forward it is an EAGLE-3 head's, whose rows come with given
+        states."""
+        self._forward = forward
+        self._cache = cache
+        self._pieces = pieces
+        self._attention = attention
+        self._state_norm = forward.state_norm
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of rows and cache."""
+        return self._cache.storage.dtype
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        rows: Rows,
+        *,
+        given: torch.Tensor | None = None,  # [rows, hidden]
+        selected: torch.Tensor | None = None,  # [some]
+        want_logits: bool = True,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Logits of the `selected` rows, else of all, in float32, and what the layers made of all.
+
+        Returns [rows, vocab] or None, and [rows, hidden].
+        """
+        forward, cache = self._forward, self._cache
+        shape, stack = forward.shape, forward.stack
+        cos, sin = forward.rotary.at(rows.positions)
+        prepared = self._attention.prepare(rows, cache.capacity)
+        x = stack.embedding.rows(rows.token_ids)
+        layers = iter(stack.layers)
+        layer = next(layers)
+        storage = self._storage(layer)
+        before = self._pieces.before(shape, layer, self._state_norm)
+        queries = before(x, given, cos, sin, storage, rows.slots)
+        if given is not None:
+            x = given
+        index = 0
+        while True:
+            self._keep_states(index, x, rows.slots)
+            attended = self._attention(queries, storage, rows, prepared)
+            index += 1
+            following = next(layers, None)
+            if following is None:
+                x = self._pieces.after(shape, layer)(x, attended)
+                break
+            between = self._pieces.between(shape, layer, following)
+            layer, storage = following, self._storage(following)
+            x, queries = between(x, attended, cos, sin, storage, rows.slots)
+        self._keep_states(index, x, rows.slots)
+        if not want_logits:
+            return None, x
+        chosen = x if selected is None else x.index_select(0, selected)
+        return self._pieces.lm_head(shape, stack.final_norm, stack.head)(chosen), x
+
+    def _storage(self, layer: LayerWeights) -> torch.Tensor:
+        """Keys and values of a layer  # [2, kv_heads, capacity, head_dim]."""
+        return self._cache.storage[layer.cache_index, :, 0]
+
+    def _keep_states(self, index: int, x: torch.Tensor, slots: torch.Tensor) -> None:
+        """Keeps the states in front of a layer, where a drafter reads them."""
+        states = self._cache.hidden_states
+        if states is not None:
+            states.put_at(index, x, slots)

@@ -1,0 +1,238 @@
+"""`rows.cu` as Python calls it: products, and the kernel's launch."""
+
+import ctypes
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+
+from core.backends.cuda.kernels.build import built, compiler_version
+from core.backends.cuda.kernels.variant import Variant, Weight, device_of, most_rows, variant_for
+from core.errors import KernelsUnavailableError
+
+# Matrix units for bfloat16, and copies past the registers; kernels that overlap.
+_LEAST_ARCHITECTURE, _OVERLAPPING_ARCHITECTURE = 80, 90
+# What is brought into the L2 cache of the weights that follow.
+_FOLLOWING_BYTES = 4 << 20
+_COPY_BYTES = 16
+_PLAIN, _GATED, _ROTATED = 0, 1, 2
+
+
+class Norm(NamedTuple):
+    """An RMS norm of the rows."""
+
+    weight: torch.Tensor  # [inputs]
+    eps: float
+
+
+class Heads(NamedTuple):
+    """Where outputs go that are heads of queries, keys and values; all tensors are contiguous."""
+
+    cos: torch.Tensor  # [rows, 1, head_dim]
+    sin: torch.Tensor
+    slots: torch.Tensor  # [rows] int64
+    cache: torch.Tensor  # [2, kv_heads, capacity, head_dim]
+    num_heads: int
+
+
+class Following(NamedTuple):
+    """What the next product reads."""
+
+    weight: Weight
+    is_gated: bool = False
+
+
+@cache
+def reason_against(device: torch.device) -> str | None:
+    """Why a device cannot run the kernel; None where it can."""
+    if device.type != "cuda":
+        return "the kernels are for CUDA"
+    try:
+        compiler_version()
+    except KernelsUnavailableError as error:
+        return str(error)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    architecture = device_of(index).architecture
+    if architecture < _LEAST_ARCHITECTURE:
+        return f"the kernels need compute capability 8.0, and this GPU has {architecture / 10}"
+    return None
+
+
+def rows_at_once(weight: Weight, dtype: torch.dtype) -> int:
+    """Rows that one start of the kernel computes; 0 where rows are too wide for the device."""
+    return most_rows(weight, device_of(weight.data.device.index), dtype)
+
+
+def multiply_rows(
+    x: torch.Tensor,  # [rows, inputs]
+    weight: Weight,
+    *,
+    norm: Norm | None = None,
+    residual: torch.Tensor | None = None,  # [rows, outputs]
+    is_gated: bool = False,
+    heads: Heads | None = None,
+    following: Following | None = None,
+) -> torch.Tensor:
+    """Rows times a weight, plus its bias, in float32 sums whose order does not depend on other rows.
+
+    `norm` comes before it and `residual` is added. Gated it is silu(first half) * second half of the
+    outputs. With `heads` the result are rotated queries; keys and values go into the cache. Weights
+    that come after it may be named as `following`. Many rows are computed some at a time.
+    Raises KernelsUnavailableError where rows are too wide for the device.
+    Returns  # [rows, outputs, half of them, or num_heads * head_dim]
+    """
+    width = weight.num_outputs // 2 if is_gated else weight.num_outputs
+    if heads is not None:
+        width = heads.num_heads * heads.cache.shape[-1]
+    out = x.new_empty((x.shape[0], width))
+    if x.data_ptr() % _COPY_BYTES or x.stride(-1) != 1 or x.stride(0) * x.itemsize % _COPY_BYTES:
+        x = x.clone(memory_format=torch.contiguous_format)
+    most = rows_at_once(weight, x.dtype)
+    if not most:
+        raise KernelsUnavailableError(
+            f"rows of {weight.num_inputs} numbers have no room in the GPU's shared memory."
+        )
+    ending = _GATED if is_gated else _PLAIN if heads is None else _ROTATED
+    device = device_of(x.device.index)
+    for first in range(0, len(x), most):
+        rows = x[first : first + most]
+        variant = variant_for(
+            weight, device, x.dtype, len(rows), is_normed=norm is not None, ending=ending
+        )
+        assert variant is not None, "so many rows have room"
+        kernel = _kernel(x.device.index, variant)
+        arguments = _Arguments(
+            x=rows.data_ptr(),
+            x_stride=rows.stride(0),
+            weight=weight.data.data_ptr(),
+            norm=None if norm is None else norm.weight.data_ptr(),
+            norm_eps=0.0 if norm is None else norm.eps,
+            bias=_pointer(weight.bias),
+            residual=_pointer(residual, first),
+            out=_pointer(out, first),
+            num_rows=len(rows),
+            num_inputs=weight.num_inputs,
+            num_outputs=weight.num_outputs,
+        )
+        if heads is not None:
+            arguments.set_heads(heads, first)
+        if following is not None:
+            arguments.set_following(following, kernel.num_warps(weight))
+        kernel.launch(arguments, weight)
+    return out
+
+
+def _pointer(tensor: torch.Tensor | None, first: int = 0) -> int | None:
+    """To a row of a tensor."""
+    return None if tensor is None else tensor[first:].data_ptr()
+
+
+class _Arguments(ctypes.Structure):
+    """Of the kernel, in its order."""
+
+    _fields_ = (
+        ("x", ctypes.c_void_p),
+        ("x_stride", ctypes.c_int64),
+        ("weight", ctypes.c_void_p),
+        ("norm", ctypes.c_void_p),
+        ("norm_eps", ctypes.c_float),
+        ("bias", ctypes.c_void_p),
+        ("residual", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("num_rows", ctypes.c_int),
+        ("num_inputs", ctypes.c_int),
+        ("num_outputs", ctypes.c_int),
+        ("cos", ctypes.c_void_p),
+        ("sin", ctypes.c_void_p),
+        ("slots", ctypes.c_void_p),
+        ("cache", ctypes.c_void_p),
+        ("capacity", ctypes.c_int64),
+        ("num_heads", ctypes.c_int),
+        ("num_kv_heads", ctypes.c_int),
+        ("head_dim", ctypes.c_int),
+        ("following", ctypes.c_void_p),
+        ("following_distance", ctypes.c_int64),
+        ("following_bytes", ctypes.c_int),
+    )
+
+    def set_heads(self, heads: Heads, first: int) -> None:
+        """For the rows from the first on."""
+        self.cos, self.sin = _pointer(heads.cos, first), _pointer(heads.sin, first)
+        self.slots, self.cache = _pointer(heads.slots, first), _pointer(heads.cache)
+        _, self.num_kv_heads, self.capacity, self.head_dim = heads.cache.shape
+        self.num_heads = heads.num_heads
+
+    def set_following(self, following: Following, num_warps: int) -> None:
+        """Each warp fetches a share, of gated weights one of gates and one of what they gate."""
+        data, parts = following.weight.data, 2 if following.is_gated else 1
+        share = min(_FOLLOWING_BYTES, data.nbytes) // (num_warps * parts)
+        self.following = _pointer(data)
+        self.following_bytes = share // _COPY_BYTES * _COPY_BYTES
+        self.following_distance = data.nbytes // parts // _COPY_BYTES * _COPY_BYTES
+        if parts == 1:
+            self.following_distance = 0
+
+
+_OFFSETS = [getattr(_Arguments, name).offset for name, _ in _Arguments._fields_]
+
+
+class _Kernel:
+    """One variant in the memory of one device."""
+
+    def __init__(self, device_index: int, variant: Variant):
+        from cuda.bindings import driver
+
+        self._driver = driver
+        self._device_index = device_index
+        self._variant = variant
+        device = device_of(device_index)
+        self._num_processors = device.num_processors
+        # Kept, for the function is gone with it.
+        self._module = _checked(
+            driver.cuModuleLoadData(built(device.architecture, variant.values()))
+        )
+        self._function = _checked(driver.cuModuleGetFunction(self._module, b"multiply_rows"))
+        attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        _checked(driver.cuFuncSetAttribute(self._function, attribute, device.shared_bytes))
+        config = driver.CUlaunchConfig()
+        config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
+        config.blockDimX = variant.warps * 32
+        if device.architecture >= _OVERLAPPING_ARCHITECTURE:
+            overlap = driver.CUlaunchAttribute()
+            names = driver.CUlaunchAttributeID
+            overlap.id = names.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+            overlap.value.programmaticStreamSerializationAllowed = 1
+            config.attrs, config.numAttrs = [overlap], 1
+        self._config = config
+
+    def num_warps(self, weight: Weight) -> int:
+        """Of all blocks of threads."""
+        return self._num_blocks(weight) * self._variant.warps
+
+    def _num_blocks(self, weight: Weight) -> int:
+        """At most one a multiprocessor, each for some tiles."""
+        return min(weight.num_tiles, self._num_processors)
+
+    def launch(self, arguments: _Arguments, weight: Weight) -> None:
+        """Starts it on the current stream."""
+        start = ctypes.addressof(arguments)
+        pointers = (ctypes.c_void_p * len(_OFFSETS))(*(start + offset for offset in _OFFSETS))
+        config = self._config
+        config.gridDimX = self._num_blocks(weight)
+        config.sharedMemBytes = self._variant.shared_bytes(weight.num_inputs)
+        config.hStream = torch.cuda.current_stream(self._device_index).cuda_stream
+        _checked(
+            self._driver.cuLaunchKernelEx(config, self._function, ctypes.addressof(pointers), 0)
+        )
+
+
+def _checked(result: tuple[Any, ...]) -> Any:
+    status, *rest = result
+    if int(status):
+        raise RuntimeError(f"CUDA's driver says {status.name}")
+    return rest[0] if rest else None
+
+
+@cache
+def _kernel(device_index: int, variant: Variant) -> _Kernel:
+    return _Kernel(device_index, variant)

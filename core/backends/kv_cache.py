@@ -1,0 +1,126 @@
+"""A preallocated KV cache of one sequence and the tree behind it.
+
+Tree tokens are written behind the committed ones; the accepted path is then moved into place by
+index, in one operation over all layers. Nothing is stacked anew or cropped by copying.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+
+class HiddenStates:
+    """Hidden states of some layers for every column of a cache, side by side in a row."""
+
+    def __init__(
+        self,
+        layers: tuple[int, ...],
+        hidden_size: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
+        """The states in front of these layers; the number of layers stands for the last state."""
+        self.layers = layers
+        self.layer_ids = torch.tensor(layers, dtype=torch.int32)  # for compiled kernels
+        self.rows = torch.zeros(
+            (capacity, len(layers) * hidden_size), dtype=dtype, device=device
+        )  # [capacity, num_layers * hidden]
+        self._hidden_size = hidden_size
+
+    def put(self, layer: int, x: torch.Tensor, start: int) -> None:  # [rows, hidden]
+        """Keeps the states in front of a layer, where they are asked for."""
+        for index, wanted in enumerate(self.layers):
+            if wanted == layer:
+                columns = slice(index * self._hidden_size, (index + 1) * self._hidden_size)
+                self.rows[start : start + len(x), columns] = x
+
+    def put_at(
+        self,
+        layer: int,
+        x: torch.Tensor,  # [rows, hidden]
+        slots: torch.Tensor,  # [rows]
+    ) -> None:
+        """`put` for rows whose columns only the device knows."""
+        for index, wanted in enumerate(self.layers):
+            if wanted == layer:
+                columns = slice(index * self._hidden_size, (index + 1) * self._hidden_size)
+                self.rows[:, columns].index_copy_(0, slots, x)
+
+
+class HeadStates:
+    """What an EAGLE head reads and makes in one forward over its cache's sequence."""
+
+    given: torch.Tensor | None = None  # [rows, hidden]
+    """A state for each row of the next forward, which takes them; without any, zeros, whose cost
+    is the same."""
+    made = torch.empty(0)  # [rows, hidden]
+    """What the last forward made of them."""
+
+
+class TreeCache:
+    """Keys and values of all layers in one tensor, with a committed length."""
+
+    hidden_states: HiddenStates | None = None
+    """Moves with keys and values; filled by our own forward where a drafter reads it."""
+    head_states: HeadStates | None = None
+    """On an EAGLE head's own cache."""
+    positions: torch.Tensor | None = None  # [capacity] int64, on the CPU
+    """Of the token in each column; kept where layers see only a part of the text."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_kv_heads: int,
+        head_dim: int,
+        capacity: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
+        # The shape is [num_layers, 2, 1, num_kv_heads, capacity, head_dim]
+        # Zeros, for what a mask hides must be finite.
+        self.storage = torch.zeros(
+            (num_layers, 2, 1, num_kv_heads, capacity, head_dim), dtype=dtype, device=device
+        )
+        self.capacity = capacity
+        self.length = 0
+        self.write_start = 0
+        """Where the next forward writes; behind `length` while a drafter is at work."""
+
+    @torch.inference_mode()  # a cache may have been made while a forward ran
+    def keep(self, rows: Sequence[int]) -> None:
+        """Commits rows written behind the committed length, given by their increasing offsets."""
+        start, num_kept = self.length, len(rows)
+        if num_kept and rows[-1] != num_kept - 1:
+            for storage in self.storages():
+                index = torch.tensor(rows, device=storage.device) + start
+                storage[..., start : start + num_kept, :] = storage.index_select(-2, index)
+            if self.hidden_states is not None:
+                states = self.hidden_states.rows
+                index = torch.tensor(rows, device=states.device) + start
+                states[start : start + num_kept] = states.index_select(0, index)
+        if self.positions is not None:  # a path's tokens stand one after the other
+            end = start + num_kept
+            self.positions[start:end] = torch.arange(start, end)
+        self.truncate(start + num_kept)
+
+    @torch.inference_mode()
+    def wipe(self, start: int) -> None:
+        """Writes zeros from a column on: what a mask hides must be finite, for NaN times zero is not
+        zero."""
+        for storage in self.storages():
+            storage[..., start:, :].zero_()
+
+    def storages(self) -> Sequence[torch.Tensor]:
+        """All memory of keys and values, whose last dimensions are [capacity, head_dim]."""
+        return (self.storage,)
+
+    def layer(self, index: int, device: torch.device) -> torch.Tensor:
+        """Keys and values of a layer that computes on a device
+        # [2, 1, num_kv_heads, capacity, head_dim]"""
+        return self.storage[index]
+
+    def truncate(self, length: int) -> None:
+        """Sets the committed length; entries behind it are free to be written over."""
+        self.length = length
+        self.write_start = length

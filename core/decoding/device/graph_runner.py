@@ -1,0 +1,193 @@
+"""The four phases of a step over static buffers, each captured as a graph for each kind of step."""
+
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+import torch
+
+from core.acceptance.device_match import MakeDeviceRule, Verdict, commit
+from core.acceptance.device_state import LoopState
+from core.acceptance.sampling_config import SamplingConfig
+from core.backends.cuda.attention import Rows
+from core.backends.cuda.forward import DeviceForward
+from core.backends.cuda.graphs import Graphs
+from core.backends.kv_cache import TreeCache
+from core.decoding.device.readout import Readout, StepTensors
+from core.decoding.logprobs import Facts, measure, without_infinity
+from core.drafters.calibration import DeviceTables
+from core.drafters.device_drafting import DeviceDrafter
+from core.drafters.device_growth import Chances, Choose, GrowthShape, grow
+from core.trees.tensors import Proposals, TreeRows, ancestors, make_tree
+
+# Forwards have one of these numbers of rows, for every number is a graph of its own.
+ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 257)
+
+
+def bucket(rows: int) -> int:
+    """The smallest number of rows that a forward has and that is enough."""
+    return next(size for size in ROWS if size >= rows)
+
+
+class StepKind(NamedTuple):
+    """What decides the shapes of a step."""
+
+    rows: int
+    depth: int
+    """Longest path that it can accept."""
+    growth: GrowthShape | None
+    """None where the host gives the tree, or there is none."""
+
+
+class _Buffers(NamedTuple):
+    tree: TreeRows
+    logits: torch.Tensor  # [rows, vocab] float32
+    work: torch.Tensor  # [rows, vocab] float32
+    kept: dict[str, torch.Tensor]
+    readout: Readout
+
+
+class GraphRunner:
+    """One target's cache, state and drafter, with all graphs that were captured over them."""
+
+    def __init__(
+        self,
+        forward: DeviceForward,
+        cache: TreeCache,
+        vocab_size: int,
+        judge: MakeDeviceRule,
+        sampling: SamplingConfig,
+        end_token_ids: frozenset[int],
+        trace_top_k: int,
+        *,
+        with_graphs: bool,
+    ):
+        """`with_graphs` is off where a forward waits for weights that come from elsewhere."""
+        self.cache = cache
+        self.device = cache.storage.device
+        self.state = LoopState(cache.capacity, self.device)
+        self.graphs = Graphs(self.device)
+        self.calibration = DeviceTables(self.device)
+        self.drafter: DeviceDrafter | None = None
+        self.choose: Choose | None = None
+        self.chances: Chances | None = None
+        self._forward = forward
+        self._vocab_size = vocab_size
+        self._verdict = judge(sampling, vocab_size, end_token_ids, self.device)
+        self._trace_top_k = trace_top_k
+        self._itself = torch.ones((1, 1), dtype=torch.bool, device=self.device)
+        self._with_graphs = with_graphs
+        self._buffers: dict[StepKind, _Buffers] = {}
+
+    def buffers(self, kind: StepKind) -> _Buffers:
+        """The buffers of a kind of step, made when it is first asked for."""
+        if kind not in self._buffers:
+            wide = (kind.rows, self._vocab_size)
+            self._buffers[kind] = _Buffers(
+                tree=make_tree(kind.rows, self.device),
+                logits=torch.empty(wide, dtype=torch.float32, device=self.device),
+                work=torch.empty(wide, dtype=torch.float32, device=self.device),
+                kept={},
+                readout=Readout(),
+            )
+        return self._buffers[kind]
+
+    def catch_up(self) -> None:
+        """The drafter computes some of the tokens that it has not seen."""
+        assert self.drafter is not None
+        self.graphs.run("catch up", self.drafter.catch_up)
+
+    def draft(self, kind: StepKind) -> bool:
+        """Roots the tree, and grows it where the drafter does; returns as `Graphs.run`."""
+        return self.graphs.run(("draft", kind), lambda: self._draft(kind))
+
+    def verify(self, kind: StepKind) -> bool:
+        """The target's logits after every node; returns as `Graphs.run`."""
+        key, function = ("verify", kind), lambda: self._verify(kind)
+        return self._run_verification(key, function)
+
+    def _run_verification(self, key: Hashable, function: Callable[[], None]) -> bool:
+        if self._with_graphs:
+            return self.graphs.run(key, function)
+        function()
+        return True
+
+    def accept(self, kind: StepKind) -> None:
+        """Judges the tree."""
+        self.graphs.run(("accept", kind), lambda: self._accept(kind))
+
+    def commit(self, kind: StepKind) -> None:
+        """Moves the accepted path into place."""
+        self.graphs.run(("commit", kind), lambda: self._commit(kind))
+
+    def read(self, kind: StepKind) -> None:
+        """Packs all results and starts their copy to the host."""
+        self.graphs.run(("read", kind), lambda: self._read(kind))
+        self.buffers(kind).readout.fetch()
+
+    @torch.inference_mode()
+    def _draft(self, kind: StepKind) -> None:
+        buffers, state = self.buffers(kind), self.state
+        buffers.tree.token_ids[:1] = state.tokens.index_select(0, state.length)
+        if kind.growth is None:
+            return
+        assert self.drafter is not None and self.choose is not None and self.chances is not None
+        proposals = grow(self.drafter, self.choose, self.chances, kind.growth, buffers.tree)
+        for name, tensor in proposals._asdict().items():
+            _keep(buffers, name, tensor)
+
+    @torch.inference_mode()
+    def _verify(self, kind: StepKind) -> None:
+        buffers, length = self.buffers(kind), self.state.length
+        tree = buffers.tree
+        is_plain = kind.rows == 1
+        steps = torch.arange(kind.rows, device=self.device)
+        rows = Rows(
+            token_ids=tree.token_ids,
+            positions=length if is_plain else length + tree.depths,
+            slots=length if is_plain else length + steps,
+            start=length,
+            window=self._itself if is_plain else ancestors(tree.parents),
+        )
+        logits, _ = self._forward(rows)
+        assert logits is not None
+        buffers.logits.copy_(logits)
+
+    @torch.inference_mode()
+    def _accept(self, kind: StepKind) -> None:
+        buffers = self.buffers(kind)
+        verdict = self._verdict.judge(buffers.logits, buffers.tree, self.state, kind.depth)
+        for name, tensor in verdict._asdict().items():
+            _keep(buffers, name, tensor)
+
+    @torch.inference_mode()
+    def _commit(self, kind: StepKind) -> None:
+        buffers = self.buffers(kind)
+        commit(_verdict_of(buffers), buffers.tree, self.state, self.cache, kind.depth)
+
+    @torch.inference_mode()
+    def _read(self, kind: StepKind) -> None:
+        buffers = self.buffers(kind)
+        tree, verdict = buffers.tree, _verdict_of(buffers)
+        facts: Facts | None = None
+        if self._trace_top_k:
+            last = verdict.path.index_select(0, verdict.num_accepted)
+            parents = torch.cat([last, tree.parents[1:]])
+            token_ids = torch.cat([verdict.next_token_id, tree.token_ids[1:]])
+            logits = without_infinity(buffers.logits, out=buffers.logits)  # judged already
+            facts = measure(logits, self._trace_top_k, parents, token_ids, buffers.work)
+        proposals = None
+        if kind.growth is not None:
+            kept = buffers.kept
+            proposals = Proposals(*(kept[name] for name in Proposals._fields))
+        buffers.readout.pack(StepTensors(tree, verdict, proposals, facts))
+
+
+def _keep(buffers: _Buffers, name: str, tensor: torch.Tensor) -> None:
+    """Copies a result to where the other graphs look for it."""
+    if name not in buffers.kept:
+        buffers.kept[name] = torch.empty_like(tensor)
+    buffers.kept[name].copy_(tensor)
+
+
+def _verdict_of(buffers: _Buffers) -> Verdict:
+    return Verdict(*(buffers.kept[name] for name in Verdict._fields))

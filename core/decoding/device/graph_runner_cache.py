@@ -1,0 +1,219 @@
+"""Makes the loops of an engine's runs on the device, and keeps them for the next ones."""
+
+import importlib.util
+from collections.abc import Hashable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from core.acceptance.registry import rule_of
+from core.acceptance.sampling import KeyedNoise
+from core.backends.cost_curve import Measurement
+from core.backends.cuda.attention import Attention, MaskedAttention
+from core.backends.cuda.cost import SIZES, measure_on_device
+from core.backends.cuda.forward import DeviceForward
+from core.backends.cuda.pieces import Pieces
+from core.backends.runner import ModelRunner, TargetForward
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.weights import Shape
+from core.config import RunConfig
+from core.decoding.device.graph_runner import GraphRunner, bucket
+from core.decoding.device.stepper import DeviceStepper
+from core.decoding.step import Clock
+from core.drafters.base import CostOfRows, Drafter
+from core.drafters.calibration import Calibration, chances
+from core.drafters.depth_choice import DepthChoice
+from core.drafters.device_form import DeviceForm, DeviceLevels, DevicePlace
+from core.drafters.device_growth import Choose
+from core.drafters.proposals import BestProposer, NoisyProposer, Proposer, make_proposer
+from core.loading.loading import LoadedModel
+from core.modes.registry import resolved
+from core.modes.settings import TreeSettings
+from core.runtime.triton_cache import provide_triton_cache
+
+# Compute capability from which kernels overlap.
+_OVERLAPPING_MAJOR = 9
+# Each holds graphs and logits of its own.
+_MOST_LOOPS = 4
+
+
+def make_graph_runner_cache(
+    target: LoadedModel, forward: TargetForward
+) -> "GraphRunnerCache | None":
+    """For a target that was loaded to be compiled on a device; None for others."""
+    if target.device.type == "cpu" or not target.is_compiled:
+        return None
+    if not isinstance(forward, TorchForward) or forward.num_token_ids < forward.shape.vocab_size:
+        return None
+    provide_triton_cache()
+    return GraphRunnerCache(target.eos_token_ids, compile=has_triton())
+
+
+def has_triton() -> bool:
+    """Whether the kernels' language is installed."""
+    return importlib.util.find_spec("triton") is not None
+
+
+class GraphRunnerCache:
+    """One engine's."""
+
+    def __init__(self, end_token_ids: frozenset[int], *, compile: bool):
+        """`compile` lets torch.compile fuse what lies between the attentions."""
+        self._end_token_ids = end_token_ids
+        self._pieces = Pieces(compile=compile)
+        self._loops: dict[Hashable, GraphRunner] = {}
+
+    @property
+    def name(self) -> str:
+        """What runs the forwards, for the trace."""
+        return "compiled" if self._pieces.is_compiled else "resident"
+
+    def reason_against(self, config: RunConfig) -> str | None:
+        """Why the host must decide the steps of a run; None where the device can."""
+        if config.invariant:
+            return "shape-invariant execution has one shape, and no graphs"
+        if rule_of(config.accept, is_greedy=config.sampling.is_greedy).device_form is None:
+            return f"the rule {config.accept} has no form for the device"
+        return None
+
+    def measure(self, own: ModelRunner, length: int) -> Measurement:
+        """T(n) of a runner's forward, over its cache."""
+        own.reserve(length + SIZES[-1])
+        own.cache.storage.zero_()
+        forward = _torch_forward(own)
+        resident = self._forward(forward, own)
+        seconds = measure_on_device(resident, own.device, length, forward.state_size)
+        return Measurement(seconds, True)
+
+    def stepper(
+        self,
+        runner: ModelRunner,
+        drafter: Drafter | None,
+        config: RunConfig,
+        max_length: int,
+        clock: Clock,
+        cost: CostOfRows | None,
+    ) -> DeviceStepper:
+        """Steps of one run of at most `max_length` tokens, over a loop made now or before."""
+        form = DeviceForm() if drafter is None else drafter.device_form
+        assert form is not None, "the host does the steps of others"
+        runner.reserve(max_length)
+        levels, settings = form.levels, config.drafter
+        depths = None
+        if levels is not None:
+            if levels.own_runner is not None:
+                levels.own_runner.reserve(max_length)
+            if isinstance(settings, TreeSettings):
+                is_greedy = config.sampling.is_greedy
+                depths = DepthChoice(settings, Calibration(prob_is_chance=is_greedy))
+        return DeviceStepper(
+            self._loop(runner, levels, config),
+            runner,
+            drafter,
+            form,
+            depths,
+            config,
+            end_token_ids=self._end_token_ids,
+            clock=clock,
+            cost=cost,
+        )
+
+    def _loop(
+        self, runner: ModelRunner, levels: DeviceLevels | None, config: RunConfig
+    ) -> GraphRunner:
+        forward = _torch_forward(runner)
+        key = (
+            id(runner.cache), id(forward.stack), config.sampling, config.trace_top_k,
+            None if levels is None else levels.signature, config.drafter,
+        )  # fmt: skip
+        if key in self._loops:
+            self._loops[key] = self._loops.pop(key)
+            return self._loops[key]
+        self._forget_all_but(runner)
+        loop = GraphRunner(
+            self._forward(forward, runner),
+            runner.cache,
+            runner.vocab_size,
+            resolved(rule_of(config.accept, is_greedy=config.sampling.is_greedy).device_form),
+            config.sampling,
+            self._end_token_ids,
+            config.trace_top_k,
+            with_graphs=forward.is_static,
+        )
+        if levels is not None:
+            num_root_rows = bucket(getattr(config.drafter, "depth", 1) + 1)
+            loop.drafter = levels.on_device(
+                DevicePlace(self._forward, loop.cache, loop.state, num_root_rows)
+            )
+            proposer = make_proposer(config, runner.vocab_size, loop.device)
+            loop.choose = _chooser(proposer, config, runner.vocab_size, loop, levels.target_ids)
+            loop.chances = partial(
+                chances, tables=loop.calibration.tables, prob_is_chance=proposer.prob_is_chance
+            )
+        self._loops[key] = loop
+        return loop
+
+    def _forget_all_but(self, runner: ModelRunner) -> None:
+        """Lets go loops over caches that are no longer there, and the oldest beyond the limit."""
+        living = {key: loop for key, loop in self._loops.items() if loop.cache is runner.cache}
+        self._loops = dict(list(living.items())[-(_MOST_LOOPS - 1) :])
+
+    def _forward(self, forward: TorchForward, runner: ModelRunner) -> DeviceForward:
+        """A forward of ours over a runner's cache."""
+        attention = _attention(forward.shape, runner.device)
+        return DeviceForward(forward, runner.cache, self._pieces, attention)
+
+
+def _torch_forward(runner: ModelRunner) -> TorchForward:
+    assert isinstance(runner.forward, TorchForward), "only a forward of ours is captured"
+    return runner.forward
+
+
+def _attention(shape: Shape, device: torch.device) -> Attention:
+    is_power = shape.head_dim & (shape.head_dim - 1) == 0
+    if device.type != "cuda" or not is_power or shape.head_dim < 16 or not has_triton():
+        return MaskedAttention()
+    from core.backends.cuda.triton_attention import TritonAttention
+
+    properties = torch.cuda.get_device_properties(device)
+    return TritonAttention(
+        shape.num_heads,
+        shape.num_kv_heads,
+        shape.head_dim,
+        properties.multi_processor_count,
+        overlaps=properties.major >= _OVERLAPPING_MAJOR,
+    )
+
+
+def _chooser(
+    proposer: Proposer,
+    config: RunConfig,
+    vocab_size: int,
+    loop: GraphRunner,
+    target_ids: torch.Tensor | None,
+) -> Choose:
+    """Children of rows as the run's law wants them, in the target's ids."""
+    count = getattr(config.drafter, "branching", 1)
+    if isinstance(proposer, BestProposer):
+
+        def best(logits: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor]:
+            if target_ids is None:
+                logits = logits[:, :vocab_size]
+            ids, probs = proposer.choose(logits, count)
+            return (ids if target_ids is None else target_ids[ids]), probs
+
+        return best
+    assert isinstance(proposer, NoisyProposer), "only the match rule is resident"
+    noise = KeyedNoise(config.sampling.seed, vocab_size, loop.device)
+
+    def noisy(logits: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if target_ids is not None:
+            whole = logits.new_full((len(logits), vocab_size), -torch.inf)
+            logits = whole.index_copy_(1, target_ids, logits)
+        missing = vocab_size - logits.shape[-1]
+        logits = F.pad(logits, (0, missing), value=-torch.inf)  # negative: cut off
+        position = loop.state.length + 1 + level
+        return proposer.choose(logits, noise.rows(position).log(), count)
+
+    return noisy

@@ -1,0 +1,139 @@
+"""What a step did, packed into one buffer and read from the device at once."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from core.acceptance.base import Trial
+from core.acceptance.device_match import Verdict
+from core.decoding.logprobs import NOT_RECORDED, Facts, Inspection, inspection_of
+from core.trees.tensors import Proposals, TreeRows
+from core.trees.tree import DraftTree
+
+_NUM_TREE = len(TreeRows._fields)
+_NUM_FIXED = _NUM_TREE + len(Verdict._fields)
+_ARE_NUMBERS = _NUM_FIXED + Proposals._fields.index("are_numbers")
+
+
+class StepTensors(NamedTuple):
+    """All results of a step, on the device."""
+
+    tree: TreeRows
+    verdict: Verdict
+    proposals: Proposals | None
+    facts: Facts | None
+    """None where the trace is off."""
+
+
+class StepNumbers(NamedTuple):
+    """The same as Python numbers."""
+
+    tree: DraftTree
+    path: list[int]
+    next_token_id: int
+    trials: list[Trial]
+    """Of all nodes; empty without sampling."""
+    is_usable: bool
+    """Whether the target's tokens could be chosen by its logits."""
+    are_drafts_numbers: bool
+    """Whether the drafter's could; without a drafter on the device they are not asked about. Else
+    nothing here means anything."""
+    inspect: Callable[[bool], Inspection]
+    """Reads the rest, given whether the run goes on after the path; it also tells the tree what
+    was proposed at its nodes."""
+
+
+class Readout:
+    """The buffers of one kind of step: on the device, and on the host where the copy goes."""
+
+    def __init__(self) -> None:
+        self._shapes: list[tuple[torch.Size, bool]] = []
+        self._packed = torch.empty(0, dtype=torch.int32)
+        self._host = torch.empty(0, dtype=torch.int32)
+        self._has_proposals = self._has_facts = False
+
+    def pack(self, step: StepTensors) -> None:
+        """Copies all results behind each other; the same kind of step each time."""
+        tensors = _flat(step)
+        pieces = [
+            tensor.flatten().view(torch.int32)
+            if tensor.is_floating_point()
+            else tensor.flatten().to(torch.int32)
+            for tensor in tensors
+        ]
+        packed = torch.cat(pieces)
+        if not self._shapes:
+            self._shapes = [(tensor.shape, tensor.is_floating_point()) for tensor in tensors]
+            self._packed = torch.empty_like(packed)
+            is_cuda = packed.device.type == "cuda"
+            self._host = torch.empty(packed.shape, dtype=torch.int32, pin_memory=is_cuda)
+            self._has_proposals = step.proposals is not None
+            self._has_facts = step.facts is not None
+        self._packed.copy_(packed)
+
+    def fetch(self) -> None:
+        """Starts the copy to the host."""
+        self._host.copy_(self._packed, non_blocking=True)
+
+    def numbers(self) -> StepNumbers:
+        """The results, once the copy is done; the buffer may then be written over."""
+        given = self._host.clone()
+        token_ids, parents, _, probs, num_nodes = self._lists(given, 0, _NUM_TREE)
+        path, num_accepted, next_token_id, noises, thresholds, usable = self._lists(
+            given, _NUM_TREE, _NUM_FIXED
+        )
+        are_numbers = True
+        if self._has_proposals:
+            ((are_numbers,),) = self._lists(given, _ARE_NUMBERS, _ARE_NUMBERS + 1)
+        tree = DraftTree(token_ids[0])
+        for node in range(1, num_nodes[0] if are_numbers else 1):
+            tree.add(parents[node], token_ids[node], probs[node])
+
+        def inspect(has_next: bool) -> Inspection:
+            if self._has_proposals:
+                proposed = self._lists(given, _NUM_FIXED, _ARE_NUMBERS)
+                for node, ids, chances in zip(*proposed, strict=True):
+                    if 0 <= node < len(tree):
+                        tree.set_top_k(node, ids, chances)
+            if not self._has_facts:
+                return NOT_RECORDED
+            count = len(self._shapes)
+            entropies, probs, top_ids, top_probs = self._lists(given, count - 4, count)
+            return inspection_of(entropies, probs, top_ids, top_probs, len(tree), has_next=has_next)
+
+        trials = [
+            Trial(noise, threshold if math.isfinite(threshold) else None)
+            for noise, threshold in zip(noises, thresholds, strict=True)
+        ]
+        return StepNumbers(
+            tree=tree,
+            path=path[1 : num_accepted[0] + 1],
+            next_token_id=next_token_id[0],
+            trials=trials,
+            is_usable=bool(usable[0]),
+            are_drafts_numbers=bool(are_numbers),
+            inspect=inspect,
+        )
+
+    def _lists(self, given: torch.Tensor, first: int, end: int) -> list[list[Any]]:
+        """Some of the tensors as nested lists."""
+        lists = []
+        start = sum(shape.numel() for shape, _ in self._shapes[:first])
+        for shape, is_float in self._shapes[first:end]:
+            piece = given[start : start + shape.numel()]
+            start += shape.numel()
+            if is_float:
+                piece = piece.view(torch.float32)
+            lists.append(piece.view(shape).tolist())
+        return lists
+
+
+def _flat(step: StepTensors) -> list[torch.Tensor]:
+    tensors = [*step.tree, *step.verdict]
+    if step.proposals is not None:
+        tensors += step.proposals
+    if step.facts is not None:
+        tensors += step.facts
+    return tensors

@@ -1,0 +1,203 @@
+"""The loop of every mode: prefill, then one step after the other, told as events.
+
+Plain decoding is this loop without a drafter. It is a generator of events; to stop it, stop
+iterating or raise the stop flag.
+"""
+
+from collections.abc import Callable, Generator
+from typing import Protocol
+
+from core.config import RunConfig
+from core.decoding.step import Clock, DraftFailure, Stepper, StepResult
+from core.drafters.base import DraftLimits
+from core.errors import InvalidSettingError
+from core.modes.settings import MAX_TREE_NODES
+from core.trace.events import (
+    Accepted,
+    Committed,
+    Drafted,
+    DrafterFailed,
+    Event,
+    FinishReason,
+    Prefilled,
+    TokenSource,
+    Verified,
+)
+
+
+class TextStream(Protocol):
+    """Turns token ids into text piece by piece."""
+
+    def push(self, token_id: int) -> str:
+        """What the token adds to the text; empty while a character is incomplete."""
+        ...
+
+
+def check_prompt(prompt_token_ids: list[int], context_limit: int) -> None:
+    """Raises InvalidSettingError for an empty prompt and for one that fills the context."""
+    if not prompt_token_ids:
+        raise InvalidSettingError("the prompt is empty; give at least one token of text.")
+    if len(prompt_token_ids) >= context_limit:
+        raise InvalidSettingError(
+            f"the prompt has {len(prompt_token_ids)} tokens and the model's context holds "
+            f"{context_limit}; shorten the prompt or clear the chat."
+        )
+
+
+class Decoder:
+    """One run of the loop. The stepper does the work; the loop counts tokens and tells."""
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        config: RunConfig,
+        *,
+        end_token_ids: frozenset[int],
+        text: TextStream,
+        clock: Clock,
+        should_stop: Callable[[], bool],
+    ):
+        self._stepper = stepper
+        self._config = config
+        self._end_token_ids = end_token_ids
+        self._text = text
+        self._clock = clock
+        self._should_stop = should_stop
+        self._num_prompt_tokens = 0
+        self._num_emitted = 0
+
+    def run(self, prompt_token_ids: list[int]) -> Generator[Event, None, FinishReason]:
+        """Yields Prefilled, then four events a step; returns why the run ended.
+
+        Raises InvalidSettingError for an empty prompt and for one that fills the context.
+        """
+        check_prompt(prompt_token_ids, self._stepper.context_limit)
+        try:
+            yield self._prefill(prompt_token_ids)
+            reason: FinishReason | None = "stopped" if self._should_stop() else None
+            step = 0
+            self._go_on(reason, prompt_token_ids[-1])
+            while reason is None:
+                step += 1
+                resumed_s = self._clock()
+                result = self._stepper.result()
+                self._num_emitted += len(result.emitted)
+                reason = self._end_reason(result.emitted[-1])
+                # A device works on the next step while this one is told.
+                self._go_on(reason, result.emitted[-1])
+                if result.draft_failure is not None:
+                    yield self._drafter_failed(step, result.draft_failure, result.times.drafted_s)
+                yield from self._emit(step, result, resumed_s)
+                if reason is None and self._should_stop():
+                    reason = "stopped"
+            return reason
+        finally:
+            self._stepper.finish()
+
+    def _prefill(self, prompt_token_ids: list[int]) -> Prefilled:
+        start_s = self._clock()
+        self._num_prompt_tokens = len(prompt_token_ids)
+        longest = min(
+            self._num_prompt_tokens + self._config.max_new_tokens, self._stepper.context_limit
+        )
+        num_reused = self._stepper.begin(prompt_token_ids, longest, self._should_stop)
+        return Prefilled(
+            step=0,
+            t_start_s=start_s,
+            t_end_s=self._clock(),
+            num_tokens=len(prompt_token_ids) - 1 - num_reused,
+            num_reused=num_reused,
+            cache_length=len(prompt_token_ids) - 1,
+        )
+
+    @property
+    def _length(self) -> int:
+        """Tokens of prompt and output; the last one is the root of the next tree."""
+        return self._num_prompt_tokens + self._num_emitted
+
+    def _end_reason(self, last_token_id: int) -> FinishReason | None:
+        if last_token_id in self._end_token_ids:
+            return "eos"
+        if self._num_emitted >= self._config.max_new_tokens:
+            return "length"
+        if self._length >= self._stepper.context_limit:
+            return "context"
+        return None
+
+    def _go_on(self, reason: FinishReason | None, root_token_id: int) -> None:
+        """Starts a step, where the run has not ended."""
+        if reason is not None:
+            return
+        remaining = min(
+            self._config.max_new_tokens - self._num_emitted,
+            self._stepper.context_limit - self._length,
+        )
+        # The target's own token ends every step, so a draft need not be as long as what remains.
+        limits = DraftLimits(num_nodes=MAX_TREE_NODES, depth=remaining - 1)
+        self._stepper.launch(root_token_id, limits)
+
+    def _drafter_failed(self, step: int, failure: DraftFailure, at_s: float) -> DrafterFailed:
+        return DrafterFailed(step=step, t_start_s=at_s, t_end_s=at_s, **failure._asdict())
+
+    def _emit(
+        self, step: int, result: StepResult, resumed_s: float
+    ) -> tuple[Drafted, Verified, Accepted, Committed]:
+        tree, judgement, inspection = result.tree, result.judgement, result.inspect()
+        times, emitted = result.times, result.emitted
+        next_source: TokenSource | None
+        if judgement.next_token_id is None:
+            next_source = None
+        elif tree.num_drafted == 0:
+            next_source = "plain"
+        else:
+            last_node = judgement.path[-1] if judgement.path else 0
+            next_source = "recovered" if tree.children[last_node] else "bonus"
+        own: list[TokenSource] = [] if next_source is None else [next_source]
+        accepted_sources: list[TokenSource] = ["accepted"] * len(judgement.path)
+        drafted = Drafted(
+            step=step,
+            t_start_s=times.start_s,
+            t_end_s=times.drafted_s,
+            drafter=result.drafter,
+            token_ids=tree.token_ids,
+            parents=tree.parents,
+            depths=tree.depths,
+            draft_probs=tree.draft_probs,
+            top_k_token_ids=tree.top_k_token_ids,
+            top_k_probs=tree.top_k_probs,
+        )
+        verified = Verified(
+            step=step,
+            t_start_s=times.drafted_s,
+            t_end_s=times.verified_s,
+            num_rows=len(tree),
+            target_probs=inspection.target_probs,
+            top_k_token_ids=inspection.top_k_token_ids,
+            top_k_probs=inspection.top_k_probs,
+            entropies_nats=inspection.entropies_nats,
+        )
+        accepted = Accepted(
+            step=step,
+            t_start_s=times.verified_s,
+            t_end_s=times.accepted_s,
+            path=judgement.path,
+            tested=judgement.tested,
+            next_token_id=judgement.next_token_id,
+            next_source=next_source,
+            next_prob=inspection.next_prob,
+            noises=[trial.noise for trial in judgement.trials],
+            thresholds=[trial.threshold for trial in judgement.trials],
+        )
+        texts = [self._text.push(token_id) for token_id in emitted]
+        committed = Committed(
+            step=step,
+            t_start_s=times.accepted_s,
+            t_end_s=times.committed_s,
+            token_ids=emitted,
+            texts=texts,
+            sources=accepted_sources + own,
+            nodes=judgement.path + [-1] * len(own),
+            cache_length=self._length - len(own),
+            step_s=self._clock() - resumed_s,
+        )
+        return drafted, verified, accepted, committed

@@ -1,0 +1,77 @@
+"""What a run starts from: its prompt, its parts, and the event that tells of them."""
+
+import datetime
+import secrets
+from typing import NamedTuple
+
+from core.acceptance.registry import lossy_rule
+from core.backends.cost_curve import CostCurve
+from core.backends.runner import ModelRunner
+from core.backends.torch.forward import TorchForward
+from core.config import RunConfig
+from core.decoding.device.graph_runner_cache import GraphRunnerCache
+from core.drafters.base import CostOfRows, Drafter
+from core.loading.loading import LoadedModel
+from core.quant.offload import OriginalWeights
+from core.runtime.environment import describe_device, package_versions
+from core.trace.events import RunStarted
+
+
+class Prompt(NamedTuple):
+    """A prompt as shown and as the model reads it."""
+
+    text: str
+    token_ids: list[int]
+
+
+class RunParts(NamedTuple):
+    """What was made ready for one run."""
+
+    runner: ModelRunner
+    drafter: Drafter | None
+    curve: CostCurve | None
+    """Of a verification; None where tree sizes are fixed."""
+    cost: CostOfRows | None
+    """What a verification costs this run: the curve, or its share of a batch's forward."""
+    resident: GraphRunnerCache | None
+    """Lets the device do the steps alone; None where the host must decide them."""
+    batch_size: int
+    """Sequences that run side by side, at most."""
+
+
+def run_started(
+    target_model: LoadedModel,
+    prompt: Prompt,
+    config: RunConfig,
+    parts: RunParts,
+    originals: OriginalWeights | None,
+) -> RunStarted:
+    """The first event of a run, which tells what it depends on."""
+    forward = parts.runner.forward
+    target = {**target_model.identity.to_dict(), "forward": forward.name}
+    if parts.resident is not None:
+        target["forward"] = f"{forward.name}, {parts.resident.name}"
+    if isinstance(forward, TorchForward):
+        target["kernels"] = forward.kernel_names
+    if parts.curve is not None:
+        target["forward_ms"] = parts.curve.to_ms()
+    if originals is not None and originals.is_offloaded:
+        target["num_bytes"] = originals.num_bytes
+        target["place"] = "disk"
+    return RunStarted(
+        step=0,
+        t_start_s=0.0,
+        t_end_s=0.0,
+        run_id=secrets.token_urlsafe(12),
+        started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        config=config.to_dict(),
+        target=target,
+        draft=parts.drafter.identity if parts.drafter is not None else None,
+        device=describe_device(target_model.device),
+        versions=dict(package_versions()),
+        seed=config.sampling.seed,
+        prompt_text=prompt.text,
+        prompt_token_ids=prompt.token_ids,
+        batch_size=parts.batch_size,
+        lossy_rule=lossy_rule(config.to_dict()),
+    )

@@ -1,0 +1,115 @@
+"""What is read of a model beside its tokenizer: from its files alone, or through transformers."""
+
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+
+from core.backends.torch.weights import LayerStack, stack_of, unsupported_module
+from core.errors import InvalidSettingError
+from core.loading.packed import packed_stack
+from core.loading.weight_loading import Placement, num_parameters, open_weights, read_stack
+from core.models.model_config import (
+    ModelConfig,
+    context_limit_of,
+    generation_ends,
+    model_config_of,
+    read_model_config,
+)
+from core.models.sources import ModelSource
+from core.models.transformers_loading import read_module
+from core.models.weight_files import weight_files
+from core.runtime.storage import Progress
+
+
+class Contents(NamedTuple):
+    """A model's weights and what goes with them."""
+
+    num_parameters: int
+    num_bytes: int
+    context_limit: int
+    end_token_ids: frozenset[int]
+    model_config: ModelConfig | None = None
+    stack: LayerStack | None = None
+    module: Any = None
+
+
+def read_contents(
+    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
+) -> Contents:
+    """`with_module` reads transformers' module and no stack.
+
+    Raises ModelUnavailableError for files that cannot be read, and InvalidSettingError for packed
+    weights of a model that our own forward cannot compute.
+    """
+    model_config = None if with_module else read_model_config(source.folder)
+    found = (
+        None
+        if model_config is None
+        else _read_files(source, weights, model_config, place, progress)
+    )
+    return found or _read_module(source, weights, place, progress, with_module=with_module)
+
+
+def _read_files(
+    source: ModelSource,
+    weights: str,
+    model_config: ModelConfig,
+    place: Placement,
+    progress: Progress,
+) -> Contents | None:
+    """The lean parts from the files alone; None where they are not what the model_config expects."""
+    try:
+        with open_weights(weight_files(source.name, source.folder)) as tensors:
+            total = num_parameters(tensors)
+            if weights == "full" or source.gguf is None:
+                stack = read_stack(tensors, model_config, place, progress)
+            else:
+                stack = None
+    except (OSError, ValueError, SafetensorError):  # told when the module is read
+        return None
+    if weights != "full" and (stack is not None or source.gguf is not None):
+        stack = packed_stack(source, model_config.shape, stack, weights, place, progress)
+    if stack is None:
+        return None
+    return _lean_contents(total, model_config, stack)
+
+
+def _read_module(
+    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
+) -> Contents:
+    module = read_module(source, place.dtype, place.device, for_trees=not with_module)
+    reason = unsupported_module(module)
+    if with_module or (reason is not None and weights == "full"):
+        return module_contents(module)
+    if reason is not None:
+        raise InvalidSettingError(
+            f"weights {weights} needs our own forward, which cannot compute {source.name} "
+            f"({reason}); leave weights out."
+        )
+    model_config, stack = model_config_of(module), stack_of(module)
+    if weights != "full":
+        stack = packed_stack(source, model_config.shape, stack, weights, place, progress)
+    total = sum(parameter.numel() for parameter in module.parameters())
+    return _lean_contents(total, model_config, stack)
+
+
+def module_contents(module: Any) -> Contents:
+    """What a transformers module holds, all parts of a split one together."""
+    return Contents(
+        num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        num_bytes=sum(parameter.nbytes for parameter in module.parameters()),
+        context_limit=context_limit_of(module),
+        end_token_ids=generation_ends(module),
+        module=module,
+    )
+
+
+def _lean_contents(total: int, model_config: ModelConfig, stack: LayerStack) -> Contents:
+    return Contents(
+        num_parameters=total,
+        num_bytes=stack.num_bytes + stack.num_embedding_bytes + stack.num_norm_bytes,
+        context_limit=model_config.context_limit,
+        end_token_ids=model_config.end_token_ids,
+        model_config=model_config,
+        stack=stack,
+    )

@@ -1,0 +1,280 @@
+"""Loads a model with its tokenizer into memory."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from core.backends.cpu.library import Kernels, load_kernels
+from core.backends.torch.support import unsupported_reason
+from core.backends.torch.weights import LayerStack
+from core.config import RunConfig
+from core.distributed.role import num_ranks
+from core.distributed.split_module import SplitModule
+from core.distributed.spread import check_spread, read_spread_module
+from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
+from core.loading.contents import Contents, module_contents, read_contents
+from core.loading.weight_loading import Placement
+from core.models.chat_encoder import ChatEncoder
+from core.models.memory_check import check_memory
+from core.models.model_config import ModelConfig
+from core.models.sources import ModelSource, find_model
+from core.models.tokenizer import read_tokenizer
+from core.models.transformers_loading import (
+    check_computable,
+    read_module,
+    read_transformers_tokenizer,
+)
+from core.models.weight_files import CONFIG, read_json_object
+from core.quant.streaming import streamed
+from core.runtime.processor import cpu_dtype
+from core.runtime.storage import Progress, no_progress, weights_sha256
+from core.settings import parse_bytes
+
+Placing = Literal["whole", "split", "spread"]
+
+
+class ModelIdentity(NamedTuple):
+    """Who a model is, as a trace tells it."""
+
+    name: str
+    source: str
+    """catalogue, gguf, folder or hub."""
+    sha256: str | None
+    num_parameters: int
+    dtype: str
+    num_bytes: int
+    note: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory."""
+
+    tokenizer: Any
+    """transformers' own, or a `core.models.tokenizer.PlainTokenizer`."""
+    identity: ModelIdentity
+    source: ModelSource
+    context_limit: int
+    eos_token_ids: frozenset[int]
+    dtype: torch.dtype
+    device: torch.device
+    source_key: str
+    """Changes with what the files hold. Drafters belong to it, however the weights are packed."""
+    weights: str = "full"
+    model_config: ModelConfig | None = None
+    """What our own forward is to compute; None where only the module can."""
+    stack: LayerStack | None = None
+    """The weights for it; None as well where an engine has taken them over."""
+    kernels: Kernels | None = None
+    """Compiled kernels, where they were asked for and can be had."""
+    is_compiled: bool = False
+    """Whether its forwards are to be compiled, by kernels or on its device."""
+    note: str = ""
+    """Why something that was asked for is missing, in one sentence."""
+    given_module: Any = None
+    split: SplitModule | None = None
+    """Where its layers are split over several processes."""
+    is_spread: bool = False
+    """Whether its layers are on several GPUs of this process."""
+
+    @cached_property
+    def module(self) -> Any:
+        """The transformers module, in evaluation mode; beside a stack it is read when it is first
+        asked for, with weights of its own.
+
+        Raises ModelUnavailableError where it cannot be read.
+        """
+        return self.given_module or read_module(self.source, self.dtype, self.device)
+
+    @cached_property
+    def chat(self) -> ChatEncoder:
+        """Its tokenizer with its chat template."""
+        return ChatEncoder(self.tokenizer, self.eos_token_ids)
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: str | None = None,
+    device: str = "cpu",
+    weights: str = "full",
+    compile: bool | None = None,
+    gpu_memory: str | None = None,
+    as_module: bool = False,
+    placement: Placing = "whole",
+    progress: Progress = no_progress,
+) -> LoadedModel:
+    """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
+
+    Without a dtype, float32 for compiled kernels, else bfloat16 where the device computes it, else
+    float32. `weights` q4 and q8 keep the layers packed. `compile` unset compiles where device,
+    dtype and architecture allow it. Without a compiler the model is loaded all the same, and `note`
+    says so. `as_module` takes transformers' module and tokenizer alone, for training. A `placement` of
+    split has the processes that torchrun started hold a part each, and spread all GPUs of this one
+    (`core.distributed`). Raises ModelUnavailableError where it cannot be had, and
+    InvalidSettingError for a missing device and for settings that do not go together.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettingError("device is cuda and there is no CUDA GPU; give cpu.")
+    _check_together(dtype, device, weights, compile)
+    if placement == "split":
+        _check_split(weights, compile, gpu_memory)
+    if placement == "spread":
+        check_spread()
+    if placement != "whole":
+        compile = False
+    source = find_model(name, progress)
+    if compile is None:
+        compile = (device == "cuda" or dtype in (None, "float32")) and _is_lean(source)
+    kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
+    wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
+    torch_dtype: torch.dtype = getattr(torch, wanted)
+    place = Placement(torch_dtype, torch.device("cpu" if gpu_memory else device), kernels)
+    split = None
+    if placement != "whole":
+        check_computable(source)
+    if placement == "split":
+        progress(f"reading weights into {num_ranks()} processes", 0, 0)
+        split = SplitModule(source, torch_dtype, device)
+        contents = module_contents(split.module)
+    elif placement == "spread":
+        progress("reading weights into all GPUs", 0, 0)
+        contents = module_contents(read_spread_module(source, torch_dtype))
+    else:
+        check_memory(source, torch_dtype, place.device, keeps_files=kernels is not None)
+        progress("reading weights", 0, 0)
+        contents = read_contents(source, weights, place, progress, with_module=as_module)
+    source_key = source.sha256
+    if source_key is None:
+        progress("checking", 0, 0)
+        source_key = weights_sha256(source.folder)
+    if gpu_memory:
+        contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
+    tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
+    ends = set(contents.end_token_ids)
+    if tokenizer.eos_token_id is not None:
+        ends.add(int(tokenizer.eos_token_id))
+    return LoadedModel(
+        tokenizer=tokenizer,
+        identity=ModelIdentity(
+            name,
+            source.kind,
+            source.sha256,
+            contents.num_parameters,
+            wanted,
+            contents.num_bytes,
+            source.note,
+        ),
+        source=source,
+        context_limit=contents.context_limit,
+        eos_token_ids=frozenset(ends),
+        dtype=torch_dtype,
+        device=torch.device(device),
+        source_key=source_key,
+        weights=weights,
+        model_config=contents.model_config,
+        stack=contents.stack,
+        kernels=kernels,
+        is_compiled=compile and (kernels is not None or device == "cuda"),
+        note=note,
+        given_module=contents.module,
+        split=split,
+        is_spread=placement == "spread",
+    )
+
+
+def _check_together(dtype: str | None, device: str, weights: str, compile: bool | None) -> None:
+    if device == "cuda" and weights != "full":
+        raise InvalidSettingError(
+            f"weights {weights} is for the CPU and device is cuda; leave weights out."
+        )
+    if device == "cpu" and compile and dtype not in (None, "float32"):
+        raise InvalidSettingError(
+            f"the compiled kernels compute in float32 and dtype is {dtype}; leave dtype or compile "
+            "out."
+        )
+
+
+def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> None:
+    """Raises InvalidSettingError for what transformers' split module lacks."""
+    for name, is_given in (
+        (f"weights {weights}", weights != "full"),
+        ("compile", bool(compile)),
+        ("gpu_memory", gpu_memory is not None),
+    ):
+        if is_given:
+            raise InvalidSettingError(
+                f"the target is split over {num_ranks()} processes and {name} is for one; leave it "
+                "out, or start one process."
+            )
+
+
+def _is_lean(source: ModelSource) -> bool:
+    """Whether our own forward, and so its compiled kernels, knows the architecture."""
+    try:
+        return unsupported_reason(read_json_object(source.folder / CONFIG)) is None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False  # told when the model is read
+
+
+class _Kernels(NamedTuple):
+    kernels: Kernels | None
+    note: str
+
+
+def _kernels(progress: Progress) -> _Kernels:
+    try:
+        return _Kernels(load_kernels(progress), "")
+    except KernelsUnavailableError as error:
+        return _Kernels(None, str(error))
+
+
+def load_target(config: RunConfig, progress: Progress = no_progress) -> LoadedModel:
+    """The target that a run asks for; raises as `load_model` does."""
+    return load_model(
+        config.target,
+        dtype=config.dtype,
+        device=config.device,
+        weights=config.weights,
+        compile=config.compile,
+        gpu_memory=config.gpu_memory,
+        placement="split" if num_ranks() > 1 else "spread" if config.spread else "whole",
+        progress=progress,
+    )
+
+
+def default_dtype(device: torch.device) -> str:
+    """bfloat16 where the device has instructions for it, else float32."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return cpu_dtype()
+
+
+def _streamed(
+    source: ModelSource, contents: Contents, device: torch.device, budget_bytes: int
+) -> Contents:
+    """The layers in the host's memory; the device's allocator keeps to the budget from now on."""
+    if contents.stack is None:
+        raise InvalidSettingError(
+            f"gpu_memory streams the layers of Llama-shaped models, and {source.name} is none; "
+            "leave it out."
+        )
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / total))
+    too_little = ModelUnavailableError(
+        f"gpu_memory is {budget_bytes / 2**30:.1f} GiB, too little for three layers, embedding "
+        f"and output layer of {source.name}; give more."
+    )
+    try:
+        stack = streamed(contents.stack, device)
+    except torch.OutOfMemoryError as error:
+        raise too_little from error
+    # Small tensors may find room in what the allocator has already.
+    if stack.num_bytes > budget_bytes:
+        raise too_little
+    return contents._replace(stack=stack)

@@ -1,0 +1,46 @@
+"""Whether a draft model reads and writes the tokens of its target."""
+
+from typing import Any
+
+from core.errors import InvalidSettingError
+from core.loading.loading import LoadedModel
+
+# Spaces, digits, accents, scripts, an emoji of several code points, code: where tokenizers differ.
+_SAMPLES = (
+    "Hello, world!  Two spaces,\ttab\nand 1234567890 digits.",
+    "naïve façade — “quotes” … Ελληνικά русский 中文 日本語 한국어 العربية",
+    "👩\u200d👩\u200d👧 def f(x):\n    return x**2  # comment\n\n\n",
+)
+
+
+def check_same_tokenizer(target: LoadedModel, draft: LoadedModel) -> None:
+    """Compares the vocabularies and how both encode and decode the same texts.
+
+    Raises InvalidSettingError that names the first difference.
+    """
+    difference = tokenizer_difference(target.tokenizer, draft.tokenizer)
+    if difference is not None:
+        raise InvalidSettingError(
+            f"{draft.identity.name} cannot draft for {target.identity.name}: {difference}; give a "
+            "draft model with the tokenizer of the target."
+        )
+
+
+def tokenizer_difference(target: Any, draft: Any) -> str | None:
+    """The first difference in words; None where there is none."""
+    target_vocab, draft_vocab = target.get_vocab(), draft.get_vocab()
+    for token, token_id in sorted(target_vocab.items(), key=lambda item: int(item[1])):
+        other = draft_vocab.get(token)
+        if other is None:
+            return f"it has no token {token!r} (id {token_id})"
+        if other != token_id:
+            return f"its token {token!r} has the id {other}, not {token_id}"
+    if len(draft_vocab) != len(target_vocab):
+        return f"it has {len(draft_vocab)} tokens, not {len(target_vocab)}"
+    for text in _SAMPLES:
+        target_ids, draft_ids = target(text).input_ids, draft(text).input_ids
+        if target_ids != draft_ids:
+            return f"it splits {text[:20]!r} into other tokens"
+        if draft.decode(target_ids) != target.decode(target_ids):
+            return f"it writes the tokens of {text[:20]!r} as another text"
+    return None

@@ -1,0 +1,28 @@
+"""hybrid: lookup where it has a match that pays, else a model."""
+
+from dataclasses import dataclass
+
+from core.modes.registry import Mode, register
+from core.modes.settings import SELF, SHIPPED_HEAD
+from core.modes.share_sd import ShareSdSettings
+from core.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class HybridSettings(ShareSdSettings):
+    """Suffix lookup where it has a match that pays, else an EAGLE head or another model."""
+
+    min_match: int = setting(2, "shortest repeated context in tokens that drafts", low=1, high=64)
+
+
+register(
+    Mode(
+        "hybrid",
+        "combined",
+        HybridSettings,
+        "core.drafters.hybrid:make_hybrid",
+        takes_draft=True,
+        needs_own_forward=lambda draft: draft in (None, SELF, SHIPPED_HEAD),
+        reason_against="core.drafters.hybrid:reason_against",
+    )
+)

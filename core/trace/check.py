@@ -1,0 +1,117 @@
+"""Whether the events of a trace from elsewhere fit together, so that readers can rely on it."""
+
+from typing import Any
+
+from core.trace.events import Accepted, Committed, Drafted, Event, RunStarted, TokenTexts, Verified
+
+MAX_DEPTH = 20
+MAX_TIME_S = 1e9
+
+
+class TraceChecker:
+    """Takes the events of a trace in order; knows the tree of the current step."""
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._parents: list[int] = []
+        self._path: list[int] = []
+
+    def problem(self, event: Event) -> str | None:
+        """What is wrong with the next event; None where nothing is."""
+        if not 0 <= event.t_start_s <= event.t_end_s <= MAX_TIME_S:
+            return "its times are not in order"
+        match event:
+            case RunStarted():
+                if any(_is_too_deep(value) for value in (event.config, event.target, event.draft)):
+                    return f"a description is nested deeper than {MAX_DEPTH} levels"
+            case TokenTexts():
+                return _same_length(event.token_ids, event.texts)
+            case Drafted():
+                return self._drafted_problem(event)
+            case Verified() | Accepted() | Committed():
+                if event.step != self._step:
+                    return f"step {event.step} has no draft before it"
+                return self._outcome_problem(event)
+        return None
+
+    def _drafted_problem(self, event: Drafted) -> str | None:
+        if event.step <= self._step:
+            return f"step {event.step} comes after step {self._step}"
+        self._step, self._parents, self._path = event.step, event.parents, []
+        if event.parents[:1] != [-1] or event.depths[:1] != [0]:
+            return "the tree has no root"
+        unequal = _same_length(
+            event.parents,
+            event.token_ids,
+            event.depths,
+            event.draft_probs,
+            event.top_k_token_ids,
+            event.top_k_probs,
+        )
+        if unequal is not None:
+            return unequal
+        for node in range(1, len(event.parents)):
+            parent = event.parents[node]
+            if not 0 <= parent < node:
+                return f"node {node} stands before its parent"
+            if event.depths[node] != event.depths[parent] + 1:
+                return f"node {node} has a wrong depth"
+        return _same_lengths(event.top_k_token_ids, event.top_k_probs)
+
+    def _outcome_problem(self, event: Verified | Accepted | Committed) -> str | None:
+        match event:
+            case Verified():
+                recorded = (
+                    event.target_probs,
+                    event.top_k_token_ids,
+                    event.top_k_probs,
+                    event.entropies_nats,
+                )
+                if not any(recorded):
+                    return None
+                return _same_length(self._parents, *recorded) or _same_lengths(
+                    event.top_k_token_ids, event.top_k_probs
+                )
+            case Accepted():
+                return self._path_problem(event)
+            case Committed():
+                if not 0 <= event.step_s <= MAX_TIME_S:
+                    return "the time of the step is out of range"
+                if event.nodes != [*self._path, -1][: len(event.nodes)]:
+                    return "its nodes are not the accepted path"
+                return _same_length(event.token_ids, event.texts, event.sources, event.nodes)
+
+    def _path_problem(self, event: Accepted) -> str | None:
+        if not all(self._is_drafted(node) for node in (*event.path, *event.tested)):
+            return "a judged node is not in the tree"
+        if not set(event.path) <= set(event.tested):
+            return "an accepted node was not tested"
+        for parent, node in zip([0, *event.path], event.path, strict=False):
+            if self._parents[node] != parent:
+                return "the accepted nodes are no path from the root"
+        self._path = event.path
+        if not event.noises and not event.thresholds:
+            return None
+        return _same_length(event.tested, event.noises, event.thresholds)
+
+    def _is_drafted(self, node: int) -> bool:
+        return 0 < node < len(self._parents)
+
+
+def _same_length(*lists: list[Any]) -> str | None:
+    lengths = sorted({len(values) for values in lists})
+    return None if len(lengths) == 1 else f"lists that belong together have lengths {lengths}"
+
+
+def _same_lengths(left: list[list[int]], right: list[list[float]]) -> str | None:
+    if all(len(one) == len(other) for one, other in zip(left, right, strict=True)):
+        return None
+    return "best tokens and their probabilities differ in number"
+
+
+def _is_too_deep(value: Any, depth: int = 0) -> bool:
+    if depth > MAX_DEPTH:
+        return True
+    if isinstance(value, dict):
+        return any(_is_too_deep(part, depth + 1) for part in value.values())
+    return isinstance(value, list) and any(_is_too_deep(part, depth + 1) for part in value)

@@ -1,0 +1,201 @@
+"""The events of a run: the only thing that page, figures, exports and benchmarks read.
+
+Times are seconds since the start of the run, from the clock given to the engine. In all lists with
+one entry a node, node 0 is the root (the last committed token, not drafted) and a parent stands
+before its children. Probabilities are the model's own: softmax of its logits at temperature 1.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+TokenSource = Literal["accepted", "recovered", "bonus", "plain"]
+FinishReason = Literal["eos", "length", "context", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events; `step` counts from 1, and is 0 before the first step."""
+
+    kind: ClassVar[str]
+    step: int
+    t_start_s: float
+    t_end_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form with its kind; `core.trace.file.event_from_dict` inverts it."""
+        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {"kind": self.kind, **values}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The whole description of a run: enough to run it again."""
+
+    kind: ClassVar[str] = "run_started"
+    run_id: str
+    started_at: str
+    """UTC, ISO 8601."""
+    config: dict[str, Any]
+    """`RunConfig.to_dict()`."""
+    target: dict[str, Any]
+    """Model identity: name, source, sha256, num_parameters, dtype, note."""
+    draft: dict[str, Any] | None
+    device: str
+    """The device in words, with its thread count on a CPU."""
+    versions: dict[str, str]
+    seed: int
+    prompt_text: str
+    prompt_token_ids: list[int]
+    batch_size: int = 1
+    """Sequences that ran side by side, at most; the times of a step then include theirs."""
+    lossy_rule: str | None = None
+    """The acceptance rule if it changes the output's distribution, else ""; None in traces that
+    are older than this field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenTexts(Event):
+    """Texts of token ids that later events use for the first time in this run."""
+
+    kind: ClassVar[str] = "token_texts"
+    token_ids: list[int]
+    texts: list[str]
+    """One token alone, decoded; bytes that are no whole character are written as <0xF0>."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefilled(Event):
+    """The prompt, less its last token (the first root), is in the cache."""
+
+    kind: ClassVar[str] = "prefilled"
+    num_tokens: int
+    """Tokens computed now."""
+    num_reused: int
+    """Tokens already in the cache from an earlier run of the same chat."""
+    cache_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted(Event):
+    """The draft tree of a step; plain decoding has the root alone."""
+
+    kind: ClassVar[str] = "drafted"
+    drafter: str
+    """The drafter that made this tree, or "none"."""
+    token_ids: list[int]
+    parents: list[int]
+    """Index of each node's parent; -1 for the root."""
+    depths: list[int]
+    draft_probs: list[float]
+    """The drafter's probability of each node after its parent; 1.0 for the root."""
+    top_k_token_ids: list[list[int]]
+    """The drafter's most probable children of each node; empty where it has no distribution."""
+    top_k_probs: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified(Event):
+    """One forward of the target over the tree; lists are empty when recording is off."""
+
+    kind: ClassVar[str] = "verified"
+    num_rows: int
+    target_probs: list[float]
+    """The target's probability of each node after its parent; 1.0 for the root."""
+    top_k_token_ids: list[list[int]]
+    """The target's most probable next tokens after each node, best first."""
+    top_k_probs: list[list[float]]
+    entropies_nats: list[float]
+    """Entropy of the target's next-token distribution after each node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Event):
+    """The judgement of a tree: accepted path, what was tested, and the target's own token."""
+
+    kind: ClassVar[str] = "accepted"
+    path: list[int]
+    """Accepted nodes from the root's child on; the root is not in it."""
+    tested: list[int]
+    """Nodes that were judged, in order; those not in `path` were rejected, all others untested."""
+    next_token_id: int | None
+    """The target's token after the path; None where an accepted token ended the run."""
+    next_source: TokenSource | None
+    next_prob: float | None
+    """The target's probability of that token; None when recording is off."""
+    noises: list[float | None] = field(default_factory=list)
+    """The noise that met each tested node, in the order of `tested`: Gumbel noise under `match`,
+    uniform under `rejection`; `typical` has none. Empty for greedy decoding, and under `match` when
+    recording is off."""
+    thresholds: list[float | None] = field(default_factory=list)
+    """What the rule held against it. `match` keeps a node whose noise reaches the threshold, which
+    is None where the sampling settings leave the token no probability; `rejection` one whose noise
+    is below it; `typical` one whose probability under the sampling settings is above it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed(Event):
+    """The tokens that a step emitted."""
+
+    kind: ClassVar[str] = "committed"
+    token_ids: list[int]
+    texts: list[str]
+    """What each token adds to the text: empty while a character is incomplete."""
+    sources: list[TokenSource]
+    nodes: list[int]
+    """Tree node of each token; -1 for the target's own token."""
+    cache_length: int
+    """Committed tokens in the cache after the step."""
+    step_s: float
+    """Time of the whole step inside the engine, without the time that the reader of events took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrafterFailed(Event):
+    """The drafter broke in this step; the run goes on without it."""
+
+    kind: ClassVar[str] = "drafter_failed"
+    error: str
+    """Name of the error's class."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The end of a run that was not a failure."""
+
+    kind: ClassVar[str] = "run_finished"
+    reason: FinishReason
+    tail_text: str
+    """Text of an incomplete character at the very end; usually empty."""
+    totals: dict[str, Any]
+    """`RunStats.to_dict()`."""
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed(Event):
+    """The end of a run by an error; all tokens before it stay valid."""
+
+    kind: ClassVar[str] = "run_failed"
+    error: str
+    """Name of the error's class."""
+    message: str
+    totals: dict[str, Any]
+
+
+EVENT_CLASSES: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        RunStarted,
+        TokenTexts,
+        Prefilled,
+        Drafted,
+        Verified,
+        Accepted,
+        Committed,
+        DrafterFailed,
+        RunFinished,
+        RunFailed,
+    )
+}

@@ -1,0 +1,42 @@
+"""The queue for the one engine."""
+
+import threading
+
+from app.engines.fair_queue import FairQueue
+
+
+def test_tickets_take_their_turn_in_order_of_arrival() -> None:
+    fair_queue = FairQueue()
+    first, second, third = (fair_queue.join() for _ in range(3))
+    assert [ticket.num_ahead() for ticket in (first, second, third)] == [0, 1, 2]
+    assert first.wait(0)
+    assert not second.wait(0)
+    first.leave()
+    assert second.wait(0)
+    assert third.num_ahead() == 1
+
+
+def test_leaving_from_the_middle_moves_the_others_up() -> None:
+    fair_queue = FairQueue()
+    first, second, third = (fair_queue.join() for _ in range(3))
+    second.leave()
+    second.leave()
+    assert third.num_ahead() == 1
+    first.leave()
+    assert third.wait(0)
+
+
+def test_a_waiting_ticket_wakes_when_its_turn_comes() -> None:
+    fair_queue = FairQueue()
+    first, second = fair_queue.join(), fair_queue.join()
+    woken = threading.Event()
+
+    def wait() -> None:
+        if second.wait(10):
+            woken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    first.leave()
+    thread.join(10)
+    assert woken.is_set()

@@ -1,0 +1,128 @@
+"""Comparisons: plain decoding is always there, warm-ups do not count, rounds alternate."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.runs.comparison_run import Contest, Contests
+from app.runs.handlers import Handlers
+from core.config import RunConfig
+from core.errors import SpecDecodesError
+from tests.app.helpers import handlers_on
+from tests.app.scripted_engine import ScriptedEngine
+
+
+def configured(mode: str, num_tokens: int = 12, **changed: Any) -> RunConfig:
+    return RunConfig.from_dict(
+        {"mode": mode, "target": "scripted", "max_new_tokens": num_tokens, **changed}
+    )
+
+
+def messages_of(
+    engine: ScriptedEngine, entries: list[RunConfig], num_repeats: int = 1
+) -> list[dict[str, Any]]:
+    made = made_on(handlers_on(engine), entries, num_repeats)
+    return [json.loads(message) for message in made.follow()]
+
+
+def made_on(
+    handlers: Handlers, entries: list[RunConfig], num_repeats: int = 1, visitor: str = "me"
+) -> Contest:
+    return Contest(handlers, "Hi", entries, num_repeats, visitor=visitor, owner=visitor)
+
+
+def test_plain_decoding_is_measured_with_the_others() -> None:
+    result = messages_of(ScriptedEngine(), [configured("ngram")], 2)[-1]["result"]
+    assert [row["mode"] for row in result["rows"]] == ["naive", "ngram"]
+    assert [row["num_runs"] for row in result["rows"]] == [2, 2]
+    assert result["rows"][1]["speed_up"] > 1
+    assert result["verdicts"][0]["is_reference"]
+    assert result["verdicts"][1]["divergence"] is None
+    assert len(result["runs"]) == 2
+
+
+def test_every_contender_warms_up_and_then_they_alternate() -> None:
+    stages = []
+    for message in messages_of(ScriptedEngine(step_s=0.01), [configured("ngram")], 2):
+        if "progress" in message and message["progress"]["stage"] not in stages:
+            stages.append(message["progress"]["stage"])
+    assert stages == [
+        "warm-up: naive",
+        "warm-up: ngram",
+        "round 1: naive",
+        "round 1: ngram",
+        "round 2: naive",
+        "round 2: ngram",
+    ]
+
+
+def test_a_raw_prompt_is_continued_as_it_is_by_all() -> None:
+    engine = ScriptedEngine()
+    entries = [configured("ngram")]
+    made = Contest(handlers_on(engine), "Hi", entries, 1, visitor=None, owner=None, raw=True)
+    list(made.follow())
+    assert engine.prompts == ["Hi"] * 4
+
+
+def test_two_settings_of_one_mode_are_two_runs() -> None:
+    wide = configured("ngram", drafter={"num_nodes": 64})
+    result = messages_of(ScriptedEngine(), [configured("ngram"), wide])[-1]["result"]
+    assert [row["run"] for row in result["rows"]] == ["naive", "ngram", "ngram #2"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "num_repeats", "told"),
+    [
+        ([], 1, "add settings"),
+        ([configured("ngram")], 6, "from 1 to 5"),
+        ([configured("ngram", n) for n in (1, 2, 3, 4)], 1, "at most 4"),
+        ([configured("ngram"), configured("ngram", target="other")], 1, "differ in target"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_words(
+    entries: list[RunConfig], num_repeats: int, told: str
+) -> None:
+    with pytest.raises(SpecDecodesError, match=told):
+        messages_of(ScriptedEngine(), entries, num_repeats)
+
+
+def test_a_stopped_comparison_gives_no_result() -> None:
+    made = made_on(handlers_on(ScriptedEngine(step_s=0.02)), [configured("ngram", 2000)])
+    messages = made.follow()
+    next(messages)
+    made.stop()
+    with pytest.raises(SpecDecodesError, match=r"^Stopped; nothing"):
+        list(messages)
+    assert made.is_over
+
+
+def test_a_comparison_goes_on_while_its_page_is_loaded_anew() -> None:
+    contests = Contests()
+    made = made_on(handlers_on(ScriptedEngine(step_s=0.01)), [configured("ngram", 40)])
+    contests.add(made)
+    left = made.follow()
+    next(left)
+    left.close()  # type: ignore[attr-defined]
+    assert contests.find("somebody else", made.contest_id) is None
+    found = contests.find("me", made.contest_id)
+    assert found is made
+    assert "result" in list(found.follow())[-1]
+    assert "result" in list(found.follow())[-1], "also when it is over"
+
+
+def test_a_comparison_that_nobody_watches_makes_room_for_who_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.runs.watchers.PATIENCE_S", 0.05)
+    handlers = handlers_on(ScriptedEngine(step_s=0.02))
+    left = made_on(handlers, [configured("ngram", 10**6)])
+    other = made_on(handlers, [configured("ngram", 12)], visitor="other")
+    assert "result" in list(other.follow())[-1]
+    with pytest.raises(SpecDecodesError, match="nobody watched, and others waited; nothing"):
+        list(left.follow())
+
+
+def test_a_failing_run_ends_the_comparison_with_its_sentence() -> None:
+    with pytest.raises(SpecDecodesError, match="naive: The scripted engine broke"):
+        messages_of(ScriptedEngine(fail_at=1), [configured("ngram")])

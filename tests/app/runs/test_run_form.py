@@ -1,0 +1,80 @@
+"""The form has every setting, and gives back the configuration that it shows."""
+
+import dataclasses
+
+import pytest
+
+from app.pages.components.settings import _SECTIONS
+from app.runs.run_form import (
+    config_from_values,
+    mode_fields,
+    mode_help,
+    run_fields,
+    values_from_config,
+)
+from core.config import RunConfig
+from core.errors import InvalidSettingError
+from core.modes.registry import mode_names, settings_class
+from core.modes.share_sd import ShareSdSettings
+from tests.app.helpers import form_values
+
+
+@pytest.mark.parametrize("mode", mode_names())
+def test_the_untouched_form_is_the_default_configuration(mode: str) -> None:
+    config = config_from_values(form_values(mode))
+    assert config == RunConfig(mode=mode, target="scripted")
+
+
+@pytest.mark.parametrize("mode", mode_names())
+def test_every_setting_of_a_mode_is_a_field_with_help(mode: str) -> None:
+    cls = settings_class(mode)
+    names = [item.name for item in dataclasses.fields(cls)] if cls else []
+    fields = mode_fields(mode)
+    assert [field.key for field in fields] == [f"{mode}.{name}" for name in names]
+    assert all(field.help for field in fields)
+    assert mode_help(mode).endswith(".")
+
+
+def test_every_field_of_a_run_has_its_place_on_the_page() -> None:
+    placed = {key for keys in _SECTIONS.values() for key in keys}
+    assert placed == {field.key for field in run_fields()}
+
+
+def test_a_temperature_above_zero_samples() -> None:
+    sampling = config_from_values(form_values(temperature=0.7, seed=3)).sampling
+    assert (sampling.do_sample, sampling.temperature, sampling.seed) == (True, 0.7, 3)
+    assert config_from_values(form_values(temperature=0)).sampling.is_greedy
+
+
+def test_what_a_mode_does_not_heed_is_left_out() -> None:
+    given = {"draft": "some-model", "draft_failure": "plain"}
+    assert config_from_values(form_values("naive", **given)) == RunConfig(target="scripted")
+    assert config_from_values(form_values("ngram", **given)).draft is None
+    assert config_from_values(form_values("ngram", **given)).draft_failure == "plain"
+    assert config_from_values(form_values("sd-classic", **given)).draft == "some-model"
+
+
+def test_words_are_parted_by_commas_and_numbers_stay_numbers() -> None:
+    values = form_values("share-sd", **{"share-sd.keep": "head, 0 ,", "share-sd.bits": 2})
+    drafter = config_from_values(values).drafter
+    assert isinstance(drafter, ShareSdSettings)
+    assert drafter.keep == ("head", "0")
+    assert drafter.bits == 2
+
+
+def test_empty_names_are_unset() -> None:
+    config = config_from_values(form_values(draft="  ", dtype="", target=" "))
+    assert (config.draft, config.dtype, config.target) == (None, None, RunConfig().target)
+
+
+@pytest.mark.parametrize(("word", "meaning"), [("", None), ("on", True), ("off", False)])
+def test_a_switch_may_be_left_to_the_program(word: str, meaning: bool | None) -> None:
+    config = config_from_values(form_values(compile=word))
+    assert config.compile is meaning
+    assert values_from_config(config)["compile"] == word
+
+
+@pytest.mark.parametrize("value", [None, 0, 1.5, "many"])
+def test_wrong_numbers_are_refused_in_words(value: object) -> None:
+    with pytest.raises(InvalidSettingError, match="max_new_tokens"):
+        config_from_values(form_values(max_new_tokens=value))

@@ -1,0 +1,48 @@
+"""What the server gives besides the page."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app.runs.session import ChatSession
+from app.server.routes import PREFIX, routes
+from tests.app.helpers import form_values, handlers_on
+from tests.app.scripted_engine import ScriptedEngine
+
+
+@pytest.fixture
+def run_and_client() -> Iterator[tuple[str, TestClient]]:
+    handlers, session = handlers_on(ScriptedEngine()), ChatSession()
+    list(handlers.ask(session, "=1+1", "", form_values(max_new_tokens=12)))
+    with TestClient(Starlette(routes=routes(handlers))) as client:
+        yield session.runs[0].run_id, client
+
+
+def test_tables_and_trace_of_a_run_can_be_downloaded(
+    run_and_client: tuple[str, TestClient],
+) -> None:
+    run_id, client = run_and_client
+    tokens = client.get(f"/{PREFIX}/runs/{run_id}/tokens.csv")
+    assert tokens.status_code == 200
+    assert len(list(csv.DictReader(io.StringIO(tokens.text)))) == 12
+    assert 'filename="ngram-tokens.csv"' in tokens.headers["content-disposition"]
+    trace = client.get(f"/{PREFIX}/runs/{run_id}/trace.jsonl")
+    assert '"specdecodes-trace"' in trace.text.splitlines()[0]
+
+
+@pytest.mark.parametrize("path", ["unknown/steps.csv", "{run}/passwd", "{run}/..%2Fapp.py"])
+def test_nothing_else_is_given(run_and_client: tuple[str, TestClient], path: str) -> None:
+    run_id, client = run_and_client
+    response = client.get(f"/{PREFIX}/runs/" + path.replace("{run}", run_id))
+    assert response.status_code == 404
+
+
+def test_scripts_are_asked_about_on_every_visit(run_and_client: tuple[str, TestClient]) -> None:
+    _, client = run_and_client
+    response = client.get(f"/{PREFIX}/static/store.js")
+    assert response.headers["cache-control"] == "no-cache"
+    assert client.get(f"/{PREFIX}/static/../handlers.py").status_code == 404

@@ -1,0 +1,102 @@
+"""The target's law and its keyed noise."""
+
+import pytest
+import torch
+
+from core.acceptance.sampling import KeyedNoise, TokenDrawer, keyed_noise, log_probs_under
+from core.config import SamplingConfig
+
+CPU = torch.device("cpu")
+
+
+def law(logits: list[float], **settings: object) -> list[float]:
+    sampling = SamplingConfig(do_sample=True, **settings)
+    return log_probs_under(torch.tensor([logits]), sampling)[0].exp().tolist()
+
+
+def test_top_k_keeps_the_k_best_and_renormalises() -> None:
+    assert law([2.0, 1.0, 0.0, -1.0], top_k=2) == pytest.approx([0.7311, 0.2689, 0, 0], abs=1e-4)
+
+
+def test_top_p_keeps_the_token_that_crosses_the_mass() -> None:
+    probs = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    assert law(probs.log().tolist(), top_p=0.6) == pytest.approx([0.625, 0.375, 0, 0], abs=1e-5)
+    assert law(probs.log().tolist(), top_p=0.499) == pytest.approx([1, 0, 0, 0], abs=1e-5)
+    assert law(probs.log().tolist(), top_p=1e-6) == pytest.approx([1, 0, 0, 0], abs=1e-5)
+
+
+def test_a_nucleus_wider_than_the_candidates_is_found_by_a_full_sort() -> None:
+    logits = [0.0] * 2000
+    kept = sum(prob > 0 for prob in law(logits, top_p=0.9))
+    # All are tied, and a tie is never cut.
+    assert kept == 2000
+    slanted = [-0.001 * index for index in range(2000)]
+    mass = torch.tensor(slanted).softmax(0).cumsum(0)
+    assert sum(prob > 0 for prob in law(slanted, top_p=0.9)) == int((mass < 0.9).sum()) + 1
+
+
+def test_temperature_sharpens_and_flattens() -> None:
+    assert law([1.0, 0.0], temperature=0.5)[0] == pytest.approx(0.8808, abs=1e-4)
+    assert law([1.0, 0.0], temperature=2.0)[0] == pytest.approx(0.6225, abs=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-6, 1e-3])
+def test_a_tiny_temperature_is_greedy_and_finite(temperature: float) -> None:
+    assert law([1.0, 3.0, 2.0], temperature=temperature) == pytest.approx([0, 1, 0], abs=1e-6)
+
+
+def test_noise_depends_on_seed_and_position_alone() -> None:
+    noise = KeyedNoise(5, 1000, CPU)
+    assert torch.equal(noise.at(3), KeyedNoise(5, 1000, CPU).at(3))
+    assert not torch.equal(noise.at(3), noise.at(4))
+    assert not torch.equal(noise.at(3), KeyedNoise(6, 1000, CPU).at(3))
+
+
+def test_noise_is_exponential_and_uncorrelated() -> None:
+    values = torch.stack([KeyedNoise(seed, 4096, CPU).at(p) for seed in range(8) for p in range(8)])
+    assert values.min() > 0
+    assert values.mean() == pytest.approx(1.0, abs=0.01)
+    assert values.var() == pytest.approx(1.0, abs=0.02)
+    for quantile in (0.1, 0.5, 0.9, 0.99):
+        expected = -torch.log1p(torch.tensor(-quantile))
+        assert values.flatten()[:200_000].quantile(quantile) == pytest.approx(
+            float(expected), rel=0.03
+        )
+    correlation = torch.corrcoef(values) - torch.eye(len(values))
+    assert correlation.abs().max() < 0.08, "4096 samples: five standard errors"
+
+
+def test_draws_follow_the_law() -> None:
+    """Chi-square over 20,000 positions; 11 degrees of freedom, p = 1e-4 at 37.4."""
+    logits = torch.linspace(-2, 2, 12)
+    drawer = TokenDrawer(SamplingConfig(do_sample=True, seed=11), 12, CPU)
+    counts = torch.zeros(12)
+    for position in range(20_000):
+        counts[drawer.draw(logits, position)] += 1
+    expected = logits.softmax(0) * 20_000
+    assert float(((counts - expected) ** 2 / expected).sum()) < 37.4
+
+
+def test_zero_temperature_and_no_sampling_take_the_maximum() -> None:
+    logits = torch.tensor([0.0, 5.0, 4.9])
+    for sampling in (SamplingConfig(), SamplingConfig(temperature=0.0)):
+        drawer = TokenDrawer(sampling, 3, CPU)
+        assert {drawer.draw(logits, position) for position in range(50)} == {1}
+
+
+def test_a_certain_token_is_always_drawn() -> None:
+    logits = torch.tensor([-torch.inf, 0.0, -torch.inf])
+    drawer = TokenDrawer(SamplingConfig(do_sample=True), 3, CPU)
+    assert {drawer.draw(logits, position) for position in range(500)} == {1}
+
+
+def test_noise_is_kept_for_a_while_and_shared_while_it_is_held() -> None:
+    noise = keyed_noise(3, 200, CPU)
+    assert keyed_noise(3, 200, CPU) is noise and keyed_noise(4, 200, CPU) is not noise
+    first = noise.log_at(7)
+    assert torch.equal(first, KeyedNoise(3, 200, CPU).at(7).log())
+    assert noise.log_at(7) is first
+    for position in range(100, 200):
+        noise.log_at(position)
+    assert noise.log_at(7) is not first and torch.equal(noise.log_at(7), first)
+    assert len(noise._kept) <= 32

@@ -1,0 +1,184 @@
+"""The compiled kernels against torch, and their promise that a row's bits depend on it alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.backends.cpu.build import built_library
+from core.backends.cpu.forward import CpuForward
+from core.backends.cpu.library import Kernels
+from core.backends.cpu.linear import cpu_dense, cpu_grid
+from core.backends.runner import ModelRunner
+from core.backends.torch.linear import WeightGrid
+from core.errors import KernelsUnavailableError
+from core.loading.forward import make_runner
+from core.runtime.storage import no_progress
+from core.trees.tree import DraftTree
+from tests.tiny_models import FAMILIES, tiny_model
+
+PROMPT = [5, 17, 99, 3, 42, 42, 7]
+never = bool  # called without arguments it is False
+LEAN = [family for family in FAMILIES if family != "gpt-neox"]
+
+
+def native(kernels: Kernels, family: str = "llama") -> ModelRunner:
+    runner = make_runner(tiny_model(family), 512, kernels=kernels)
+    assert isinstance(runner.forward, CpuForward)
+    return runner
+
+
+def a_tree(root: int) -> DraftTree:
+    tree = DraftTree(root)
+    first, second = tree.add(0, 11, 0.5), tree.add(0, 12, 0.4)
+    tree.add(second, 13, 0.5)
+    deep = tree.add(first, 14, 0.5)
+    tree.add(first, 15, 0.5)
+    tree.add(deep, 16, 0.5)
+    return tree
+
+
+@pytest.mark.parametrize("family", LEAN)
+def test_logits_are_those_of_torch(kernels_of_each_level: Kernels, family: str) -> None:
+    expected_of = make_runner(tiny_model(family), 512)
+    runner = native(kernels_of_each_level, family)
+    tree = a_tree(PROMPT[-1])
+    for each in (expected_of, runner):
+        each.begin(PROMPT, 100, never)
+    torch.testing.assert_close(
+        runner.tree_forward(tree), expected_of.tree_forward(tree), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_a_branch_of_a_tree_has_the_bits_of_plain_decoding(kernels: Kernels, family: str) -> None:
+    tree = a_tree(PROMPT[-1])
+    runner = native(kernels, family)
+    runner.begin(PROMPT, 100, never)
+    logits = runner.tree_forward(tree).clone()
+    for node in range(len(tree)):
+        plain = native(kernels, family)
+        plain.begin(PROMPT, 100, never)
+        for token_id in [PROMPT[-1], *tree.path_token_ids(node)]:
+            alone = plain.tree_forward(DraftTree(token_id))
+            plain.commit([])
+        assert torch.equal(alone[0], logits[node])
+
+
+def chain_logits(kernels: Kernels, length: int) -> torch.Tensor:
+    runner = native(kernels)
+    runner.begin(PROMPT, 100, never)
+    chain = DraftTree(PROMPT[-1])
+    for node in range(length - 1):
+        chain.add(node, 10 + node, 0.5)
+    return runner.tree_forward(chain).clone()
+
+
+def test_bits_do_not_change_with_the_number_of_rows(kernels_of_each_level: Kernels) -> None:
+    rows = [
+        chain_logits(kernels_of_each_level, length) for length in (1, 2, 3, 4, 5, 7, 8, 11, 16, 21)
+    ]
+    for part in rows:
+        assert torch.equal(part, rows[-1][: len(part)])
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3, 5])
+def test_bits_do_not_change_with_the_number_of_threads(
+    kernels: Kernels, num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = chain_logits(kernels, 9)
+    monkeypatch.setattr("torch.get_num_threads", lambda: num_threads)
+    assert torch.equal(chain_logits(kernels, 9), expected)
+
+
+def test_wide_pieces_go_through_torch_with_the_same_result(
+    kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = native(kernels)
+    narrow.begin(PROMPT, 60, never)
+    monkeypatch.setattr("core.backends.cpu.forward.MOST_ROWS", 2)
+    wide = native(kernels)
+    wide.begin(PROMPT, 60, never)
+    tree = a_tree(PROMPT[-1])
+    torch.testing.assert_close(
+        wide.tree_forward(tree), narrow.tree_forward(tree), rtol=1e-4, atol=1e-4
+    )
+
+
+def random_grid(bits: int, group_size: int, scales_dtype: torch.dtype) -> WeightGrid:
+    generator = torch.Generator().manual_seed(bits)
+    values = torch.randint(0, 2**bits, (40, 128), generator=generator, dtype=torch.uint8)
+    scales, offsets = torch.randn(2, 40, 128 // group_size, generator=generator)
+    return WeightGrid(
+        values, scales.to(scales_dtype).float(), offsets.to(scales_dtype).float(), bits
+    )
+
+
+@pytest.mark.parametrize("scales_dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("group_size", [32, 64])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_the_kernels_hold_a_grid_exactly(
+    kernels: Kernels, bits: int, group_size: int, scales_dtype: torch.dtype
+) -> None:
+    grid = random_grid(bits, group_size, scales_dtype)
+    linear = cpu_grid(kernels, grid, None)
+    exact = grid.values.double().view(40, -1, group_size) * grid.scales[:, :, None].double()
+    exact = (exact + grid.offsets[:, :, None].double()).view(40, 128).float()
+    assert torch.equal(linear.dequantize(), exact)
+    assert torch.equal(linear.rows(torch.tensor([5, 0, 39])), exact[[5, 0, 39]])
+
+
+def test_eight_bits_without_an_offset_are_exact(kernels: Kernels) -> None:
+    """The grid of Q8_0."""
+    grid = random_grid(8, 32, torch.float16)
+    grid = grid._replace(offsets=-128.0 * grid.scales)
+    groups = (grid.values.float() - 128.0).view(40, -1, 32) * grid.scales[:, :, None]
+    assert torch.equal(cpu_grid(kernels, grid, None).dequantize(), groups.view(40, 128))
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_dense_weights_are_halved_only_where_that_is_exact(
+    kernels: Kernels, is_short: bool
+) -> None:
+    weight = torch.randn(8, 64)
+    if is_short:
+        weight = weight.bfloat16().float()
+    linear = cpu_dense(kernels, weight, None)
+    assert torch.equal(linear.dequantize(), weight)
+    assert linear.num_bytes == weight.nbytes // (2 if is_short else 1)
+
+
+def test_a_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
+    source = tmp_path / "small.cpp"
+    source.write_text('extern "C" int one() { return 1; }')
+    monkeypatch.setattr("core.backends.cpu.build.SOURCE", source)
+    monkeypatch.delenv("CXX", raising=False)
+    stages: list[str] = []
+    first = built_library(lambda stage, done, total: stages.append(stage))
+    assert built_library(lambda stage, done, total: stages.append(stage)) == first
+    assert stages == ["compiling the kernels"]
+    # A container for use has no compiler, and what the one that made it compiled.
+    monkeypatch.setattr("core.backends.cpu.build._COMPILERS", ("no-such-compiler",))
+    assert built_library(no_progress) == first
+    first.write_bytes(b"half a library")
+    with pytest.raises(KernelsUnavailableError, match=r"no C\+\+ compiler was found"):
+        built_library(no_progress)
+
+
+def test_no_compiler_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(KernelsUnavailableError, match=r"no C\+\+ compiler .* give --no-compile\.$"):
+        built_library(no_progress)
+
+
+def test_source_that_does_not_compile_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
+    source = tmp_path / "broken.cpp"
+    source.write_text("#error no such thing")
+    monkeypatch.setattr("core.backends.cpu.build.SOURCE", source)
+    with pytest.raises(KernelsUnavailableError, match=r"could not compile .*no such thing"):
+        built_library(no_progress)
+    assert not list((tmp_path / "kernels").iterdir())

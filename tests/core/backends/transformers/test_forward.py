@@ -1,0 +1,33 @@
+"""transformers' module behind the seam of our own forward."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from core.backends.transformers.forward import TransformersForward
+from core.errors import ModelUnavailableError
+from core.loading.forward import make_runner
+from tests.tiny_models import tiny_model
+
+
+def test_a_module_that_leaves_the_cache_aside_is_told() -> None:
+    """As other versions of transformers do, which know it by another name."""
+    module = tiny_model("gpt-neox")
+    runner = make_runner(module, 64)
+    assert isinstance(runner.forward, TransformersForward)
+    runner.begin([5, 17, 3], 20, bool)
+
+    class Forgetful:
+        config = module.config
+
+        def __call__(self, input_ids: torch.Tensor, **unknown: Any) -> SimpleNamespace:
+            return SimpleNamespace(logits=torch.zeros(1, input_ids.shape[1], 192))
+
+        base_model = property(lambda self: self)
+        get_input_embeddings = module.get_input_embeddings
+
+    forward = TransformersForward(Forgetful())
+    with pytest.raises(ModelUnavailableError, match=r"transformers \S+ did not use the cache"):
+        runner.forward_rows([7], [3], torch.ones(1, 1, dtype=torch.bool), forward=forward)

@@ -1,0 +1,197 @@
+"""Steps that the device does alone, run on the CPU: the text and the trace of the host's steps."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.backends.runner import ModelRunner
+from core.config import RunConfig
+from core.decoding.device.graph_runner_cache import GraphRunnerCache
+from core.engine import Engine
+from core.loading.loading import load_model
+from core.trace.events import Accepted, Committed, Drafted, Prefilled, RunFinished, Verified
+from core.trace.file import Trace
+from tests.core.conftest import PROMPT, run
+from tests.core.decoding.test_modes import (
+    CHAIN,
+    GREEDY,
+    MODES,
+    SAMPLED,
+    TREE,
+    EngineOf,
+    mode_settings,
+)
+
+
+@pytest.fixture
+def resident_of(
+    engine_of: EngineOf, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], tuple[Engine, Engine]]:
+    """Two engines over one target: the host decides the steps of one, and nobody the other's."""
+
+    def make() -> tuple[Engine, Engine]:
+        host = engine_of("float32")
+        monkeypatch.setattr(
+            "core.engine.make_graph_runner_cache",
+            lambda target, forward: GraphRunnerCache(target.eos_token_ids, compile=False),
+        )
+        target = load_model(str(tiny_home / "target"), dtype="float32", compile=False)
+        return host, Engine(target)
+
+    return make
+
+
+def drafts(trace: Trace) -> list[tuple[Any, ...]]:
+    return [
+        (event.token_ids, event.parents, event.depths)
+        for event in trace.events
+        if isinstance(event, Drafted)
+    ]
+
+
+def judgements(trace: Trace) -> list[tuple[Any, ...]]:
+    return [
+        (event.path, event.tested, event.next_token_id, event.next_source)
+        for event in trace.events
+        if isinstance(event, Accepted)
+    ]
+
+
+def assert_recorded_alike(found: Trace, expected: Trace) -> None:
+    """Top tokens and probabilities of drafter and target at every node."""
+    for one, other in zip(found.events, expected.events, strict=True):
+        if isinstance(one, Drafted):
+            assert one.top_k_token_ids == other.top_k_token_ids
+            assert flat(one.top_k_probs) == pytest.approx(flat(other.top_k_probs), abs=5e-3)
+        if isinstance(one, Verified):
+            assert one.top_k_token_ids == other.top_k_token_ids
+            assert one.target_probs == pytest.approx(other.target_probs, abs=1e-4)
+            assert one.entropies_nats == pytest.approx(other.entropies_nats, abs=1e-3)
+        if isinstance(one, Accepted):
+            assert one.next_prob == pytest.approx(other.next_prob, abs=1e-4)
+            assert one.noises == pytest.approx(other.noises, abs=1e-3)
+            assert [value is None for value in one.thresholds] == [
+                value is None for value in other.thresholds
+            ]
+
+
+def flat(lists: list[list[float]]) -> list[float]:
+    return [value for values in lists for value in values]
+
+
+def test_a_run_ends_at_an_end_token_and_a_stop_keeps_what_was_told(
+    resident_of: Callable[[], tuple[Engine, Engine]],
+) -> None:
+    host, resident = resident_of()
+    whole = run(host)
+    last = whole.token_ids[12]
+    for engine in (host, resident):
+        engine.target = replace(engine.target, eos_token_ids=frozenset({last}))
+    resident._resident = GraphRunnerCache(frozenset({last}), compile=False)
+    drafter = {"bits": 16, "depth": 4, "fixed_size": True}
+    expected = run(host, mode="share-sd", drafter=drafter)
+    found = run(resident, mode="share-sd", drafter=drafter)
+    host.target = replace(host.target, eos_token_ids=frozenset())
+    assert (
+        found.token_ids == expected.token_ids == whole.token_ids[: whole.token_ids.index(last) + 1]
+    )
+    ends = [trace.events[-1] for trace in (found, expected)]
+    assert [end.reason for end in ends if isinstance(end, RunFinished)] == ["eos", "eos"]
+
+
+def test_what_was_decoded_after_a_stop_is_not_taken_for_committed(
+    resident_of: Callable[[], tuple[Engine, Engine]],
+) -> None:
+    """The device is a step ahead when the run is stopped; the next run starts from what was told."""
+    host, resident = resident_of()
+    prompt = resident.raw_prompt(PROMPT)
+    config = RunConfig.from_dict({"max_new_tokens": 40})
+    told: list[int] = []
+
+    def should_stop() -> bool:
+        return len(told) >= 5
+
+    for event in resident.run(prompt, config, should_stop=should_stop):
+        told.extend(event.token_ids if isinstance(event, Committed) else [])
+    expected = run(host).token_ids
+    assert told == expected[: len(told)]
+    longer = resident.raw_prompt(PROMPT)
+    longer = longer._replace(token_ids=[*prompt.token_ids, *told])
+    rest = replace(config, max_new_tokens=40 - len(told))
+    events = list(resident.run(longer, rest))
+    prefilled = next(event for event in events if isinstance(event, Prefilled))
+    assert prefilled.num_reused == len(longer.token_ids) - 1
+    assert Trace(events).token_ids == expected[len(told) :]
+
+
+@pytest.mark.parametrize("mode", ["sd-classic", "hybrid"])
+def test_the_next_turn_finds_the_last_answer_in_the_draft_models_cache(
+    mode: str,
+    resident_of: Callable[[], tuple[Engine, Engine]],
+    tiny_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hybrid's draft model once read the whole answer anew, as nobody told it what it had seen."""
+    _, resident = resident_of()
+    own = {"min_match": 64} if mode == "hybrid" else {}  # so that the lookup never drafts
+    settings = {"mode": mode, "draft": str(tiny_home / "draft"), "drafter": {**CHAIN, **own}}
+    config = RunConfig.from_dict({"max_new_tokens": 60, **settings})
+    prompt = resident.raw_prompt(PROMPT)
+    answer: list[int] = []
+    for event in resident.run(prompt, config, should_stop=lambda: len(answer) >= 20):
+        answer.extend(event.token_ids if isinstance(event, Committed) else [])
+    reused: list[int] = []
+    begin = ModelRunner.begin
+
+    def watched(self: ModelRunner, *given: Any) -> int:
+        reused.append(begin(self, *given))
+        return reused[-1]
+
+    monkeypatch.setattr(ModelRunner, "begin", watched)
+    longer = prompt._replace(token_ids=[*prompt.token_ids, *answer, prompt.token_ids[0]])
+    list(resident.run(longer, replace(config, max_new_tokens=8)))
+    by_target, by_draft = reused
+    assert by_target == len(longer.token_ids) - 2, (
+        "all but the answer's last token, and the new one"
+    )
+    assert by_target - CHAIN["depth"] <= by_draft <= by_target
+
+
+def test_a_drafter_that_breaks_leaves_the_run_plain_where_that_is_set(
+    resident_of: Callable[[], tuple[Engine, Engine]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, resident = resident_of()
+    expected = run(host).token_ids
+
+    def broken(*given: object) -> None:
+        raise RuntimeError("the drafter broke")
+
+    monkeypatch.setattr("core.drafters.device_drafting.SharedCacheDrafter.root", broken)
+    settings = {"mode": "share-sd", "drafter": {"bits": 16, "fixed_size": True}}
+    trace = run(resident, draft_failure="plain", **settings)
+    assert trace.token_ids == expected
+    assert any("drafter broke" in getattr(event, "message", "") for event in trace.events)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
+@pytest.mark.parametrize("mode", MODES)
+def test_steps_equal_those_of_the_host(
+    mode: str,
+    shape: dict[str, Any],
+    sampling: dict[str, Any],
+    resident_of: Callable[[], tuple[Engine, Engine]],
+    tiny_home: Path,
+) -> None:
+    host, resident = resident_of()
+    settings = mode_settings(mode, shape, tiny_home)
+    expected = run(host, sampling=sampling, **settings)
+    found = run(resident, sampling=sampling, **settings)
+    assert found.token_ids == expected.token_ids
+    if mode != "hybrid":  # which of its drafters goes next depends on the clock
+        assert drafts(found) == drafts(expected)
+        assert judgements(found) == judgements(expected)
+        assert_recorded_alike(found, expected)

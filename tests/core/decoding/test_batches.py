@@ -1,0 +1,250 @@
+"""Several sequences side by side: each has the text that it has alone."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.backends.cpu.library import Kernels
+from core.benchmark import batches
+from core.config import RunConfig
+from core.engine import Engine
+from core.errors import InvalidSettingError
+from core.trace.events import RunFailed, RunFinished, RunStarted
+from core.trace.file import Trace
+from tests.core.conftest import PROMPT, run
+from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
+
+EngineOf = Callable[..., Engine]
+PROMPTS = (PROMPT, "The lazy dog", PROMPT + PROMPT, "A fox. A fox. A fox.", "Jumps over")
+
+
+def run_batch(engine: Engine, settings: Sequence[dict[str, Any]], size: int = 3) -> list[Trace]:
+    """Each prompt under its settings, side by side."""
+    runs = [
+        (engine.raw_prompt(prompt), RunConfig.from_dict({"max_new_tokens": 40, **own}))
+        for prompt, own in zip(PROMPTS, settings, strict=True)
+    ]
+    traces = [Trace() for _ in runs]
+    for index, event in engine.run_batch(runs, size):
+        traces[index].events.append(event)
+    return traces
+
+
+def ragged(settings: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str, Any]]:
+    """Other lengths and seeds for each sequence."""
+    return [
+        {
+            **settings,
+            "max_new_tokens": 8 + 9 * index,
+            "sampling": {**sampling, **({"seed": index} if sampling["do_sample"] else {})},
+        }
+        for index in range(len(PROMPTS))
+    ]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
+@pytest.mark.parametrize("mode", ["naive", *MODES])
+def test_every_sequence_has_the_text_that_it_has_alone(
+    mode: str, shape: dict[str, Any], sampling: dict[str, Any], engine_of: EngineOf, tiny_home: Path
+) -> None:
+    engine = engine_of()
+    own = {} if mode == "naive" else mode_settings(mode, shape, tiny_home)
+    settings = ragged(own, sampling)
+    together = run_batch(engine, settings)
+    for prompt, alone, trace in zip(PROMPTS, settings, together, strict=True):
+        plain = {name: alone[name] for name in ("max_new_tokens", "sampling")}
+        assert trace.token_ids == run(engine, prompt, **plain).token_ids
+        assert len(trace.token_ids) <= alone["max_new_tokens"]
+    if mode != "naive":
+        assert sum(trace.stats.num_drafted for trace in together) > 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sizes_by_the_shared_cost_give_the_same_text(
+    mode: str, engine_of: EngineOf, tiny_home: Path
+) -> None:
+    engine = engine_of()
+    settings = mode_settings(mode, {"depth": 4, "branching": 2}, tiny_home)
+    together = run_batch(engine, [settings] * len(PROMPTS), size=5)
+    assert [trace.token_ids for trace in together] == [
+        run(engine, prompt).token_ids for prompt in PROMPTS
+    ]
+
+
+def test_sequences_may_have_modes_of_their_own(engine_of: EngineOf, tiny_home: Path) -> None:
+    engine = engine_of()
+    modes = ["sd-eagle", "ngram", "sd-classic", "share-sd", "hybrid"]
+    settings = [mode_settings(mode, TREE, tiny_home) for mode in modes]
+    for mode, prompt, trace in zip(modes, PROMPTS, run_batch(engine, settings), strict=True):
+        started = trace.first(RunStarted)
+        assert started is not None and started.config["mode"] == mode and started.batch_size == 3
+        assert trace.token_ids == run(engine, prompt).token_ids
+
+
+def test_models_that_transformers_computes_run_side_by_side(engine_of: EngineOf) -> None:
+    engine = engine_of("float32", "neox")
+    together = run_batch(engine, [{"mode": "ngram"}] * len(PROMPTS))
+    assert [trace.token_ids for trace in together] == [
+        run(engine, prompt).token_ids for prompt in PROMPTS
+    ]
+
+
+def test_shape_invariant_execution_stays_what_it_is(engine_of: EngineOf, tiny_home: Path) -> None:
+    engine = engine_of("bfloat16")
+    settings = {**mode_settings("share-sd", TREE, tiny_home), "invariant": True}
+    together = run_batch(engine, [settings] * len(PROMPTS))
+    assert [trace.token_ids for trace in together] == [
+        run(engine, prompt, invariant=True).token_ids for prompt in PROMPTS
+    ]
+
+
+@pytest.mark.parametrize("mode", ["naive", "sd-eagle", "share-sd"])
+def test_compiled_kernels_compute_several_sequences(
+    mode: str, tiny_home: Path, kernels: Kernels
+) -> None:
+    from core.loading.loading import load_model
+
+    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=True))
+    assert engine.forward_name == "native"
+    own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
+    together = run_batch(engine, ragged(own, GREEDY), size=5)
+    for index, (prompt, trace) in enumerate(zip(PROMPTS, together, strict=True)):
+        alone = run(engine, prompt, max_new_tokens=8 + 9 * index)
+        assert trace.token_ids == alone.token_ids
+
+
+def test_a_stop_ends_all_and_keeps_what_they_have(engine_of: EngineOf) -> None:
+    engine = engine_of()
+    runs = [(engine.raw_prompt(prompt), RunConfig(max_new_tokens=500)) for prompt in PROMPTS]
+    seen: list[str] = []
+    traces = [Trace() for _ in runs]
+    for index, event in engine.run_batch(runs, 5, should_stop=lambda: len(seen) > 60):
+        seen.append(event.kind)
+        traces[index].events.append(event)
+    for trace in traces:
+        finished = trace.first(RunFinished)
+        assert finished is not None and finished.reason == "stopped"
+        assert 0 < len(trace.token_ids) < 20
+
+
+def test_a_sequence_that_breaks_leaves_the_others(
+    engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of()
+    from core.drafters.ngram import NgramDrafter
+
+    draft = NgramDrafter.draft
+
+    def broken(self: NgramDrafter, root: int, *rest: Any) -> Any:
+        if self._settings.min_match == 7:
+            raise RuntimeError("no luck")
+        return draft(self, root, *rest)
+
+    monkeypatch.setattr(NgramDrafter, "draft", broken)
+    good, bad = {"mode": "ngram"}, {"mode": "ngram", "drafter": {"min_match": 7}}
+    together = run_batch(engine, [good, bad, good, good, good])
+    failed = together[1].first(RunFailed)
+    assert failed is not None and "no luck" in failed.message
+    assert all(trace.first(RunFinished) for index, trace in enumerate(together) if index != 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "sentence"),
+    [
+        ([], 2, "the batch has no prompts"),
+        ([{}], 0, "the batch size is 0; give a number from 1 to 256"),
+        ([{}], 10**9, "the batch size is 1000000000"),
+        ([{"device": "cuda", "gpu_memory": "8GiB"}], 2, "one sequence at a time"),
+        (
+            [{"mode": "share-sd", "drafter": {"offload": True}}, {"mode": "share-sd"}],
+            2,
+            "set it for every run or for none",
+        ),
+    ],
+)
+def test_what_cannot_be_side_by_side_is_said(
+    settings: list[dict[str, Any]], size: int, sentence: str, engine_of: EngineOf
+) -> None:
+    engine = engine_of()
+    runs = [(engine.raw_prompt(PROMPT), RunConfig.from_dict(own)) for own in settings]
+    with pytest.raises(InvalidSettingError, match=sentence):
+        engine.run_batch(runs, size)
+
+
+def test_the_benchmark_compares_modes_at_every_size(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, table = tmp_path / "batches.json", tmp_path / "batches.md"
+    questions = tmp_path / "questions.jsonl"
+    lines = [
+        json.dumps({"question_id": number, "category": "chat", "turns": [text]})
+        for number, text in enumerate(("Fox?", "Fox " * 200, "A fox?", "Foxes?", "Dog?", "Dogs?"))
+    ]
+    questions.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    arguments = [
+        "--target", str(tiny_home / "target"), "--dtype", "float32", "--modes", "ngram",
+        "--sizes", "2,1,4", "--limit", "5", "--max-new-tokens", "8", "--repeats", "2",
+        "--no-compile", "--questions", str(questions), "--json", str(path), "--markdown", str(table),
+    ]  # fmt: skip
+    assert batches.main(arguments) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("failed at question 1 (chat): the prompt has 8")
+    report = json.loads(path.read_text(encoding="utf-8"))
+    results = report["results"]
+    assert [(item["mode"], item["size"]) for item in results[:6]] == [
+        (mode, size) for size in (1, 2, 4) for mode in ("naive", "ngram")
+    ]
+    assert all(item["num_identical"] == item["num_sequences"] == 4 for item in results)
+    for item in results:
+        assert 0 < item["num_tokens"] <= 4 * 7, "the last round is not whole for all"
+        assert item["num_tokens"] == 28 or item["mode"] == "ngram"
+        assert item["seconds"] > 0
+    printed = told.out
+    assert report["question_ids"] == [0, 2, 3, 4]
+    assert "faster up to" in printed and "8 of 8" not in printed and "24 of 24" in printed
+    assert "| naive |" in table.read_text(encoding="utf-8")
+
+
+def test_a_prompt_that_does_not_fit_ends_its_own_run_alone(engine_of: EngineOf) -> None:
+    engine = engine_of()
+    config = RunConfig.from_dict({"mode": "ngram", "max_new_tokens": 12})
+    prompts = [engine.raw_prompt(text) for text in (PROMPT, PROMPT * 20, "The lazy dog")]
+    traces = [Trace() for _ in prompts]
+    for index, event in engine.run_batch([(prompt, config) for prompt in prompts], 2):
+        traces[index].events.append(event)
+    fits, too_long, fits_too = traces
+    assert [type(event) for event in too_long.events] == [RunStarted, RunFailed]
+    failed = too_long.first(RunFailed)
+    assert failed is not None and "context holds 512; shorten the prompt" in failed.message
+    for prompt, trace in ((PROMPT, fits), ("The lazy dog", fits_too)):
+        assert trace.token_ids == run(engine, prompt, max_new_tokens=12).token_ids
+
+
+def test_runs_that_have_not_begun_when_a_batch_stops_have_no_events(engine_of: EngineOf) -> None:
+    engine = engine_of()
+    config = RunConfig.from_dict({"max_new_tokens": 12})
+    seen: list[int] = []
+    runs = [(engine.raw_prompt(PROMPT), config)] * 5
+    for index, _ in engine.run_batch(runs, 2, should_stop=lambda: len(seen) > 20):
+        seen.append(index)
+    assert {*seen} == {0, 1}
+
+
+def test_too_few_questions_for_a_size_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert batches.main(["--sizes", "4", "--limit", "3"]) == 2
+    assert "the largest size is 4 and 3 questions are there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("sizes", "got"), [("0", "'0'"), ("1,x", "'x'"), ("999", "'999'")])
+def test_bad_sizes_are_named(sizes: str, got: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert batches.main(["--sizes", sizes]) == 2
+    assert f"sizes has {got}; give numbers from 1 to 256" in capsys.readouterr().err
+
+
+def test_no_sizes_at_all_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert batches.main(["--sizes", ","]) == 2
+    assert "sizes is empty; give numbers from 1 to 256" in capsys.readouterr().err

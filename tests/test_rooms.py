@@ -1,0 +1,109 @@
+"""The arrows between the rooms: each room imports only from those below it, so that no circle is."""
+
+import ast
+from collections import defaultdict
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.module_map import ROOT
+
+# What each room may import. Commands and settings stand at the top of core/, each file a room.
+ARROWS: dict[str, str] = {
+    "core.errors": "",
+    "core.trees": "",
+    "core.strict_json": "",
+    "core.settings": "errors",
+    "core.text_files": "errors",
+    "core.console": "strict_json",
+    "core.runtime": "errors strict_json",
+    "core.modes": "errors settings",
+    "core.trace": "errors text_files",
+    "core.backends": "errors trees runtime modes",
+    "core.acceptance": "errors trees settings backends",
+    "core.quant": "errors strict_json runtime backends",
+    "core.config": "errors settings modes acceptance",
+    "core.command_line": "errors settings modes acceptance config",
+    "core.models": "errors trees strict_json console runtime backends config command_line",
+    "core.distributed": "errors backends models",
+    "core.loading": "errors settings runtime backends quant config models distributed",
+    "core.drafters": "errors trees strict_json runtime modes backends acceptance quant "
+    "config models loading",
+    "core.decoding": "errors trees strict_json runtime modes trace backends acceptance "
+    "quant config models loading drafters",
+    "core.train": "errors strict_json text_files console runtime backends config "
+    "command_line models distributed loading drafters",
+    "core.engine": "errors settings runtime trace backends quant config models loading "
+    "drafters decoding",
+    "core.__init__": "errors modes trace config loading decoding engine",
+    "core.benchmark": "errors strict_json text_files console runtime modes trace backends "
+    "acceptance config command_line models distributed loading drafters "
+    "decoding engine",
+    "core.generate": "errors text_files console runtime trace config command_line models "
+    "distributed loading decoding engine",
+    "core.generate_batch": "errors text_files console runtime trace config command_line models "
+    "distributed loading engine",
+    "app.engines": "",
+    "app.own_folders": "",
+    "app.root_path": "",
+    "app.messages": "",
+    "app.runs": "engines root_path messages",
+    "app.server": "engines root_path messages runs",
+    "app.pages": "messages runs server",
+    "app.serving": "root_path runs server pages",
+    "app.main": "engines own_folders root_path runs server pages serving",
+    "app.scripts": "main",
+}
+FILES = sorted(path for top in ("core", "app") for path in (ROOT / top).rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    """The first two parts of a module's name."""
+    return ".".join(module.split(".")[:2])
+
+
+def imports_between_rooms() -> dict[str, dict[str, set[str]]]:
+    """By room and the room that it imports from, the files that do; imports inside functions and
+    those for the types alone count as well."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for path in FILES:
+        name = path.relative_to(ROOT).as_posix()
+        module = ".".join(Path(name).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for imported in names:
+                here, there = room_of(module), room_of(imported)
+                is_inside = imported.split(".")[0] == module.split(".")[0]
+                if is_inside and "." in imported and here != there:
+                    found[here][there].add(name)
+    return found
+
+
+ARROWS_OF = {
+    room: {f"{room.split('.')[0]}.{other}" for other in allowed.split()}
+    for room, allowed in ARROWS.items()
+}
+FOUND = imports_between_rooms()
+
+
+@pytest.mark.parametrize("room", sorted(FOUND))
+def test_a_room_imports_only_from_those_below(room: str) -> None:
+    wrong = {
+        other: sorted(files)
+        for other, files in FOUND[room].items()
+        if other not in ARROWS_OF.get(room, set())
+    }
+    assert not wrong
+
+
+def test_the_arrows_have_no_circle() -> None:
+    order = list(TopologicalSorter(ARROWS_OF).static_order())
+    assert set(order) == set(ARROWS)
+
+
+@pytest.mark.parametrize("room", sorted(ARROWS))
+def test_no_arrow_is_drawn_that_nobody_needs(room: str) -> None:
+    assert ARROWS_OF[room] <= set(FOUND[room])
