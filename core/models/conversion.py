@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from core.errors import ModelUnavailableError, SpecDecodesError
 from core.models.gguf_shards import shards_of, whole_name
-from core.models.quiet import quiet_transformers
 from core.runtime.scratch import places, writable
 from core.runtime.storage import (
     Progress,
@@ -106,7 +105,6 @@ def _convert(shards: list[Path], folder: Path, progress: Progress) -> None:
     from core.models.gguf_others import write_by_transformers
     from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
 
-    quiet_transformers()
     gguf = shards[0]
     try:
         file = open_gguf(gguf)

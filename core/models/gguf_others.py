@@ -13,7 +13,7 @@ import torch
 from core.errors import shown
 from core.models.gguf_config import is_neutral, num_rows
 from core.models.gguf_index import GgufFile
-from core.models.quiet import quiet_gguf_reader
+from core.models.quiet import quiet_gguf_reader, quiet_transformers
 from core.models.twin import check_twin
 from core.models.weight_files import listed
 
@@ -66,6 +66,7 @@ def write_by_transformers(shards: list[Path], file: GgufFile, folder: Path) -> N
             "llama-gguf-split --merge"
         )
     gguf = shards[0]
+    quiet_transformers()
     quiet_gguf_reader()
     config: Any = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
     config.vocab_size = num_rows(file.tensors)

@@ -17,7 +17,7 @@ from core.models.conversion import MANIFEST_NAME, converted_folder
 from core.models.hub_files import fetched
 from core.runtime import scratch
 from core.runtime.scratch import can_be_made, places
-from core.runtime.storage import file_sha256, no_progress
+from core.runtime.storage import Progress, file_sha256, no_progress
 from tests.faults.test_broken_cache import SETTINGS, answers
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
@@ -145,7 +145,8 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The files that were converted; what comes of one is its copy, for its owner alone."""
     converted: list[Path] = []
 
-    def convert(gguf: Path, folder: Path) -> None:
+    def convert(shards: list[Path], folder: Path, progress: Progress) -> None:
+        (gguf,) = shards
         converted.append(gguf)
         shutil.copy(gguf, folder / "weights")
         files = {"weights": file_sha256(gguf)}

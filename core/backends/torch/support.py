@@ -38,14 +38,16 @@ _HONOURED = {
     "partial_rotary_factor", "eos_token_id", "layer_types", "sliding_window", "use_sliding_window",
 }  # fmt: skip
 _HONOURED_IN = {"llama": {"attention_bias", "mlp_bias"}, "qwen3": {"attention_bias"}}
-# They say where a model comes from, how it is trained, or which numbers others store it in.
+# They say where a model comes from, how it is trained or sampled, or how others store it.
 _WITHOUT_EFFECT = {
     "_attn_implementation_autoset", "_model_name_or_path", "_name_or_path", "architectures",
-    "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "dtype", "id2label",
-    "initializer_range", "is_llama_config", "label2id", "max_window_layers", "output_attentions",
-    "output_hidden_states", "pad_token_id", "pretraining_tp", "return_dict", "torch_dtype",
-    "transformers.js_config", "transformers_version", "transformers_weights", "unk_token_id",
-    "unsloth_fixed", "unsloth_version", "use_cache",
+    "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "do_sample", "dtype", "id2label",
+    "initializer_range", "is_llama_config", "label2id", "max_length", "max_sequence_length",
+    "max_window_layers", "model_max_length", "neftune_noise_alpha", "output_attentions",
+    "output_hidden_states", "pad_token_id", "pretraining_tp", "repetition_penalty", "return_dict",
+    "temperature", "tokenizer_class", "top_k", "top_p", "torch_dtype", "transformers.js_config",
+    "transformers_version", "transformers_weights", "unk_token_id", "unsloth_fixed",
+    "unsloth_version", "use_cache",
 }  # fmt: skip
 
 
