@@ -26,6 +26,8 @@ class Contents(NamedTuple):
 
     num_parameters: int
     num_bytes: int
+    num_token_ids: int
+    """Rows of the embedding."""
     context_limit: int
     end_token_ids: frozenset[int]
     model_config: ModelConfig | None = None
@@ -98,6 +100,7 @@ def module_contents(module: Any) -> Contents:
     return Contents(
         num_parameters=sum(parameter.numel() for parameter in module.parameters()),
         num_bytes=sum(parameter.nbytes for parameter in module.parameters()),
+        num_token_ids=int(module.get_input_embeddings().num_embeddings),
         context_limit=context_limit_of(module),
         end_token_ids=generation_ends(module),
         module=module,
@@ -108,6 +111,7 @@ def _lean_contents(total: int, model_config: ModelConfig, stack: LayerStack) -> 
     return Contents(
         num_parameters=total,
         num_bytes=stack.num_bytes + stack.num_embedding_bytes + stack.num_norm_bytes,
+        num_token_ids=model_config.shape.vocab_size,
         context_limit=model_config.context_limit,
         end_token_ids=model_config.end_token_ids,
         model_config=model_config,

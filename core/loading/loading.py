@@ -15,6 +15,7 @@ from core.distributed.split_module import SplitModule
 from core.distributed.spread import check_spread, read_spread_module
 from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
 from core.loading.contents import Contents, module_contents, read_contents
+from core.loading.vocabulary_check import check_vocabulary
 from core.loading.weight_loading import Placement
 from core.models.chat_encoder import ChatEncoder
 from core.models.memory_check import check_memory
@@ -156,6 +157,7 @@ def load_model(
     if gpu_memory:
         contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
     tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
+    check_vocabulary(source.name, tokenizer, contents.num_token_ids)
     ends = set(contents.end_token_ids)
     if tokenizer.eos_token_id is not None:
         ends.add(int(tokenizer.eos_token_id))

@@ -41,6 +41,11 @@ class Header(NamedTuple):
     metadata: dict[str, Any]
     """Arrays are lists."""
     tensors: dict[str, TensorPlace]
+    """In the order in which the header has them."""
+    start: int
+    """Of the first tensor."""
+    alignment: int
+    """Tensors begin at its multiples."""
 
 
 def read_header(path: Path) -> Header:
@@ -83,6 +88,8 @@ class _Walk:
         return Header(
             values,
             {name: place._replace(offset=start + place.offset) for name, place in tensors.items()},
+            start,
+            alignment,
         )
 
     def _tensor(self) -> tuple[str, TensorPlace]:

@@ -42,10 +42,17 @@ def open_gguf(path: Path) -> GgufFile:
         check_shard(header.metadata, number, len(shards))
         metadata = metadata or header.metadata
         whole = np.memmap(shard, dtype=np.uint8, mode="r")
+        end = header.start
         for name, place in header.tensors.items():
             if name in tensors:
                 raise ValueError(f"two of its shards have {name}")
             tensors[name] = _mapped(whole, name, place)
+            # A tensor of another size than its numbers is told by the place of the next one.
+            if place.offset != end:
+                raise ValueError(f"its {name} does not begin where the tensor before it ends")
+            end += -(-tensors[name].data.nbytes // header.alignment) * header.alignment
+        if len(whole) > end:
+            raise ValueError(f"it has {len(whole) - end} bytes behind its last tensor")
     if not isinstance(metadata.get("general.architecture"), str):
         raise ValueError("it does not say general.architecture")
     wanted = metadata.get("split.tensors.count", len(tensors))

@@ -11,6 +11,7 @@ import torch
 
 from core.backends.torch.support import Extras, extras_of, rotation_settings, unsupported_reason
 from core.backends.torch.weights import Rotation, Shape, rotation_of, shape_of
+from core.errors import ModelUnavailableError, shown
 from core.models.weight_files import CONFIG, read_json_object
 
 # Tokenizers and configurations without a limit say 10**30; nothing holds so many tokens.
@@ -88,9 +89,19 @@ def model_config_of(module: Any) -> ModelConfig:
 
 
 def context_limit_of(module: Any) -> int:
-    """The most positions that a transformers module knows."""
-    limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)
-    return min(int(limit or MOST_CONTEXT), MOST_CONTEXT)
+    """The most positions that a transformers module knows and computes in one way.
+
+    Where a rotation changes with the length of the whole text, keys that were kept would not fit to
+    those behind that length, and a drafted token could change the text.
+    """
+    text = module.config.get_text_config()
+    limits = [getattr(text, "max_position_embeddings", None) or MOST_CONTEXT, MOST_CONTEXT]
+    settings = getattr(text, "rope_parameters", None) or {}
+    for part in (settings, *settings.values()):
+        is_long = isinstance(part, dict) and part.get("rope_type") == "longrope"
+        if is_long and part.get("short_factor") != part.get("long_factor"):
+            limits.append(part["original_max_position_embeddings"])
+    return min(int(limit) for limit in limits)
 
 
 def generation_ends(module: Any) -> frozenset[int]:
@@ -134,5 +145,10 @@ def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:
 
 
 def _ids(found: Any) -> frozenset[int]:
-    ids = found if isinstance(found, list) else [found]
-    return frozenset(int(token_id) for token_id in ids if token_id is not None)
+    ids = [item for item in (found if isinstance(found, list) else [found]) if item is not None]
+    if any(type(token_id) is not int for token_id in ids):
+        raise ModelUnavailableError(
+            f"eos_token_id is {shown(found)}, and what ends an answer are the ids of tokens; mend it in "
+            "generation_config.json or config.json."
+        )
+    return frozenset(ids)

@@ -1,5 +1,6 @@
 """What a configuration says is computed as transformers computes it, or the model is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,28 @@ def test_what_cannot_be_computed_over_trees_is_refused_by_its_type(
     assert "\n" not in message and message.endswith(
         "give a model of another type, such as Llama, Mistral, Qwen, Gemma or Phi."
     )
+
+
+def test_a_rotation_that_changes_with_the_length_ends_the_context_before_it_does(
+    tmp_path: Path,
+) -> None:
+    rope = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8, "factor": 4.0}
+    config = LlamaConfig(
+        **_SIZES, rope_parameters={**_ROPE, "rope_type": "longrope", **_LENGTH, **rope}
+    )
+    config.rope_parameters["original_max_position_embeddings"] = 128
+    name = saved(tmp_path, config)
+    assert load_model(name, dtype="float32", compile=False).context_limit == 128
+    assert ids_of(name) == ids_of(name, "ngram") == oracle_ids(name)
+
+
+@pytest.mark.parametrize("value", ["end", [180, "end"], [[180]], 1.5, True])
+def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path) -> None:
+    name = saved(tmp_path, LEAN["plain"])
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": value}))
+    with pytest.raises(ModelUnavailableError) as told:
+        load_model(name, dtype="float32", compile=False)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(

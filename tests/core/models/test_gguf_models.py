@@ -1,5 +1,6 @@
 """A GGUF file gives the text of the folder that it was made from, or says what is not computed."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.core.models.folders import ids_of, oracle_ids, save_module
 from tests.core.models.gguf_models import write_model
 from tests.core.models.test_architectures import _SIZES, LEAN, random_module
 from tests.tiny_models import tiny_model
+
+# A table of 192 rows of 64 numbers of 4 bytes stands first; what follows begins behind it.
+OFFSET, NEXT_OFFSET = struct.pack("<IQ", 0, 192 * 64 * 4), struct.pack("<IQ", 0, 192 * 64 * 2)
 
 
 def assert_refused(path: str, *words: str) -> None:
@@ -227,6 +231,25 @@ def test_tensors_that_are_missing_or_left_over_are_named(
 ) -> None:
     write_model(tmp_path / "model.gguf", tiny_model("llama"))
     assert_refused(rewritten(tmp_path / "model.gguf", change), words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data + bytes(64), "64 bytes behind its last tensor"),
+        (lambda data: data[:-64], "ends behind the end of the file"),
+        (
+            lambda data: data.replace(OFFSET, NEXT_OFFSET, 1),
+            "does not begin where the tensor before",
+        ),
+    ],
+)
+def test_tensors_lie_one_behind_the_other(change: Any, words: str, tmp_path: Path) -> None:
+    """So that a tensor of another size or type than it has is told, as in llama.cpp."""
+    path = tmp_path / "model.gguf"
+    write_model(path, tiny_model("llama"))
+    path.write_bytes(change(path.read_bytes()))
+    assert_refused(str(path), words)
 
 
 def in_shards(folder: Path) -> list[Path]:
