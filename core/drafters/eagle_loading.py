@@ -64,7 +64,7 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
 
 def _description(folder: Path) -> dict[str, Any]:
     try:
-        values: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values: Any = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DrafterUnavailableError(
             f"{folder} has no config.json; give a folder with an EAGLE head."

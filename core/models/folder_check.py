@@ -4,6 +4,7 @@ A module is built from the configuration before any weight is read, so that one 
 would keep the program busy for ever.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ _WIDTHS = (
     "vocab_size", "hidden_size", "intermediate_size", "head_dim", "num_attention_heads",
     "num_key_value_heads",
 )  # fmt: skip
+# Holds the tokens that end an answer.
+_GENERATION = "generation_config.json"
 # As safetensors names them. Others are packed, and mean nothing without what unpacks them.
 _NUMBERS = ("F64", "F32", "F16", "BF16")
 # Buffers of old files that are computed anew.
@@ -36,6 +39,7 @@ def check_folder(name: str, folder: Path) -> None:
     files = weight_files(name, folder)
     try:
         config = read_json_object(folder / CONFIG)
+        _check_generation(folder / _GENERATION)
         contents = _contents(files)
         _check_numbers(config, contents)
         for part in (config, config.get("text_config")):
@@ -47,6 +51,15 @@ def check_folder(name: str, folder: Path) -> None:
             f"{name} cannot be loaded ({reason}); give a causal language model in transformers' "
             "format whose files are whole."
         ) from error
+
+
+def _check_generation(path: Path) -> None:
+    """Raises ValueError for a file that transformers would go on without."""
+    try:
+        if path.exists():
+            json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is broken ({error})") from None
 
 
 def expected_shapes(model_config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -89,14 +89,14 @@ def read_tokenizer(source: ModelSource) -> Any:
 def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
     """None where transformers would do more than read tokenizer.json."""
     try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8-sig"))
         is_plain = (
             settings["tokenizer_class"] in _PLAIN_CLASSES
             and set(settings) <= _HARMLESS
             and not any((folder / name).exists() for name in _FILES_OF_OTHERS)
         )
         template_file = folder / "chat_template.jinja"
-        template = template_file.read_text(encoding="utf-8") if template_file.exists() else None
+        template = template_file.read_text(encoding="utf-8-sig") if template_file.exists() else None
         if not is_plain:
             return None
         from tokenizers import Tokenizer

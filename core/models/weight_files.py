@@ -72,7 +72,7 @@ def key_mapping() -> dict[str, str]:
 def read_json_object(path: Path) -> dict[str, Any]:
     """Raises ValueError with a reason where the file holds none, and OSError as the system does."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError(f"{path.name} is nested too deeply") from None
     except ValueError as error:
