@@ -227,7 +227,7 @@ def _index(folder: Path, chance: random.Random) -> str:
         weight_map = chance.choice([{}, [], None, "x"])
     elif told == "doubled" and names:
         save_file(
-            {name: -tensors[name] for name in names},
+            {name: torch.zeros_like(tensors[name]) for name in names},
             folder / "model-00002-of-00002.safetensors",
             {"format": "pt"},
         )

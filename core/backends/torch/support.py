@@ -39,7 +39,7 @@ _HONOURED = {
 }  # fmt: skip
 _HONOURED_IN = {"llama": {"attention_bias", "mlp_bias"}, "qwen3": {"attention_bias"}}
 # They say where a model comes from, how it is trained or sampled, or how others store it.
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     "_attn_implementation_autoset", "_model_name_or_path", "_name_or_path", "architectures",
     "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "do_sample", "dtype", "id2label",
     "initializer_range", "is_llama_config", "label2id", "max_length", "max_sequence_length",
@@ -119,7 +119,7 @@ def _window_reason(config: Mapping[str, Any]) -> str | None:
 
 
 def _unknown_reason(config: Mapping[str, Any]) -> str | None:
-    known = _HONOURED | _WITHOUT_EFFECT | _HONOURED_IN.get(config["model_type"], set())
+    known = _HONOURED | WITHOUT_EFFECT | _HONOURED_IN.get(config["model_type"], set())
     for key, value in config.items():
         is_off = value is None or value is False or value in ("", [], {})
         if key not in known and not is_off:
