@@ -62,3 +62,13 @@ def shown(value: object) -> str:
         return f"a value of type {type(value).__name__}"
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} characters)"
+
+
+def reason_of(error: BaseException) -> str:
+    """What another library's error says, as a sentence can hold it: its first line that tells of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # Headings, such as "Validation error for field 'x':", leave what is wrong to the next line.
+    num_lines = 2 if lines[0].endswith(":") else 1
+    return " ".join(lines[:num_lines]).rstrip(".:")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from core.errors import InvalidSettingError, StorageError
+from core.errors import InvalidSettingError, StorageError, reason_of
 from core.models.hub_files import fetched
 from core.runtime.proxies import spare_this_machine
 
@@ -44,7 +44,7 @@ def _from_hub() -> Path:
     except StorageError:
         raise
     except Exception as error:  # the hub's errors have no common class, and proxies have theirs
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = reason_of(error)
         raise InvalidSettingError(
             f"the hub gave no questions of MT-Bench ({reason}); check the network, or give "
             "--questions the path of its question.jsonl."

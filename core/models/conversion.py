@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.errors import ModelUnavailableError, SpecDecodesError
+from core.errors import ModelUnavailableError, SpecDecodesError, reason_of
 from core.models.gguf_shards import shards_of, whole_name
 from core.runtime.scratch import places, writable
 from core.runtime.storage import (
@@ -144,7 +144,7 @@ def _joint_sha256(shards: list[Path]) -> str:
 
 
 def _unreadable(gguf: Path, error: Exception) -> ModelUnavailableError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = reason_of(error)
     return ModelUnavailableError(
         f"{gguf} is no GGUF file that can be read ({reason}); give a whole .gguf file of a "
         "supported architecture."

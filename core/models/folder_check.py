@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from core.errors import ModelUnavailableError, shown
+from core.errors import ModelUnavailableError, reason_of, shown
 from core.models.model_config import ModelConfig
 from core.models.weight_files import CONFIG, listed, plain_name, read_json_object, weight_files
 
@@ -46,7 +46,7 @@ def check_folder(name: str, folder: Path) -> None:
             if isinstance(part, dict):
                 _check_sizes(part, len(contents.names), contents.num_bytes)
     except (OSError, ValueError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = reason_of(error)
         raise ModelUnavailableError(
             f"{name} cannot be loaded ({reason}); give a causal language model in transformers' "
             "format whose files are whole."
@@ -112,7 +112,7 @@ def _contents(files: list[Path]) -> _Contents:
 
 def _check_numbers(config: dict[str, Any], contents: _Contents) -> None:
     method = config.get("quantization_config")
-    if method:
+    if method is not None:
         method = method.get("quant_method") if isinstance(method, dict) else method
         raise ValueError(
             f"its weights are quantized by {shown(method)}, and only plain numbers and GGUF files "

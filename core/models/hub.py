@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.errors import ModelUnavailableError, shown
+from core.errors import ModelUnavailableError, reason_of, shown
 from core.models.hub_files import fetched
 from core.models.hub_name import HubName
 from core.models.quiet import quiet_hub
@@ -161,7 +161,7 @@ def _of_quantization(models: list[str], quantization: str) -> list[str]:
 
 
 def _not_given(name: HubName, error: Exception) -> ModelUnavailableError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = reason_of(error)
     what = f"{name.repo} of the revision {name.revision}" if name.revision else name.repo
     return ModelUnavailableError(
         f"the hub gave no {what} ({reason}); check the id, that you may read it (`hf auth login`) and "

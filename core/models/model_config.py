@@ -49,7 +49,9 @@ def read_model_config(folder: Path) -> ModelConfig | None:
         num_kv_heads = _count(config, "num_key_value_heads")
         hidden_size = _count(config, "hidden_size")
         head_dim = (
-            _count(config, "head_dim") if config.get("head_dim") else hidden_size // num_heads
+            hidden_size // num_heads
+            if config.get("head_dim") is None
+            else _count(config, "head_dim")
         )
         if num_heads % num_kv_heads or head_dim % 2 or head_dim > _MOST_HEAD_DIM:
             return None
@@ -60,7 +62,7 @@ def read_model_config(folder: Path) -> ModelConfig | None:
                 num_kv_heads=num_kv_heads,
                 head_dim=head_dim,
                 vocab_size=_count(config, "vocab_size"),
-                norm_eps=float(config["rms_norm_eps"]),
+                norm_eps=_number(config, "rms_norm_eps"),
             ),
             rotation=_rotation(folder, config, head_dim),
             context_limit=min(_count(config, "max_position_embeddings"), MOST_CONTEXT),
@@ -128,6 +130,14 @@ def _count(config: dict[str, Any], key: str) -> int:
     value = config[key]
     if type(value) is not int or value <= 0:
         raise ValueError(f"{key} is no number above 0")
+    return value
+
+
+def _number(config: dict[str, Any], key: str) -> float:
+    """A number with a point; raises ValueError for whole ones as well, as transformers does."""
+    value = config[key]
+    if type(value) is not float:
+        raise ValueError(f"{key} is no number with a point")
     return value
 
 

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.errors import ModelUnavailableError, shown
+from core.errors import ModelUnavailableError, reason_of, shown
 from core.models.catalogue import CATALOGUE
 from core.models.hub import find_files
 from core.models.hub_name import HubName, hub_name
@@ -93,7 +93,7 @@ def _hub_size(name: str, on_hub: HubName) -> ModelSize:
             metadata = get_safetensors_metadata(files.repo, revision=files.revision)
             num_parameters = sum(metadata.parameter_count.values())
     except Exception as error:  # the hub's errors have no common class, and the network has its own
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = reason_of(error)
         raise ModelUnavailableError(
             f"the hub says nothing of the size of {name} ({reason}); check the id and the network."
         ) from error

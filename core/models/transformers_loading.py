@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from core.backends.torch.support import unsupported_reason
-from core.errors import ModelUnavailableError, SpecDecodesError
+from core.errors import ModelUnavailableError, SpecDecodesError, reason_of
 from core.models.folder_check import check_folder
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource
@@ -111,7 +111,7 @@ def told(name: str) -> Iterator[None]:
     except Exception as error:  # broken files raise whatever comes
         if "not enough memory" in str(error):
             raise out_of_memory(name, "does not fit into memory") from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = reason_of(error)
         raise ModelUnavailableError(
             f"{name} cannot be loaded ({reason}); give a causal language model in transformers' "
             "format."

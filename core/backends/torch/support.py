@@ -107,9 +107,12 @@ def _rotation_reason(config: Mapping[str, Any]) -> str | None:
 
 
 def _window_reason(config: Mapping[str, Any]) -> str | None:
-    others = set(config.get("layer_types") or ()) - {"full_attention"}
+    kinds = config.get("layer_types")
+    others = set(kinds or ()) - {"full_attention"}
     if others:
         return f"some of its layers are of the kind {min(others)}"
+    if kinds is not None and len(kinds) != config["num_hidden_layers"]:
+        return f"it tells the kinds of {len(kinds)} layers"
     window = config.get("sliding_window")
     if config["model_type"] in ("qwen2", "qwen3") and not config.get("use_sliding_window"):
         window = None
@@ -121,7 +124,9 @@ def _window_reason(config: Mapping[str, Any]) -> str | None:
 def _unknown_reason(config: Mapping[str, Any]) -> str | None:
     known = _HONOURED | WITHOUT_EFFECT | _HONOURED_IN.get(config["model_type"], set())
     for key, value in config.items():
-        is_off = value is None or value is False or value in ("", [], {})
+        is_empty = value is False or value in ("", [], {})
+        # transformers refuses an empty one.
+        is_off = value is None or (is_empty and key != "quantization_config")
         if key not in known and not is_off:
             return f"its configuration sets {key}, which our own forward does not know"
     return None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -29,7 +30,7 @@ from core.backends.torch.support import unsupported_reason
 from core.engine import Engine
 from core.errors import ModelUnavailableError
 from core.loading.loading import load_model
-from tests.core.models.folders import ids_of, oracle_ids, save_module
+from tests.core.models.folders import change_config, ids_of, oracle_ids, save_module
 
 _SIZES: dict[str, Any] = {
     "vocab_size": 192,
@@ -169,6 +170,28 @@ def test_a_rotation_that_changes_with_the_length_ends_the_context_before_it_does
     assert ids_of(name) == ids_of(name, "ngram") == oracle_ids(name)
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"layer_types": ["full_attention"] * 3}, "must be equal to the number of `layer_types`"),
+        ({"head_dim": 0}, "says that head_dim is 0"),
+        ({"quantization_config": {}}, "its weights are quantized"),
+        ({"rms_norm_eps": 1}, "'rms_norm_eps' expected float, got int (value: 1)"),
+        ({"rms_norm_eps": "1e-5"}, "'rms_norm_eps' expected float, got str (value: '1e-5')"),
+    ],
+)
+def test_a_configuration_that_transformers_cannot_read_is_refused_with_the_reason(
+    changed: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    name = saved(tmp_path, LEAN["plain"])
+    change_config(tmp_path, **changed)
+    with pytest.raises((StrictDataclassError, ArithmeticError, ValueError)):
+        oracle_ids(name)
+    with pytest.raises(ModelUnavailableError) as told:
+        load_model(name, dtype="float32", compile=False)
+    assert words in str(told.value) and "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize("value", ["end", [180, "end"], [[180]], 1.5, True])
 def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path) -> None:
     name = saved(tmp_path, LEAN["plain"])
@@ -190,6 +213,8 @@ def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path
             "of the type longrope",
         ),
         ({"layer_types": ["full_attention", "odd"]}, "of the kind odd"),
+        ({"layer_types": ["full_attention"] * 3}, "tells the kinds of 3 layers"),
+        ({"quantization_config": {}}, "sets quantization_config"),
         ({"sliding_window": 8}, "a window of 8 tokens"),
         ({"attention_multiplier": 0.5}, "sets attention_multiplier"),
         ({"hidden_act": "relu"}, "its activation is relu"),
