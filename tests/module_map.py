@@ -2,13 +2,14 @@
 
 import ast
 import re
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "structure.md"
 ROOMS = ("app", "core", "visualize", "presets")
 _PLACE = re.compile(r"(<!-- modules -->\n).*?(<!-- end -->)", re.DOTALL)
-_HEAD_COMMENT = re.compile(r"^(?:/\*|//)\s*(.*?)\s*(?:\*/)?$")
+_COMMENT = re.compile(r"^(?:/\*|//)\s*(.*?)\s*(?:\*/)?$")
 
 
 def with_map(page: str) -> str:
@@ -17,7 +18,7 @@ def with_map(page: str) -> str:
 
 
 def module_map() -> str:
-    """A section a folder, a line a module: the first line of what it says of itself."""
+    """A section a folder, a line a module: the first paragraph of what it says of itself."""
     files = [ROOT / "app.py"]
     for room in ROOMS:
         files += sorted((ROOT / room).rglob("*.py")) + sorted((ROOT / room).rglob("*.js"))
@@ -26,7 +27,7 @@ def module_map() -> str:
         if file.name == "__init__.py":
             continue
         folder = file.parent.relative_to(ROOT).as_posix()
-        folders.setdefault(folder, []).append(f"| `{file.name}` | {_first_line(file)} |")
+        folders.setdefault(folder, []).append(f"| `{file.name}` | {_first_paragraph(file)} |")
     parts = []
     for folder, lines in sorted(folders.items()):
         title = "The launcher" if folder == "." else f"`{folder}/`"
@@ -35,13 +36,13 @@ def module_map() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _first_line(file: Path) -> str:
+def _first_paragraph(file: Path) -> str:
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".py":
         line = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
     else:
-        found = _HEAD_COMMENT.match(text.splitlines()[0]) if text else None
-        line = found[1] if found else ""
+        head = takewhile(bool, map(_COMMENT.match, text.splitlines()))
+        line = " ".join(found[1] for found in head if found)
     return " ".join(line.split()).replace("|", "\\|")
 
 

@@ -14,7 +14,7 @@ from core.backends.cuda.kernels.kernel import Following, multiply_rows, reason_a
 from core.backends.cuda.kernels.packing import packed
 from core.backends.cuda.kernels.variant import DENSE_BITS, Weight
 from core.backends.torch.linear import WeightGrid
-from core.benchmark.gpu_runs import copy_bandwidth
+from core.benchmark.gpu_tables import copy_bandwidth
 from core.benchmark.wide_shapes import SHAPES, Width
 from core.errors import InvalidSettingError
 

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with quick_imports():
-            from core.benchmark.wide_folders import widen
+            from core.benchmark.widening import widen
         widen(options.target, SHAPES[options.shape], options.out)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)

@@ -5,7 +5,6 @@ import { verdictText } from "../../../app/static/compare_table.js";
 import { heatOf } from "../../../app/static/heat.js";
 import { stepAt } from "../../../app/static/playback_clock.js";
 import { whyRefused } from "../../../app/static/run_model.js";
-import { tell } from "../../../app/static/step_bars.js";
 import { whyText } from "../../../app/static/token_card.js";
 
 const ending = (t_end_s) => ({ committed: { t_end_s } });
@@ -87,13 +86,4 @@ test("colours measure what they say", () => {
   assert.ok(Math.abs(heatOf(RUN, drafted, "gap") - 0.6) < 1e-9);
   assert.equal(heatOf(RUN, own, "gap"), null);
   assert.equal(heatOf(RUN, own, "time"), 1);
-});
-
-test("a step is told with its gain over plain decoding", () => {
-  const step = { number: 3, times: { draft: 1, verify: 17, settle: 1, other: 1 }, committed: { token_ids: [1, 2] } };
-  const run = { steps: [step], plainMs: 20, turn: { mode: "ngram" } };
-  assert.equal(
-    tell(run, step),
-    "step 3: draft 1.0, verify 17.0, accept + commit 1.0, other 1.0 ms for 2 tokens, 2.0× plain decoding",
-  );
 });

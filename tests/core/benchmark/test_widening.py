@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.benchmark.wide_folders import widen, widen_eagle, widen_llama
 from core.benchmark.wide_shapes import WideShape, Width
 from core.benchmark.widen import main
+from core.benchmark.widening import widen, widen_eagle, widen_llama
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError
