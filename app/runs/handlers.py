@@ -94,6 +94,10 @@ class Handlers:
         for record in going_on:
             yield from follow(record)
 
+    def adopt(self, session: ChatSession, run_ids: Sequence[Any]) -> None:
+        """Makes the turns that a page shows those of the chat; kept runs among them are over."""
+        session.resume(self.records(session, run_ids))
+
     def records(self, session: ChatSession, run_ids: Sequence[Any]) -> list[Run]:
         """Those of the runs that there still are for the session's visitor."""
         records = []

@@ -82,7 +82,7 @@ export function mount({ element, props, watch, trigger, server }) {
   store.ask = (request) => server.since(request);
   store.tell(misplaced(`${window.gradio_config.root}/`, document.baseURI));
   window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: () => showTab("playground") };
-  store.onOpen = () => trigger("apply", { runs: store.turns });
+  store.onOpen = () => trigger("input", { runs: store.turns });
   if (awaited.length) trigger("apply", { runs: awaited });
 
   /** @param {string} json */

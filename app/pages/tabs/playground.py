@@ -81,6 +81,10 @@ def create_playground_tab(
         session.take(request)
         yield from handlers.resume(session, told_runs(event))
 
+    def adopt(session: Any, request: gr.Request, event: gr.EventData) -> None:
+        session.take(request)
+        handlers.adopt(session, told_runs(event))
+
     sent: dict[str, Any] = {
         "fn": ask,
         "inputs": [session, composer.text, *inputs],
@@ -92,6 +96,9 @@ def create_playground_tab(
     chat.select(ask_example, [session, *inputs], chat, concurrency_limit=None, **QUIET)
     # What the chat's script asks for with the runs that this tab of the browser remembers.
     chat.apply(resume, session, chat, concurrency_limit=None, **QUIET)
+    # A kept run that became a turn. Not through the queue: Gradio's stream of messages closes behind
+    # the last event, and one that is sent in that moment (the next question) is never answered.
+    chat.input(adopt, session, None, queue=False, **QUIET)
     composer.retry.click(ask_again, [session, *inputs], chat, concurrency_limit=None, **QUIET)
     composer.stop.click(handlers.stop, session, None, queue=False, **QUIET)
     composer.clear.click(handlers.clear, session, chat, queue=False, **QUIET)
