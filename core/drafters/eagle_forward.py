@@ -13,7 +13,8 @@ from core.backends.cpu.forward import MOST_ROWS, CpuForward
 from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import Linear
-from core.backends.torch.weights import LayerStack, Shape
+from core.backends.torch.weights import LayerStack
+from core.families.architecture import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class HeadWeights:
     def num_bytes(self) -> int:
         """Memory of what the head has of its own."""
         layer = self.stack.layers[0]
-        linears = [layer.qkv, layer.o, layer.gate_up, layer.down, self.fuse]
+        linears = [*layer.linears().values(), self.fuse]
         if self.target_ids is not None:
             linears.append(self.stack.head)
         return sum(linear.num_bytes for linear in linears)
@@ -50,7 +51,7 @@ class EagleForward(TorchForward):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: Architecture,
         weights: HeadWeights,
         rotary: RotaryTable,
         native: CpuForward | None = None,
@@ -116,10 +117,10 @@ class EagleForward(TorchForward):
             normed = torch.cat(
                 [self.norm(embedded, layer.input_norm), self.norm(x, weights.state_norm)], dim=-1
             )
-        rotation = self.rotary.at(joined_positions(blocks))
-        x = self.layer(layer, x, normed, rotation, self.spans(blocks))
+        positions = joined_positions(blocks)
+        rotation = self.rotary.at(positions)
+        x = self.layer(layer, x, normed, positions, rotation, self.spans(blocks))
         if not want_logits:
             return x, None
-        if weights.state_norm is None:
-            return x, self.stack.head(x)
-        return x, self.stack.head(self.norm(x, self.stack.final_norm))
+        is_normed = weights.state_norm is not None
+        return x, self.logits(self.norm(x, self.stack.final_norm) if is_normed else x)

@@ -9,10 +9,11 @@ import torch
 from core.backends.cpu.forward import CpuForward, cpu_reason
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear
-from core.backends.torch.weights import LayerStack, LayerWeights, Shape
+from core.backends.torch.weights import LayerStack, LayerWeights
 from core.drafters.eagle_forward import EagleForward, HeadWeights
 from core.drafters.eagle_head import default_feature_layers, read_parts
 from core.errors import DrafterUnavailableError
+from core.families.architecture import Architecture
 from core.loading.loading import LoadedModel
 
 _EAGLE3, _EAGLE1 = "midlayer.", "layers.0."
@@ -43,16 +44,18 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
             "pytorch_model.bin."
         )
     shape = forward.shape
-    own = Shape(
+    own = Architecture(
         num_layers=1,
         num_heads=shape.num_heads,
         num_kv_heads=reader.num_kv_heads,
         head_dim=shape.head_dim,
         vocab_size=shape.vocab_size if weights.target_ids is None else len(weights.target_ids),
         norm_eps=shape.norm_eps,
+        logit_scale=shape.logit_scale if weights.target_ids is None else 1.0,
+        logit_cap=shape.logit_cap if weights.target_ids is None else None,
     )
     assert target.model_config is not None, "its forward is the lean one"
-    rotary = RotaryTable(target.model_config.rotation, target.dtype, target.device)
+    rotary = RotaryTable(target.model_config.rotations[:1], target.dtype, target.device)
     native = None
     if isinstance(forward, CpuForward) and weights.state_norm is not None:
         native = CpuForward(
@@ -145,15 +148,15 @@ class _Reader:
         gate = self._take(f"{prefix}mlp.gate_proj.weight", None, hidden)
         up = self._take(f"{prefix}mlp.up_proj.weight", len(gate), hidden)
         input_norm = f"{prefix}input_layernorm.weight"
-        post_norm = self._take(f"{prefix}post_attention_layernorm.weight", hidden)
+        ffn_norm = self._take(f"{prefix}post_attention_layernorm.weight", hidden)
         return LayerWeights(
             cache_index=0,
-            input_norm=self._take(input_norm, hidden) if input_norm in self._tensors else post_norm,
+            input_norm=self._take(input_norm, hidden) if input_norm in self._tensors else ffn_norm,
             qkv=DenseLinear(torch.cat(qkv)),
             q_norm=None,
             k_norm=None,
             o=DenseLinear(self._take(f"{prefix}self_attn.o_proj.weight", hidden, queries)),
-            post_norm=post_norm,
+            ffn_norm=ffn_norm,
             gate_up=DenseLinear(torch.cat([gate, up])),
             down=DenseLinear(self._take(f"{prefix}mlp.down_proj.weight", hidden, len(gate))),
         )

@@ -1,8 +1,8 @@
 """Makes the drafter of a run from its configuration, and says which modes a target cannot run."""
 
-from core.backends.torch.weights import unsupported_module
 from core.drafters.base import Drafter
 from core.drafters.context import DrafterContext
+from core.families.description import reason_against
 from core.loading.loading import LoadedModel
 from core.modes.registry import mode_names, modes, resolved
 
@@ -42,4 +42,4 @@ def _why_not_own(target: LoadedModel) -> str:
         return "it is split over several processes"
     if target.is_spread:
         return "it is spread over several GPUs"
-    return str(unsupported_module(target.module))
+    return str(reason_against(target.module.config.to_dict()))

@@ -4,10 +4,17 @@ from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 
-from core.backends.torch.weights import LayerStack, stack_of, unsupported_module
+from core.backends.torch.weights import LayerStack
 from core.errors import InvalidSettingError
+from core.families.description import reason_against
 from core.loading.packed import packed_stack
-from core.loading.weight_loading import Placement, num_parameters, open_weights, read_stack
+from core.loading.weight_loading import (
+    Placement,
+    num_parameters,
+    open_weights,
+    read_stack,
+    stack_of,
+)
 from core.models.model_config import (
     ModelConfig,
     context_limit_of,
@@ -64,13 +71,13 @@ def _read_files(
         with open_weights(weight_files(source.name, source.folder)) as tensors:
             total = num_parameters(tensors)
             if weights == "full" or source.gguf is None:
-                stack = read_stack(tensors, model_config, place, progress)
+                stack = read_stack(tensors, model_config.described, place, progress)
             else:
                 stack = None
     except (OSError, ValueError, SafetensorError):  # told when the module is read
         return None
     if weights != "full" and (stack is not None or source.gguf is not None):
-        stack = packed_stack(source, model_config.shape, stack, weights, place, progress)
+        stack = packed_stack(source, model_config.described, stack, weights, place, progress)
     if stack is None:
         return None
     return _lean_contents(total, model_config, stack)
@@ -80,17 +87,19 @@ def _read_module(
     source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
 ) -> Contents:
     module = read_module(source, place.dtype, place.device, for_trees=not with_module)
-    reason = unsupported_module(module)
-    if with_module or (reason is not None and weights == "full"):
+    reason = reason_against(module.config.to_dict())
+    model_config = model_config_of(module) if reason is None else None
+    stack = None if model_config is None else stack_of(module, model_config.described)
+    if with_module or (stack is None and weights == "full"):
         return module_contents(module)
-    if reason is not None:
+    if model_config is None or stack is None:
+        reason = reason or "its module names its weights otherwise than files do"
         raise InvalidSettingError(
             f"weights {weights} needs our own forward, which cannot compute {source.name} "
             f"({reason}); leave weights out."
         )
-    model_config, stack = model_config_of(module), stack_of(module)
     if weights != "full":
-        stack = packed_stack(source, model_config.shape, stack, weights, place, progress)
+        stack = packed_stack(source, model_config.described, stack, weights, place, progress)
     total = sum(parameter.numel() for parameter in module.parameters())
     return _lean_contents(total, model_config, stack)
 
@@ -111,7 +120,7 @@ def _lean_contents(total: int, model_config: ModelConfig, stack: LayerStack) -> 
     return Contents(
         num_parameters=total,
         num_bytes=stack.num_bytes + stack.num_embedding_bytes + stack.num_norm_bytes,
-        num_token_ids=model_config.shape.vocab_size,
+        num_token_ids=model_config.architecture.vocab_size,
         context_limit=model_config.context_limit,
         end_token_ids=model_config.end_token_ids,
         model_config=model_config,

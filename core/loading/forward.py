@@ -9,19 +9,14 @@ from core.backends.cpu.library import Kernels
 from core.backends.runner import ModelRunner, TargetForward
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.sizes import check_sizes
-from core.backends.torch.weights import (
-    LayerStack,
-    Rotation,
-    Shape,
-    rotation_of,
-    shape_of,
-    stack_of,
-    unsupported_module,
-)
+from core.backends.torch.weights import LayerStack
 from core.backends.transformers.forward import TransformersForward, transformers_shape
 from core.distributed.leader import SplitForward, SplitVerifier
 from core.distributed.spread import SpreadVerifier
+from core.families.description import reason_against
 from core.loading.loading import LoadedModel
+from core.loading.weight_loading import stack_of
+from core.models.model_config import ModelConfig, model_config_of
 
 
 def make_runner(
@@ -35,16 +30,16 @@ def make_runner(
 
     `stack` stands in for the module's own layers; `kernels` compute where they can.
     """
-    forward: TargetForward
-    if unsupported_module(module) is None:
-        shape = shape_of(module)
-        forward = _lean_forward(
-            shape, rotation_of(module), stack or stack_of(module), module.dtype, kernels
-        )
-    else:
-        shape = transformers_shape(module)
-        forward = TransformersForward(module)
-    return ModelRunner(forward, shape, context_limit, module.dtype, module.device)
+    if reason_against(module.config.to_dict()) is None:
+        model_config = model_config_of(module)
+        stack = stack or stack_of(module, model_config.described)
+        if stack is not None:
+            forward = _lean_forward(model_config, stack, module.dtype, kernels)
+            return ModelRunner(forward, forward.shape, context_limit, module.dtype, module.device)
+    shape = transformers_shape(module)
+    return ModelRunner(
+        TransformersForward(module), shape, context_limit, module.dtype, module.device
+    )
 
 
 def runner_of(model: LoadedModel) -> ModelRunner:
@@ -62,22 +57,17 @@ def runner_of(model: LoadedModel) -> ModelRunner:
     if model_config is None:
         return make_runner(model.module, model.context_limit)
     assert model.stack is not None, "no engine has taken it"
-    forward = _lean_forward(
-        model_config.shape, model_config.rotation, model.stack, model.dtype, model.kernels
-    )
-    return ModelRunner(forward, model_config.shape, model.context_limit, model.dtype, model.device)
+    lean = _lean_forward(model_config, model.stack, model.dtype, model.kernels)
+    return ModelRunner(lean, lean.shape, model.context_limit, model.dtype, model.device)
 
 
 def _lean_forward(
-    shape: Shape,
-    rotation: Rotation,
-    stack: LayerStack,
-    dtype: torch.dtype,
-    kernels: Kernels | None,
+    model_config: ModelConfig, stack: LayerStack, dtype: torch.dtype, kernels: Kernels | None
 ) -> TorchForward:
+    shape = model_config.architecture
     if isinstance(stack.layers, tuple):  # others come to the device when they are iterated over
         check_sizes(shape, stack)
-    rotary = RotaryTable(rotation, dtype, stack.final_norm.device)
+    rotary = RotaryTable(model_config.rotations, dtype, stack.final_norm.device)
     lean = TorchForward(shape, stack, rotary)
     if kernels is None or cpu_reason(lean) is not None:
         return lean

@@ -13,8 +13,9 @@ import torch
 
 from core.backends.cpu.library import Kernels
 from core.backends.torch.linear import DenseLinear, Embedding, Linear, WeightGrid
-from core.backends.torch.weights import LayerStack, LayerWeights, Shape
+from core.backends.torch.weights import LayerStack, LayerWeights
 from core.errors import InvalidSettingError
+from core.families.architecture import Architecture
 from core.models.gguf_config import FAMILIES
 from core.models.gguf_index import open_gguf
 from core.models.gguf_tensors import dequantized, numbers_of, unpermuted
@@ -53,7 +54,7 @@ def decode_blocks(
 def gguf_stack(
     gguf: Path,
     weights: str,
-    shape: Shape,
+    shape: Architecture,
     dtype: torch.dtype,
     kernels: Kernels | None,
     progress: Progress,
@@ -76,7 +77,9 @@ def gguf_stack(
 class _Reader:
     """Named parts of one file."""
 
-    def __init__(self, gguf: Path, shape: Shape, dtype: torch.dtype, kernels: Kernels | None):
+    def __init__(
+        self, gguf: Path, shape: Architecture, dtype: torch.dtype, kernels: Kernels | None
+    ):
         file = open_gguf(gguf)
         self._name = gguf.name
         self._tensors = file.tensors
@@ -117,7 +120,7 @@ class _Reader:
             q_norm=self._vector_or_none(prefix + "attn_q_norm.weight"),
             k_norm=self._vector_or_none(prefix + "attn_k_norm.weight"),
             o=self._linear([prefix + "attn_output"]),
-            post_norm=self.vector(prefix + "ffn_norm"),
+            ffn_norm=self.vector(prefix + "ffn_norm"),
             gate_up=self._linear([prefix + "ffn_gate", prefix + "ffn_up"]),
             down=self._linear([prefix + "ffn_down"]),
         )

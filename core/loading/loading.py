@@ -7,13 +7,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from core.backends.cpu.library import Kernels, load_kernels
-from core.backends.torch.support import unsupported_reason
 from core.backends.torch.weights import LayerStack
 from core.config import RunConfig
 from core.distributed.role import num_ranks
 from core.distributed.split_module import SplitModule
 from core.distributed.spread import check_spread, read_spread_module
 from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
+from core.families.description import reason_against
 from core.loading.contents import Contents, module_contents, read_contents
 from core.loading.vocabulary_check import check_vocabulary
 from core.loading.weight_loading import Placement
@@ -219,7 +219,7 @@ def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> 
 def _is_lean(source: ModelSource) -> bool:
     """Whether our own forward, and so its compiled kernels, knows the architecture."""
     try:
-        return unsupported_reason(read_json_object(source.folder / CONFIG)) is None
+        return reason_against(read_json_object(source.folder / CONFIG)) is None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False  # told when the model is read
 

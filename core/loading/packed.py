@@ -1,7 +1,8 @@
 """The target's layers in 4 or 8 bits: a GGUF file's own numbers, or hqq's for other sources."""
 
 from core.backends.cpu.library import Kernels
-from core.backends.torch.weights import LayerStack, Shape
+from core.backends.torch.weights import LayerStack
+from core.families.description import Description
 from core.loading.gguf_weights import gguf_stack
 from core.loading.weight_loading import Placement
 from core.models.sources import ModelSource
@@ -15,7 +16,7 @@ _GROUP_SIZE = 32
 
 def packed_stack(
     source: ModelSource,
-    shape: Shape,
+    described: Description,
     original: LayerStack | None,
     weights: str,
     place: Placement,
@@ -26,7 +27,9 @@ def packed_stack(
     Raises InvalidSettingError for a GGUF file whose layers are of other types.
     """
     if source.gguf is not None:
-        return gguf_stack(source.gguf, weights, shape, place.dtype, place.kernels, progress)
+        return gguf_stack(
+            source.gguf, weights, described.architecture, place.dtype, place.kernels, progress
+        )
     assert original is not None, "there is no GGUF"
     return _quantized(source, original, weights, place.kernels, progress)
 

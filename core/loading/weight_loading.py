@@ -1,9 +1,9 @@
-"""Reads the weights of a Llama-shaped model straight into our own forward's layers."""
+"""Reads the weights of a described model straight into our own forward's layers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,13 +11,23 @@ from safetensors import SafetensorError, safe_open
 from core.backends.cpu.library import Kernels
 from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_dense
 from core.backends.torch.linear import DenseLinear
-from core.backends.torch.weights import LayerStack, LayerWeights
-from core.models.folder_check import COMPUTED_ANEW, expected_shapes
-from core.models.model_config import ModelConfig
+from core.backends.torch.weights import ExpertWeights, LayerStack, LayerWeights
+from core.families.description import Description
+from core.families.tensors import (
+    EMBEDDING,
+    FINAL_NORM,
+    HEAD,
+    Part,
+    StackedPart,
+    Vector,
+    expected_shapes,
+    expert_part,
+    layer_tensors,
+)
+from core.models.folder_check import COMPUTED_ANEW
 from core.models.weight_files import plain_name
-from core.runtime.storage import Progress
+from core.runtime.storage import Progress, no_progress
 
-_ATTENTION, _MLP, _HEAD = "self_attn.", "mlp.", "lm_head"
 _NUMBERS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -74,50 +84,61 @@ def num_parameters(tensors: Mapping[str, torch.Tensor]) -> int:
 
 def read_stack(
     tensors: Mapping[str, torch.Tensor],
-    model_config: ModelConfig,
+    described: Description,
     place: Placement,
     progress: Progress,
 ) -> LayerStack | None:
-    """All layers; None where the tensors are not exactly those of a supported model.
+    """All layers; None where the tensors are not exactly those of the described model.
 
-    Kernels read as many bytes as the model_config says, so that smaller weights must never reach them.
+    Kernels read as many bytes as the description says, so that smaller weights must never reach them.
     """
-    has_head = _has_own_head(tensors, model_config)
-    if not _are_expected(tensors, model_config._replace(is_tied=not has_head)):
+    has_head = _has_own_head(tensors, described)
+    if not _are_expected(tensors, described._replace(is_tied=not has_head)):
         return None
     reader = _Reader(tensors, place)
     layers = []
     num_bytes = sum(tensors[name].nbytes for name in tensors)
+    shape, hidden = described.architecture, described.hidden_size
     try:
-        for index in range(model_config.shape.num_layers):
+        for index in range(shape.num_layers):
             progress("reading weights", reader.num_bytes, num_bytes)
-            layers.append(reader.layer(index))
-        table = reader.linear("", "model.embed_tokens")
+            layers.append(reader.layer(described, index))
+        table = reader.linear(Part((EMBEDDING,), (shape.vocab_size,), hidden))
         return LayerStack(
             layers=tuple(layers),
             embedding=table,
-            final_norm=reader.vector("model.norm"),
-            head=reader.linear("", _HEAD) if has_head else table,
+            final_norm=reader.vector(
+                Vector(f"{FINAL_NORM}.weight", hidden, described.family.norm_offset)
+            ),
+            head=reader.linear(Part((HEAD,), (shape.vocab_size,), hidden)) if has_head else table,
         )
     except SafetensorError:
         return None
 
 
-def _has_own_head(tensors: Mapping[str, torch.Tensor], model_config: ModelConfig) -> bool:
+def stack_of(module: Any, described: Description) -> LayerStack | None:
+    """The layers of a transformers module, over copies of its weights; None where it names them
+    otherwise than its files."""
+    place = Placement(module.dtype, module.device, None)
+    tensors = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+    return read_stack(tensors, described, place, no_progress)
+
+
+def _has_own_head(tensors: Mapping[str, torch.Tensor], described: Description) -> bool:
     """As transformers decides: a tied head that is in the files is only tied where it is equal."""
-    if not model_config.is_tied:
+    if not described.is_tied:
         return True
-    head, table = f"{_HEAD}.weight", "model.embed_tokens.weight"
+    head, table = f"{HEAD}.weight", f"{EMBEDDING}.weight"
     return head in tensors and not (table in tensors and torch.equal(tensors[head], tensors[table]))
 
 
-def _are_expected(tensors: Mapping[str, torch.Tensor], model_config: ModelConfig) -> bool:
-    if model_config.shape.num_layers > len(tensors):  # a file may tell of any number
+def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -> bool:
+    if described.architecture.num_layers > len(tensors):  # a file may tell of any number
         return False
-    wanted = expected_shapes(model_config)
+    wanted = expected_shapes(described)
     found = {name for name in tensors if not name.endswith(COMPUTED_ANEW)}
-    if model_config.is_tied:
-        found.discard(f"{_HEAD}.weight")
+    if described.is_tied:
+        found.discard(f"{HEAD}.weight")
     return found == set(wanted) and all(
         tensors[name].shape == sizes and tensors[name].dtype in _NUMBERS
         for name, sizes in wanted.items()
@@ -133,35 +154,64 @@ class _Reader:
         self.num_bytes = 0
         """Read so far."""
 
-    def layer(self, index: int) -> LayerWeights:
-        prefix = f"model.layers.{index}."
-        attention = prefix + _ATTENTION
+    def layer(self, described: Description, index: int) -> LayerWeights:
+        """One layer, its experts one by one."""
+        names = layer_tensors(described, index)
+        vectors: dict[str, Any] = dict.fromkeys(("input_norm", "q_norm", "k_norm", "ffn_norm"))
+        vectors |= {name: self.vector(vector) for name, vector in names.vectors.items()}
+        linears: dict[str, Any] = {"gate_up": None, "down": None}
+        linears |= {name: self.linear(part) for name, part in names.linears.items()}
+        for part, stack in names.stacked.items():
+            for expert, linear in enumerate(self._stacked(stack)):
+                linears[expert_part(expert, part)] = linear
+        experts: list[ExpertWeights] = []
+        while expert_part(len(experts), "down") in linears:
+            number = len(experts)
+            pair = [linears.pop(expert_part(number, part)) for part in ("gate_up", "down")]
+            experts.append(ExpertWeights(*pair))
         return LayerWeights(
             cache_index=index,
-            input_norm=self.vector(prefix + "input_layernorm"),
-            qkv=self.linear(attention, "q_proj", "k_proj", "v_proj"),
-            q_norm=self._vector_or_none(attention + "q_norm.weight"),
-            k_norm=self._vector_or_none(attention + "k_norm.weight"),
-            o=self.linear(attention, "o_proj"),
-            post_norm=self.vector(prefix + "post_attention_layernorm"),
-            gate_up=self.linear(prefix + _MLP, "gate_proj", "up_proj"),
-            down=self.linear(prefix + _MLP, "down_proj"),
+            kind=described.kinds[index],
+            experts=tuple(experts),
+            **vectors,
+            **linears,
         )
 
-    def vector(self, name: str) -> torch.Tensor:
-        """A norm's weight  # [width]."""
-        return self._in_place(self._take(name + ".weight"))
+    def vector(self, vector: Vector) -> torch.Tensor:
+        """A norm's weight, or sinks  # [size]."""
+        found = self._take(vector.name)
+        if vector.order is not None:
+            found = found[list(vector.order)]
+        if vector.offset:
+            # In float32, for a sum of 16 bits would lose what the offset was left out for.
+            return (found.float() + vector.offset).to(self._place.device)
+        return self._in_place(found)
 
-    def _vector_or_none(self, name: str) -> torch.Tensor | None:
-        return self._in_place(self._take(name)) if name in self._tensors else None
+    def linear(self, part: Part) -> DenseLinear | CpuLinear:
+        """One layer of the rows of all that it is made of."""
+        weight = self._rows([f"{name}.weight" for name in part.names], part.order)
+        bias = None
+        if part.has_bias:
+            bias = self._rows([f"{name}.bias" for name in part.names], part.order)
+        return self._made(weight, bias)
 
-    def linear(self, prefix: str, *names: str) -> DenseLinear | CpuLinear:
-        """One layer of the rows of all named ones."""
-        parts = [self._take(f"{prefix}{name}.weight") for name in names]
-        weight = torch.cat(parts) if len(parts) > 1 else parts[0].clone()
-        biases = [self._vector_or_none(f"{prefix}{name}.bias") for name in names]
-        present = [bias for bias in biases if bias is not None]
-        bias = torch.cat(present) if len(present) == len(names) else None
+    def _stacked(self, part: StackedPart) -> Iterator[DenseLinear | CpuLinear]:
+        """A layer of each expert."""
+        weights = self._take(part.name)
+        biases = self._take(f"{part.name}_bias") if part.has_bias else None
+        order = slice(None) if part.order is None else list(part.order)
+        for expert in range(len(weights)):
+            rows = weights[expert].T[order].contiguous()
+            yield self._made(rows, None if biases is None else biases[expert][order].clone())
+
+    def _rows(self, names: Sequence[str], order: Sequence[int] | None) -> torch.Tensor:
+        """The rows of all tensors in a memory of their own."""
+        parts = [self._take(name) for name in names]
+        rows = torch.cat(parts) if len(parts) > 1 else parts[0].clone()
+        return rows if order is None else rows[list(order)]
+
+    def _made(self, weight: torch.Tensor, bias: torch.Tensor | None) -> DenseLinear | CpuLinear:
+        bias = None if bias is None else self._in_place(bias)
         kernels = self._place.kernels
         if kernels is not None and can_read_dense(weight):
             return cpu_dense(kernels, weight, bias)

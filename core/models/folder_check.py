@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from core.errors import ModelUnavailableError, reason_of, shown
-from core.models.model_config import ModelConfig
 from core.models.weight_files import CONFIG, listed, plain_name, read_json_object, weight_files
 
 _WIDTHS = (
@@ -60,40 +59,6 @@ def _check_generation(path: Path) -> None:
             json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path.name} is broken ({error})") from None
-
-
-def expected_shapes(model_config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The weights of a Llama-shaped model, its head only where it has one of its own."""
-    shape, hidden, inner = model_config.shape, model_config.hidden_size, model_config.inner_size
-    num_queries, num_keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    projections = {
-        "q": ("self_attn", (num_queries, hidden)),
-        "k": ("self_attn", (num_keys, hidden)),
-        "v": ("self_attn", (num_keys, hidden)),
-        "o": ("self_attn", (hidden, num_queries)),
-        "gate": ("mlp", (inner, hidden)),
-        "up": ("mlp", (inner, hidden)),
-        "down": ("mlp", (hidden, inner)),
-    }
-    layer: dict[str, tuple[int, ...]] = {
-        "input_layernorm.weight": (hidden,),
-        "post_attention_layernorm.weight": (hidden,),
-    }
-    for part, (place, sizes) in projections.items():
-        layer[f"{place}.{part}_proj.weight"] = sizes
-        if part in model_config.extras.biases:
-            layer[f"{place}.{part}_proj.bias"] = sizes[:1]
-    if model_config.extras.has_head_norms:
-        layer |= {f"self_attn.{part}_norm.weight": (shape.head_dim,) for part in ("q", "k")}
-    shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (shape.vocab_size, hidden),
-        "model.norm.weight": (hidden,),
-    }
-    if not model_config.is_tied:
-        shapes["lm_head.weight"] = (shape.vocab_size, hidden)
-    for index in range(shape.num_layers):
-        shapes |= {f"model.layers.{index}.{part}": sizes for part, sizes in layer.items()}
-    return shapes
 
 
 def _contents(files: list[Path]) -> _Contents:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import save_file
 
-from core.models.folder_check import expected_shapes
+from core.families.tensors import expected_shapes
 from core.models.gguf_config import FAMILIES, ROPE_FREQS, config_of
 from core.models.gguf_index import GgufFile
 from core.models.gguf_tensors import GgufTensor, numbers_of, unpermuted
@@ -59,10 +59,12 @@ def write_folder(file: GgufFile, folder: Path, progress: Progress) -> None:
     if model_config is None:
         raise ValueError("its sizes do not go together")
     shapes = {
-        gguf_name(name): (name, sizes) for name, sizes in expected_shapes(model_config).items()
+        gguf_name(name): (name, sizes)
+        for name, sizes in expected_shapes(model_config.described).items()
     }
     _check_tensors(file.tensors, {name: sizes for name, (_, sizes) in shapes.items()})
-    heads = {"attn_q": model_config.shape.num_heads, "attn_k": model_config.shape.num_kv_heads}
+    shape = model_config.architecture
+    heads = {"attn_q": shape.num_heads, "attn_k": shape.num_kv_heads}
     is_permuted = FAMILIES[file.architecture].is_permuted
     weights = [
         _Weight(

@@ -1,93 +1,76 @@
-"""What a folder says of a Llama-shaped model: sizes, rotation, ends. Without importing transformers.
+"""What a folder says of a model that our own forward computes, without importing transformers.
 
 Its classes take seconds to import, and they would only repeat what config.json says, where that says
 everything. Where it leaves something to the classes' defaults, they are asked.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from core.backends.torch.support import Extras, extras_of, rotation_settings, unsupported_reason
-from core.backends.torch.weights import Rotation, Shape, rotation_of, shape_of
 from core.errors import ModelUnavailableError, shown
+from core.families.architecture import Architecture, Rotation
+from core.families.description import Description, RotationSettings, describe
 from core.models.weight_files import CONFIG, read_json_object
 
 # Tokenizers and configurations without a limit say 10**30; nothing holds so many tokens.
 MOST_CONTEXT = 1 << 20
-# A file may tell of any number; this is far more than any model has.
-_MOST_HEAD_DIM = 1 << 14
 
 
 class ModelConfig(NamedTuple):
     """What our own forward needs to know of a model beside its weights."""
 
-    shape: Shape
-    rotation: Rotation
+    described: Description
+    rotations: tuple[Rotation, ...]
     context_limit: int
     end_token_ids: frozenset[int]
     """Of the generation settings; the tokenizer may know another."""
-    is_tied: bool
-    """Whether the head is the embedding, where the files have none or the same."""
-    hidden_size: int
-    inner_size: int
-    """Width of the feed-forward."""
-    extras: Extras
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.described.architecture
 
 
 def read_model_config(folder: Path) -> ModelConfig | None:
-    """None for other architectures, and where config.json alone does not say everything."""
+    """None for models that our own forward does not compute, and for settings of impossible values."""
     try:
-        config = read_json_object(folder / CONFIG)
-        if unsupported_reason(config) is not None:
-            return None
-        # Where it is left out, transformers has a window of its own for this kind.
-        if config["model_type"] == "mistral" and "sliding_window" not in config:
-            return None
-        num_heads = _count(config, "num_attention_heads")
-        num_kv_heads = _count(config, "num_key_value_heads")
-        hidden_size = _count(config, "hidden_size")
-        head_dim = (
-            hidden_size // num_heads
-            if config.get("head_dim") is None
-            else _count(config, "head_dim")
-        )
-        if num_heads % num_kv_heads or head_dim % 2 or head_dim > _MOST_HEAD_DIM:
-            return None
-        return ModelConfig(
-            shape=Shape(
-                num_layers=_count(config, "num_hidden_layers"),
-                num_heads=num_heads,
-                num_kv_heads=num_kv_heads,
-                head_dim=head_dim,
-                vocab_size=_count(config, "vocab_size"),
-                norm_eps=_number(config, "rms_norm_eps"),
-            ),
-            rotation=_rotation(folder, config, head_dim),
-            context_limit=min(_count(config, "max_position_embeddings"), MOST_CONTEXT),
-            end_token_ids=_ends(folder, config),
-            is_tied=_switch(config, "tie_word_embeddings"),
-            hidden_size=hidden_size,
-            inner_size=_count(config, "intermediate_size"),
-            extras=extras_of(config),
-        )
+        config, described = _described(folder)
+        return _model_config(described, _ends(folder, config), lambda: transformers_config(folder))
     except Exception:  # odd values raise whatever comes; transformers says what is wrong with them
         return None
 
 
 def model_config_of(module: Any) -> ModelConfig:
-    """The same of a transformers module that our own forward can compute."""
-    return ModelConfig(
-        shape_of(module),
-        rotation_of(module),
-        context_limit_of(module),
-        generation_ends(module),
-        bool(module.config.tie_word_embeddings),
-        int(module.config.hidden_size),
-        int(module.config.intermediate_size),
-        extras_of(module.config.to_dict()),
-    )
+    """The same of a transformers module; raises as `describe` does."""
+    described = describe(module.config.to_dict())
+    return _model_config(described, generation_ends(module), lambda: module.config)
+
+
+def transformers_config(folder: Path) -> Any:
+    """The folder's configuration with the defaults of its class."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder)
+
+
+def _described(folder: Path) -> tuple[dict[str, Any], Description]:
+    config = read_json_object(folder / CONFIG)
+    try:
+        return config, describe(config)
+    except KeyError:
+        config = transformers_config(folder).to_dict()
+        return config, describe(config)
+
+
+def _model_config(
+    described: Description, ends: frozenset[int], whole: Callable[[], Any]
+) -> ModelConfig:
+    rotations = tuple(_rotation(described, found, whole) for found in described.rotations)
+    limits = [described.context_length, MOST_CONTEXT]
+    limits += [limit for found in described.rotations if (limit := _same_until(found)) is not None]
+    return ModelConfig(described, rotations, min(limits), ends)
 
 
 def context_limit_of(module: Any) -> int:
@@ -100,10 +83,20 @@ def context_limit_of(module: Any) -> int:
     limits = [getattr(text, "max_position_embeddings", None) or MOST_CONTEXT, MOST_CONTEXT]
     settings = getattr(text, "rope_parameters", None) or {}
     for part in (settings, *settings.values()):
-        is_long = isinstance(part, dict) and part.get("rope_type") == "longrope"
-        if is_long and part.get("short_factor") != part.get("long_factor"):
-            limits.append(part["original_max_position_embeddings"])
+        if isinstance(part, dict):
+            limit = _same_until(RotationSettings(None, part))
+            limits += [] if limit is None else [limit]
     return min(int(limit) for limit in limits)
+
+
+def _same_until(rotation: RotationSettings) -> int | None:
+    """The text's length behind which a rotation changes; None where it never does."""
+    settings = rotation.settings or {}
+    if settings.get("rope_type") != "longrope":
+        return None
+    if settings.get("short_factor") == settings.get("long_factor"):
+        return None
+    return int(settings["original_max_position_embeddings"])
 
 
 def generation_ends(module: Any) -> frozenset[int]:
@@ -111,40 +104,24 @@ def generation_ends(module: Any) -> frozenset[int]:
     return _ids(module.generation_config.eos_token_id)
 
 
-def _rotation(folder: Path, config: dict[str, Any], head_dim: int) -> Rotation:
+def _rotation(
+    described: Description, found: RotationSettings, whole: Callable[[], Any]
+) -> Rotation:
     """An ordinary rotation from its base; the scaled ones are computed by transformers."""
-    settings = rotation_settings(config)
-    kind = settings["rope_type"]
+    half = described.architecture.head_dim // 2
+    if found.settings is None:
+        return Rotation(torch.zeros(half), 1.0)
+    kind, scaling = found.settings["rope_type"], 1.0
     if kind == "default":
-        exponents = torch.arange(0, head_dim, 2).float() / head_dim
-        return Rotation(1.0 / (float(settings["rope_theta"]) ** exponents), 1.0)
-    from transformers import AutoConfig
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+        exponents = torch.arange(0, described.rotary_size, 2).float() / described.rotary_size
+        inv_freq = 1.0 / (float(found.settings["rope_theta"]) ** exponents)
+    else:
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    inv_freq, scaling = ROPE_INIT_FUNCTIONS[kind](AutoConfig.from_pretrained(folder))
-    return Rotation(inv_freq.float(), float(scaling))
-
-
-def _count(config: dict[str, Any], key: str) -> int:
-    """A number above 0; raises ValueError for everything else, as transformers does."""
-    value = config[key]
-    if type(value) is not int or value <= 0:
-        raise ValueError(f"{key} is no number above 0")
-    return value
-
-
-def _number(config: dict[str, Any], key: str) -> float:
-    """A number with a point; raises ValueError for whole ones as well, as transformers does."""
-    value = config[key]
-    if type(value) is not float:
-        raise ValueError(f"{key} is no number with a point")
-    return value
-
-
-def _switch(config: dict[str, Any], key: str) -> bool:
-    if not isinstance(config[key], bool):
-        raise ValueError(f"{key} is neither true nor false")
-    return bool(config[key])
+        inv_freq, scaling = ROPE_INIT_FUNCTIONS[kind](whole(), layer_type=found.layer_type)
+    # Numbers that do not rotate come behind those that do, in both halves of a head.
+    unrotated = torch.zeros(half - len(inv_freq))
+    return Rotation(torch.cat([inv_freq.float(), unrotated]), float(scaling))
 
 
 def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:

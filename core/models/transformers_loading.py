@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from core.backends.torch.support import unsupported_reason
 from core.errors import ModelUnavailableError, SpecDecodesError, reason_of
+from core.families.description import reason_against
 from core.models.folder_check import check_folder
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource
@@ -37,7 +37,7 @@ def check_computable(source: ModelSource) -> None:
 
         quiet_transformers()
         config = AutoConfig.from_pretrained(source.folder)
-    if unsupported_reason(config.to_dict()) is not None:
+    if reason_against(config.to_dict()) is not None:
         check_twin(source.name, config)
 
 

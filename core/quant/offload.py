@@ -20,7 +20,7 @@ from core.backends.cpu.linear import CpuLinear, cpu_dense
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.weights import LayerStack
-from core.quant.stack import PARTS, dense_of, linear_names
+from core.quant.stack import dense_of, linear_names
 from core.runtime.scratch import writable_folder
 from core.runtime.storage import told_if_full
 
@@ -129,12 +129,11 @@ def _write_weight(linear: Linear, dense: DenseLinear, name: str, folder: Path) -
 def _replaced(stack: LayerStack, linears: dict[str, Linear]) -> LayerStack:
     """The stack with some linear layers replaced, by name."""
     layers = tuple(
-        replace(
-            layer,
-            **{
-                part: linears.get(f"layers.{layer.cache_index}.{part}", getattr(layer, part))
-                for part in PARTS
-            },
+        layer.with_linears(
+            {
+                part: linears.get(f"layers.{layer.cache_index}.{part}", linear)
+                for part, linear in layer.linears().items()
+            }
         )
         for layer in stack.layers
     )

@@ -3,7 +3,6 @@
 import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -15,8 +14,6 @@ from core.errors import InvalidSettingError
 from core.quant.grid import Grid, quantize
 from core.quant.linears import linear_of
 
-PARTS = ("qkv", "o", "gate_up", "down")
-
 # Gives the grid of a named weight: from a store, or quantized now.
 GridOf = Callable[[str, torch.Tensor], Grid]
 Progress = Callable[[str, int, int], None]
@@ -24,7 +21,9 @@ Progress = Callable[[str, int, int], None]
 
 def linear_names(stack: LayerStack) -> list[str]:
     """Names of all linear layers: layers.0.qkv ... head."""
-    names = [f"layers.{layer.cache_index}.{part}" for layer in stack.layers for part in PARTS]
+    names = [
+        f"layers.{layer.cache_index}.{part}" for layer in stack.layers for part in layer.linears()
+    ]
     return [*names, "head"]
 
 
@@ -41,8 +40,7 @@ def kept_names(stack: LayerStack, patterns: Sequence[str]) -> set[str]:
         if not found:
             raise InvalidSettingError(
                 f"no layer is named {pattern!r}; give a layer number from 0 to "
-                f"{len(stack.layers) - 1}, head, or a name such as layers.0.down (parts are "
-                f"{', '.join(PARTS)}; * matches anything)."
+                f"{len(stack.layers) - 1}, head, or a name such as {names[0]} (* matches anything)."
             )
         kept.update(found)
     return kept
@@ -110,8 +108,9 @@ def quantized_stack(
 
     def convert_layer(layer: LayerWeights) -> LayerWeights:
         prefix = f"layers.{layer.cache_index}."
-        parts: Any = {part: convert(prefix + part, getattr(layer, part)) for part in PARTS}
-        return replace(layer, **parts)
+        return layer.with_linears(
+            {part: convert(prefix + part, linear) for part, linear in layer.linears().items()}
+        )
 
     return replace(
         stack,

@@ -15,17 +15,17 @@ from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.weights import LayerStack, LayerWeights
 from core.errors import ModelUnavailableError
 
-_PARTS = ("qkv", "o", "gate_up", "down")
 _NUM_SLOTS = 3
 _WORKSPACE_BYTES = 14 * 2**27
-_NORMS = ("input_norm", "q_norm", "k_norm", "post_norm")
+_SMALL = ("router", "shared_scale")
 
 
 class _HostLayer:
     """One layer's linear weights behind each other in pinned memory."""
 
     def __init__(self, layer: LayerWeights, device: torch.device):
-        self.linears = [_dense(getattr(layer, part)) for part in _PARTS]
+        self.names = list(layer.linears())
+        self.linears = [_dense(linear) for linear in layer.linears().values()]
         total = sum(linear.weight.numel() for linear in self.linears)
         dtype = self.linears[0].weight.dtype
         self.flat = torch.empty(total, dtype=dtype, pin_memory=device.type == "cuda")
@@ -37,21 +37,23 @@ class _HostLayer:
         self.shapes = [linear.weight.shape for linear in self.linears]
         biases = [linear.bias for linear in self.linears]
         self.biases = [None if bias is None else bias.to(device) for bias in biases]
-        norms: dict[str, Any] = {
-            name: None if norm is None else norm.to(device)
-            for name, norm in ((name, getattr(layer, name)) for name in _NORMS)
-        }
-        self.layer = replace(layer, **norms)
-        self.linears = []  # their memory goes as soon as the caller lets it go
+        rest: dict[str, Any] = {name: part.to(device) for name, part in layer.vectors().items()}
+        for name in _SMALL:
+            if getattr(layer, name) is not None:
+                rest[name] = _moved(_dense(getattr(layer, name)), device)
+        self.layer = replace(layer, **rest)
+        # Over the pinned memory: that of the linears goes as soon as the caller lets it go.
+        self.linears = []
+        self.layer = self.on(self.flat)
 
     def on(self, flat: torch.Tensor) -> LayerWeights:
         """The layer over a copy of the weights on the device."""
-        parts: dict[str, Any] = {}
+        parts: dict[str, Linear] = {}
         start = 0
-        for name, shape, bias in zip(_PARTS, self.shapes, self.biases, strict=True):
+        for name, shape, bias in zip(self.names, self.shapes, self.biases, strict=True):
             parts[name] = StreamedLinear(flat[start : start + shape.numel()].view(shape), bias)
             start += shape.numel()
-        return replace(self.layer, **parts)
+        return self.layer.with_linears(parts)
 
 
 class StreamedLinear(DenseLinear):
@@ -73,7 +75,7 @@ class StreamedLayers(Sequence[LayerWeights]):
         """`layers` are on the CPU."""
         self._device = device
         self._host = [_HostLayer(layer, device) for layer in layers]
-        like = self._host[0].flat
+        like = max((host.flat for host in self._host), key=len)
         self._slots = [torch.empty_like(like, device=device) for _ in range(_NUM_SLOTS)]
         self._resident: list[torch.Tensor] = []
         is_cuda = device.type == "cuda"
@@ -82,8 +84,8 @@ class StreamedLayers(Sequence[LayerWeights]):
 
     @property
     def layer_bytes(self) -> int:
-        """Memory of one layer's linear weights."""
-        return self._host[0].flat.nbytes
+        """Memory of the largest layer's linear weights."""
+        return self._slots[0].nbytes
 
     @property
     def num_device_bytes(self) -> int:
@@ -133,7 +135,7 @@ class StreamedLayers(Sequence[LayerWeights]):
             yield host.on(self._slot(index))
 
     def _slot(self, index: int) -> torch.Tensor:
-        return self._slots[index % _NUM_SLOTS]
+        return self._slots[index % _NUM_SLOTS][: len(self._host[index].flat)]
 
     def _copy(self, index: int) -> None:
         """Starts the copy of a layer, once what its slot held before has been computed with."""

@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from core.backends.torch.weights import unsupported_module
 from core.errors import InvalidSettingError
+from core.families.architecture import LayerKind
+from core.families.description import describe, reason_against
 
 # Attention of a layer: queries, keys and values, each [batch, heads, length, head_dim].
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+# Families whose layers are these.
+_TRAINED = ("llama", "mistral", "qwen2", "qwen3")
 
 
 class Rotation(NamedTuple):
@@ -36,7 +40,7 @@ class LayerTensors(NamedTuple):
     q_norm: torch.Tensor | None
     k_norm: torch.Tensor | None
     o: torch.Tensor
-    post_norm: torch.Tensor
+    ffn_norm: torch.Tensor
     gate: torch.Tensor
     up: torch.Tensor
     down: torch.Tensor
@@ -44,7 +48,14 @@ class LayerTensors(NamedTuple):
 
 def check_supported(module: Any) -> None:
     """Raises InvalidSettingError for a model that is not Llama-shaped."""
-    reason = unsupported_module(module)
+    config = module.config.to_dict()
+    reason = reason_against(config)
+    if reason is None:
+        described = describe(config)
+        kinds = set(described.kinds)
+        is_plain = described.architecture.activation == "silu" and kinds == {LayerKind()}
+        if config["model_type"] not in _TRAINED or not is_plain:
+            reason = f"{config['model_type']} has more than the layers of {', '.join(_TRAINED)}"
     if reason is not None:
         raise InvalidSettingError(f"drafters cannot be trained for this target: {reason}.")
 
@@ -77,7 +88,7 @@ def layer_tensors(layer: Any) -> LayerTensors:
         q_norm=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
         k_norm=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
         o=attention.o_proj.weight,
-        post_norm=layer.post_attention_layernorm.weight,
+        ffn_norm=layer.post_attention_layernorm.weight,
         gate=mlp.gate_proj.weight,
         up=mlp.up_proj.weight,
         down=mlp.down_proj.weight,
@@ -116,7 +127,7 @@ def layer_forward(
         values.transpose(1, 2),
     )
     x = x + F.linear(attended.transpose(1, 2).reshape(batch, length, -1), weights.o)
-    normed = norm(x, weights.post_norm, eps)
+    normed = norm(x, weights.ffn_norm, eps)
     gated = F.silu(F.linear(normed, weights.gate)) * F.linear(normed, weights.up)
     return x + F.linear(gated, weights.down)
 

@@ -210,7 +210,7 @@ def test_parts_of_layers_compute_what_their_weights_say(bits, normed_heads) -> N
     assert error(cache[:, :, slots].transpose(1, 2), kept) < bound
 
     residual = x.double() + attended.double() @ exact[1].T
-    gate, up = (rms(residual, first.post_norm) @ exact[2].T).chunk(2, dim=-1)
+    gate, up = (rms(residual, first.ffn_norm) @ exact[2].T).chunk(2, dim=-1)
     behind = residual + (F.silu(gate) * up) @ exact[3].T
     after = few_after(shape, first)
     assert after is not None and error(after.part(x, attended), behind) < bound

@@ -32,7 +32,8 @@ from core.backends.row_block import (
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.sizes import check_sizes
-from core.backends.torch.weights import LayerStack, LayerWeights, Shape
+from core.backends.torch.weights import LayerStack, LayerWeights, beyond_llama
+from core.families.architecture import Architecture
 
 # From here on torch's matrix products win over the kernels'.
 MOST_ROWS = 64
@@ -47,7 +48,7 @@ class CpuForward(TorchForward):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: Architecture,
         stack: LayerStack,
         rotary: RotaryTable,
         kernels: Kernels,
@@ -144,7 +145,7 @@ class CpuForward(TorchForward):
         check_indices(token_ids, rows)
         check_indices(positions, rows)
         for table in (self.rotary.cos, self.rotary.sin):
-            check_floats(table, (len(self.rotary.cos), 1, self.shape.head_dim))
+            check_floats(table, (*self.rotary.cos.shape[:2], 1, self.shape.head_dim))
         logits = torch.empty(rows, self.shape.vocab_size) if want_logits else None
         self.kernels.forward(
             model,
@@ -154,7 +155,7 @@ class CpuForward(TorchForward):
                 positions=positions.data_ptr(),
                 cos=self.rotary.cos.data_ptr(),
                 sin=self.rotary.sin.data_ptr(),
-                num_positions=len(self.rotary.cos),
+                num_positions=self.rotary.cos.shape[1],
                 capacity=capacity,
                 num_blocks=len(structs),
                 blocks=(BlockStruct * len(structs))(*structs),
@@ -249,7 +250,7 @@ class CpuForward(TorchForward):
 
 
 _PARTS = ("qkv", "o", "gate_up", "down")
-_NORMS = ("input_norm", "q_norm", "k_norm", "post_norm")
+_NORMS = ("input_norm", "q_norm", "k_norm", "ffn_norm")
 
 
 def _fits(linear: DenseLinear) -> bool:
@@ -259,6 +260,9 @@ def _fits(linear: DenseLinear) -> bool:
 def cpu_reason(forward: TorchForward) -> str | None:
     """Why the kernels cannot compute a forward's model; None where they can."""
     stack, shape = forward.stack, forward.shape
+    reason = beyond_llama(shape, stack)
+    if reason is not None:
+        return reason
     if stack.final_norm.dtype != torch.float32 or stack.final_norm.device.type != "cpu":
         return "they compute float32 on the CPU alone"
     if shape.head_dim % _HEAD_DIM_STEP or shape.head_dim > _LARGEST_HEAD_DIM:

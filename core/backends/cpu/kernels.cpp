@@ -175,7 +175,7 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
       multiply(layer.o, own_hidden.begin, own_hidden.end,
                {n, interleaved(layer.o, attended, n, q_width, tiles), x, hidden, Epilogue::ADD});
 #pragma omp barrier
-      const Input product_in = norm_rows(layer.post_norm, layer.gate_up);
+      const Input product_in = norm_rows(layer.ffn_norm, layer.gate_up);
       const Share own_product(intermediate, LANES, thread, team);
       for (int64_t offset = 0; offset <= intermediate; offset += intermediate)
         multiply(layer.gate_up, offset + own_product.begin, offset + own_product.end,

@@ -31,7 +31,7 @@ class LayerStruct(Structure):
         ("input_norm", c_void_p),
         ("q_norm", c_void_p),
         ("k_norm", c_void_p),
-        ("post_norm", c_void_p),
+        ("ffn_norm", c_void_p),
         ("qkv", LinearStruct),
         ("o", LinearStruct),
         ("gate_up", LinearStruct),

@@ -15,7 +15,7 @@ struct Linear {
 };
 
 struct Layer {
-  const float *input_norm, *q_norm, *k_norm, *post_norm;
+  const float *input_norm, *q_norm, *k_norm, *ffn_norm;
   Linear qkv, o, gate_up, down;
   int64_t cache_index;
 };

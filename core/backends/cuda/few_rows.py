@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from core.backends.cuda.kernels.kernel import Following, Heads, Norm, multiply_rows, rows_at_once
 from core.backends.cuda.kernels.linear import weight_of
 from core.backends.cuda.kernels.variant import DENSE_BITS, ROWS, Weight
-from core.backends.torch.weights import LayerWeights, Shape
+from core.backends.torch.weights import LayerWeights
+from core.families.architecture import Architecture
 
 Tensor = torch.Tensor
 Part = Callable[..., Any]
@@ -37,7 +38,7 @@ class _Layer(NamedTuple):
 
 
 def few_before(
-    shape: Shape, layer: LayerWeights, state_norm: Tensor | None, rotate: Part
+    shape: Architecture, layer: LayerWeights, state_norm: Tensor | None, rotate: Part
 ) -> FewRows | None:
     """Rows to the queries of a layer; None where the kernels cannot compute it.
 
@@ -48,7 +49,7 @@ def few_before(
         return None
 
     def before(x: Tensor, given: Tensor | None, *places: Tensor) -> Tensor:
-        norm = Norm(layer.input_norm, shape.norm_eps)
+        norm = Norm(_norm_of(layer.input_norm), shape.norm_eps)
         if given is None or state_norm is None:
             return _queries(shape, layer, weights, x, norm, places, rotate)
         rows = [_normed(x, norm), _normed(given, Norm(state_norm, shape.norm_eps))]
@@ -57,7 +58,7 @@ def few_before(
     return FewRows(_most_rows(weights.qkv), before)
 
 
-def few_after(shape: Shape, layer: LayerWeights) -> FewRows | None:
+def few_after(shape: Architecture, layer: LayerWeights) -> FewRows | None:
     """What a layer does behind its attention; None where the kernels cannot compute it."""
     weights = _weights(shape, layer)
     if weights is None:
@@ -70,7 +71,7 @@ def few_after(shape: Shape, layer: LayerWeights) -> FewRows | None:
 
 
 def few_between(
-    shape: Shape, layer: LayerWeights, following: LayerWeights, rotate: Part
+    shape: Architecture, layer: LayerWeights, following: LayerWeights, rotate: Part
 ) -> FewRows | None:
     """`few_after` of a layer and `few_before` of the one that follows it."""
     weights, next_weights = _weights(shape, layer), _weights(shape, following)
@@ -79,13 +80,13 @@ def few_between(
 
     def between(x: Tensor, attended: Tensor, *places: Tensor) -> tuple[Tensor, Tensor]:
         x = _behind_attention(shape, layer, weights, x, attended, next_weights.qkv)
-        norm = Norm(following.input_norm, shape.norm_eps)
+        norm = Norm(_norm_of(following.input_norm), shape.norm_eps)
         return x, _queries(shape, following, next_weights, x, norm, places, rotate)
 
     return FewRows(_most_rows(weights.o, weights.gate_up, next_weights.qkv), between)
 
 
-def few_speak(shape: Shape, norm: Tensor, head: Any) -> FewRows | None:
+def few_speak(shape: Architecture, norm: Tensor, head: Any) -> FewRows | None:
     """Rows to logits in float32; None where the kernels cannot compute them."""
     weight = weight_of(head, norm.dtype)
     if weight is None:
@@ -97,13 +98,19 @@ def few_speak(shape: Shape, norm: Tensor, head: Any) -> FewRows | None:
     return FewRows(_most_rows(weight), lm_head)
 
 
-def _weights(shape: Shape, layer: LayerWeights) -> _Layer | None:
-    dtype = layer.input_norm.dtype
+def _weights(shape: Architecture, layer: LayerWeights) -> _Layer | None:
+    assert layer.gate_up is not None and layer.down is not None, "`beyond_llama` comes first"
+    dtype = _norm_of(layer.input_norm).dtype
     linears = (layer.qkv, layer.o, layer.gate_up, layer.down)
     found = [weight for weight in (weight_of(each, dtype) for each in linears) if weight]
     if len(found) < len(linears) or shape.head_dim % _HEAD_STEP:
         return None
     return _Layer(*found)
+
+
+def _norm_of(norm: Tensor | None) -> Tensor:
+    assert norm is not None, "`beyond_llama` comes first"
+    return norm
 
 
 def _most_rows(*weights: Weight) -> int:
@@ -117,7 +124,7 @@ def _normed(x: Tensor, norm: Norm) -> Tensor:
 
 
 def _queries(
-    shape: Shape,
+    shape: Architecture,
     layer: LayerWeights,
     weights: _Layer,
     x: Tensor,
@@ -138,7 +145,7 @@ def _queries(
 
 
 def _behind_attention(
-    shape: Shape,
+    shape: Architecture,
     layer: LayerWeights,
     weights: _Layer,
     x: Tensor,
@@ -150,7 +157,7 @@ def _behind_attention(
     gated = multiply_rows(
         x,
         weights.gate_up,
-        norm=Norm(layer.post_norm, shape.norm_eps),
+        norm=Norm(_norm_of(layer.ffn_norm), shape.norm_eps),
         is_gated=True,
         following=Following(weights.down),
     )

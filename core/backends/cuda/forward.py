@@ -51,7 +51,7 @@ class DeviceForward:
         """
         forward, cache = self._forward, self._cache
         shape, stack = forward.shape, forward.stack
-        cos, sin = forward.rotary.at(rows.positions)
+        cos, sin = (table[0] for table in forward.rotary.at(rows.positions))
         prepared = self._attention.prepare(rows, cache.capacity)
         x = stack.embedding.rows(rows.token_ids)
         layers = iter(stack.layers)

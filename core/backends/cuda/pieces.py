@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from core.backends.cuda.few_rows import FewRows, few_after, few_before, few_between, few_speak
-from core.backends.torch.weights import LayerWeights, Shape
+from core.backends.torch.weights import LayerWeights
+from core.families.architecture import Architecture
 
 Tensor = torch.Tensor
 # One function serves many formats and numbers of rows; torch gives up after 8 unless told.
@@ -33,7 +34,7 @@ class Pieces:
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
     def before(
-        self, shape: Shape, layer: LayerWeights, state_norm: Tensor | None
+        self, shape: Architecture, layer: LayerWeights, state_norm: Tensor | None
     ) -> Callable[..., Tensor]:
         """Rows to the queries of a layer: (x, given, cos, sin, cache, slots)."""
         qkv = _tensor_linear(layer.qkv)
@@ -44,18 +45,18 @@ class Pieces:
             lambda x, given, *places: function(x, given, *places, *arguments),
         )
 
-    def after(self, shape: Shape, layer: LayerWeights) -> Callable[..., Tensor]:
+    def after(self, shape: Architecture, layer: LayerWeights) -> Callable[..., Tensor]:
         """What a layer does behind its attention: (x, attended) to x."""
         parts = [_tensor_linear(part) for part in (layer.o, layer.gate_up, layer.down)]
         function = self._get(_after, shape, *(part.product for part in parts))
         tensors = [part.tensors for part in parts]
         return _by_rows(
             few_after(shape, layer),
-            lambda x, attended: function(x, attended, layer.post_norm, *tensors),
+            lambda x, attended: function(x, attended, layer.ffn_norm, *tensors),
         )
 
     def between(
-        self, shape: Shape, layer: LayerWeights, following: LayerWeights
+        self, shape: Architecture, layer: LayerWeights, following: LayerWeights
     ) -> Callable[..., tuple[Tensor, Tensor]]:
         """`after` of a layer and `before` of the one that follows it, as one: (x, attended, cos,
         sin, cache, slots) to x and queries."""
@@ -64,24 +65,24 @@ class Pieces:
         ]
         function = self._get(_between, shape, *(part.product for part in parts))
         tensors = [part.tensors for part in parts]
-        norms = layer.post_norm, following.input_norm, following.q_norm, following.k_norm
+        norms = layer.ffn_norm, following.input_norm, following.q_norm, following.k_norm
         return _by_rows(
             few_between(shape, layer, following, self._rotate(shape)),
             lambda x, attended, *places: function(x, attended, *places, norms, *tensors),
         )
 
-    def lm_head(self, shape: Shape, norm: Tensor, head: Any) -> Callable[[Tensor], Tensor]:
+    def lm_head(self, shape: Architecture, norm: Tensor, head: Any) -> Callable[[Tensor], Tensor]:
         """Rows to logits in float32."""
         linear = _tensor_linear(head)
         function = self._get(_lm_head, shape, linear.product)
         return _by_rows(few_speak(shape, norm, head), lambda x: function(x, norm, *linear.tensors))
 
-    def _rotate(self, shape: Shape) -> Callable[..., Tensor]:
+    def _rotate(self, shape: Architecture) -> Callable[..., Tensor]:
         """Products to queries, for heads that are normed."""
         return self._get(_rotate, shape)
 
     def _get(
-        self, make: Callable[..., Callable[..., Any]], shape: Shape, *products: Any
+        self, make: Callable[..., Callable[..., Any]], shape: Architecture, *products: Any
     ) -> Callable[..., Any]:
         key = (make, shape, products)
         if key not in self._made:
@@ -137,7 +138,7 @@ def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def _queries(
-    shape: Shape, qkv: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
+    shape: Architecture, qkv: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
     cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
 ) -> Tensor:  # fmt: skip
     """Rotated queries  # [rows, heads, dim]; keys and values go into the layer's cache, which is
@@ -156,7 +157,7 @@ def _queries(
     return queries.contiguous()
 
 
-def _rotate(shape: Shape) -> Callable[..., Any]:
+def _rotate(shape: Architecture) -> Callable[..., Any]:
     def rotate(
         product: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
         cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
@@ -166,7 +167,7 @@ def _rotate(shape: Shape) -> Callable[..., Any]:
     return rotate
 
 
-def _before(shape: Shape, qkv: Callable[..., Tensor]) -> Callable[..., Any]:
+def _before(shape: Architecture, qkv: Callable[..., Tensor]) -> Callable[..., Any]:
     def before(
         x: Tensor, given: Tensor | None, cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
         input_norm: Tensor, state_norm: Tensor | None,
@@ -182,39 +183,39 @@ def _before(shape: Shape, qkv: Callable[..., Tensor]) -> Callable[..., Any]:
 
 
 def _feed_forward(
-    shape: Shape, x: Tensor, post_norm: Tensor, gate_up: Any, down: Any,
+    shape: Architecture, x: Tensor, ffn_norm: Tensor, gate_up: Any, down: Any,
     gate_up_tensors: Any, down_tensors: Any,
 ) -> Tensor:  # fmt: skip
-    gate, up = gate_up(_norm(x, post_norm, shape.norm_eps), *gate_up_tensors).chunk(2, dim=-1)
+    gate, up = gate_up(_norm(x, ffn_norm, shape.norm_eps), *gate_up_tensors).chunk(2, dim=-1)
     return x + down(F.silu(gate) * up, *down_tensors)  # type: ignore[no-any-return]
 
 
-def _after(shape: Shape, o: Any, gate_up: Any, down: Any) -> Callable[..., Any]:
+def _after(shape: Architecture, o: Any, gate_up: Any, down: Any) -> Callable[..., Any]:
     def after(
-        x: Tensor, attended: Tensor, post_norm: Tensor,
+        x: Tensor, attended: Tensor, ffn_norm: Tensor,
         o_tensors: Any, gate_up_tensors: Any, down_tensors: Any,
     ) -> Tensor:  # fmt: skip
         x = x + o(attended, *o_tensors)
-        return _feed_forward(shape, x, post_norm, gate_up, down, gate_up_tensors, down_tensors)
+        return _feed_forward(shape, x, ffn_norm, gate_up, down, gate_up_tensors, down_tensors)
 
     return after
 
 
-def _between(shape: Shape, o: Any, gate_up: Any, down: Any, qkv: Any) -> Callable[..., Any]:
+def _between(shape: Architecture, o: Any, gate_up: Any, down: Any, qkv: Any) -> Callable[..., Any]:
     def between(
         x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
         norms: Any, o_tensors: Any, gate_up_tensors: Any, down_tensors: Any, qkv_tensors: Any,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        post_norm, input_norm, q_norm, k_norm = norms
+        ffn_norm, input_norm, q_norm, k_norm = norms
         x = x + o(attended, *o_tensors)
-        x = _feed_forward(shape, x, post_norm, gate_up, down, gate_up_tensors, down_tensors)
+        x = _feed_forward(shape, x, ffn_norm, gate_up, down, gate_up_tensors, down_tensors)
         product = qkv(_norm(x, input_norm, shape.norm_eps), *qkv_tensors)
         return x, _queries(shape, product, q_norm, k_norm, cos, sin, cache, slots)
 
     return between
 
 
-def _lm_head(shape: Shape, head: Any) -> Callable[..., Any]:
+def _lm_head(shape: Architecture, head: Any) -> Callable[..., Any]:
     def lm_head(x: Tensor, norm: Tensor, *tensors: Tensor) -> Tensor:
         logits: Tensor = head(_norm(x, norm, shape.norm_eps), *tensors).float()
         return logits

@@ -1,19 +1,23 @@
-"""Our own forward of Llama-shaped models: straight over rows and the preallocated cache.
+"""Our own forward of a described decoder, straight over rows and the preallocated cache.
 
-Computes what transformers' modules compute (Touvron et al. 2023; grouped heads of Ainslie et al.
-2023), without batch dimension, module calls or repeated key and value heads.
+Computes what transformers' modules compute of every family in `core.families`, without batch
+dimension, module calls or repeated key and value heads. It is what the compiled backends are held
+against.
 """
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
-from core.backends.torch.exact_attention import attend_exactly
-from core.backends.torch.weights import LayerStack, LayerWeights, Rotation, Shape
+from core.backends.torch.activations import GATES
+from core.backends.torch.attention import attend
+from core.backends.torch.experts import add_experts
+from core.backends.torch.weights import LayerStack, LayerWeights
+from core.backends.windows import View, note_positions, view_of
+from core.families.architecture import Architecture, LayerKind, Rotation
 
 # Up to so many rows, the heads of a group are laid beside each other as more rows: attention then
 # reads each key once. For wide prompts the repeated mask would cost more than that saves.
@@ -23,40 +27,71 @@ _MAX_GROUPED_ROWS = 256
 class RotaryTable:
     """Cosines and signed sines of all positions, the numbers of transformers' rotary modules."""
 
-    def __init__(self, rotation: Rotation, dtype: torch.dtype, device: torch.device):
-        self._rotation = rotation
+    def __init__(self, rotations: Sequence[Rotation], dtype: torch.dtype, device: torch.device):
+        self._rotations = rotations
         self._dtype = dtype
         self._device = device
-        self.cos = torch.empty(0)  # [positions, 1, head_dim]
-        self.sin = torch.empty(0)
+        self.cos = torch.empty(len(rotations), 0)  # [rotations, positions, 1, head_dim]
+        self.sin = torch.empty(len(rotations), 0)
 
     def reserve(self, num_positions: int) -> None:
         """Makes the table reach at least so far."""
-        if self.cos.shape[0] >= num_positions:
+        if self.cos.shape[1] >= num_positions:
             return
-        inv_freq, scaling = self._rotation.inv_freq.to(self._device), self._rotation.scaling
-        positions = torch.arange(num_positions, device=inv_freq.device)
-        angles = torch.outer(positions.float(), inv_freq)  # [positions, head_dim / 2]
+        positions = torch.arange(num_positions, device=self._device).float()
+        tables = [self._table(rotation, positions) for rotation in self._rotations]
+        self.cos = torch.stack([cos for cos, _ in tables])[:, :, None].to(self._dtype)
+        self.sin = torch.stack([sin for _, sin in tables])[:, :, None].to(self._dtype)
+
+    def _table(
+        self,
+        rotation: Rotation,
+        positions: torch.Tensor,  # [positions] float32
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """# [positions, head_dim] both"""
+        inv_freq = rotation.inv_freq.to(self._device)
+        angles = torch.outer(positions, inv_freq)  # [positions, head_dim / 2]
+        scaling = torch.where(inv_freq == 0, 1.0, rotation.scaling)
         cos, sin = angles.cos() * scaling, angles.sin() * scaling
         # Rotating a half is rolling it; the sign of the first half is kept in the sines.
-        self.cos = torch.cat([cos, cos], dim=-1)[:, None].to(self._dtype)
-        self.sin = torch.cat([-sin, sin], dim=-1)[:, None].to(self._dtype)
+        return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
     def at(
         self,
         positions: torch.Tensor,  # [rows]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and signed sines of the rows  # [rows, 1, head_dim] both."""
-        return self.cos.index_select(0, positions), self.sin.index_select(0, positions)
+        """Cosines and signed sines of the rows  # [rotations, rows, 1, head_dim] both."""
+        return self.cos.index_select(1, positions), self.sin.index_select(1, positions)
 
 
-class Span(NamedTuple):
+class Span:
     """The rows of one block among all, and what their attention reads."""
 
-    rows: slice
-    cache: TreeCache
-    mask: torch.Tensor | None
-    """As attention takes it: repeated for a group's heads where the rows are few."""
+    def __init__(self, rows: slice, block: RowBlock, groups: int, *, keeps_columns: bool):
+        self.rows = rows
+        self.block = block
+        self._groups = groups
+        self._keeps_columns = keeps_columns
+        self._views: dict[tuple[int | None, int | None], View] = {}
+
+    @property
+    def cache(self) -> TreeCache:
+        return self.block.cache
+
+    def view(self, kind: LayerKind) -> View:
+        """What a layer of a kind sees. The mask is as attention takes it: repeated for a group's
+        heads where the rows are few  # [1, 1, rows, columns]"""
+        key = kind.window, kind.chunk
+        if key not in self._views:
+            if not kind.sees_all and all(seen == (None, None) for seen in self._views):
+                note_positions(self.block)
+            found = view_of(self.block, *key, keeps_columns=self._keeps_columns)
+            mask = found.mask
+            if mask is not None:
+                is_grouped = len(mask) <= _MAX_GROUPED_ROWS
+                mask = (mask.repeat(self._groups, 1) if is_grouped else mask)[None, None]
+            self._views[key] = View(mask, found.first)
+        return self._views[key]
 
 
 class TorchForward:
@@ -69,14 +104,18 @@ class TorchForward:
     """Width of the states that rows come with; None for rows that are tokens alone."""
 
     def __init__(
-        self, shape: Shape, stack: LayerStack, rotary: RotaryTable, *, exact_sums: bool = False
+        self,
+        shape: Architecture,
+        stack: LayerStack,
+        rotary: RotaryTable,
+        *,
+        exact_sums: bool = False,
     ):
         """`exact_sums` makes a row's attention independent of where its keys stand."""
         self.shape = shape
         self.stack = stack
         self.rotary = rotary
         self._exact_sums = exact_sums
-        self._scale = shape.head_dim**-0.5
         self._groups = shape.num_heads // shape.num_kv_heads
 
     def with_stack(self, stack: LayerStack) -> "TorchForward":
@@ -84,7 +123,7 @@ class TorchForward:
         return TorchForward(self.shape, stack, self.rotary, exact_sums=self._exact_sums)
 
     def with_exact_sums(self) -> "TorchForward":
-        """The same weights with `attend_exactly`, for shape-invariant execution."""
+        """The same weights with exact sums, for shape-invariant execution."""
         return TorchForward(self.shape, self.stack, self.rotary, exact_sums=True)
 
     @property
@@ -118,97 +157,141 @@ class TorchForward:
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`."""
         spans = self.spans(blocks)
-        rotation = self.rotary.at(joined_positions(blocks))
+        positions = joined_positions(blocks)
+        rotation = self.rotary.at(positions)
         x = self.stack.embedding.rows(joined_token_ids(blocks))  # [rows, hidden]
+        if self.shape.embedding_scale != 1.0:
+            # Rounded first, as transformers has it.
+            x = x * torch.tensor(self.shape.embedding_scale, dtype=x.dtype)
         for index, layer in enumerate(self.stack.layers):
             _keep_states(spans, index, x)
-            x = self.layer(layer, x, self.norm(x, layer.input_norm), rotation, spans)
+            x = self.layer(layer, x, self.norm(x, layer.input_norm), positions, rotation, spans)
         _keep_states(spans, len(self.stack.layers), x)
-        if not want_logits:
-            return None
-        return self.stack.head(self.norm(x, self.stack.final_norm))  # [rows, vocab]
+        return self.logits(self.norm(x, self.stack.final_norm)) if want_logits else None
 
-    def norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """RMS norm over the last dimension."""
+    def norm(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        """RMS norm over the last dimension; without a weight, x itself."""
+        if weight is None:
+            return x
         return F.rms_norm(x, x.shape[-1:], weight, self.shape.norm_eps)
+
+    def logits(
+        self,
+        normed: torch.Tensor,  # [rows, hidden]
+    ) -> torch.Tensor:
+        """What the head makes of normed rows  # [rows, vocab]."""
+        logits: torch.Tensor = self.stack.head(normed)
+        if self.shape.logit_scale != 1.0:
+            logits = logits * self.shape.logit_scale
+        if self.shape.logit_cap is not None:
+            logits = logits.div(self.shape.logit_cap).tanh_().mul_(self.shape.logit_cap)
+        return logits
 
     def spans(self, blocks: Sequence[RowBlock]) -> list[Span]:
         """The blocks as attention goes through them."""
         return [
-            Span(rows, block.cache, self._grouped_mask(block.mask))
+            Span(rows, block, self._groups, keeps_columns=self._exact_sums)
             for rows, block in zip(row_slices(blocks), blocks, strict=True)
         ]
-
-    def _grouped_mask(
-        self,
-        mask: torch.Tensor | None,  # [rows, columns]
-    ) -> torch.Tensor | None:
-        if mask is None:
-            return None
-        is_grouped = len(mask) <= _MAX_GROUPED_ROWS
-        return mask.repeat(self._groups, 1)[None, None] if is_grouped else mask[None, None]
 
     def layer(
         self,
         layer: LayerWeights,
         x: torch.Tensor,  # [rows, hidden]
         normed: torch.Tensor,  # [rows, width of the layer's input]
+        positions: torch.Tensor,  # [rows]
         rotation: tuple[torch.Tensor, torch.Tensor],
         spans: Sequence[Span],
     ) -> torch.Tensor:
         """One decoder layer on the residual `x`, whose attention reads `normed`  # [rows, hidden]."""
-        x = x + layer.o(self._attend(layer, normed, rotation, spans))
-        gate, up = layer.gate_up(self.norm(x, layer.post_norm)).chunk(2, dim=-1)
-        return x + layer.down(F.silu(gate).mul_(up))
+        attended = layer.o(self._attend(layer, normed, positions, rotation, spans))
+        x = self._added(x, self.norm(attended, layer.attention_out_norm))
+        fed = self._feed(layer, self.norm(x, layer.ffn_norm))
+        return self._added(x, self.norm(fed, layer.ffn_out_norm))
+
+    def _added(self, x: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+        if self.shape.residual_scale == 1.0:
+            return x + part
+        return x + part * self.shape.residual_scale
+
+    def _feed(
+        self,
+        layer: LayerWeights,
+        x: torch.Tensor,  # [rows, hidden]
+    ) -> torch.Tensor:
+        """The feed-forward, experts included  # [rows, hidden]."""
+        gate_of, fed = GATES[self.shape.activation], None
+        if layer.gate_up is not None and layer.down is not None:
+            fed = layer.down(gate_of(*layer.gate_up(x).chunk(2, dim=-1)))
+        if self.shape.experts is None or layer.router is None:
+            assert fed is not None, "a layer has a feed-forward or experts"
+            return fed
+        return add_experts(layer, self.shape.experts, gate_of, x, fed)
 
     def _attend(
         self,
         layer: LayerWeights,
         normed: torch.Tensor,  # [rows, width of the layer's input]
+        positions: torch.Tensor,  # [rows]
         rotation: tuple[torch.Tensor, torch.Tensor],
         spans: Sequence[Span],
     ) -> torch.Tensor:
         """Attention of all rows, each over its own cache  # [rows, heads * dim]."""
-        shape = self.shape
+        shape, kind = self.shape, layer.kind
         rows, num_heads, num_kv_heads = normed.shape[0], shape.num_heads, shape.num_kv_heads
         qkv = layer.qkv(normed).view(rows, num_heads + 2 * num_kv_heads, shape.head_dim)
         qk = qkv[:, : num_heads + num_kv_heads]
         if layer.q_norm is not None and layer.k_norm is not None:
-            q_normed = F.rms_norm(
-                qk[:, :num_heads], (shape.head_dim,), layer.q_norm, shape.norm_eps
-            )
-            k_normed = F.rms_norm(
-                qk[:, num_heads:], (shape.head_dim,), layer.k_norm, shape.norm_eps
-            )
+            q_normed = self._head_norm(qk[:, :num_heads], layer.q_norm)
+            k_normed = self._head_norm(qk[:, num_heads:], layer.k_norm)
             qk = torch.cat([q_normed, k_normed], dim=1)
-        cos, sin = rotation
+        cos, sin = rotation[0][kind.rotation], rotation[1][kind.rotation]
         qk = torch.addcmul(qk * cos, qk.roll(shape.head_dim // 2, dims=-1), sin)
+        if kind.norms_rotated:
+            qk = F.rms_norm(qk, (shape.head_dim,), eps=shape.norm_eps)
         queries, new_keys = qk[:, :num_heads], qk[:, num_heads:]
+        if kind.temperature is not None:
+            rise, floor = kind.temperature
+            factors = torch.log1p(torch.floor((positions.float() + 1.0) / floor)) * rise + 1.0
+            queries = (queries * factors[:, None, None]).to(qk.dtype)
         new_values = qkv[:, num_heads + num_kv_heads :]
         attended = []
         for span in spans:
-            kv = self._write(span, layer.cache_index, new_keys[span.rows], new_values[span.rows])
-            attended.append(self._attend_span(queries[span.rows], *kv, span.mask))
+            view = span.view(kind)
+            kv = self._write(span, view, layer, new_keys[span.rows], new_values[span.rows])
+            attended.append(self._attend_span(layer, queries[span.rows], *kv, view.mask))
         return joined(attended)
+
+    def _head_norm(
+        self,
+        heads: torch.Tensor,  # [rows, heads, dim]
+        weight: torch.Tensor,  # [dim] or [heads * dim]
+    ) -> torch.Tensor:
+        """Heads normed each for itself, or all together  # [rows, heads, dim]."""
+        if len(weight) == heads.shape[-1]:
+            return self.norm(heads, weight)
+        return self.norm(heads.flatten(1), weight).view(heads.shape)
 
     def _write(
         self,
         span: Span,
-        cache_index: int,
+        view: View,
+        layer: LayerWeights,
         new_keys: torch.Tensor,  # [rows, kv_heads, dim]
         new_values: torch.Tensor,  # [rows, kv_heads, dim]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Puts them into the cache; all that the rows may read  # [1, kv_heads, columns, dim] both."""
-        cache, mask = span.cache, span.mask
+        cache = span.cache
         start, end = cache.write_start, cache.write_start + new_keys.shape[0]
-        num_columns = end if mask is None else mask.shape[-1]
-        keys, values = cache.storage[cache_index, :, 0].unbind(0)  # [kv_heads, capacity, dim]
+        last = end if view.mask is None else view.first + view.mask.shape[-1]
+        keys, values = cache.storage[layer.cache_index, :, 0].unbind(0)  # [kv_heads, capacity, dim]
         keys[:, start:end] = new_keys.transpose(0, 1)
         values[:, start:end] = new_values.transpose(0, 1)
-        return keys[None, :, :num_columns], values[None, :, :num_columns]
+        return keys[None, :, view.first : last], values[None, :, view.first : last]
 
     def _attend_span(
         self,
+        layer: LayerWeights,
         queries: torch.Tensor,  # [rows, heads, dim]
         keys: torch.Tensor,  # [1, kv_heads, columns, dim]
         values: torch.Tensor,
@@ -216,24 +299,41 @@ class TorchForward:
     ) -> torch.Tensor:
         """Attention of one sequence's rows  # [rows, heads * dim]."""
         shape, rows = self.shape, queries.shape[0]
-        if rows > _MAX_GROUPED_ROWS:
+        is_plain = shape.attention_cap is None and layer.sinks is None
+        if rows > _MAX_GROUPED_ROWS and is_plain:
             attended = F.scaled_dot_product_attention(
                 queries.transpose(0, 1)[None],
                 keys,
                 values,
                 mask,
-                scale=self._scale,
+                scale=shape.scale,
                 enable_gqa=True,
             )
             return attended[0].transpose(0, 1).reshape(rows, -1)
         # [1, kv_heads, groups * rows, dim]: head h reads the keys of kv head h // groups.
         grouped = queries.view(rows, shape.num_kv_heads, self._groups, shape.head_dim)
         grouped = grouped.permute(1, 2, 0, 3).reshape(1, shape.num_kv_heads, -1, shape.head_dim)
-        if self._exact_sums and mask is not None:
-            attended = attend_exactly(grouped, keys, values, mask, scale=self._scale)
-        else:
+        is_exact = self._exact_sums and mask is not None
+        if is_plain and not is_exact:
             attended = F.scaled_dot_product_attention(
-                grouped, keys, values, mask, scale=self._scale
+                grouped, keys, values, mask, scale=shape.scale
+            )
+        else:
+            if mask is not None and mask.shape[2] < grouped.shape[2]:
+                mask = mask.repeat(1, 1, self._groups, 1)
+            sinks = layer.sinks
+            if sinks is not None:
+                sinks = sinks.view(shape.num_kv_heads, -1, 1).expand(-1, -1, rows)
+                sinks = sinks.reshape(1, shape.num_kv_heads, -1, 1)
+            attended = attend(
+                grouped,
+                keys,
+                values,
+                mask,
+                scale=shape.scale,
+                cap=shape.attention_cap,
+                sinks=sinks,
+                is_exact=is_exact,
             )
         attended = attended.view(shape.num_kv_heads, self._groups, rows, shape.head_dim)
         return attended.permute(2, 0, 1, 3).reshape(rows, -1)

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import torch
 
 from core.backends.torch.linear import Embedding, Linear
-from core.backends.torch.weights import LayerStack, LayerWeights, Shape
+from core.backends.torch.weights import LayerStack, LayerWeights
 from core.errors import ModelUnavailableError
+from core.families.architecture import Architecture
 
 
 def check_sizes(
-    shape: Shape,
+    shape: Architecture,
     stack: LayerStack,
     state_norm: torch.Tensor | None = None,  # [hidden]
 ) -> None:
@@ -35,33 +36,40 @@ def check_sizes(
 
 
 def _sizes(
-    shape: Shape, stack: LayerStack, hidden: int, state_norm: torch.Tensor | None
+    shape: Architecture, stack: LayerStack, hidden: int, state_norm: torch.Tensor | None
 ) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
     """Name, sizes, and what they must be, of every weight."""
-    inside = stack.layers[0].down.in_features
     if state_norm is not None:
         yield "state_norm", tuple(state_norm.shape), (hidden,)
     for index, layer in enumerate(stack.layers):
         width = hidden if index or state_norm is None else 2 * hidden
-        for name, found, wanted in _layer_sizes(shape, layer, hidden, width, inside):
+        for name, found, wanted in _layer_sizes(shape, layer, hidden, width):
             yield f"layers.{layer.cache_index}.{name}", found, wanted
     yield "embedding", _of(stack.embedding), (stack.embedding.out_features, hidden)
     yield "head", _of(stack.head), (shape.vocab_size, hidden)
 
 
 def _layer_sizes(
-    shape: Shape, layer: LayerWeights, hidden: int, width: int, inside: int
+    shape: Architecture, layer: LayerWeights, hidden: int, width: int
 ) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
     queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    yield "input_norm", tuple(layer.input_norm.shape), (hidden,)
+    for name, vector in layer.vectors().items():
+        wanted = {"sinks": shape.num_heads}.get(name, hidden)
+        if name in ("q_norm", "k_norm"):
+            both = queries if name == "q_norm" else keys
+            wanted = both if len(vector) == both else shape.head_dim
+        yield name, tuple(vector.shape), (wanted,)
     yield "qkv", _of(layer.qkv), (queries + 2 * keys, width)
-    for name, norm in (("q_norm", layer.q_norm), ("k_norm", layer.k_norm)):
-        if norm is not None:
-            yield name, tuple(norm.shape), (shape.head_dim,)
     yield "o", _of(layer.o), (hidden, queries)
-    yield "post_norm", tuple(layer.post_norm.shape), (hidden,)
-    yield "gate_up", _of(layer.gate_up), (2 * inside, hidden)
-    yield "down", _of(layer.down), (hidden, inside)
+    linears = layer.linears()
+    for name, linear in linears.items():
+        prefix, _, part = name.rpartition("gate_up")
+        if part == "" and prefix + "down" in linears:
+            inside = linears[prefix + "down"].in_features
+            yield name, _of(linear), (2 * inside, hidden)
+            yield prefix + "down", _of(linears[prefix + "down"]), (hidden, inside)
+    if layer.router is not None:
+        yield "router", _of(layer.router), (len(layer.experts), hidden)
 
 
 def _of(linear: Linear | Embedding) -> tuple[int, int]:

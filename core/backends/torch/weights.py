@@ -1,51 +1,82 @@
-"""The weights of a Llama-shaped model, taken from its transformers module and fused.
+"""The weights of a decoder as our own forward reads them.
 
-Query, key and value become one matrix, and so do gate and up: fewer, larger products a layer.
+Query, key and value are one matrix, and so are gate and up: fewer, larger products a layer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from core.backends.torch.linear import DenseLinear, Embedding, Linear
-from core.backends.torch.support import SUPPORTED, unsupported_reason
+from core.backends.torch.linear import Embedding, Linear
+from core.families.architecture import Architecture, LayerKind
+
+_VECTORS = (
+    "input_norm", "q_norm", "k_norm", "sinks", "attention_out_norm", "ffn_norm", "ffn_out_norm",
+)  # fmt: skip
+_SIZES = ("num_layers", "num_heads", "num_kv_heads", "head_dim", "vocab_size", "norm_eps")
+_LINEARS = ("qkv", "o", "gate_up", "down")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes that all layers share."""
+class ExpertWeights:
+    """A feed-forward for the rows that a router sends there."""
 
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
-    vocab_size: int
-    norm_eps: float
-
-
-class Rotation(NamedTuple):
-    """How far a position rotates the pairs of a head's numbers."""
-
-    inv_freq: torch.Tensor  # [head_dim / 2] float32
-    scaling: float
-    """Of cosines and sines."""
+    gate_up: Linear
+    down: Linear
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One decoder layer; `cache_index` is its place in the KV cache."""
+    """One decoder layer; `cache_index` is its place in the KV cache.
+
+    A norm that is None is none: what stands in front of a part, or what it makes, goes on as it is.
+    """
 
     cache_index: int
-    input_norm: torch.Tensor  # [hidden]
+    input_norm: torch.Tensor | None  # [hidden]
     qkv: Linear
-    q_norm: torch.Tensor | None  # [head_dim]
+    q_norm: torch.Tensor | None  # [head_dim], or over all heads [num_heads * head_dim]
     k_norm: torch.Tensor | None
     o: Linear
-    post_norm: torch.Tensor  # [hidden]
-    gate_up: Linear
-    down: Linear
+    ffn_norm: torch.Tensor | None  # [hidden]
+    gate_up: Linear | None
+    """Of the feed-forward that all rows pass; None where there are experts alone."""
+    down: Linear | None
+    attention_out_norm: torch.Tensor | None = None  # [hidden]
+    ffn_out_norm: torch.Tensor | None = None  # [hidden]
+    sinks: torch.Tensor | None = None  # [num_heads]
+    kind: LayerKind = LayerKind()
+    router: Linear | None = None
+    experts: tuple[ExpertWeights, ...] = ()
+    shared_scale: Linear | None = None
+    """To one number, whose sigmoid scales what all rows pass beside experts."""
+
+    def linears(self) -> dict[str, Linear]:
+        """The large linear layers by name; a router is none."""
+        found = {name: getattr(self, name) for name in _LINEARS}
+        for index, expert in enumerate(self.experts):
+            found[f"experts.{index}.gate_up"] = expert.gate_up
+            found[f"experts.{index}.down"] = expert.down
+        return {name: linear for name, linear in found.items() if linear is not None}
+
+    def with_linears(self, linears: Mapping[str, Linear]) -> "LayerWeights":
+        """The same layer with others in the place of those named as by `linears`."""
+        own: dict[str, Any] = {name: linears[name] for name in _LINEARS if name in linears}
+        experts = tuple(
+            ExpertWeights(
+                linears.get(f"experts.{index}.gate_up", expert.gate_up),
+                linears.get(f"experts.{index}.down", expert.down),
+            )
+            for index, expert in enumerate(self.experts)
+        )
+        return replace(self, **own, experts=experts)
+
+    def vectors(self) -> dict[str, torch.Tensor]:
+        """Norms and sinks by name."""
+        found = {name: getattr(self, name) for name in _VECTORS}
+        return {name: vector for name, vector in found.items() if vector is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +91,8 @@ class LayerStack:
     head: Linear
 
     def linears(self) -> list[Linear]:
-        """Every linear layer, the head last."""
-        per_layer = [[layer.qkv, layer.o, layer.gate_up, layer.down] for layer in self.layers]
+        """Every large linear layer, the head last."""
+        per_layer = [list(layer.linears().values()) for layer in self.layers]
         return [linear for group in per_layer for linear in group] + [self.head]
 
     @property
@@ -85,87 +116,23 @@ class LayerStack:
 
     @property
     def num_norm_bytes(self) -> int:
-        """Memory of the norms' weights."""
-        norms = [self.final_norm]
-        for layer in self.layers:
-            found = (layer.input_norm, layer.q_norm, layer.k_norm, layer.post_norm)
-            norms += [norm for norm in found if norm is not None]
-        return sum(norm.nbytes for norm in norms)
+        """Memory of the norms' weights, and of sinks."""
+        vectors = [vector for layer in self.layers for vector in layer.vectors().values()]
+        return sum(vector.nbytes for vector in (self.final_norm, *vectors))
 
 
-def unsupported_module(module: Any) -> str | None:
-    """Why our own forward cannot compute a transformers module; None where it can."""
-    config = module.config
-    if type(module).__name__ != SUPPORTED.get(config.model_type):
-        return f"{type(module).__name__} is not one of {', '.join(SUPPORTED.values())}"
-    return unsupported_reason(config.to_dict())
-
-
-def _head_dim(config: Any) -> int:
-    return int(getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads)
-
-
-def shape_of(module: Any) -> Shape:
-    config = module.config
-    return Shape(
-        num_layers=config.num_hidden_layers,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=_head_dim(config),
-        vocab_size=config.vocab_size,
-        norm_eps=config.rms_norm_eps,
-    )
-
-
-def rotation_of(module: Any) -> Rotation:
-    """The rotation of a supported module's own rotary part."""
-    rotary = module.base_model.rotary_emb
-    return Rotation(rotary.inv_freq.float(), float(rotary.attention_scaling))
-
-
-def stack_of(module: Any) -> LayerStack:
-    """Fuses a supported module's weights. Its own projections then share the fused memory."""
-    base = module.base_model
-    head = DenseLinear(module.lm_head.weight.data, _data(module.lm_head.bias))
-    table = base.embed_tokens.weight.data
-    is_tied = table.data_ptr() == head.weight.data_ptr() and head.bias is None
-    return LayerStack(
-        layers=tuple(_layer(layer, index) for index, layer in enumerate(base.layers)),
-        embedding=head if is_tied else DenseLinear(table),
-        final_norm=base.norm.weight.data,
-        head=head,
-    )
-
-
-def _layer(layer: Any, index: int) -> LayerWeights:
-    attention, mlp = layer.self_attn, layer.mlp
-    return LayerWeights(
-        cache_index=index,
-        input_norm=layer.input_layernorm.weight.data,
-        qkv=_fuse(attention.q_proj, attention.k_proj, attention.v_proj),
-        q_norm=attention.q_norm.weight.data if hasattr(attention, "q_norm") else None,
-        k_norm=attention.k_norm.weight.data if hasattr(attention, "k_norm") else None,
-        o=DenseLinear(attention.o_proj.weight.data, _data(attention.o_proj.bias)),
-        post_norm=layer.post_attention_layernorm.weight.data,
-        gate_up=_fuse(mlp.gate_proj, mlp.up_proj),
-        down=DenseLinear(mlp.down_proj.weight.data, _data(mlp.down_proj.bias)),
-    )
-
-
-def _fuse(*projections: Any) -> DenseLinear:
-    """One linear for several; the parts become views of it, so that no weight is held twice."""
-    weight = torch.cat([part.weight.data for part in projections])
-    has_bias = projections[0].bias is not None
-    bias = torch.cat([part.bias.data for part in projections]) if has_bias else None
-    start = 0
-    for part in projections:
-        end = start + part.out_features
-        part.weight.data = weight[start:end]
-        if bias is not None:
-            part.bias.data = bias[start:end]
-        start = end
-    return DenseLinear(weight, bias)
-
-
-def _data(parameter: Any) -> torch.Tensor | None:
-    return None if parameter is None else parameter.data
+def beyond_llama(shape: Architecture, stack: LayerStack) -> str | None:
+    """The first thing that a model has beside what Llama and Qwen3 have, for backends that compute no
+    more; None where there is nothing."""
+    if shape != Architecture(*(getattr(shape, name) for name in _SIZES)):
+        return "it has another activation, or scales, caps or experts of its own"
+    for index in range(len(stack.layers)):
+        layer = stack.layers[index]
+        others = (set(layer.vectors()) - {"q_norm", "k_norm"}) ^ {"input_norm", "ffn_norm"}
+        if others:
+            return f"its layers differ in {min(others)}"
+        if layer.q_norm is not None and len(layer.q_norm) != shape.head_dim:
+            return "its norms of queries are over all heads"
+        if layer.kind != LayerKind():
+            return "its layers see or rotate in several ways"
+    return None

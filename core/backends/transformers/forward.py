@@ -7,9 +7,9 @@ import torch
 
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock, joined
-from core.backends.torch.weights import Shape
 from core.backends.transformers.layer_masks import LayerMasks
 from core.errors import ModelUnavailableError
+from core.families.architecture import Architecture
 
 
 class TransformersForward:
@@ -71,11 +71,11 @@ class TransformersForward:
         return self._cache
 
 
-def transformers_shape(module: Any) -> Shape:
+def transformers_shape(module: Any) -> Architecture:
     """Sizes of the whole model."""
     config = module.config.get_text_config()
     num_heads = config.num_attention_heads
-    return Shape(
+    return Architecture(
         num_layers=config.num_hidden_layers,
         num_heads=num_heads,
         num_kv_heads=getattr(config, "num_key_value_heads", None) or num_heads,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from core.backends.row_block import RowBlock
+from core.backends.windows import note_positions, view_of
 
 _WINDOW, _CHUNK = "sliding_attention", "chunked_attention"
 # The kinds of layers, as transformers names them, that read nothing but a mask and the cache.
@@ -43,7 +44,7 @@ class LayerMasks:
         None stays None: for a row that sees everything, transformers makes the mask.
         """
         if not self.is_plain:
-            _note_positions(block)
+            note_positions(block)
         if block.mask is None:
             return None
         masks = {kind: self._narrowed(block, block.mask, kind) for kind in self._kinds}
@@ -60,16 +61,7 @@ class LayerMasks:
         size = self._sizes.get(kind)
         if size is None:
             return mask[None, None]
-        assert block.cache.positions is not None, "they are noted first"
-        columns = block.cache.positions[: mask.shape[1]].to(mask.device)
-        rows = block.positions[:, None]
-        is_hidden = columns <= rows - size if kind == _WINDOW else columns // size != rows // size
-        return mask.masked_fill(is_hidden, torch.finfo(mask.dtype).min)[None, None]
-
-
-def _note_positions(block: RowBlock) -> None:
-    """Keeps the positions of the columns that the block's rows are written to."""
-    cache = block.cache
-    if cache.positions is None:
-        cache.positions = torch.arange(cache.capacity)
-    cache.positions[cache.write_start : cache.write_start + block.num_rows] = block.positions.cpu()
+        window, chunk = (size, None) if kind == _WINDOW else (None, size)
+        found = view_of(block, window, chunk, keeps_columns=True).mask
+        assert found is not None, "the block has a mask"
+        return found[None, None]

@@ -16,7 +16,7 @@ from core.backends.cuda.forward import DeviceForward
 from core.backends.cuda.pieces import Pieces
 from core.backends.runner import ModelRunner, TargetForward
 from core.backends.torch.forward import TorchForward
-from core.backends.torch.weights import Shape
+from core.backends.torch.weights import beyond_llama
 from core.config import RunConfig
 from core.decoding.device.graph_runner import GraphRunner, bucket
 from core.decoding.device.stepper import DeviceStepper
@@ -27,6 +27,7 @@ from core.drafters.depth_choice import DepthChoice
 from core.drafters.device_form import DeviceForm, DeviceLevels, DevicePlace
 from core.drafters.device_growth import Choose
 from core.drafters.proposals import BestProposer, NoisyProposer, Proposer, make_proposer
+from core.families.architecture import Architecture
 from core.loading.loading import LoadedModel
 from core.modes.registry import resolved
 from core.modes.settings import TreeSettings
@@ -45,6 +46,8 @@ def make_graph_runner_cache(
     if target.device.type == "cpu" or not target.is_compiled:
         return None
     if not isinstance(forward, TorchForward) or forward.num_token_ids < forward.shape.vocab_size:
+        return None
+    if beyond_llama(forward.shape, forward.stack) is not None:
         return None
     provide_triton_cache()
     return GraphRunnerCache(target.eos_token_ids, compile=has_triton())
@@ -170,7 +173,7 @@ def _torch_forward(runner: ModelRunner) -> TorchForward:
     return runner.forward
 
 
-def _attention(shape: Shape, device: torch.device) -> Attention:
+def _attention(shape: Architecture, device: torch.device) -> Attention:
     is_power = shape.head_dim & (shape.head_dim - 1) == 0
     if device.type != "cuda" or not is_power or shape.head_dim < 16 or not has_triton():
         return MaskedAttention()

@@ -1,0 +1,124 @@
+"""A family of models as a table: which setting of config.json says what, and how its tensors are named.
+
+An allow-list. A setting that is neither named here nor known to change nothing sends the model to
+transformers' own module, for it may well change the text.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Key(NamedTuple):
+    """A setting by its name."""
+
+    name: str
+    power: float = 1.0
+    """What the number is raised to."""
+
+
+Value = Key | bool | float | str | None
+
+LLAMA_NORMS = MappingProxyType({
+    "input_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+})  # fmt: skip
+HEAD_NORMS = MappingProxyType({"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"})
+# Norms of what a part makes, in front of the residual.
+OUT_NORMS = MappingProxyType({
+    "attention_out_norm": "post_attention_layernorm",
+    "ffn_out_norm": "post_feedforward_layernorm",
+})  # fmt: skip
+ATTENTION = MappingProxyType({
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj",
+})  # fmt: skip
+FEED_FORWARD = MappingProxyType({
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
+})  # fmt: skip
+ATTENTION_BIASES = MappingProxyType(dict.fromkeys(("q", "k", "v", "o"), Key("attention_bias")))
+MLP_BIASES = MappingProxyType(dict.fromkeys(("gate", "up", "down"), Key("mlp_bias")))
+
+
+class Stacked(NamedTuple):
+    """Experts that a file holds as one tensor: [expert, in_features, out_features]."""
+
+    is_interleaved: bool
+    """Whether outputs of gate and up alternate; else all of the gate come first."""
+
+
+class ExpertsOf(NamedTuple):
+    """Where a family says what its experts are."""
+
+    num_experts: str
+    inner_size: str
+    tensors: Mapping[str, str]
+    """Of `router`, and with {} for an expert's number of `gate`, `up`, `down`."""
+    stacked: Stacked | None = None
+    """`gate_up` and `down` of all experts are one tensor each."""
+    biases: Mapping[str, Value] = MappingProxyType({})
+    shared: Mapping[str, str] = MappingProxyType({})
+    """Names of an expert for all rows (`gate`, `up`, `down`), and of what gates it (`scale`)."""
+    shared_size: str | None = None
+    dense: Mapping[str, str] = FEED_FORWARD
+    """Of layers without experts."""
+    dense_size: str = "intermediate_size"
+    dense_layers: str | None = None
+    """A list of layers without experts."""
+    sparse_step: str | None = None
+    """Every so manieth layer has experts."""
+    sparse_layers: str | None = None
+    """A list of layers with experts."""
+    is_sigmoid: bool = False
+    is_normalized: Value = True
+
+
+class Family(NamedTuple):
+    """One type of configurations, as transformers names it."""
+
+    model_type: str
+    class_name: str
+    norms: Mapping[str, str] = LLAMA_NORMS
+    attention: Mapping[str, str] = ATTENTION
+    feed_forward: Mapping[str, str] = FEED_FORWARD
+    """`gate_up` stands for one tensor of both, `qkv` of all three."""
+    norms_all_heads: bool = False
+    """Whether queries and keys are normed over all heads together, not each for itself."""
+    sinks: str | None = None
+    """A logit for each head that takes a share of attention and adds nothing."""
+    biases: Mapping[str, Value] = MappingProxyType({})
+    """Of the parts that may have some."""
+    activation: Value = Key("hidden_act")
+    norm_offset: float = 0.0
+    """Added to what a file holds of a norm's weight."""
+    attention_scale: Value = None
+    attention_cap: Value = None
+    embedding_scale: Value = 1.0
+    residual_scale: Value = 1.0
+    logit_scale: Value = 1.0
+    logit_cap: Value = None
+    window: str | None = None
+    """Which setting says how many tokens a layer sees."""
+    has_window: str | None = None
+    """Which switch says whether any layer does."""
+    has_layer_types: bool = False
+    """Whether `layer_types` says which layers; else all of them."""
+    chunk: str | None = None
+    rotations_by_type: bool = False
+    """Whether each type of layers rotates in its own way."""
+    unrotated: str | None = None
+    """A list of one number a layer: 0 for layers without positions."""
+    is_interleaved: bool = False
+    """Whether numbers that rotate together lie side by side."""
+    norms_rotated: Value = False
+    temperature: tuple[str, str, str] | None = None
+    """Settings of `LayerKind.temperature` in layers without positions: switch, a, b."""
+    experts: ExpertsOf | None = None
+    expects: Mapping[str, Any] = MappingProxyType({})
+    """Settings that are computed at this value alone."""
+    without_effect: frozenset[str] = frozenset()
+    """Settings from which others were made."""

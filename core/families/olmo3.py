@@ -1,0 +1,11 @@
+"""OLMo 3: OLMo 2 with windows, whose layers rotate without scaling."""
+
+from core.families.olmo2 import FAMILY as OLMO2
+
+FAMILY = OLMO2._replace(
+    model_type="olmo3",
+    class_name="Olmo3ForCausalLM",
+    window="sliding_window",
+    has_layer_types=True,
+    rotations_by_type=True,
+)

@@ -1,0 +1,231 @@
+"""Which tensors of which sizes a described model has, and how their rows are to be laid.
+
+One table serves whoever reads weights, whoever writes them and whoever checks them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from core.families.description import Description
+
+EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens", "model.norm", "lm_head"
+
+
+class Vector(NamedTuple):
+    """A tensor of one dimension."""
+
+    name: str
+    size: int
+    offset: float = 0.0
+    """To be added."""
+    order: tuple[int, ...] | None = None
+    """Which number comes first, second, ..."""
+
+
+class Part(NamedTuple):
+    """A linear layer of our own forward: rows of one or several tensors, one below the other."""
+
+    names: tuple[str, ...]
+    """Without .weight and .bias."""
+    sizes: tuple[int, ...]
+    """Rows of each."""
+    width: int
+    """Columns of all."""
+    has_bias: bool = False
+    order: tuple[int, ...] | None = None
+    """Which row of them all comes first, second, ..."""
+
+
+class StackedPart(NamedTuple):
+    """One linear layer for every expert, in one tensor [experts, width, size]."""
+
+    name: str
+    size: int
+    width: int
+    has_bias: bool
+    order: tuple[int, ...] | None
+
+
+class LayerTensors(NamedTuple):
+    """A layer's tensors by their names in `core.backends.torch.weights.LayerWeights`."""
+
+    vectors: dict[str, Vector]
+    linears: dict[str, Part]
+    """Those of experts are named by `expert_part`."""
+    stacked: dict[str, StackedPart]
+
+
+def expert_part(expert: int, part: str) -> str:
+    """The name of an expert's linear layer within its layer."""
+    return f"experts.{expert}.{part}"
+
+
+def layer_tensors(described: Description, index: int) -> LayerTensors:
+    """What a layer consists of."""
+    prefix = f"model.layers.{index}."
+    linears = _attention(described, prefix)
+    stacked: dict[str, StackedPart] = {}
+    family = described.family
+    if not described.is_sparse[index]:
+        names = family.experts.dense if family.experts else family.feed_forward
+        linears |= _feed_forward(described, prefix, names, described.inner_size)
+    else:
+        more, stacked = _experts(described, prefix)
+        linears |= more
+    return LayerTensors(_vectors(described, prefix), linears, stacked)
+
+
+def expected_shapes(described: Description) -> dict[str, tuple[int, ...]]:
+    """The weights of a described model, its head only where it has one of its own."""
+    shape, hidden = described.architecture, described.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{EMBEDDING}.weight": (shape.vocab_size, hidden),
+        f"{FINAL_NORM}.weight": (hidden,),
+    }
+    if not described.is_tied:
+        shapes[f"{HEAD}.weight"] = (shape.vocab_size, hidden)
+    for index in range(shape.num_layers):
+        layer = layer_tensors(described, index)
+        for vector in layer.vectors.values():
+            shapes[vector.name] = (vector.size,)
+        for part in layer.linears.values():
+            shapes |= dict(_shapes_of(part))
+        for stack in layer.stacked.values():
+            assert shape.experts is not None, "the layer has some"
+            count = shape.experts.num_experts
+            shapes[stack.name] = (count, stack.width, stack.size)
+            if stack.has_bias:
+                shapes[f"{stack.name}_bias"] = (count, stack.size)
+    return shapes
+
+
+def head_order(head_dim: int, rotary_size: int, *, is_interleaved: bool) -> tuple[int, ...] | None:
+    """Which number of a head comes first, second, ... where those that rotate together stand half a
+    head apart; None where they do so already."""
+    half, rest = rotary_size // 2, range(rotary_size, head_dim)
+    step = 2 if is_interleaved else 1
+    firsts = [step * pair for pair in range(half)]
+    seconds = [first + (1 if is_interleaved else half) for first in firsts]
+    middle = len(rest) // 2
+    order = (*firsts, *rest[:middle], *seconds, *rest[middle:])
+    return None if order == tuple(range(head_dim)) else order
+
+
+def _order_of(described: Description) -> tuple[int, ...] | None:
+    return head_order(
+        described.architecture.head_dim,
+        described.rotary_size,
+        is_interleaved=described.family.is_interleaved,
+    )
+
+
+def _repeated(order: tuple[int, ...] | None, num_heads: int) -> tuple[int, ...] | None:
+    """A head's order for several heads in a row."""
+    if order is None:
+        return None
+    return tuple(head * len(order) + place for head in range(num_heads) for place in order)
+
+
+def _vectors(described: Description, prefix: str) -> dict[str, Vector]:
+    family, shape = described.family, described.architecture
+    order = _order_of(described)
+    vectors = {}
+    for part, name in family.norms.items():
+        num_heads = {"q_norm": shape.num_heads, "k_norm": shape.num_kv_heads}.get(part, 0)
+        if num_heads:
+            num_heads = num_heads if family.norms_all_heads else 1
+            size, places = num_heads * shape.head_dim, _repeated(order, num_heads)
+        else:
+            size, places = described.hidden_size, None
+        vectors[part] = Vector(f"{prefix}{name}.weight", size, family.norm_offset, places)
+    if family.sinks is not None:
+        vectors["sinks"] = Vector(prefix + family.sinks, shape.num_heads)
+    return vectors
+
+
+def _attention(described: Description, prefix: str) -> dict[str, Part]:
+    family, shape = described.family, described.architecture
+    names = family.attention
+    queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    order = _order_of(described)
+    places = None
+    if order is not None:
+        turned = _repeated(order, shape.num_heads + shape.num_kv_heads)
+        places = (*(turned or ()), *range(queries + keys, queries + 2 * keys))
+    return {
+        "qkv": _joined(described, prefix, names, "qkv", (queries, keys, keys), places),
+        "o": Part(
+            (prefix + names["o"],), (described.hidden_size,), queries, "o" in described.biases
+        ),
+    }
+
+
+def _feed_forward(
+    described: Description, prefix: str, names: Mapping[str, str], inner: int
+) -> dict[str, Part]:
+    return {
+        "gate_up": _joined(described, prefix, names, "gate_up", (inner, inner), None),
+        "down": Part(
+            (prefix + names["down"],),
+            (described.hidden_size,),
+            inner,
+            "down" in described.biases,
+        ),
+    }
+
+
+_JOINED = {"qkv": ("q", "k", "v"), "gate_up": ("gate", "up")}
+
+
+def _joined(
+    described: Description,
+    prefix: str,
+    names: Mapping[str, str],
+    part: str,
+    sizes: tuple[int, ...],
+    order: tuple[int, ...] | None,
+) -> Part:
+    """A part that files hold whole or in pieces."""
+    pieces = _JOINED[part]
+    has_bias = pieces[0] in described.biases
+    if part in names:
+        pieces, sizes = (part,), (sum(sizes),)
+    found = tuple(prefix + names[piece] for piece in pieces)
+    return Part(found, sizes, described.hidden_size, has_bias, order)
+
+
+def _experts(described: Description, prefix: str) -> tuple[dict[str, Part], dict[str, StackedPart]]:
+    table, sizes = described.family.experts, described.architecture.experts
+    assert table is not None and sizes is not None, "the layer has some"
+    hidden, inner = described.hidden_size, sizes.inner_size
+    names = {part: prefix + name for part, name in table.tensors.items()}
+    router_bias = bool(table.biases.get("router"))
+    linears = {"router": Part((names["router"],), (sizes.num_experts,), hidden, router_bias)}
+    stacked = {}
+    if table.stacked is not None:
+        order = None
+        if table.stacked.is_interleaved:
+            order = (*range(0, 2 * inner, 2), *range(1, 2 * inner, 2))
+        has_bias = {part: bool(table.biases.get(part)) for part in ("gate_up", "down")}
+        stacked["gate_up"] = StackedPart(
+            names["gate_up"], 2 * inner, hidden, has_bias["gate_up"], order
+        )
+        stacked["down"] = StackedPart(names["down"], hidden, inner, has_bias["down"], None)
+    else:
+        for expert in range(sizes.num_experts):
+            pair = tuple(names[part].format(expert) for part in ("gate", "up"))
+            linears[expert_part(expert, "gate_up")] = Part(pair, (inner, inner), hidden)
+            down = (names["down"].format(expert),)
+            linears[expert_part(expert, "down")] = Part(down, (hidden,), inner)
+    if table.shared and sizes.shared_size is not None:
+        linears |= _feed_forward(described, prefix, table.shared, sizes.shared_size)
+        if "scale" in table.shared:
+            linears["shared_scale"] = Part((prefix + table.shared["scale"],), (1,), hidden)
+    return linears, stacked
+
+
+def _shapes_of(part: Part) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name, size in zip(part.names, part.sizes, strict=True):
+        yield f"{name}.weight", (size, part.width)
+        if part.has_bias:
+            yield f"{name}.bias", (size,)
