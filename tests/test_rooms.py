@@ -20,19 +20,21 @@ ARROWS: dict[str, str] = {
     "core.runtime": "errors strict_json",
     "core.modes": "errors settings",
     "core.trace": "errors text_files",
-    "core.backends": "errors trees runtime modes",
+    "core.families": "",
+    "core.backends": "errors trees runtime modes families",
     "core.acceptance": "errors trees settings backends",
     "core.quant": "errors strict_json runtime backends",
     "core.config": "errors settings modes acceptance",
     "core.command_line": "errors settings modes acceptance config",
-    "core.models": "errors trees strict_json console runtime backends config command_line",
+    "core.models": "errors trees strict_json console runtime families backends config "
+    "command_line",
     "core.distributed": "errors backends models",
-    "core.loading": "errors settings runtime backends quant config models distributed",
-    "core.drafters": "errors trees strict_json runtime modes backends acceptance quant "
+    "core.loading": "errors settings runtime families backends quant config models distributed",
+    "core.drafters": "errors trees strict_json runtime modes families backends acceptance quant "
     "config models loading",
-    "core.decoding": "errors trees strict_json runtime modes trace backends acceptance "
+    "core.decoding": "errors trees strict_json runtime modes trace families backends acceptance "
     "quant config models loading drafters",
-    "core.train": "errors strict_json text_files console runtime backends config "
+    "core.train": "errors strict_json text_files console runtime families backends config "
     "command_line models distributed loading drafters",
     "core.engine": "errors settings runtime trace backends quant config models loading "
     "drafters decoding",

@@ -25,6 +25,13 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
     Raises DrafterUnavailableError for a folder without a head, for another target's head, and for
     tensors of other sizes.
     """
+    assert target.model_config is not None, "its forward is our own"
+    described = target.model_config.described
+    if described.rotary_size != forward.shape.head_dim or described.family.is_interleaved:
+        raise DrafterUnavailableError(
+            f"{target.identity.name} rotates its heads otherwise than EAGLE heads do; give another "
+            "target or mode."
+        )
     description = _description(folder)
     wanted = description.get("target_sha256")
     if wanted not in (None, target.source_key):
@@ -54,7 +61,6 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
         logit_scale=shape.logit_scale if weights.target_ids is None else 1.0,
         logit_cap=shape.logit_cap if weights.target_ids is None else None,
     )
-    assert target.model_config is not None, "its forward is the lean one"
     rotary = RotaryTable(target.model_config.rotations[:1], target.dtype, target.device)
     native = None
     if isinstance(forward, CpuForward) and weights.state_norm is not None:

@@ -34,7 +34,7 @@ _ROTATION_KEYS = (
     "original_max_position_embeddings",
 )  # fmt: skip
 # They say where a model comes from, how it is trained or sampled, or how others store it.
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
     "_attn_implementation_autoset", "_model_name_or_path", "_name_or_path", "architectures",
     "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "do_sample", "dtype",
     "embd_pdrop", "eos_token_id", "id2label", "initializer_range", "is_llama_config", "label2id",
@@ -242,9 +242,11 @@ class _Reader:
         if family.has_layer_types and (is_used or "layer_types" in self._config):
             types = tuple(self._get("layer_types"))
             if len(types) != num_layers:
-                raise NotDescribedError(f"it names the kinds of {len(types)} layers")
+                raise NotDescribedError(f"it tells the kinds of {len(types)} layers")
         else:
-            self._get("layer_types", None)
+            others = set(self._get("layer_types", None) or ()) - {_FULL}
+            if others:
+                raise NotDescribedError(f"some of its layers are of the kind {min(others)}")
             window = self._get(family.window) if family.window and is_used else None
             types = (_FULL if window is None else _WINDOW,) * num_layers
         known = {_FULL} | ({_WINDOW} if family.window else set())
@@ -282,16 +284,20 @@ class _Reader:
         shares = set()
         for rotation in found:
             settings = dict(rotation.settings or {})
-            shares.add(float(settings.pop("partial_rotary_factor", None) or 1.0))
+            share = settings.pop("partial_rotary_factor", None)
+            shares.add(1.0 if share is None else float(share))
             _check_rotation(settings)
-        if len(shares) > 1:
-            raise NotDescribedError("its layers rotate different parts of a head")
+            if settings.get("short_factor") != settings.get("long_factor"):
+                # Up to this length the rotation is the same.
+                _positive(settings["original_max_position_embeddings"])
+        if len(shares) > 1 or (shares != {1.0} and not self._family.rotates_parts):
+            raise NotDescribedError("it rotates only a part of each head")
         return tuple(found), shares.pop()
 
     def _check_all_asked(self) -> None:
         for key, value in self._config.items():
             is_off = value is None or value is False or value in ("", [], {})
-            is_known = key in self._asked or key in _WITHOUT_EFFECT
+            is_known = key in self._asked or key in WITHOUT_EFFECT
             if not is_known and (
                 not is_off or (key == "quantization_config" and value is not None)
             ):
@@ -311,11 +317,7 @@ class _Reader:
         return found if value.power == 1.0 or found is None else float(found) ** value.power
 
     def _count(self, name: str) -> int:
-        """A number above 0; raises ValueError for everything else, as transformers does."""
-        value = self._get(name)
-        if type(value) is not int or value <= 0:
-            raise ValueError(f"{name} is no number above 0")
-        return value
+        return _positive(self._get(name))
 
     def _number(self, name: str, *types: type) -> float:
         value = self._get(name)
@@ -340,6 +342,13 @@ class _Reader:
         if not isinstance(value, bool):
             raise ValueError(f"{name} is neither true nor false")
         return value
+
+
+def _positive(value: Any) -> int:
+    """A number above 0; raises ValueError for everything else, as transformers does."""
+    if type(value) is not int or value <= 0:
+        raise ValueError(f"{value} is no number above 0")
+    return value
 
 
 def _settings(told: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -112,6 +112,8 @@ class Family(NamedTuple):
     """Whether each type of layers rotates in its own way."""
     unrotated: str | None = None
     """A list of one number a layer: 0 for layers without positions."""
+    rotates_parts: bool = False
+    """Whether `partial_rotary_factor` is heeded."""
     is_interleaved: bool = False
     """Whether numbers that rotate together lie side by side."""
     norms_rotated: Value = False

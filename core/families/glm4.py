@@ -13,5 +13,6 @@ FAMILY = Family(
     },
     feed_forward={"gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj"},
     biases=dict.fromkeys(("q", "k", "v"), Key("attention_bias")),
+    rotates_parts=True,
     is_interleaved=True,
 )

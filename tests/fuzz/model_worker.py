@@ -19,11 +19,11 @@ import torch
 from gguf import GGUFReader
 
 from core import errors
-from core.backends.torch.support import WITHOUT_EFFECT
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.errors import SpecDecodesError
+from core.families.description import WITHOUT_EFFECT
 from core.loading.loading import load_model
 from core.models.quiet import quiet_transformers
 from core.models.weight_files import CONFIG, key_mapping, read_json_object

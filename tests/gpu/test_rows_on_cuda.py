@@ -10,7 +10,8 @@ from core.backends.cuda.kernels.linear import PackedLinear, weight_of
 from core.backends.cuda.kernels.packing import packed
 from core.backends.cuda.kernels.variant import Weight
 from core.backends.torch.linear import DenseLinear, WeightGrid
-from core.backends.torch.weights import LayerWeights, Shape
+from core.backends.torch.weights import LayerWeights
+from core.families.architecture import Architecture
 
 pytestmark = pytest.mark.gpu
 
@@ -152,7 +153,7 @@ def test_a_layer_is_captured_and_compiled() -> None:
 @pytest.mark.parametrize("normed_heads", [False, True])
 def test_parts_of_layers_compute_what_their_weights_say(bits, normed_heads) -> None:
     dtype, hidden, inner = torch.bfloat16, 256, 384
-    shape = Shape(2, 4, 2, 64, 320, 1e-5)
+    shape = Architecture(2, 4, 2, 64, 320, 1e-5)
     exact = []
 
     def linear(outputs: int, inputs: int):

@@ -18,6 +18,7 @@ from core.backends.cpu.library import (
     LinearStruct,
     ModelStruct,
     RowsStruct,
+    ViewStruct,
     check_floats,
     check_indices,
 )
@@ -32,7 +33,8 @@ from core.backends.row_block import (
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.sizes import check_sizes
-from core.backends.torch.weights import LayerStack, LayerWeights, beyond_llama
+from core.backends.torch.weights import LayerStack, LayerWeights
+from core.backends.windows import note_positions, positions_of
 from core.families.architecture import Architecture
 
 # From here on torch's matrix products win over the kernels'.
@@ -67,6 +69,7 @@ class CpuForward(TorchForward):
         self._model: ModelStruct | None = None
         self._model_of: LayerStack | None = None
         self._last_cache_index = 0
+        self._views: list[tuple[int | None, int | None]] = []
         # The structures point into these.
         self._kept: list[Any] = []
         self._work = torch.empty(0)
@@ -180,9 +183,20 @@ class CpuForward(TorchForward):
             capacity=cache.capacity,
             write_start=cache.write_start,
             num_columns=cache.write_start + block.num_rows if mask is None else mask.shape[1],
+            length=cache.length,
+            positions=self._positions(block),
             mask=None if mask is None else mask.data_ptr(),
             mask_stride=0 if mask is None else mask.stride(0),
         )
+
+    def _positions(self, block: RowBlock) -> int | None:
+        """Of the tokens in the cache's columns, where a layer does not see all of them."""
+        if self._views == [(None, None)]:
+            return None
+        note_positions(block)
+        positions = positions_of(block.cache)
+        check_indices(positions, block.cache.capacity)
+        return positions.data_ptr()
 
     def _model_struct(self) -> ModelStruct | None:
         """The present stack for the kernels; None where a layer is in no format of theirs."""
@@ -193,6 +207,9 @@ class CpuForward(TorchForward):
         return self._model
 
     def _describe(self, stack: LayerStack) -> ModelStruct | None:
+        self._views = list(
+            dict.fromkeys((layer.kind.window, layer.kind.chunk) for layer in stack.layers)
+        )
         layers = [self._layer(layer) for layer in stack.layers]
         known = [layer for layer in layers if layer is not None]
         head = self._struct(stack.head)
@@ -201,7 +218,10 @@ class CpuForward(TorchForward):
             return None
         check_sizes(self.shape, stack, self._state_norm)
         array = (LayerStruct * len(known))(*known)
-        self._kept.append(array)
+        views = (ViewStruct * len(self._views))(
+            *(ViewStruct(window or 0, chunk or 0) for window, chunk in self._views)
+        )
+        self._kept += [array, views]
         self._last_cache_index = max(layer.cache_index for layer in stack.layers)
         return ModelStruct(
             num_layers=len(known),
@@ -211,6 +231,16 @@ class CpuForward(TorchForward):
             hidden=embedding.in_features,
             intermediate=known[0].down.in_features,
             norm_eps=self.shape.norm_eps,
+            activation=_ACTIVATIONS.index(self.shape.activation),
+            norms_all_heads=_norms_all_heads(stack, self.shape),
+            attention_scale=self.shape.scale,
+            attention_cap=self.shape.attention_cap or 0.0,
+            embedding_scale=self.shape.embedding_scale,
+            residual_scale=self.shape.residual_scale,
+            logit_scale=self.shape.logit_scale,
+            logit_cap=self.shape.logit_cap or 0.0,
+            num_views=len(views),
+            views=views,
             layers=array,
             embedding=embedding,
             head=head,
@@ -222,8 +252,14 @@ class CpuForward(TorchForward):
         parts = {name: self._struct(getattr(layer, name)) for name in _PARTS}
         if None in parts.values():
             return None
-        norms = {name: self._pointer(getattr(layer, name)) for name in _NORMS}
-        return LayerStruct(cache_index=layer.cache_index, **parts, **norms)
+        vectors = {name: self._pointer(vector) for name, vector in layer.vectors().items()}
+        return LayerStruct(
+            cache_index=layer.cache_index,
+            rotation=layer.kind.rotation,
+            view=self._views.index((layer.kind.window, layer.kind.chunk)),
+            **parts,
+            **vectors,
+        )
 
     def _struct(self, linear: Any) -> LinearStruct | None:
         native = self._native(linear)
@@ -250,7 +286,13 @@ class CpuForward(TorchForward):
 
 
 _PARTS = ("qkv", "o", "gate_up", "down")
-_NORMS = ("input_norm", "q_norm", "k_norm", "ffn_norm")
+# As `activations.h` numbers them.
+_ACTIVATIONS = ("silu", "gelu_tanh", "gelu", "relu")
+
+
+def _norms_all_heads(stack: LayerStack, shape: Architecture) -> bool:
+    norm = stack.layers[0].q_norm
+    return norm is not None and len(norm) != shape.head_dim
 
 
 def _fits(linear: DenseLinear) -> bool:
@@ -260,9 +302,11 @@ def _fits(linear: DenseLinear) -> bool:
 def cpu_reason(forward: TorchForward) -> str | None:
     """Why the kernels cannot compute a forward's model; None where they can."""
     stack, shape = forward.stack, forward.shape
-    reason = beyond_llama(shape, stack)
-    if reason is not None:
-        return reason
+    if shape.experts is not None or shape.activation not in _ACTIVATIONS:
+        return "they compute no experts"
+    for kind in {layer.kind for layer in stack.layers}:
+        if kind.norms_rotated or kind.temperature is not None:
+            return "its queries are scaled behind their rotation"
     if stack.final_norm.dtype != torch.float32 or stack.final_norm.device.type != "cpu":
         return "they compute float32 on the CPU alone"
     if shape.head_dim % _HEAD_DIM_STEP or shape.head_dim > _LARGEST_HEAD_DIM:

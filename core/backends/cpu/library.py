@@ -32,12 +32,21 @@ class LayerStruct(Structure):
         ("q_norm", c_void_p),
         ("k_norm", c_void_p),
         ("ffn_norm", c_void_p),
+        ("attention_out_norm", c_void_p),
+        ("ffn_out_norm", c_void_p),
+        ("sinks", c_void_p),
         ("qkv", LinearStruct),
         ("o", LinearStruct),
         ("gate_up", LinearStruct),
         ("down", LinearStruct),
         ("cache_index", c_int64),
+        ("rotation", c_int32),
+        ("view", c_int32),
     )
+
+
+class ViewStruct(Structure):
+    _fields_ = (("window", c_int64), ("chunk", c_int64))
 
 
 class ModelStruct(Structure):
@@ -49,6 +58,16 @@ class ModelStruct(Structure):
         ("hidden", c_int32),
         ("intermediate", c_int32),
         ("norm_eps", c_float),
+        ("activation", c_int32),
+        ("norms_all_heads", c_int32),
+        ("attention_scale", c_float),
+        ("attention_cap", c_float),
+        ("embedding_scale", c_float),
+        ("residual_scale", c_float),
+        ("logit_scale", c_float),
+        ("logit_cap", c_float),
+        ("num_views", c_int32),
+        ("views", POINTER(ViewStruct)),
         ("layers", POINTER(LayerStruct)),
         ("embedding", LinearStruct),
         ("head", LinearStruct),
@@ -64,6 +83,8 @@ class BlockStruct(Structure):
         ("capacity", c_int64),
         ("write_start", c_int64),
         ("num_columns", c_int64),
+        ("length", c_int64),
+        ("positions", c_void_p),
         ("mask", c_void_p),
         ("mask_stride", c_int64),
         ("hidden_states", c_void_p),

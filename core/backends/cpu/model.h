@@ -15,14 +15,29 @@ struct Linear {
 };
 
 struct Layer {
+  // Null where there is none.
   const float *input_norm, *q_norm, *k_norm, *ffn_norm;
+  const float *attention_out_norm, *ffn_out_norm;  // of what a part makes
+  const float* sinks;                              // [num_heads]
   Linear qkv, o, gate_up, down;
   int64_t cache_index;
+  int32_t rotation, view;  // which of Rows.cos and of Model.views
+};
+
+// What the layers of a kind see of a text; 0 for no bound.
+struct View {
+  int64_t window, chunk;
 };
 
 struct Model {
   int32_t num_layers, num_heads, num_kv_heads, head_dim, hidden, intermediate;
   float norm_eps;
+  int32_t activation;       // of the gate: see activations.h
+  int32_t norms_all_heads;  // whether q_norm and k_norm are [heads * head_dim]
+  float attention_scale, attention_cap;  // no cap: 0
+  float embedding_scale, residual_scale, logit_scale, logit_cap;
+  int32_t num_views;
+  const View* views;
   const Layer* layers;
   Linear embedding, head;
   const float* final_norm;
@@ -36,6 +51,8 @@ struct Block {
   int64_t count;
   float* cache;            // [cache layers, 2, num_kv_heads, capacity, head_dim]
   int64_t capacity, write_start, num_columns;
+  int64_t length;            // of what is committed: a column in front of it is its token's position
+  const int64_t* positions;  // [capacity] of the tokens, or null where every view sees all
   const float* mask;       // [count, mask_stride], 0 where a row sees a column; null: it sees all
   int64_t mask_stride;
   float* hidden_states;    // [count, num_states * hidden]: those in front of state_layers, or null
@@ -48,7 +65,8 @@ struct Block {
 struct Rows {
   int64_t count;
   const int64_t *token_ids, *positions;
-  const float *cos, *sin;  // [num_positions, head_dim]; the sines of the first half are negative
+  // [rotations, num_positions, head_dim]; the sines of the first half are negative
+  const float *cos, *sin;
   int64_t num_positions;
   int64_t capacity;        // of the largest cache
   int64_t num_blocks;

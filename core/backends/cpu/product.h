@@ -26,14 +26,15 @@ struct Product {
   float* y;  // [rows, y_stride]
   int64_t y_stride;
   Epilogue epilogue = Epilogue::STORE;
+  float scale = 1.0f;  // of what is added
 
   void put(int64_t row, int64_t out, float result) const {
     float* to = y + row * y_stride + out;
-    *to = epilogue == Epilogue::ADD ? *to + result : result;
+    *to = epilogue == Epilogue::ADD ? *to + result * scale : result;
   }
   void put_panel(int64_t row, int64_t out, Lanes result) const {
     float* to = y + row * y_stride + out;
-    store(to, epilogue == Epilogue::ADD ? load(to) + result : result);
+    store(to, epilogue == Epilogue::ADD ? load(to) + result * scale : result);
   }
 };
 

@@ -173,6 +173,8 @@ class TorchForward:
         """RMS norm over the last dimension; without a weight, x itself."""
         if weight is None:
             return x
+        if weight.dtype != x.dtype:  # of a norm that is counted from one
+            return F.rms_norm(x.float(), x.shape[-1:], weight, self.shape.norm_eps).to(x.dtype)
         return F.rms_norm(x, x.shape[-1:], weight, self.shape.norm_eps)
 
     def logits(

@@ -9,10 +9,10 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter, dequantize, quantize
 
 from core.backends.cpu.library import Kernels
-from core.backends.torch.weights import shape_of
 from core.errors import InvalidSettingError
 from core.loading.forward import make_runner
 from core.loading.gguf_weights import decode_blocks, gguf_stack
+from core.models.model_config import model_config_of
 from core.runtime.storage import no_progress
 from core.trees.tree import DraftTree
 from tests.tiny_models import tiny_model
@@ -83,7 +83,9 @@ def test_the_layers_compute_what_the_dequantized_model_computes(
     module = tiny_model(family)
     path = tmp_path / "model.gguf"
     write_gguf(path, module, layer_type, table_type)
-    stack = gguf_stack(path, weights, shape_of(module), torch.float32, None, no_progress)
+    stack = gguf_stack(
+        path, weights, model_config_of(module).architecture, torch.float32, None, no_progress
+    )
     packed = make_runner(tiny_model(family), 512, stack=stack)
     full = make_runner(module, 512)
     prompt = [5, 17, 99, 3, 42]
@@ -100,7 +102,12 @@ def test_the_compiled_kernels_hold_the_very_weights_of_the_file(
     module = tiny_model("llama")
     write_gguf(tmp_path / "model.gguf", module, "Q4_1", "Q8_0")
     stack = gguf_stack(
-        tmp_path / "model.gguf", "q4", shape_of(module), torch.float32, kernels, no_progress
+        tmp_path / "model.gguf",
+        "q4",
+        model_config_of(module).architecture,
+        torch.float32,
+        kernels,
+        no_progress,
     )
     weight = torch.cat([part.weight for part in _qkv_of(module)])
     assert torch.equal(stack.layers[1].qkv.dequantize(), weight)  # type: ignore[attr-defined]
@@ -123,5 +130,10 @@ def test_other_types_are_refused_with_what_to_do(tmp_path: Path) -> None:
     write_gguf(tmp_path / "model.gguf", module, "Q8_0", "Q8_0")
     with pytest.raises(InvalidSettingError, match=r"holds Q8_0 .* leave weights out"):
         gguf_stack(
-            tmp_path / "model.gguf", "q4", shape_of(module), torch.float32, None, no_progress
+            tmp_path / "model.gguf",
+            "q4",
+            model_config_of(module).architecture,
+            torch.float32,
+            None,
+            no_progress,
         )

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from core.backends.torch.weights import stack_of
+from core.loading.weight_loading import stack_of
+from core.models.model_config import model_config_of
 from core.quant.grid import Grid, quantize
 from core.quant.linears import Int4Linear, Int8Linear, linear_of
 from core.quant.stack import linear_names, quantized_stack
@@ -65,7 +66,9 @@ def test_what_does_not_fit_the_kernel_is_dequantized(bits: int) -> None:
 
 
 def test_kept_layers_stay_the_very_same() -> None:
-    stack = stack_of(tiny_model("llama"))
+    module = tiny_model("llama")
+    stack = stack_of(module, model_config_of(module).described)
+    assert stack is not None
     drafting = quantized_stack(stack, bits=4, group_size=32, keep=("1", "head", "layers.*.down"))
     for name, old, new in zip(
         linear_names(stack), stack.linears(), drafting.linears(), strict=True

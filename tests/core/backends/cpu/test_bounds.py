@@ -12,8 +12,9 @@ from core.backends.cpu.linear import can_read_grid, cpu_dense, cpu_grid
 from core.backends.row_block import RowBlock
 from core.backends.torch.linear import DenseLinear, WeightGrid
 from core.backends.torch.sizes import check_sizes
-from core.backends.torch.weights import LayerStack, Shape
+from core.backends.torch.weights import LayerStack
 from core.errors import ModelUnavailableError
+from core.families.architecture import Architecture
 from core.loading.forward import make_runner
 from tests.tiny_models import tiny_model
 
@@ -152,7 +153,7 @@ def narrower(stack: LayerStack) -> LayerStack:
     ],
 )
 def test_a_stack_whose_weights_do_not_fit_each_other_is_refused(
-    change: Callable[[Shape, LayerStack], tuple[Shape, LayerStack]],
+    change: Callable[[Architecture, LayerStack], tuple[Architecture, LayerStack]],
     words: str,
     forward: CpuForward,
 ) -> None:

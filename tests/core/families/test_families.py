@@ -1,0 +1,152 @@
+"""Every family's table against transformers' module: logits over trees, and the texts of all modes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from core.backends.cpu.library import load_kernels
+from core.backends.runner import ModelRunner
+from core.backends.torch.invariant import invariant_sibling
+from core.config import RunConfig
+from core.decoding.run_start import Prompt
+from core.engine import Engine
+from core.families.registry import FAMILIES
+from core.loading.forward import runner_of
+from core.loading.loading import LoadedModel, load_model
+from core.runtime.storage import no_progress
+from core.trace.file import Trace
+from core.trees.tree import DraftTree
+from tests.core.families.family_configs import CONFIGS, SPARSE, random_module
+from tests.core.models.folders import PROMPT, oracle_ids, save_module
+from tests.tiny_folder import byte_tokenizer
+
+# Parents of drafted nodes, and a path to keep that is no beginning of the rows.
+TREES: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
+    ((0, 0, 2, 2, 3), (2, 4)), ((0, 0, 2), (2,)), ((), ()), ((0, 1, 2, 3, 4, 5, 6, 7, 8), (1, 2)),
+)  # fmt: skip
+_FIXED = {"fixed_size": True}
+MODES: dict[str, dict[str, Any]] = {
+    "ngram": _FIXED, "share-sd": _FIXED, "layer-skip": {**_FIXED, "layers": ("0",)}, "hybrid": {},
+}  # fmt: skip
+# Other orders of summation change float32 by a few millionths.
+TOLERANCE = 1e-5
+
+
+class Case(NamedTuple):
+    name: str
+    module: Any
+    folder: str
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    module = random_module(request.param)
+    folder = save_module(tmp_path_factory.mktemp("family"), module)
+    return Case(request.param, module, folder)
+
+
+@pytest.fixture(scope="module", params=["eager", "kernels"])
+def model(request: pytest.FixtureRequest, case: Case) -> LoadedModel:
+    compile = request.param == "kernels"
+    if compile:
+        load_kernels(no_progress)
+    return load_model(case.folder, dtype="float32", compile=compile)
+
+
+def rows_of_trees(runner: ModelRunner, token_ids: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
+    """Logits of each tree row behind a prompt, and the tokens up to it."""
+    committed = list(token_ids[:29])
+    runner.begin(list(token_ids[:30]), 64, bool)
+    fresh = iter(token_ids[29:])
+    for parents, path in TREES:
+        tree = DraftTree(next(fresh))
+        for parent in parents:
+            tree.add(parent, next(fresh), 1.0)
+        rows = runner.tree_forward(tree).clone()
+        for node, row in enumerate(rows):
+            yield row, [*committed, tree.root_token_id, *tree.path_token_ids(node)]
+        runner.commit(list(path))
+        committed += [tree.root_token_id, *(tree.token_ids[node] for node in path)]
+
+
+def random_tokens(count: int = 64) -> list[int]:
+    torch.manual_seed(1)
+    return list(torch.randint(0, 192, (count,)).tolist())
+
+
+def ids_of(engine: Engine, mode: str, **settings: Any) -> list[int]:
+    drafter = MODES.get(mode, {})
+    config = RunConfig.from_dict(
+        {"mode": mode, "max_new_tokens": 24, "drafter": drafter, **settings}
+    )
+    prompt = Prompt(PROMPT, byte_tokenizer()(PROMPT).input_ids)
+    return Trace(list(engine.run(prompt, config))).token_ids
+
+
+def test_every_family_is_tried() -> None:
+    assert {config.model_type for config in CONFIGS.values()} == set(FAMILIES)
+
+
+@torch.inference_mode()
+def test_trees_are_computed_as_the_module_computes_the_same_tokens_in_a_row(
+    case: Case, model: LoadedModel
+) -> None:
+    runner = runner_of(model)
+    is_compiled = model.kernels is not None and case.name not in SPARSE
+    assert runner.forward.name == ("native" if is_compiled else "lean")
+    for row, token_ids in rows_of_trees(runner, random_tokens()):
+        expected = case.module(input_ids=torch.tensor([token_ids]), use_cache=False).logits[0, -1]
+        assert float((row - expected).norm() / expected.norm()) < TOLERANCE
+
+
+def test_a_row_has_the_same_bits_in_a_tree_and_alone(case: Case, model: LoadedModel) -> None:
+    runner = runner_of(model)
+    if runner.forward.name != "native":
+        runner = invariant_sibling(runner)
+    alone = runner.sibling()
+    for row, token_ids in rows_of_trees(runner, random_tokens()):
+        alone.begin(token_ids, 64, bool)
+        assert torch.equal(alone.tree_forward(DraftTree(token_ids[-1]))[0], row)
+        alone.forget()
+
+
+def check_modes(case: Case, model: LoadedModel, modes: Sequence[str]) -> None:
+    """Every mode's greedy text is that of transformers, and all draw the same."""
+    engine = Engine(model)
+    drawn = {"sampling": {"do_sample": True, "temperature": 1.0, "seed": 3}}
+    expected, expected_drawn = oracle_ids(case.folder), ids_of(engine, "naive", **drawn)
+    assert ids_of(engine, "naive") == expected
+    for mode in modes:
+        assert ids_of(engine, mode) == expected, mode
+        assert ids_of(engine, mode, **drawn) == expected_drawn, mode
+
+
+def test_drafts_change_no_text(case: Case) -> None:
+    check_modes(case, load_model(case.folder, dtype="float32"), ("ngram", "share-sd"))
+
+
+@pytest.mark.slow
+def test_all_modes_write_one_text(case: Case, model: LoadedModel) -> None:
+    check_modes(case, model, tuple(MODES))
+
+
+def test_sums_that_do_not_hang_on_the_shape_write_the_same_text(case: Case) -> None:
+    engine = Engine(load_model(case.folder, dtype="float32", compile=False))
+    assert ids_of(engine, "ngram", invariant=True) == ids_of(engine, "naive", invariant=True)
+
+
+def test_a_folder_of_16_bit_weights_is_read_as_it_is(case: Case, tmp_path: Path) -> None:
+    module = random_module(case.name).bfloat16()
+    folder = save_module(tmp_path, module)
+    runner = runner_of(load_model(folder, dtype="bfloat16", compile=False))
+    token_ids = random_tokens(30)
+    runner.begin(token_ids, 64, bool)
+    row = runner.tree_forward(DraftTree(token_ids[-1]))[0]
+    with torch.inference_mode():
+        expected = (
+            module(input_ids=torch.tensor([token_ids]), use_cache=False).logits[0, -1].float()
+        )
+    assert float((row - expected).norm() / expected.norm()) < 0.05
