@@ -26,15 +26,14 @@ ARROWS: dict[str, str] = {
     "core.quant": "errors strict_json runtime backends",
     "core.config": "errors settings modes acceptance",
     "core.command_line": "errors settings modes acceptance config",
-    "core.models": "errors trees strict_json console runtime families backends config "
-    "command_line",
+    "core.models": "errors trees strict_json console runtime families backends config command_line",
     "core.distributed": "errors backends models",
     "core.loading": "errors settings runtime families backends quant config models distributed",
     "core.drafters": "errors trees strict_json runtime modes families backends acceptance quant "
     "config models loading",
     "core.decoding": "errors trees strict_json runtime modes trace families backends acceptance "
     "quant config models loading drafters",
-    "core.train": "errors strict_json text_files console runtime families backends config "
+    "core.train": "errors strict_json text_files console runtime families config "
     "command_line models distributed loading drafters",
     "core.engine": "errors settings runtime trace backends quant config models loading "
     "drafters decoding",
