@@ -263,7 +263,7 @@ def _streamed(
     """The layers in the host's memory; the device's allocator keeps to the budget from now on."""
     if contents.stack is None:
         raise InvalidSettingError(
-            f"gpu_memory streams the layers of Llama-shaped models, and {source.name} is none; "
+            f"gpu_memory streams the layers of our own forward, which cannot compute {source.name}; "
             "leave it out."
         )
     total = torch.cuda.get_device_properties(device).total_memory

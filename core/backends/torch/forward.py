@@ -228,7 +228,9 @@ class TorchForward:
         if self.shape.experts is None or layer.router is None:
             assert fed is not None, "a layer has a feed-forward or experts"
             return fed
-        return add_experts(layer, self.shape.experts, gate_of, x, fed)
+        return add_experts(
+            layer, self.shape.experts, gate_of, x, fed, has_one_shape=self._exact_sums
+        )
 
     def _attend(
         self,
