@@ -16,7 +16,8 @@ ARROWS: dict[str, str] = {
     "core.strict_json": "",
     "core.settings": "errors",
     "core.text_files": "errors",
-    "core.console": "strict_json",
+    "core.early_interrupts": "",
+    "core.console": "strict_json early_interrupts",
     "core.runtime": "errors strict_json",
     "core.modes": "errors settings",
     "core.trace": "errors text_files",
@@ -36,7 +37,7 @@ ARROWS: dict[str, str] = {
     "command_line models distributed loading drafters",
     "core.engine": "errors settings runtime trace backends quant config models loading "
     "drafters decoding",
-    "core.__init__": "errors modes trace config loading decoding engine",
+    "core.__init__": "early_interrupts errors modes trace config loading decoding engine",
     "core.benchmark": "errors strict_json text_files console runtime modes trace backends "
     "acceptance config command_line models distributed loading drafters "
     "decoding engine",
@@ -53,7 +54,7 @@ ARROWS: dict[str, str] = {
     "app.pages": "messages runs server",
     "app.serving": "root_path runs server pages",
     "app.main": "engines own_folders root_path runs server pages serving",
-    "app.scripts": "main",
+    "app.scripts": "",
 }
 FILES = sorted(path for top in ("core", "app") for path in (ROOT / top).rglob("*.py"))
 

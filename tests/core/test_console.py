@@ -67,24 +67,58 @@ def test_output_that_finds_no_room_is_one_sentence() -> None:
     assert done.stderr.startswith(b"there is no room") and done.stderr.count(b"\n") == 1
 
 
-def test_an_interrupt_while_torch_is_imported_is_one_word(tmp_path: Path) -> None:
-    """A stand-in for torch says that its import has begun, and takes its time."""
-    (tmp_path / "torch.py").write_text(
+def stand_in(path: Path) -> None:
+    """A module that says that its import has begun, and takes its time."""
+    path.write_text(
         "import pathlib, time\npathlib.Path(__file__).with_name('begun').touch()\ntime.sleep(60)\n"
     )
+
+
+def started(arguments: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Python in the middle of importing the folder's stand-in."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "core.benchmark.compare", "--modes", "ngram"],
+        [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(folder)},
         stderr=subprocess.PIPE,
     )
-    while not (tmp_path / "begun").exists():
+    while not (folder / "begun").exists():
         assert process.poll() is None, "it ended before it could be interrupted"
         time.sleep(0.01)
+    return process
+
+
+def test_an_interrupt_while_torch_is_imported_is_one_word(tmp_path: Path) -> None:
+    stand_in(tmp_path / "torch.py")
+    process = started(["-m", "core.benchmark.compare", "--modes", "ngram"], tmp_path)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130
     assert told == b"stopped before anything was measured\n"
+
+
+COMMANDS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "core").rglob("*.py"))
+    if path.read_text(encoding="utf-8").endswith("run_command(main)\n")
+]
+EARLY = [
+    *(["-m", command] for command in COMMANDS),
+    ["app.py"],
+    *(["-c", f"from app.scripts import {name}; {name}()"] for name in ("page", "generate")),
+]
+
+
+@pytest.mark.parametrize("arguments", EARLY, ids=" ".join)
+def test_an_interrupt_while_the_command_itself_is_imported_is_one_word(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """A stand-in for what all commands import first."""
+    stand_in(tmp_path / "argparse.py")
+    process = started(arguments, tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert (process.returncode, told) == (130, b"stopped\n")
 
 
 def test_the_first_interrupt_raises_the_flag_and_the_second_one_interrupts() -> None:
