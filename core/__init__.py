@@ -4,15 +4,16 @@ A name is imported when it is first asked for: traces open without torch, and im
 """
 
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
 
 if sys.argv[:1] == ["-m"]:  # so it is while Python looks for the command of `python -m core...`
     from core.early_interrupts import end_by_interrupts
 
     end_by_interrupts()
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to the table
     from core.config import RunConfig as RunConfig

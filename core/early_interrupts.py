@@ -1,9 +1,10 @@
-"""Interrupts while a command is still being imported: one word, as `core.console` has it later."""
+"""Interrupts while a command is still being imported: one word, as `core.console` has it later.
 
-import contextlib
+It imports next to nothing, for until it has, an interrupt is a traceback.
+"""
+
 import os
 import signal
-from types import FrameType
 
 _STDERR = 2
 
@@ -14,8 +15,10 @@ def end_by_interrupts() -> None:
         signal.signal(signal.SIGINT, end_at_once)
 
 
-def end_at_once(number: int, frame: FrameType | None) -> None:
+def end_at_once(number: int, frame: object) -> None:
     """Nothing has begun that would have to be brought to an end."""
-    with contextlib.suppress(OSError):  # it may be closed
+    try:  # noqa: SIM105 (contextlib is large)
         os.write(_STDERR, b"stopped\n")
+    except OSError:  # it is closed
+        pass
     os._exit(128 + number)
