@@ -18,7 +18,7 @@ ARROWS: dict[str, str] = {
     "core.text_files": "errors",
     "core.early_interrupts": "",
     "core.console": "strict_json early_interrupts",
-    "core.runtime": "errors strict_json",
+    "core.runtime": "early_interrupts errors strict_json",
     "core.modes": "errors settings",
     "core.trace": "errors text_files",
     "core.backends": "errors trees runtime modes",
