@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from core.acceptance.device_state import LoopState
+from core.acceptance.device_state import DeviceState
 from core.acceptance.sampling import KeyedNoise, log_probs_under
 from core.acceptance.sampling_config import SamplingConfig
 from core.backends.kv_cache import TreeCache
@@ -35,7 +35,9 @@ class Verdict(NamedTuple):
 class DeviceRule(Protocol):
     """Judges whole trees on the device, by one rule."""
 
-    def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
+    def judge(
+        self, logits: torch.Tensor, tree: TreeRows, state: DeviceState, depth: int
+    ) -> Verdict:
         """`depth` is the most that the tree can have  # logits: [rows, vocab] float32."""
         ...
 
@@ -71,7 +73,7 @@ class MatchVerdict:
         self,
         logits: torch.Tensor,  # [rows, vocab] float32
         tree: TreeRows,
-        state: LoopState,
+        state: DeviceState,
         depth: int,
     ) -> _Draws:
         if self._noise is None:
@@ -91,7 +93,9 @@ class MatchVerdict:
             best[parents] - log_probs[parents, tree.token_ids],
         )
 
-    def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
+    def judge(
+        self, logits: torch.Tensor, tree: TreeRows, state: DeviceState, depth: int
+    ) -> Verdict:
         """See `DeviceRule.judge`."""
         draws, highest, noises, thresholds = self._draws(logits, tree, state, depth)
         usable = are_usable(highest)
@@ -124,7 +128,7 @@ class MatchVerdict:
 
 
 def commit(
-    verdict: Verdict, tree: TreeRows, state: LoopState, cache: TreeCache, depth: int
+    verdict: Verdict, tree: TreeRows, state: DeviceState, cache: TreeCache, depth: int
 ) -> None:
     """Moves the path's rows into place, in the cache and among the tokens."""
     if depth == 0:

@@ -3,7 +3,7 @@
 import torch
 
 
-class LoopState:
+class DeviceState:
     """Static buffers, so that captured graphs find them at the same place in every step."""
 
     def __init__(self, capacity: int, device: torch.device):

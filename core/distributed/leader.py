@@ -45,7 +45,7 @@ class SplitForward(TransformersForward):
 
     def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor | None:
         cache, mask = block.cache, block.mask
-        assert isinstance(cache, SplitCache), "SplitVerifier made it"
+        assert isinstance(cache, SplitCache), "SplitRunner made it"
         columns = 0 if mask is None else mask.shape[1]
         self.channel.send(
             Order.FORWARD, cache.number, cache.capacity, cache.write_start, block.num_rows, columns,
@@ -57,7 +57,7 @@ class SplitForward(TransformersForward):
         return super()._block(block, want_logits)
 
 
-class SplitVerifier(ModelRunner):
+class SplitRunner(ModelRunner):
     """A ModelRunner whose caches have parts in all processes."""
 
     def _new_cache(self, capacity: int) -> TreeCache:

@@ -68,7 +68,7 @@ class SpreadCache(TreeCache):
         return storage
 
 
-class SpreadVerifier(ModelRunner):
+class SpreadRunner(ModelRunner):
     """A ModelRunner whose caches lie beside the layers."""
 
     def _new_cache(self, capacity: int) -> TreeCache:

@@ -51,15 +51,15 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
         vocab_size=shape.vocab_size if weights.target_ids is None else len(weights.target_ids),
         norm_eps=shape.norm_eps,
     )
-    assert target.model_config is not None, "its forward is the lean one"
+    assert target.model_config is not None, "a forward of ours computes it"
     rotary = RotaryTable(target.model_config.rotation, target.dtype, target.device)
-    native = None
+    on_cpu = None
     if isinstance(forward, CpuForward) and weights.state_norm is not None:
-        native = CpuForward(
+        on_cpu = CpuForward(
             own, weights.stack, rotary, forward.kernels, forward.made, weights.state_norm
         )
-        native = native if cpu_reason(native) is None else None
-    return EagleForward(own, weights, rotary, native)
+        on_cpu = on_cpu if cpu_reason(on_cpu) is None else None
+    return EagleForward(own, weights, rotary, on_cpu)
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from core.backends.torch.weights import (
     unsupported_module,
 )
 from core.backends.transformers.forward import TransformersForward, transformers_shape
-from core.distributed.leader import SplitForward, SplitVerifier
-from core.distributed.spread import SpreadVerifier
+from core.distributed.leader import SplitForward, SplitRunner
+from core.distributed.spread import SpreadRunner
 from core.loading.loading import LoadedModel
 
 
@@ -38,7 +38,7 @@ def make_runner(
     forward: TargetForward
     if unsupported_module(module) is None:
         shape = shape_of(module)
-        forward = _lean_forward(
+        forward = _own_forward(
             shape, rotation_of(module), stack or stack_of(module), module.dtype, kernels
         )
     else:
@@ -54,21 +54,21 @@ def runner_of(model: LoadedModel) -> ModelRunner:
         module = model.split.module
         forward: TargetForward = SplitForward(module, model.split.channel)
         shape, limit = transformers_shape(module), model.context_limit
-        return SplitVerifier(forward, shape, limit, model.dtype, model.device)
+        return SplitRunner(forward, shape, limit, model.dtype, model.device)
     if model.is_spread:
         forward = TransformersForward(model.module)
         shape, limit = transformers_shape(model.module), model.context_limit
-        return SpreadVerifier(forward, shape, limit, model.dtype, model.device)
+        return SpreadRunner(forward, shape, limit, model.dtype, model.device)
     if model_config is None:
         return make_runner(model.module, model.context_limit)
     assert model.stack is not None, "no engine has taken it"
-    forward = _lean_forward(
+    forward = _own_forward(
         model_config.shape, model_config.rotation, model.stack, model.dtype, model.kernels
     )
     return ModelRunner(forward, model_config.shape, model.context_limit, model.dtype, model.device)
 
 
-def _lean_forward(
+def _own_forward(
     shape: Shape,
     rotation: Rotation,
     stack: LayerStack,
@@ -78,7 +78,7 @@ def _lean_forward(
     if isinstance(stack.layers, tuple):  # others come to the device when they are iterated over
         check_sizes(shape, stack)
     rotary = RotaryTable(rotation, dtype, stack.final_norm.device)
-    lean = TorchForward(shape, stack, rotary)
-    if kernels is None or cpu_reason(lean) is not None:
-        return lean
+    own = TorchForward(shape, stack, rotary)
+    if kernels is None or cpu_reason(own) is not None:
+        return own
     return CpuForward(shape, stack, rotary, kernels)

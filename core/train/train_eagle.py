@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     add_teacher_options(parser, "the model to draft for")
     add_loop_options(parser)
     parser.add_argument("--depth", type=int, default=5, help="steps of training-time test")
-    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head speaks")
+    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head can draft")
     parser.add_argument(
         "--feature-layers",
         help="hidden states to fuse, in front of these layers; commas (default: low, middle, high)",

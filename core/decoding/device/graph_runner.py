@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from core.acceptance.device_match import MakeDeviceRule, Verdict, commit
-from core.acceptance.device_state import LoopState
+from core.acceptance.device_state import DeviceState
 from core.acceptance.sampling_config import SamplingConfig
 from core.backends.cuda.attention import Rows
 from core.backends.cuda.forward import DeviceForward
@@ -64,7 +64,7 @@ class GraphRunner:
         """`with_graphs` is off where a forward waits for weights that come from elsewhere."""
         self.cache = cache
         self.device = cache.storage.device
-        self.state = LoopState(cache.capacity, self.device)
+        self.state = DeviceState(cache.capacity, self.device)
         self.graphs = Graphs(self.device)
         self.calibration = DeviceTables(self.device)
         self.drafter: DeviceDrafter | None = None

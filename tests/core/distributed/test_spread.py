@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core.config import RunConfig
-from core.distributed.spread import SpreadCache, SpreadVerifier, read_spread_module
+from core.distributed.spread import SpreadCache, SpreadRunner, read_spread_module
 from core.engine import Engine
 from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel, load_model
@@ -52,7 +52,7 @@ def test_layers_in_several_places_give_the_same_ids(
     if mode == "sd-classic":
         settings["draft"] = str(tiny_home / "draft")
         settings["drafter"] = {"fixed_size": True, "branching": 2, "depth": 3}
-    assert isinstance(spread_engine._backend, SpreadVerifier)
+    assert isinstance(spread_engine._backend, SpreadRunner)
     spread = run(spread_engine, PROMPT, **settings)
     assert spread.token_ids == run(plain, PROMPT).token_ids
     if mode == "sd-classic":

@@ -45,7 +45,7 @@ _WINDOW = 8
 _ROPE = {"rope_theta": 10_000.0}
 _LENGTH = {"original_max_position_embeddings": 64}
 
-LEAN = {
+LLAMA_SHAPED = {
     "plain": LlamaConfig(**_SIZES),
     "biases": LlamaConfig(**_SIZES, attention_bias=True, mlp_bias=True),
     "wide heads": LlamaConfig(**_SIZES, head_dim=24),
@@ -123,11 +123,11 @@ def saved(folder: Path, config: PreTrainedConfig) -> str:
     return save_module(folder, random_module(config))
 
 
-@pytest.mark.parametrize("case", LEAN)
-def test_what_the_lean_forward_honours_gives_the_text_of_transformers(
+@pytest.mark.parametrize("case", LLAMA_SHAPED)
+def test_what_our_own_forward_honours_gives_the_text_of_transformers(
     case: str, tmp_path: Path
 ) -> None:
-    name = saved(tmp_path, LEAN[case])
+    name = saved(tmp_path, LLAMA_SHAPED[case])
     model = load_model(name, dtype="float32", compile=False)
     assert model.model_config is not None and Engine(model).forward_name == "lean"
     assert ids_of(name) == ids_of(name, "ngram") == oracle_ids(name)
@@ -183,7 +183,7 @@ def test_a_rotation_that_changes_with_the_length_ends_the_context_before_it_does
 def test_a_configuration_that_transformers_cannot_read_is_refused_with_the_reason(
     changed: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    name = saved(tmp_path, LEAN["plain"])
+    name = saved(tmp_path, LLAMA_SHAPED["plain"])
     change_config(tmp_path, **changed)
     with pytest.raises((StrictDataclassError, ArithmeticError, ValueError)):
         oracle_ids(name)
@@ -194,7 +194,7 @@ def test_a_configuration_that_transformers_cannot_read_is_refused_with_the_reaso
 
 @pytest.mark.parametrize("value", ["end", [180, "end"], [[180]], 1.5, True])
 def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path) -> None:
-    name = saved(tmp_path, LEAN["plain"])
+    name = saved(tmp_path, LLAMA_SHAPED["plain"])
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": value}))
     with pytest.raises(ModelUnavailableError) as told:
         load_model(name, dtype="float32", compile=False)
@@ -223,11 +223,11 @@ def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path
     ],
 )  # fmt: skip
 def test_a_setting_that_is_not_honoured_is_named(changed: dict[str, Any], reason: str) -> None:
-    config = LEAN["plain"].to_dict()
+    config = LLAMA_SHAPED["plain"].to_dict()
     assert unsupported_reason(config) is None
     assert reason in str(unsupported_reason({**config, **changed}))
 
 
 @pytest.mark.parametrize("neutral", [None, False, "", [], {}])
 def test_an_unknown_setting_that_is_off_changes_nothing(neutral: object) -> None:
-    assert unsupported_reason({**LEAN["plain"].to_dict(), "new_thing": neutral}) is None
+    assert unsupported_reason({**LLAMA_SHAPED["plain"].to_dict(), "new_thing": neutral}) is None

@@ -12,7 +12,7 @@ from core.loading.loading import load_model
 from tests.core.conftest import run
 from tests.core.models.folders import save_module
 from tests.core.models.gguf_models import write_model
-from tests.core.models.test_architectures import LEAN, random_module
+from tests.core.models.test_architectures import LLAMA_SHAPED, random_module
 from tests.tiny_folder import byte_tokenizer
 
 NUM_TOKENS = 181  # with the end
@@ -20,7 +20,7 @@ NUM_TOKENS = 181  # with the end
 
 def model_of(num_rows: int) -> Any:
     return LlamaForCausalLM(
-        LlamaConfig.from_dict({**LEAN["plain"].to_dict(), "vocab_size": num_rows})
+        LlamaConfig.from_dict({**LLAMA_SHAPED["plain"].to_dict(), "vocab_size": num_rows})
     )
 
 
@@ -38,7 +38,7 @@ def test_ordinary_tokens_without_a_row_are_refused(num_rows: int, tmp_path: Path
 def test_an_added_token_without_a_row_is_refused_where_a_text_has_it(
     compile: bool, tmp_path: Path
 ) -> None:
-    save_module(tmp_path, random_module(LEAN["plain"]))
+    save_module(tmp_path, random_module(LLAMA_SHAPED["plain"]))
     tokenizer = byte_tokenizer()
     tokenizer.add_special_tokens({"pad_token": "<pad>"})
     tokenizer.add_tokens(["<more>"] + [f"<{number}>" for number in range(20)])
@@ -55,7 +55,7 @@ def test_a_gguf_file_with_more_tokens_than_rows_is_refused(tmp_path: Path) -> No
     tokens = ["!", "!!", *(f"t{number}" for number in range(198))]
     gguf = write_model(
         tmp_path / "model.gguf",
-        random_module(LEAN["plain"]),
+        random_module(LLAMA_SHAPED["plain"]),
         {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": [1] * 200},
     )
     with pytest.raises(
