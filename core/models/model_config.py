@@ -148,10 +148,10 @@ def _switch(config: dict[str, Any], key: str) -> bool:
 
 
 def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:
+    """Those of the generation settings, where there are any; config.json's have to be ids as well."""
+    ends = _ids(config.get("eos_token_id"))
     settings = folder / "generation_config.json"
-    if settings.exists():
-        config = read_json_object(settings)
-    return _ids(config.get("eos_token_id"))
+    return _ids(read_json_object(settings).get("eos_token_id")) if settings.exists() else ends
 
 
 def _ids(found: Any) -> frozenset[int]:
