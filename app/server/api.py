@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.engines.chat import single_chat
-from app.runs.comparison_run import Contest
+from app.runs.comparison_run import ComparisonRun
 from app.runs.handlers import Handlers, follow
 from app.runs.texts import checked_text
 from app.runs.visitors import owner_of, visitor_of
@@ -77,7 +77,7 @@ def create_endpoints(handlers: Handlers, target: str) -> None:
             asked = [_asked(text, target) for text in settings]
             if len({raw for _, raw in asked}) > 1:
                 raise InvalidSettingError("The settings differ in raw; give the same for all.")
-            contest = Contest(
+            comparison = ComparisonRun(
                 handlers,
                 prompt,
                 [config for config, _ in asked],
@@ -86,7 +86,7 @@ def create_endpoints(handlers: Handlers, target: str) -> None:
                 owner=owner_of(request),
                 raw=any(raw for _, raw in asked),
             )
-            messages = list(contest.follow())
+            messages = list(comparison.follow())
         result = json.loads(messages[-1])["result"]
         return {"rows": result["rows"], "verdicts": result["verdicts"]}
 
