@@ -72,7 +72,12 @@ def imports_between_rooms() -> dict[str, dict[str, set[str]]]:
         name = path.relative_to(ROOT).as_posix()
         module = ".".join(Path(name).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module in ("core", "app"):
+                told = [alias.name for alias in node.names if alias.name != "__version__"]
+                names = [f"{node.module}.{name}" for name in told]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             for imported in names:
