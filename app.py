@@ -1,6 +1,6 @@
 """Launches the page: `python app.py --help` lists the options."""
 
-from core.console import run_command
+from core.runtime.console import run_command
 
 
 def main() -> int:

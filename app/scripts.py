@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import NoReturn
 
-from core.console import run_command
+from core.runtime.console import run_command
 
 
 def page() -> NoReturn:

@@ -6,7 +6,7 @@ A name is imported when it is first asked for: traces open without torch, and im
 import sys
 
 if sys.argv[:1] == ["-m"]:  # so it is while Python looks for the command of `python -m core...`
-    from core.early_interrupts import end_by_interrupts
+    from core.runtime.early_interrupts import end_by_interrupts
 
     end_by_interrupts()
 

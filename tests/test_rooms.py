@@ -13,38 +13,31 @@ from tests.module_map import ROOT
 ARROWS: dict[str, str] = {
     "core.errors": "",
     "core.trees": "",
-    "core.strict_json": "",
     "core.settings": "errors",
-    "core.text_files": "errors",
-    "core.early_interrupts": "",
-    "core.console": "strict_json early_interrupts",
-    "core.runtime": "early_interrupts errors strict_json",
+    "core.runtime": "errors",
     "core.modes": "errors settings",
-    "core.trace": "errors text_files",
+    "core.trace": "errors runtime",
     "core.backends": "errors trees runtime modes",
     "core.acceptance": "errors trees settings backends",
-    "core.quant": "errors strict_json runtime backends",
+    "core.quant": "errors runtime backends",
     "core.config": "errors settings modes acceptance",
     "core.command_line": "errors settings modes acceptance config",
-    "core.models": "errors trees strict_json console runtime backends config command_line",
+    "core.models": "errors trees runtime backends config command_line",
     "core.distributed": "errors backends models",
     "core.loading": "errors settings runtime backends quant config models distributed",
-    "core.drafters": "errors trees strict_json runtime modes backends acceptance quant "
-    "config models loading",
-    "core.decoding": "errors trees strict_json runtime modes trace backends acceptance "
-    "quant config models loading drafters",
-    "core.train": "errors strict_json text_files console runtime backends config "
-    "command_line models distributed loading drafters",
-    "core.engine": "errors settings runtime trace backends quant config models loading "
-    "drafters decoding",
-    "core.__init__": "early_interrupts errors modes trace config loading decoding engine",
-    "core.benchmark": "errors strict_json text_files console runtime modes trace backends "
-    "acceptance config command_line models distributed loading drafters "
+    "core.drafters": "errors trees runtime modes backends acceptance quant config models loading",
+    "core.decoding": "errors trees runtime modes trace backends acceptance quant config models "
+    "loading drafters",
+    "core.train": "errors runtime backends config command_line models distributed loading drafters",
+    "core.engine": "errors settings runtime trace backends quant config models loading drafters "
+    "decoding",
+    "core.__init__": "runtime errors modes trace config loading decoding engine",
+    "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
+    "distributed loading drafters decoding engine",
+    "core.generate": "errors runtime trace config command_line models distributed loading "
     "decoding engine",
-    "core.generate": "errors text_files console runtime trace config command_line models "
-    "distributed loading decoding engine",
-    "core.generate_batch": "errors text_files console runtime trace config command_line models "
-    "distributed loading engine",
+    "core.generate_batch": "errors runtime trace config command_line models distributed loading "
+    "engine",
     "app.engines": "",
     "app.own_folders": "",
     "app.root_path": "",

@@ -17,7 +17,7 @@ from app.runs.watchers import GIVEN_UP, Watchers
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
 from core.errors import InvalidSettingError, SpecDecodesError, shown
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.file import Trace
 
 MOST_COMPARED = 4

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.file import Trace, save_trace
 
 TABLES: Final = ("runs", "steps", "tokens", "nodes")

@@ -15,7 +15,7 @@ from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
 from core.runtime.environment import describe_device, package_versions
 from core.runtime.storage import Progress, cache_home
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 
 class Circumstances(NamedTuple):

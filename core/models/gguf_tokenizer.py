@@ -16,7 +16,7 @@ from core.models.gguf_vocabulary import (
     list_of,
     read_vocabulary,
 )
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from core.early_interrupts import end_at_once
+from core.runtime.early_interrupts import end_at_once
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from app.runs.session import ChatSession
 from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
 from core.errors import SpecDecodesError
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 _PROMPT = "Explain in a few sentences why the sky is blue."
 

@@ -11,7 +11,7 @@ from app.pages.tabs.compare import CompareTab, entries_message
 from app.pages.tabs.playground import Playground
 from app.runs.run_form import config_from_values, values_from_config
 from core.config import RunConfig
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from presets.gallery import PRESETS, Preset, find_preset
 
 

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 
-from core.early_interrupts import end_at_once
+from core.runtime.early_interrupts import end_at_once
 from core.runtime.imports import quick_imports
 
 HEAVY = ("torch", "transformers", "pandas", "gradio", "hqq", "rich")

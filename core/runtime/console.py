@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from core.early_interrupts import end_at_once
-from core.strict_json import dumps
+from core.runtime.early_interrupts import end_at_once
+from core.runtime.strict_json import dumps
 
 # What a shell reports for a program that an interrupt ended, and for one whose reader went away.
 INTERRUPTED = 130

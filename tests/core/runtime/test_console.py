@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from core.command_line import OneSentenceParser
-from core.console import Interrupt, json_line
+from core.runtime.console import Interrupt, json_line
 from tests.module_map import ROOT
 
 
 def command(code: str, **more: object) -> "subprocess.CompletedProcess[bytes]":
     """Runs `main` of some code as a command runs."""
-    script = f"from core.console import run_command\n{code}\nrun_command(main)"
+    script = f"from core.runtime.console import run_command\n{code}\nrun_command(main)"
     return subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=False, **more
     )  # type: ignore[call-overload, no-any-return]
@@ -41,7 +41,7 @@ def test_an_interrupt_is_one_word() -> None:
 @pytest.mark.parametrize("end", ["return 0", "raise SystemExit(0)"])
 def test_a_reader_that_goes_away_ends_the_command_quietly(end: str) -> None:
     code = f"def main():\n    for _ in range(9999): print('line')\n    {end}"
-    script = f"from core.console import run_command\n{code}\nrun_command(main)"
+    script = f"from core.runtime.console import run_command\n{code}\nrun_command(main)"
     process = subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -55,7 +55,9 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(end: str) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
 def test_output_that_finds_no_room_is_one_sentence() -> None:
     with open("/dev/full", "w") as full:
-        script = "from core.console import run_command\nrun_command(lambda: print('x') or 0)"
+        script = (
+            "from core.runtime.console import run_command\nrun_command(lambda: print('x') or 0)"
+        )
         done = subprocess.run(
             [sys.executable, "-c", script],
             cwd=ROOT,
@@ -156,7 +158,7 @@ def test_arguments_are_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 SWALLOWED = """
 import signal
-from core.console import Interrupt
+from core.runtime.console import Interrupt
 from core.models.progress_bar import ProgressBar
 
 def swallow():

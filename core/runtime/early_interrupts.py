@@ -1,4 +1,4 @@
-"""Interrupts while a command is still being imported: one word, as `core.console` has it later.
+"""Interrupts while a command is still being imported: one word, as `core.runtime.console` has it later.
 
 It imports next to nothing, for until it has, an interrupt is a traceback.
 """
