@@ -5,6 +5,7 @@ everything. Where it leaves something to the classes' defaults, they are asked.
 """
 
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,26 @@ from core.models.weight_files import CONFIG, read_json_object
 MOST_CONTEXT = 1 << 20
 # A file may tell of any number; this is far more than any model has.
 _MOST_HEAD_DIM = 1 << 14
+_COUNTS = (
+    "hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads",
+    "num_hidden_layers", "num_key_value_heads", "vocab_size",
+)  # fmt: skip
+_SWITCHES = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
+_NUMBER = (int, float)
+# transformers refuses values of other types, whatever they may mean.
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_COUNTS, (int,)),
+    **dict.fromkeys(_SWITCHES, (bool,)),
+    "head_dim": (int, NoneType),
+    "rms_norm_eps": (float,),
+    "rope_theta": (*_NUMBER, NoneType),
+    "partial_rotary_factor": (*_NUMBER, NoneType),
+    "rope_parameters": (dict, NoneType),
+    "rope_scaling": (dict, NoneType),
+    "layer_types": (list, NoneType),
+    "sliding_window": (int, NoneType),
+    "eos_token_id": (int, list, NoneType),
+}
 
 
 class ModelConfig(NamedTuple):
@@ -40,7 +61,7 @@ def read_model_config(folder: Path) -> ModelConfig | None:
     """None for other architectures, and where config.json alone does not say everything."""
     try:
         config = read_json_object(folder / CONFIG)
-        if unsupported_reason(config) is not None:
+        if not _has_known_types(config) or unsupported_reason(config) is not None:
             return None
         # Where it is left out, transformers has a window of its own for this kind.
         if config["model_type"] == "mistral" and "sliding_window" not in config:
@@ -62,12 +83,12 @@ def read_model_config(folder: Path) -> ModelConfig | None:
                 num_kv_heads=num_kv_heads,
                 head_dim=head_dim,
                 vocab_size=_count(config, "vocab_size"),
-                norm_eps=_number(config, "rms_norm_eps"),
+                norm_eps=config["rms_norm_eps"],
             ),
             rotation=_rotation(folder, config, head_dim),
             context_limit=min(_count(config, "max_position_embeddings"), MOST_CONTEXT),
             end_token_ids=_ends(folder, config),
-            is_tied=_switch(config, "tie_word_embeddings"),
+            is_tied=config["tie_word_embeddings"],
             hidden_size=hidden_size,
             inner_size=_count(config, "intermediate_size"),
             extras=extras_of(config),
@@ -117,6 +138,8 @@ def _rotation(folder: Path, config: dict[str, Any], head_dim: int) -> Rotation:
     kind = settings["rope_type"]
     if kind == "default":
         exponents = torch.arange(0, head_dim, 2).float() / head_dim
+        if type(settings["rope_theta"]) not in _NUMBER:
+            raise ValueError("rope_theta is no number")
         return Rotation(1.0 / (float(settings["rope_theta"]) ** exponents), 1.0)
     from transformers import AutoConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -125,26 +148,16 @@ def _rotation(folder: Path, config: dict[str, Any], head_dim: int) -> Rotation:
     return Rotation(inv_freq.float(), float(scaling))
 
 
+def _has_known_types(config: dict[str, Any]) -> bool:
+    """Whether everything that is read here is of a type that means something; True is no 1."""
+    return all(type(config[key]) in types for key, types in _TYPES.items() if key in config)
+
+
 def _count(config: dict[str, Any], key: str) -> int:
-    """A number above 0; raises ValueError for everything else, as transformers does."""
-    value = config[key]
-    if type(value) is not int or value <= 0:
+    """A number above 0; raises ValueError for others, as transformers does."""
+    if config[key] <= 0:
         raise ValueError(f"{key} is no number above 0")
-    return value
-
-
-def _number(config: dict[str, Any], key: str) -> float:
-    """A number with a point; raises ValueError for whole ones as well, as transformers does."""
-    value = config[key]
-    if type(value) is not float:
-        raise ValueError(f"{key} is no number with a point")
-    return value
-
-
-def _switch(config: dict[str, Any], key: str) -> bool:
-    if not isinstance(config[key], bool):
-        raise ValueError(f"{key} is neither true nor false")
-    return bool(config[key])
+    return int(config[key])
 
 
 def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:

@@ -179,6 +179,11 @@ def test_a_rotation_that_changes_with_the_length_ends_the_context_before_it_does
         ({"rms_norm_eps": 1}, "'rms_norm_eps' expected float, got int (value: 1)"),
         ({"rope_parameters": 10**400}, "rope_parameters"),
         ({"eos_token_id": "end"}, "'eos_token_id'"),
+        ({"eos_token_id": [180, "end"]}, "'eos_token_id'"),
+        ({"eos_token_id": True}, "'eos_token_id'"),
+        ({"mlp_bias": 0.0}, "'mlp_bias'"),
+        ({"attention_bias": 0}, "'attention_bias'"),
+        ({"sliding_window": 512.0, "model_type": "mistral"}, "'sliding_window'"),
         ({"rms_norm_eps": "1e-5"}, "'rms_norm_eps' expected float, got str (value: '1e-5')"),
     ],
 )
