@@ -7,16 +7,16 @@ from typing import Protocol
 
 import torch
 
-from core.acceptance.device_state import DeviceState
+from core.acceptance.device import DeviceState
 from core.backends.cuda.attention import Rows
 from core.backends.cuda.forward import DeviceForward
 from core.backends.kv_cache import TreeCache
-from core.drafters.device_growth import GrowthShape, LevelRows
 from core.drafters.eagle_forward import EagleForward
+from core.drafters.tree_growth_device import GrowthShape, LevelRows
 
 
 class DeviceDrafter(Protocol):
-    """Implements `core.drafters.device_growth.DraftLevels` in every step of a run."""
+    """Implements `core.drafters.tree_growth_device.DraftLevels` in every step of a run."""
 
     num_root_rows: int
     """Most rows that `root` and `catch_up` compute at once."""

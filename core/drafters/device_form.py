@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from core.acceptance.device_state import DeviceState
+from core.acceptance.device import DeviceState
 from core.backends.cuda.forward import DeviceForward
 from core.backends.kv_cache import TreeCache
 from core.backends.runner import ModelRunner

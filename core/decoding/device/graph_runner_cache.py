@@ -25,8 +25,8 @@ from core.drafters.base import CostOfRows, Drafter
 from core.drafters.calibration import Calibration, chances
 from core.drafters.depth_choice import DepthChoice
 from core.drafters.device_form import DeviceForm, DeviceLevels, DevicePlace
-from core.drafters.device_growth import Choose
 from core.drafters.proposals import BestProposer, NoisyProposer, Proposer, make_proposer
+from core.drafters.tree_growth_device import Choose
 from core.loading.loading import LoadedModel
 from core.modes.registry import resolved
 from core.modes.settings import TreeSettings

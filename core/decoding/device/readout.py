@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from core.acceptance.base import Trial
-from core.acceptance.device_match import Verdict
+from core.acceptance.device import Verdict
 from core.decoding.logprobs import NOT_RECORDED, Facts, Logprobs, logprobs_of
 from core.trees.tensors import Proposals, TreeRows
 from core.trees.tree import DraftTree
