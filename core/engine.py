@@ -29,6 +29,7 @@ from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel, load_model
 from core.loading.prompts import chat_token_ids, raw_token_ids
 from core.models.detokenizer import TokenTable
+from core.modes.settings import as_chains
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.runtime.storage import Progress, cache_home, no_progress
@@ -70,6 +71,11 @@ class Engine:
         self._token_table = TokenTable(target.tokenizer)
         self._kept = KeptParts(num_kept)
         self._costs = MeasuredCosts(self.target, progress)
+
+    @property
+    def can_branch(self) -> bool:
+        """Whether drafts may be trees; otherwise they are chains."""
+        return self._backend.can_branch
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> Prompt:
         """The target's chat template over messages of role and content, ready for an answer."""
@@ -231,7 +237,11 @@ class Engine:
                 f"compile is on and the {self.forward_name} forward computes this target, which is "
                 "not compiled; leave compile out."
             )
-        return {"dtype": dtype, "device": self.target.device.type, "compile": is_compiled}
+        device = self.target.device.type
+        actual: dict[str, Any] = {"dtype": dtype, "device": device, "compile": is_compiled}
+        if config.drafter is not None and not self.can_branch:
+            actual["drafter"] = as_chains(config.drafter)
+        return actual
 
     def _events(
         self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]

@@ -22,15 +22,15 @@ ARROWS: dict[str, str] = {
     "core.quant": "errors runtime backends",
     "core.config": "errors settings modes acceptance",
     "core.command_line": "errors settings modes acceptance config",
-    "core.models": "errors trees runtime backends config command_line",
+    "core.models": "errors runtime backends config command_line",
     "core.distributed": "errors backends models",
     "core.loading": "errors settings runtime backends quant config models distributed",
     "core.drafters": "errors trees runtime modes backends acceptance quant config models loading",
     "core.decoding": "errors trees runtime modes trace backends acceptance quant config models "
     "loading drafters",
     "core.train": "errors runtime backends config command_line models distributed loading drafters",
-    "core.engine": "errors settings runtime trace backends quant config models loading drafters "
-    "decoding",
+    "core.engine": "errors settings runtime modes trace backends quant config models loading "
+    "drafters decoding",
     "core.__init__": "runtime errors modes trace config loading decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
     "distributed loading drafters decoding engine",

@@ -7,22 +7,20 @@ from typing import Any
 
 import torch
 
-from core.backends.kv_cache import TreeCache
+from core.backends.layer_cache import LayerCache
 from core.backends.row_block import RowBlock
 from core.backends.runner import ModelRunner
 from core.backends.transformers.forward import TransformersForward
 from core.distributed.orders import Channel, Order
-from core.distributed.role import num_ranks
 
 
-class SplitCache(TreeCache):
+class SplitCache(LayerCache):
     """This process's part of a cache whose other parts follow it."""
 
     _numbers = itertools.count(1)
 
-    def __init__(self, channel: Channel, *shape: Any):
-        """`shape` is `TreeCache`'s, with this process's heads."""
-        super().__init__(*shape)
+    def __init__(self, channel: Channel, capacity: int):
+        super().__init__(capacity)
         self.number = next(self._numbers)
         self._channel = channel
         weakref.finalize(self, channel.drop_later, self.number).atexit = False
@@ -60,10 +58,6 @@ class SplitForward(TransformersForward):
 class SplitRunner(ModelRunner):
     """A ModelRunner whose caches have parts in all processes."""
 
-    def _new_cache(self, capacity: int) -> TreeCache:
+    def _new_cache(self, capacity: int) -> SplitCache:
         assert isinstance(self.forward, SplitForward), "its caches are on the forward's channel"
-        shape = self.shape
-        return SplitCache(
-            self.forward.channel, shape.num_layers, shape.num_kv_heads // num_ranks(), shape.head_dim,
-            capacity, self.dtype, self.device,
-        )  # fmt: skip
+        return SplitCache(self.forward.channel, capacity)

@@ -20,7 +20,6 @@ from core.backends.torch.weights import (
 )
 from core.backends.transformers.forward import TransformersForward, transformers_shape
 from core.distributed.leader import SplitForward, SplitRunner
-from core.distributed.spread import SpreadRunner
 from core.loading.loading import LoadedModel
 
 
@@ -58,7 +57,7 @@ def runner_of(model: LoadedModel) -> ModelRunner:
     if model.is_spread:
         forward = TransformersForward(model.module)
         shape, limit = transformers_shape(model.module), model.context_limit
-        return SpreadRunner(forward, shape, limit, model.dtype, model.device)
+        return ModelRunner(forward, shape, limit, model.dtype, model.device)
     if model_config is None:
         return make_runner(model.module, model.context_limit)
     assert model.stack is not None, "no engine has taken it"
