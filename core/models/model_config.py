@@ -5,7 +5,6 @@ everything. Where it leaves something to the classes' defaults, they are asked.
 """
 
 from pathlib import Path
-from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -19,26 +18,6 @@ from core.models.weight_files import CONFIG, read_json_object
 MOST_CONTEXT = 1 << 20
 # A file may tell of any number; this is far more than any model has.
 _MOST_HEAD_DIM = 1 << 14
-_COUNTS = (
-    "hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads",
-    "num_hidden_layers", "num_key_value_heads", "vocab_size",
-)  # fmt: skip
-_SWITCHES = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
-_NUMBER = (int, float)
-# transformers refuses values of other types, whatever they may mean.
-_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(_COUNTS, (int,)),
-    **dict.fromkeys(_SWITCHES, (bool,)),
-    "head_dim": (int, NoneType),
-    "rms_norm_eps": (float,),
-    "rope_theta": (*_NUMBER, NoneType),
-    "partial_rotary_factor": (*_NUMBER, NoneType),
-    "rope_parameters": (dict, NoneType),
-    "rope_scaling": (dict, NoneType),
-    "layer_types": (list, NoneType),
-    "sliding_window": (int, NoneType),
-    "eos_token_id": (int, list, NoneType),
-}
 
 
 class ModelConfig(NamedTuple):
@@ -61,7 +40,7 @@ def read_model_config(folder: Path) -> ModelConfig | None:
     """None for other architectures, and where config.json alone does not say everything."""
     try:
         config = read_json_object(folder / CONFIG)
-        if not _has_known_types(config) or unsupported_reason(config) is not None:
+        if unsupported_reason(config) is not None:
             return None
         # Where it is left out, transformers has a window of its own for this kind.
         if config["model_type"] == "mistral" and "sliding_window" not in config:
@@ -138,7 +117,7 @@ def _rotation(folder: Path, config: dict[str, Any], head_dim: int) -> Rotation:
     kind = settings["rope_type"]
     if kind == "default":
         exponents = torch.arange(0, head_dim, 2).float() / head_dim
-        if type(settings["rope_theta"]) not in _NUMBER:
+        if type(settings["rope_theta"]) not in (int, float):
             raise ValueError("rope_theta is no number")
         return Rotation(1.0 / (float(settings["rope_theta"]) ** exponents), 1.0)
     from transformers import AutoConfig
@@ -146,11 +125,6 @@ def _rotation(folder: Path, config: dict[str, Any], head_dim: int) -> Rotation:
 
     inv_freq, scaling = ROPE_INIT_FUNCTIONS[kind](AutoConfig.from_pretrained(folder))
     return Rotation(inv_freq.float(), float(scaling))
-
-
-def _has_known_types(config: dict[str, Any]) -> bool:
-    """Whether everything that is read here is of a type that means something; True is no 1."""
-    return all(type(config[key]) in types for key, types in _TYPES.items() if key in config)
 
 
 def _count(config: dict[str, Any], key: str) -> int:
@@ -168,7 +142,7 @@ def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:
 
 
 def _ids(found: Any) -> frozenset[int]:
-    ids = [item for item in (found if isinstance(found, list) else [found]) if item is not None]
+    ids = found if isinstance(found, list) else [] if found is None else [found]
     if any(type(token_id) is not int for token_id in ids):
         raise ModelUnavailableError(
             f"eos_token_id is {shown(found)}, and what ends an answer are the ids of tokens; mend it in "

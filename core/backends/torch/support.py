@@ -5,6 +5,7 @@ transformers' own module, for it may well change the text.
 """
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, NamedTuple
 
 # Model types whose layers are: norm, attention with rotary positions, norm, gated SiLU feed-forward.
@@ -31,12 +32,27 @@ _ROTATIONS = {
         "original_max_position_embeddings",
     ),
 }  # fmt: skip
-_HONOURED = {
-    "model_type", "hidden_act", "hidden_size", "intermediate_size", "num_hidden_layers",
-    "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size", "rms_norm_eps",
-    "max_position_embeddings", "rope_theta", "rope_scaling", "rope_parameters", "tie_word_embeddings",
-    "partial_rotary_factor", "eos_token_id", "layer_types", "sliding_window", "use_sliding_window",
-}  # fmt: skip
+_COUNTS = (
+    "hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads",
+    "num_hidden_layers", "num_key_value_heads", "vocab_size",
+)  # fmt: skip
+_SWITCHES = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
+_NUMBER = (int, float)
+# Values of other types mean nothing here, and transformers refuses most; True is no 1.
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_COUNTS, (int,)),
+    **dict.fromkeys(_SWITCHES, (bool,)),
+    "head_dim": (int, NoneType),
+    "rms_norm_eps": (float,),
+    "rope_theta": (*_NUMBER, NoneType),
+    "partial_rotary_factor": (*_NUMBER, NoneType),
+    "rope_parameters": (dict, NoneType),
+    "rope_scaling": (dict, NoneType),
+    "layer_types": (list, NoneType),
+    "sliding_window": (int, NoneType),
+    "eos_token_id": (int, list, NoneType),
+}
+_HONOURED = {"model_type", "hidden_act"} | set(_TYPES) - {"attention_bias", "mlp_bias"}
 _HONOURED_IN = {"llama": {"attention_bias", "mlp_bias"}, "qwen3": {"attention_bias"}}
 # They say where a model comes from, how it is trained or sampled, or how others store it.
 WITHOUT_EFFECT = {
@@ -67,6 +83,9 @@ def unsupported_reason(config: Mapping[str, Any]) -> str | None:
         return f"{kind} is not one of {', '.join(SUPPORTED)}"
     if config.get("hidden_act", "silu") != "silu":
         return f"its activation is {config['hidden_act']}, not silu"
+    for key, types in _TYPES.items():
+        if key in config and type(config[key]) not in types:
+            return f"its {key} is of the type {type(config[key]).__name__}"
     return _rotation_reason(config) or _window_reason(config) or _unknown_reason(config)
 
 

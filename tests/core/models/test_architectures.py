@@ -158,10 +158,12 @@ def test_a_rotation_that_changes_with_the_length_ends_the_context_before_it_does
         ({"rope_parameters": 10**400}, "rope_parameters"),
         ({"eos_token_id": "end"}, "'eos_token_id'"),
         ({"eos_token_id": [180, "end"]}, "'eos_token_id'"),
+        ({"eos_token_id": [None]}, "'eos_token_id'"),
         ({"eos_token_id": True}, "'eos_token_id'"),
         ({"mlp_bias": 0.0}, "'mlp_bias'"),
         ({"attention_bias": 0}, "'attention_bias'"),
-        ({"sliding_window": 512.0, "model_type": "mistral"}, "'sliding_window'"),
+        ({"sliding_window": 512.0, "model_type": "mistral"}, "sliding_window is 512.0"),
+        ({"sliding_window": "8"}, "sliding_window is '8'"),
         ({"rms_norm_eps": "1e-5"}, "'rms_norm_eps' expected float, got str (value: '1e-5')"),
     ],
 )
@@ -170,7 +172,7 @@ def test_a_configuration_that_transformers_cannot_read_is_refused_with_the_reaso
 ) -> None:
     name = saved(tmp_path, LLAMA_SHAPED["plain"])
     change_config(tmp_path, **changed)
-    with pytest.raises((StrictDataclassError, ArithmeticError, ValueError)):
+    with pytest.raises((StrictDataclassError, ArithmeticError, TypeError, ValueError)):
         oracle_ids(name)
     with pytest.raises(ModelUnavailableError) as told:
         load_model(name, dtype="float32", compile=False)
@@ -201,6 +203,8 @@ def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path
         ({"layer_types": ["full_attention", "odd"]}, "of the kind odd"),
         ({"layer_types": ["full_attention"] * 3}, "tells the kinds of 3 layers"),
         ({"quantization_config": {}}, "sets quantization_config"),
+        ({"sliding_window": "512"}, "sliding_window is of the type str"),
+        ({"mlp_bias": 0}, "mlp_bias is of the type int"),
         ({"sliding_window": 8}, "a window of 8 tokens"),
         ({"attention_multiplier": 0.5}, "sets attention_multiplier"),
         ({"hidden_act": "relu"}, "its activation is relu"),
