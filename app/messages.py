@@ -96,7 +96,7 @@ class BatchMessage(TypedDict):
     """Since its start; null where that is not known."""
 
 
-class Contender(TypedDict):
+class ComparisonEntry(TypedDict):
     """Settings that are compared with plain decoding."""
 
     mode: str
@@ -104,19 +104,19 @@ class Contender(TypedDict):
     lossy_rule: str
 
 
-class Contenders(TypedDict):
+class ComparisonEntries(TypedDict):
     """All that will be compared."""
 
-    entries: list[Contender]
+    entries: list[ComparisonEntry]
 
 
-class ContestBegun(TypedDict):
+class ComparisonBegun(TypedDict):
     """A comparison that there is now; its id is to be remembered."""
 
-    contest: str
+    comparison: str
 
 
-class ContestState(TypedDict):
+class ComparisonState(TypedDict):
     """How far a comparison is."""
 
     stage: str
@@ -126,10 +126,10 @@ class ContestState(TypedDict):
     total: int
 
 
-class ContestProgress(TypedDict):
+class ComparisonProgress(TypedDict):
     """A comparison goes on."""
 
-    progress: ContestState
+    progress: ComparisonState
 
 
 class Verdict(TypedDict):
@@ -149,7 +149,7 @@ class Comparison(TypedDict):
     runs: list[RunMessage]
 
 
-class ContestResult(TypedDict):
+class ComparisonResult(TypedDict):
     """A comparison has ended."""
 
     result: Comparison

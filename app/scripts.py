@@ -1,33 +1,31 @@
 """The commands of an installed package; `python app.py` and `python -m core...` are the same ones."""
 
+from importlib import import_module
 from typing import NoReturn
 
-from core.console import run_command
+from core.runtime.console import run_command
 
 
 def page() -> NoReturn:
     """`specdecodes`."""
-    from app.main import main
-
-    run_command(main)
+    _run("app.main")
 
 
 def generate() -> NoReturn:
     """`specdecodes-generate`."""
-    from core.generate import main
-
-    run_command(main)
+    _run("core.generate")
 
 
 def compare() -> NoReturn:
     """`specdecodes-compare`."""
-    from core.benchmark.compare import main
-
-    run_command(main)
+    _run("core.benchmark.compare")
 
 
 def mtbench() -> NoReturn:
     """`specdecodes-mtbench`."""
-    from core.benchmark.run_mtbench import main
+    _run("core.benchmark.run_mtbench")
 
-    run_command(main)
+
+def _run(command: str) -> NoReturn:
+    """Imports it where an interrupt is told in a word."""
+    run_command(lambda: import_module(command).main())

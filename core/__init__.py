@@ -3,6 +3,13 @@
 A name is imported when it is first asked for: traces open without torch, and importing is quick.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"]:  # so it is while Python looks for the command of `python -m core...`
+    from core.runtime.early_interrupts import end_by_interrupts
+
+    end_by_interrupts()
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -11,7 +11,7 @@ from core.backends.cpu.forward import CpuForward
 from core.backends.row_block import check_token_ids
 from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
-from core.backends.torch.invariant import InvariantVerifier, invariant_sibling
+from core.backends.torch.invariant import InvariantRunner, invariant_sibling
 from core.config import RunConfig
 from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch, never
 from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
@@ -29,6 +29,7 @@ from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel, load_model
 from core.loading.prompts import chat_token_ids, raw_token_ids
 from core.models.detokenizer import TokenTable
+from core.modes.settings import as_chains
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.runtime.storage import Progress, cache_home, no_progress
@@ -58,7 +59,7 @@ class Engine:
         self._clock = clock
         self._progress = progress
         self._backend = runner_of(target)
-        self._invariant: InvariantVerifier | None = None
+        self._invariant: InvariantRunner | None = None
         forward = self._backend.forward
         self.forward_name = forward.name
         self._originals = (
@@ -66,10 +67,15 @@ class Engine:
             if isinstance(forward, TorchForward)
             else None
         )
-        self._resident = make_graph_runner_cache(target, forward)
+        self._graphs = make_graph_runner_cache(target, forward)
         self._token_table = TokenTable(target.tokenizer)
         self._kept = KeptParts(num_kept)
         self._costs = MeasuredCosts(self.target, progress)
+
+    @property
+    def can_branch(self) -> bool:
+        """Whether drafts may be trees; otherwise they are chains."""
+        return self._backend.can_branch
 
     def chat_prompt(self, messages: list[dict[str, str]]) -> Prompt:
         """The target's chat template over messages of role and content, ready for an answer."""
@@ -100,16 +106,16 @@ class Engine:
 
     def cost_curve(self, length: int) -> CostCurve:
         """T(n) of the target about a context length; measured on the first call for its bucket."""
-        circumstances = self._circumstances(length, self._resident)
+        circumstances = self._circumstances(length, self._graphs)
         return self._costs.curve(circumstances, self._backend, self._backend.forward, ())
 
-    def _circumstances(self, length: int, resident: GraphRunnerCache | None) -> Circumstances:
+    def _circumstances(self, length: int, graphs: GraphRunnerCache | None) -> Circumstances:
         place = "in memory"
         if self._originals is not None and self._originals.is_offloaded:
             place = "offloaded"
         elif self._streamed_layers is not None:
             place = "streamed"
-        return Circumstances(length, place, resident)
+        return Circumstances(length, place, graphs)
 
     def run(
         self, prompt: Prompt, config: RunConfig, *, should_stop: Callable[[], bool] = never
@@ -164,9 +170,9 @@ class Engine:
             self._invariant = self._invariant or invariant_sibling(self._backend)
             runner = self._invariant
         runner = scheduler.own_runner(runner)
-        resident = self._resident_for(config, scheduler)
+        graphs = self._graphs_for(config, scheduler)
         measure_curve = partial(
-            self._costs.curve, self._circumstances(len(prompt.token_ids), resident)
+            self._costs.curve, self._circumstances(len(prompt.token_ids), graphs)
         )
         drafter = make_drafter(
             DrafterContext(
@@ -185,16 +191,16 @@ class Engine:
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
         curve = measure_curve(runner, runner.forward, ()) if is_sized else None
         cost = None if curve is None else scheduler.shared(curve)
-        if resident is not None and drafter is not None and drafter.device_form is None:
-            resident = None
-        return RunParts(runner, drafter, curve, cost, resident, scheduler.size)
+        if graphs is not None and drafter is not None and drafter.device_form is None:
+            graphs = None
+        return RunParts(runner, drafter, curve, cost, graphs, scheduler.size)
 
-    def _resident_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:
+    def _graphs_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:
         """Lets the device do the steps of a run alone; None where it cannot."""
-        resident = self._resident
-        if resident is None or scheduler.size > 1 or resident.reason_against(config) is not None:
+        graphs = self._graphs
+        if graphs is None or scheduler.size > 1 or graphs.reason_against(config) is not None:
             return None
-        return resident
+        return graphs
 
     @property
     def _streamed_layers(self) -> StreamedLayers | None:
@@ -225,13 +231,17 @@ class Engine:
                 f"the target is loaded with weights {self.target.weights} and the run asks for "
                 f"{config.weights}; load it anew."
             )
-        is_compiled = isinstance(self._backend.forward, CpuForward) or self._resident is not None
+        is_compiled = isinstance(self._backend.forward, CpuForward) or self._graphs is not None
         if config.compile and not is_compiled and not self.target.note:
             raise InvalidSettingError(
                 f"compile is on and the {self.forward_name} forward computes this target, which is "
                 "not compiled; leave compile out."
             )
-        return {"dtype": dtype, "device": self.target.device.type, "compile": is_compiled}
+        device = self.target.device.type
+        actual: dict[str, Any] = {"dtype": dtype, "device": device, "compile": is_compiled}
+        if config.drafter is not None and not self.can_branch:
+            actual["drafter"] = as_chains(config.drafter)
+        return actual
 
     def _events(
         self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
@@ -261,10 +271,10 @@ class Engine:
                 min(len(prompt.token_ids) + config.max_new_tokens, self.target.context_limit)
             )
             fit(layers, parse_bytes(config.gpu_memory))
-        if parts.resident is not None:
+        if parts.graphs is not None:
             max_length = len(prompt.token_ids) + config.max_new_tokens
             max_length = min(max_length, self.target.context_limit)
-            return parts.resident.stepper(
+            return parts.graphs.stepper(
                 parts.runner, parts.drafter, config, max_length, clock, parts.cost
             )
         return HostStepper(

@@ -3,6 +3,7 @@
 from typing import Any
 
 MOST_SHOWN = 200
+_MOST_REASON = 300
 
 
 class SpecDecodesError(Exception):
@@ -71,4 +72,5 @@ def reason_of(error: BaseException) -> str:
         return type(error).__name__
     # Headings, such as "Validation error for field 'x':", leave what is wrong to the next line.
     num_lines = 2 if lines[0].endswith(":") else 1
-    return " ".join(lines[:num_lines]).rstrip(".:")
+    text = " ".join(lines[:num_lines]).rstrip(".:")
+    return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]}..."

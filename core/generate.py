@@ -14,12 +14,12 @@ from core.command_line import (
     tell_notes,
     told_if_not_written,
 )
-from core.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.distributed.role import follow, is_follower
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
+from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.runtime.imports import quick_imports
-from core.text_files import STANDARD_INPUT, read_text
+from core.runtime.text_files import STANDARD_INPUT, read_text
 from core.trace.events import Committed, DrafterFailed, Event, RunFailed, RunFinished, RunStarted
 from core.trace.file import Trace, save_trace
 

@@ -17,12 +17,12 @@ from core.command_line import (
     told_if_not_written,
 )
 from core.config import RunConfig
-from core.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.distributed.role import follow, is_follower
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
+from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.runtime.imports import quick_imports
-from core.text_files import numbered_lines, read_text
+from core.runtime.text_files import numbered_lines, read_text
 from core.trace.events import DrafterFailed, RunFailed, RunFinished
 from core.trace.file import Trace, save_trace
 

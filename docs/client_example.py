@@ -7,6 +7,7 @@ Start the page first (`make demo`). The same endpoints answer plain HTTP:
       -d '{"data": ["Why is the sky blue?", "{\\"mode\\": \\"ngram\\"}"]}'
     curl -N http://127.0.0.1:7860/gradio_api/call/generate/EVENT_ID
 
+Settings without a "target" mean the model that the page was started with (`--target`).
 With `python app.py --mcp` they are MCP tools at /gradio_api/mcp/ as well.
 """
 

@@ -13,38 +13,33 @@ from tests.module_map import ROOT
 ARROWS: dict[str, str] = {
     "core.errors": "",
     "core.trees": "",
-    "core.strict_json": "",
     "core.settings": "errors",
-    "core.text_files": "errors",
-    "core.console": "strict_json",
-    "core.runtime": "errors strict_json",
+    "core.runtime": "errors",
     "core.modes": "errors settings",
-    "core.trace": "errors text_files",
+    "core.trace": "errors runtime",
     "core.families": "",
     "core.backends": "errors trees runtime modes families",
     "core.acceptance": "errors trees settings backends",
-    "core.quant": "errors strict_json runtime backends",
+    "core.quant": "errors runtime backends",
     "core.config": "errors settings modes acceptance",
     "core.command_line": "errors settings modes acceptance config",
-    "core.models": "errors trees strict_json console runtime families backends config command_line",
+    "core.models": "errors runtime families backends config command_line",
     "core.distributed": "errors backends models",
     "core.loading": "errors settings runtime families backends quant config models distributed",
-    "core.drafters": "errors trees strict_json runtime modes families backends acceptance quant "
-    "config models loading",
-    "core.decoding": "errors trees strict_json runtime modes trace families backends acceptance "
-    "quant config models loading drafters",
-    "core.train": "errors strict_json text_files console runtime families config "
-    "command_line models distributed loading drafters",
-    "core.engine": "errors settings runtime trace backends quant config models loading "
+    "core.drafters": "errors trees runtime modes families backends acceptance quant config models "
+    "loading",
+    "core.decoding": "errors trees runtime modes trace families backends acceptance quant config "
+    "models loading drafters",
+    "core.train": "errors runtime families config command_line models distributed loading drafters",
+    "core.engine": "errors settings runtime modes trace backends quant config models loading "
     "drafters decoding",
-    "core.__init__": "errors modes trace config loading decoding engine",
-    "core.benchmark": "errors strict_json text_files console runtime modes trace backends "
-    "acceptance config command_line models distributed loading drafters "
+    "core.__init__": "runtime errors modes trace config loading decoding engine",
+    "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
+    "distributed loading drafters decoding engine",
+    "core.generate": "errors runtime trace config command_line models distributed loading "
     "decoding engine",
-    "core.generate": "errors text_files console runtime trace config command_line models "
-    "distributed loading decoding engine",
-    "core.generate_batch": "errors text_files console runtime trace config command_line models "
-    "distributed loading engine",
+    "core.generate_batch": "errors runtime trace config command_line models distributed loading "
+    "engine",
     "app.engines": "",
     "app.own_folders": "",
     "app.root_path": "",
@@ -54,7 +49,7 @@ ARROWS: dict[str, str] = {
     "app.pages": "messages runs server",
     "app.serving": "root_path runs server pages",
     "app.main": "engines own_folders root_path runs server pages serving",
-    "app.scripts": "main",
+    "app.scripts": "",
 }
 FILES = sorted(path for top in ("core", "app") for path in (ROOT / top).rglob("*.py"))
 
@@ -72,7 +67,12 @@ def imports_between_rooms() -> dict[str, dict[str, set[str]]]:
         name = path.relative_to(ROOT).as_posix()
         module = ".".join(Path(name).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module in ("core", "app"):
+                told = [alias.name for alias in node.names if alias.name != "__version__"]
+                names = [f"{node.module}.{name}" for name in told]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             for imported in names:

@@ -18,7 +18,7 @@ ALLOWED = {
         "core.trace.file",
         "core.trace.stats",
         "core.errors",
-        "core.strict_json",
+        "core.runtime.strict_json",
     },
     "app": {"core", "visualize", "presets"},
 }
@@ -153,7 +153,7 @@ OTHER_JSON = {"core/models/chat_template.py"}
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_json_leaves_that_holds_what_is_no_number(path: Path) -> None:
-    """`core.strict_json` writes null; whoever writes otherwise must rather raise."""
+    """`core.runtime.strict_json` writes null; whoever writes otherwise must rather raise."""
     name = path.relative_to(ROOT).as_posix()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.dumps", "json.dump"):
@@ -161,7 +161,7 @@ def test_no_json_leaves_that_holds_what_is_no_number(path: Path) -> None:
                 word.arg == "allow_nan" and ast.unparse(word.value) == "False"
                 for word in node.keywords
             )
-            assert is_strict or name in OTHER_JSON, f"{name}: use core.strict_json"
+            assert is_strict or name in OTHER_JSON, f"{name}: use core.runtime.strict_json"
     assert "JSONResponse" not in path.read_text(encoding="utf-8"), f"{name}: use app.server.bodies"
 
 

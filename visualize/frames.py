@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from core.errors import InvalidSettingError
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.events import Accepted
 from core.trace.file import Trace
 from visualize.columns import COLUMNS

@@ -4,7 +4,7 @@ import html
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.events import RunStarted
 from core.trace.file import Trace
 from visualize.run_facts import RunFacts, run_facts

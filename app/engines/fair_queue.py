@@ -7,20 +7,20 @@ class Ticket:
     """A place in the queue; it holds an engine while it is one of the first."""
 
     def __init__(self, fair_queue: "FairQueue", owner: str | None):
-        self._turnstile = fair_queue
+        self._queue = fair_queue
         self.owner = owner
 
     def num_ahead(self) -> int:
         """Tickets that must leave before it is this one's turn; 0 when it is."""
-        return self._turnstile.num_ahead(self)
+        return self._queue.num_ahead(self)
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it is this ticket's turn, waiting for it at most so long."""
-        return self._turnstile.wait(self, timeout_s)
+        return self._queue.wait(self, timeout_s)
 
     def leave(self) -> None:
         """Gives the place up, from wherever in the queue; safe to call again."""
-        self._turnstile.leave(self)
+        self._queue.leave(self)
 
 
 class FairQueue:

@@ -1,4 +1,4 @@
-"""Seats for engines and the one queue for them. Models load on the thread that holds a turn."""
+"""Slots for engines and the one queue for them. Models load on the thread that holds a turn."""
 
 import threading
 from collections.abc import Iterator

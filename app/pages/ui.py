@@ -62,7 +62,7 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
                 create_presets_tab(session, settings, playground, compare)
             with _tab("models"):
                 view("models_view", label="Models")
-        create_endpoints(handlers)
+        create_endpoints(handlers, target)
     return page
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import InvalidSettingError, SpecDecodesError, TraceFormatError
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.file import Trace, load_trace, save_trace
 from visualize.run_facts import run_facts
 

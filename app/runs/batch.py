@@ -12,8 +12,8 @@ from app.runs.session import ChatSession
 from app.runs.texts import checked_text
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
-from core.strict_json import dumps
-from core.text_files import numbered_lines
+from core.runtime.strict_json import dumps
+from core.runtime.text_files import numbered_lines
 
 MOST_ROWS = 32
 # A frame's messages of all rows are sent together.

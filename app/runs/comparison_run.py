@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from app.engines.chat import single_chat
-from app.messages import ContestProgress, ContestResult, ContestState
+from app.messages import ComparisonProgress, ComparisonResult, ComparisonState
 from app.runs.comparison import compare_traces
 from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
@@ -17,10 +17,10 @@ from app.runs.watchers import GIVEN_UP, Watchers
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
 from core.errors import InvalidSettingError, SpecDecodesError, shown
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.file import Trace
 
-MOST_CONTENDERS = 4
+MOST_COMPARED = 4
 MOST_REPEATS = 5
 _WARM_UP_TOKENS = 8
 _PROGRESS_PAUSE_S = 0.1
@@ -29,11 +29,11 @@ _MOST_KEPT = 20
 _log = logging.getLogger(__name__)
 
 
-class Contest:
+class ComparisonRun:
     """Runs everything one after the other on a thread of its own; pages follow it.
 
-    Every contender first runs a few tokens that do not count, so that quantizing, measuring and
-    first-call costs stay outside. Rounds alternate, so that a machine that slows down slows all.
+    Each setting first runs a few tokens that do not count, so that quantizing, measuring and first-call
+    costs stay outside. Rounds alternate, so that a machine that slows down slows all.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Contest:
         """Begins; raises SpecDecodesError for what is refused. With `raw` the prompt is continued as
         it is; see `Handlers.start` for visitor and owner.
         """
-        self.contest_id = secrets.token_urlsafe(16)
+        self.comparison_id = secrets.token_urlsafe(16)
         self.entries = list(entries)
         self.visitor = visitor
         self._handlers = handlers
@@ -67,7 +67,7 @@ class Contest:
         self._message = ""
         self._failure: SpecDecodesError | None = None
         self._is_over = False
-        threading.Thread(target=self._run, name="contest", daemon=True).start()
+        threading.Thread(target=self._run, name="comparison", daemon=True).start()
 
     @property
     def is_over(self) -> bool:
@@ -99,7 +99,7 @@ class Contest:
 
     def _tell(
         self,
-        message: ContestProgress | ContestResult | None,
+        message: ComparisonProgress | ComparisonResult | None,
         failure: SpecDecodesError | None = None,
     ) -> None:
         with self._changed:
@@ -151,7 +151,7 @@ class Contest:
         has_waiting = self._handlers.pool.fair_queue.has_waiting
         return record.is_running and has_waiting and self._watchers.have_left
 
-    def _progress(self, record: Run, stage: str, place: int) -> ContestState:
+    def _progress(self, record: Run, stage: str, place: int) -> ComparisonState:
         return {
             "stage": f"{stage}: {record.mode}",
             "status": record.status_text,
@@ -161,21 +161,21 @@ class Contest:
         }
 
 
-class Contests:
+class ComparisonRuns:
     """The latest comparisons of all visitors; whoever has the id, and is the visitor, may go on."""
 
     def __init__(self) -> None:
-        self._contests: dict[str, Contest] = {}
+        self._comparisons: dict[str, ComparisonRun] = {}
 
-    def add(self, contest: Contest) -> None:
-        self._contests[contest.contest_id] = contest
-        while len(self._contests) > _MOST_KEPT:
-            del self._contests[next(iter(self._contests))]
+    def add(self, comparison: ComparisonRun) -> None:
+        self._comparisons[comparison.comparison_id] = comparison
+        while len(self._comparisons) > _MOST_KEPT:
+            del self._comparisons[next(iter(self._comparisons))]
 
-    def find(self, visitor: str | None, contest_id: str) -> Contest | None:
+    def find(self, visitor: str | None, comparison_id: str) -> ComparisonRun | None:
         """None where there is none, or it is somebody else's."""
-        contest = self._contests.get(contest_id)
-        return contest if contest is not None and contest.visitor == visitor else None
+        comparison = self._comparisons.get(comparison_id)
+        return comparison if comparison is not None and comparison.visitor == visitor else None
 
 
 _WARM_UP = "warm-up"
@@ -197,9 +197,9 @@ def _checked(entries: list[RunConfig], num_repeats: int) -> list[RunConfig]:
             f"repeats is {shown(num_repeats)}; give a number from 1 to {MOST_REPEATS}."
         )
     configs = list(dict.fromkeys([entries[0].plain(), *entries]))
-    if len(configs) > MOST_CONTENDERS:
+    if len(configs) > MOST_COMPARED:
         raise InvalidSettingError(
-            f"{len(configs)} runs are chosen with plain decoding; at most {MOST_CONTENDERS} fit."
+            f"{len(configs)} runs are chosen with plain decoding; at most {MOST_COMPARED} fit."
         )
     if len({(c.target, c.dtype, c.weights, c.compile) for c in configs}) > 1:
         raise InvalidSettingError(

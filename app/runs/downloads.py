@@ -6,17 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.file import Trace, save_trace
 
 TABLES: Final = ("runs", "steps", "tokens", "nodes")
-FIGURES: Final = (
-    "tokens_over_time",
-    "acceptance_by_depth",
-    "acceptance_lengths",
-    "calibration",
-    "entropy_vs_acceptance",
-)
+# The page draws it itself, as the run goes on.
+_OWN_FIGURE = "step_times"
 
 
 def _csv(table: str, trace: Trace, path: Path) -> None:
@@ -51,24 +46,28 @@ def export_table(traces: Sequence[Trace], path: Path, table: str) -> None:
 
 
 def figures_json(trace: Trace, theme: Literal["light", "dark"]) -> str:
-    """All figures of a run by name, as plotly's JSON."""
-    from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
+    """The figures of a run by name, as plotly's JSON."""
+    from visualize.figures.catalogue import ONE_RUN_FIGURES
 
     drawn = {
-        name: RUN_FIGURES[name].draw(trace, theme)
-        if name in RUN_FIGURES
-        else COMPARE_FIGURES[name].draw([trace], theme)
-        for name in FIGURES
+        name: json.loads(kind.draw(trace, theme).to_json())
+        for name, kind in ONE_RUN_FIGURES.items()
+        if name != _OWN_FIGURE
     }
-    return dumps({name: json.loads(figure.to_json()) for name, figure in drawn.items()})
+    return dumps(drawn)
+
+
+def has_figure(name: str) -> bool:
+    """Whether a figure of a run has that name."""
+    from visualize.figures.catalogue import ONE_RUN_FIGURES
+
+    return name in ONE_RUN_FIGURES
 
 
 def export_figure(name: str, trace: Trace, path: Path) -> None:
     """The data of one figure as a CSV file."""
     from visualize.exports import write_frame
-    from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
+    from visualize.figures.catalogue import ONE_RUN_FIGURES
     from visualize.figures.style import info_frame
 
-    is_own = name in RUN_FIGURES
-    info = RUN_FIGURES[name].info(trace) if is_own else COMPARE_FIGURES[name].info([trace])
-    write_frame(info_frame(info), path)
+    write_frame(info_frame(ONE_RUN_FIGURES[name].info(trace)), path)

@@ -23,7 +23,7 @@ from app.runs.session import ChatSession
 from app.runs.texts import checked_text, whole_characters
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 FRAME_S = 1 / 60
 # A listener whose page has gone is only noticed between two messages.

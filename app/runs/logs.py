@@ -4,7 +4,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 _FIELDS = "fields"
 

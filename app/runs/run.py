@@ -10,7 +10,7 @@ from app.runs.logs import fields
 from app.runs.watchers import GIVEN_UP, Watchers
 from app.runs.wire import events_for_page
 from core.decoding.failures import describe_failure
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.events import (
     Committed,
     Drafted,

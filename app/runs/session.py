@@ -10,7 +10,7 @@ from app.runs.visitors import owner_of, visitor_of
 from core.config import RunConfig
 
 if TYPE_CHECKING:
-    from app.runs.comparison_run import Contest
+    from app.runs.comparison_run import ComparisonRun
 
 
 class ChatSession:
@@ -28,7 +28,7 @@ class ChatSession:
         """Who takes places in the queue; also known of those for whom nothing is kept."""
         self.entries: list[RunConfig] = []
         """What a comparison runs beside plain decoding."""
-        self.contest: Contest | None = None
+        self.comparison: ComparisonRun | None = None
         """The last comparison."""
         self.batch: list[Run] = []
         """The rows of the last batch."""
@@ -96,10 +96,10 @@ class ChatSession:
         for record in self._runs:
             record.stop.set()
 
-    def stop_contest(self) -> None:
+    def stop_comparison(self) -> None:
         """Ends the comparison in progress."""
-        if self.contest is not None:
-            self.contest.stop()
+        if self.comparison is not None:
+            self.comparison.stop()
 
     def stop_batch(self) -> None:
         """Ends all rows of the batch in progress."""

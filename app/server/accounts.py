@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.root_path import page_path
 from core.errors import InvalidSettingError
-from core.text_files import decode_text, numbered_lines, read_text
+from core.runtime.text_files import decode_text, numbered_lines, read_text
 
 VARIABLE = "SPECDECODES_AUTH"
 # By which this program's own requests to its page are known.

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.engines.chat import single_chat
-from app.runs.comparison_run import Contest
+from app.runs.comparison_run import ComparisonRun
 from app.runs.handlers import Handlers, follow
 from app.runs.texts import checked_text
 from app.runs.visitors import owner_of, visitor_of
@@ -16,8 +16,11 @@ from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 
 
-def create_endpoints(handlers: Handlers) -> None:
-    """Registers `/generate`, `/compare`, `/list_runs` and `/export`."""
+def create_endpoints(handlers: Handlers, target: str) -> None:
+    """Registers `/generate`, `/compare`, `/list_runs` and `/export`.
+
+    `target` is the model of runs whose settings name none.
+    """
 
     def generate(
         prompt: str, request: gr.Request, settings: str = "{}"
@@ -28,14 +31,15 @@ def create_endpoints(handlers: Handlers) -> None:
             prompt: The user's message; the model's chat template is put around it.
             settings: A JSON object with settings of the run, such as
                 {"mode": "ngram", "max_new_tokens": 64, "sampling": {"temperature": 0.7}}; with
-                "raw": true the prompt is continued as it is, without the chat template.
+                "raw": true the prompt is continued as it is, without the chat template. Without
+                "target" the page's own model answers.
 
         Returns:
             The run's id, the text so far, its status and its statistics, growing until the end.
         """
         with _told():
             prompt = checked_text(prompt, "prompt")
-            config, raw = _asked(settings)
+            config, raw = _asked(settings, target)
             owner = owner_of(request)
             handlers.check(config, owner)
         record = handlers.store.create(prompt, config.mode)
@@ -70,10 +74,10 @@ def create_endpoints(handlers: Handlers) -> None:
         with _told():
             if not isinstance(settings, list):
                 raise InvalidSettingError("The settings are no list; give a list of JSON objects.")
-            asked = [_asked(text) for text in settings]
+            asked = [_asked(text, target) for text in settings]
             if len({raw for _, raw in asked}) > 1:
                 raise InvalidSettingError("The settings differ in raw; give the same for all.")
-            contest = Contest(
+            comparison = ComparisonRun(
                 handlers,
                 prompt,
                 [config for config, _ in asked],
@@ -82,7 +86,7 @@ def create_endpoints(handlers: Handlers) -> None:
                 owner=owner_of(request),
                 raw=any(raw for _, raw in asked),
             )
-            messages = list(contest.follow())
+            messages = list(comparison.follow())
         result = json.loads(messages[-1])["result"]
         return {"rows": result["rows"], "verdicts": result["verdicts"]}
 
@@ -120,7 +124,7 @@ def create_endpoints(handlers: Handlers) -> None:
     gr.api(export, api_name="export")
 
 
-def _asked(settings: str) -> tuple[RunConfig, bool]:
+def _asked(settings: str, target: str) -> tuple[RunConfig, bool]:
     """The settings of a run, and whether its prompt is raw; raises InvalidSettingError."""
     try:
         values = json.loads(settings or "{}")
@@ -129,7 +133,7 @@ def _asked(settings: str) -> tuple[RunConfig, bool]:
         raw = values.pop("raw", False)
         if not isinstance(raw, bool):
             raise ValueError(f"raw is {shown(raw)}, which is neither true nor false")
-        return RunConfig.from_dict({"mode": "ngram", **values}), raw
+        return RunConfig.from_dict({"mode": "ngram", "target": target, **values}), raw
     except (ValueError, TypeError, RecursionError) as error:
         reason = str(error).rstrip(".")
         raise InvalidSettingError(

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.root_path import page_path
 from app.server.paths import PREFIX
 from core.errors import InvalidSettingError
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 MAX_UPLOAD_BYTES = 64_000_000
 # A prompt of the longest context is smaller.

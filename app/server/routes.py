@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from app.runs.downloads import DOWNLOADS, FIGURES, export_figure, figures_json
+from app.runs.downloads import DOWNLOADS, export_figure, figures_json, has_figure
 from app.runs.handlers import Handlers
 from app.runs.run_finder import FoundRun, RunFinder
 from app.runs.visitors import visitor_of
@@ -100,7 +100,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
 
     async def figure_file(request: Request, found: FoundRun) -> Response:
         name = request.path_params["figure"]
-        if name not in FIGURES:
+        if not await run_in_threadpool(has_figure, name):
             return PlainTextResponse(f"A run has no figure {shown(name)}.", 404)
         return await download(
             lambda path: export_figure(name, found.trace, path), f"{name}.csv", f"{name}.csv"

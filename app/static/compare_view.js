@@ -9,7 +9,7 @@ import { Race } from "./race.js";
 import { onTab } from "./tabs.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
-/** @import { Comparison, Contender, Contenders, ContestBegun, ContestProgress, ContestResult, Notice } from "./types.d.ts" */
+/** @import { Comparison, ComparisonEntry, ComparisonEntries, ComparisonBegun, ComparisonProgress, ComparisonResult, Notice } from "./types.d.ts" */
 
 /** @type {Comparison | null} */
 let shownResult = null;
@@ -35,10 +35,10 @@ export function mount({ element, props, watch, trigger }) {
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
   const result = h("div", { class: "comparison" });
   element.append(list, progress, notice, result);
-  showContenders([]);
+  showEntries([]);
 
-  /** @param {Contender[]} entries */
-  function showContenders(entries) {
+  /** @param {ComparisonEntry[]} entries */
+  function showEntries(entries) {
     const all = [{ mode: "naive", settings: "always measured", lossy_rule: "" }, ...entries];
     list.replaceChildren(
       ...all.map(({ mode, settings, lossy_rule: lossyRule }) =>
@@ -69,19 +69,19 @@ export function mount({ element, props, watch, trigger }) {
 
   onTab((name) => name === "compare" && window.dispatchEvent(new Event("resize")));
   /** @type {string[]} */
-  let contests = [];
-  const memory = new Memory("contest", () => contests);
-  contests = memory.recall();
-  if (contests.length) trigger("apply", { runs: contests });
+  let comparisons = [];
+  const memory = new Memory("comparison", () => comparisons);
+  comparisons = memory.recall();
+  if (comparisons.length) trigger("apply", { runs: comparisons });
 
   onValue({ props, watch }, (json) => {
-    /** @type {Partial<Contenders & ContestBegun & ContestProgress & ContestResult & Notice>} */
+    /** @type {Partial<ComparisonEntries & ComparisonBegun & ComparisonProgress & ComparisonResult & Notice>} */
     const message = JSON.parse(json);
-    if (message.contest) {
-      contests = [message.contest];
+    if (message.comparison) {
+      comparisons = [message.comparison];
       memory.keep();
     }
-    if (message.entries) showContenders(message.entries);
+    if (message.entries) showEntries(message.entries);
     if (message.notice) {
       busy(false);
       setText(notice, message.notice);

@@ -288,24 +288,24 @@ export interface BatchMessage {
 }
 
 /** Settings that are compared with plain decoding. */
-export interface Contender {
+export interface ComparisonEntry {
   mode: string;
   settings: string;
   lossy_rule: string;
 }
 
 /** All that will be compared. */
-export interface Contenders {
-  entries: Contender[];
+export interface ComparisonEntries {
+  entries: ComparisonEntry[];
 }
 
 /** A comparison that there is now; its id is to be remembered. */
-export interface ContestBegun {
-  contest: string;
+export interface ComparisonBegun {
+  comparison: string;
 }
 
 /** How far a comparison is. */
-export interface ContestState {
+export interface ComparisonState {
   stage: string;
   status: string;
   tokens: number;
@@ -314,8 +314,8 @@ export interface ContestState {
 }
 
 /** A comparison goes on. */
-export interface ContestProgress {
-  progress: ContestState;
+export interface ComparisonProgress {
+  progress: ComparisonState;
 }
 
 /** Whether a run's text is the reference's, or why that cannot be said. */
@@ -334,7 +334,7 @@ export interface Comparison {
 }
 
 /** A comparison has ended. */
-export interface ContestResult {
+export interface ComparisonResult {
   result: Comparison;
 }
 

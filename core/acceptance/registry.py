@@ -1,7 +1,7 @@
 """The acceptance rules by name: what each is, and who judges by it.
 
-A rule is a file of `core.acceptance.rules`. Nothing here imports torch, so that settings and page know
-the rules at once.
+A rule is a file of `core.acceptance.rules`; its form for a device, if it has one, stands beside it as
+NAME_device.py. Nothing here imports torch, so that settings and page know the rules at once.
 """
 
 import importlib
@@ -42,7 +42,8 @@ class Rule:
     make: Callable[[RuleParts], AcceptanceRule]
     why_refused: Explanation
     device_form: str | None = None
-    """What judges whole trees on a device, as "module:name"; None leaves the steps to the host."""
+    """What judges whole trees on a device, a `core.acceptance.device.MakeDeviceRule` as "module:name";
+    None leaves the steps to the host."""
 
 
 # With greedy settings every rule is this one, for the target has one token.
@@ -65,7 +66,8 @@ def register_rule(rule: Rule) -> None:
 def rules() -> Mapping[str, Rule]:
     """All rules by name."""
     for found in pkgutil.iter_modules(core.acceptance.rules.__path__):
-        importlib.import_module(f"{core.acceptance.rules.__name__}.{found.name}")
+        if not found.name.endswith("_device"):
+            importlib.import_module(f"{core.acceptance.rules.__name__}.{found.name}")
     return dict(_registered)
 
 

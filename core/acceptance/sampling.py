@@ -1,4 +1,4 @@
-"""The target's law and the keyed noise by which its tokens are drawn.
+"""The target's probabilities and the keyed noise by which its tokens are drawn.
 
 A token is drawn by the exponential race (the Gumbel-max trick, Maddison et al. 2014): it is
 argmax(probs / noise) with noise ~ Exp(1), independent for each token id. The noise is a hash of
@@ -122,7 +122,7 @@ def log_probs_under(
     """Log-probabilities that the sampling settings give these logits  # [rows, vocab].
 
     Temperature, then top-k, then top-p, then renormalised; excluded tokens have -inf. Not for
-    greedy settings, whose law is the argmax.
+    greedy settings, whose distribution is the argmax alone.
     """
     scaled = logits.float() / divisor(sampling)
     if 0 < sampling.top_k < scaled.shape[-1]:

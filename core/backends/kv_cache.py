@@ -115,12 +115,18 @@ class TreeCache:
         """All memory of keys and values, whose last dimensions are [capacity, head_dim]."""
         return (self.storage,)
 
-    def layer(self, index: int, device: torch.device) -> torch.Tensor:
-        """Keys and values of a layer that computes on a device
-        # [2, 1, num_kv_heads, capacity, head_dim]"""
-        return self.storage[index]
-
     def truncate(self, length: int) -> None:
         """Sets the committed length; entries behind it are free to be written over."""
         self.length = length
         self.write_start = length
+
+    def known(self, length: int) -> int:
+        """Behind how many of `length` committed tokens, or of fewer, a text can go on."""
+        return length
+
+    def keep_prompt(self) -> None:
+        """Lets a later text go on behind the present committed tokens."""
+
+    def pretend(self, length: int) -> None:
+        """Takes what the cache holds for so many committed tokens, where only time is measured."""
+        self.truncate(length)

@@ -29,7 +29,7 @@ def are_usable(
     """Whether a token can be chosen by rows of logits with these largest numbers  # [...] bool.
 
     Minus infinity beside finite numbers is how a model excludes a token. NaN, which counts as the
-    largest of its row, plus infinity, and a row of nothing but minus infinity leave no law.
+    largest of its row, plus infinity, and a row of nothing but minus infinity leave no distribution.
     """
     return highest.isfinite()
 

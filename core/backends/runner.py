@@ -6,7 +6,9 @@ from typing import Protocol, Self
 import torch
 
 from core.backends.kv_cache import HiddenStates, TreeCache
+from core.backends.layer_cache import LayerCache
 from core.backends.row_block import RowBlock, check_token_ids
+from core.errors import InvalidSettingError
 from core.modes.settings import MAX_TREE_NODES
 from core.trees.tree import DraftTree, ancestor_mask
 
@@ -22,6 +24,8 @@ class TargetForward(Protocol):
     """Computes rows of tokens over a cache. `core.loading.forward` chooses which class does it."""
 
     name: str
+    can_branch: bool
+    """Whether it computes draft trees; otherwise every block must be a chain."""
 
     @property
     def num_token_ids(self) -> int:
@@ -69,7 +73,10 @@ class CacheShape(Protocol):
     @property
     def num_layers(self) -> int: ...
     @property
-    def num_kv_heads(self) -> int: ...
+    def num_kv_heads(self) -> int:
+        """0 where each layer brings its own sizes."""
+        ...
+
     @property
     def head_dim(self) -> int: ...
     @property
@@ -119,6 +126,11 @@ class ModelRunner:
         )
 
     @property
+    def can_branch(self) -> bool:
+        """Whether drafts may be trees; otherwise they are chains."""
+        return self.forward.can_branch
+
+    @property
     def cache(self) -> TreeCache:
         assert self._cache is not None, "begin() comes first"
         return self._cache
@@ -159,6 +171,8 @@ class ModelRunner:
 
     def _new_cache(self, capacity: int) -> TreeCache:
         shape = self.shape
+        if not shape.num_kv_heads:
+            return LayerCache(capacity)
         return TreeCache(
             shape.num_layers, shape.num_kv_heads, shape.head_dim, capacity, self.dtype, self.device
         )
@@ -169,12 +183,13 @@ class ModelRunner:
         """See `Backend.begin`. What an earlier prompt shares with this one is not computed again."""
         body = prompt_token_ids[:-1]
         self.reserve(max_length)
-        reused = self._num_shared(body)
+        reused = self.cache.known(self._num_shared(body))
         self._keep_committed(body[:reused])
         for start in range(reused, len(body), PREFILL_CHUNK):
             if should_stop():
                 break
             self.append(body[start : start + PREFILL_CHUNK])
+        self.cache.keep_prompt()
         return reused
 
     def append(self, token_ids: list[int]) -> None:
@@ -199,8 +214,16 @@ class ModelRunner:
         self._committed = token_ids
 
     def tree_forward(self, tree: DraftTree) -> torch.Tensor:
-        """See `Backend.tree_forward`."""
+        """See `Backend.tree_forward`.
+
+        Raises InvalidSettingError for a tree with branches where drafts must be chains.
+        """
         cache = self.cache
+        if not self.can_branch and tree.parents != list(range(-1, len(tree) - 1)):
+            raise InvalidSettingError(
+                "the draft has branches and the target computes chains alone; give a drafter that "
+                "makes chains."
+            )
         self._tree = tree
         cache.write_start = cache.length
         positions = [cache.length + depth for depth in tree.depths]

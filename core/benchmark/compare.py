@@ -32,12 +32,12 @@ from core.command_line import (
     told_if_not_written,
     words,
 )
-from core.console import INTERRUPTED, run_command
 from core.distributed.role import follow, is_follower
 from core.errors import SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
+from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 if TYPE_CHECKING:
     from core.benchmark.bench import Plan

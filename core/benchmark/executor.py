@@ -52,7 +52,7 @@ class Executor(Protocol[TaskT, ResultT]):
         ...
 
 
-class _OwnCrew(Generic[TaskT, ResultT]):
+class _OwnExecutor(Generic[TaskT, ResultT]):
     """Implements `Executor` by one worker in this process."""
 
     def __init__(self, make_worker: MakeWorker[TaskT, ResultT]):
@@ -83,7 +83,7 @@ class Cluster(NamedTuple):
 
 @contextmanager
 def _own_executor(make_worker: MakeWorker[TaskT, ResultT]) -> Iterator[Executor[TaskT, ResultT]]:
-    yield _OwnCrew(make_worker)
+    yield _OwnExecutor(make_worker)
 
 
 def open_executor(
@@ -95,6 +95,6 @@ def open_executor(
     """
     if cluster is None:
         return _own_executor(make_worker)
-    from core.benchmark.ray_executor import ray_crew
+    from core.benchmark.ray_executor import ray_executor_on
 
-    return ray_crew(make_worker, cluster)
+    return ray_executor_on(make_worker, cluster)

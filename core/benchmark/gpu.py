@@ -20,10 +20,10 @@ from core.command_line import (
     words,
 )
 from core.config import DTYPES
-from core.console import run_command
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 _TABLES = ("costs", "plain", "modes", "share-sd", "tracing", "transformers", "offload")
 _KERNELS = "kernels"

@@ -14,7 +14,7 @@ from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.loading.loading import LoadedModel, load_model
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.trace.events import Accepted, Committed, Drafted, RunFailed, RunFinished, Verified
 from core.trace.stats import RunStats
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import InvalidSettingError, StorageError
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 
 class LineFile:

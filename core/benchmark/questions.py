@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import InvalidSettingError, shown
-from core.text_files import numbered_lines, read_text
+from core.runtime.text_files import numbered_lines, read_text
 
 _SPEC_BENCH_TASKS = {"translation", "summarization", "qa", "math_reasoning", "rag"}
 _MT_BENCH_TASK = "mt_bench"

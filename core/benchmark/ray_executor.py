@@ -33,7 +33,7 @@ class _Actor(Generic[TaskT, ResultT]):
         return self._worker.work(task)
 
 
-class _RayCrew(Generic[TaskT, ResultT]):
+class _RayExecutor(Generic[TaskT, ResultT]):
     """Implements `core.benchmark.executor.Executor`."""
 
     def __init__(
@@ -121,7 +121,7 @@ def _own_error(error: Any) -> Exception:
 
 
 @contextmanager
-def ray_crew(
+def ray_executor_on(
     make_worker: MakeWorker[TaskT, ResultT], cluster: Cluster
 ) -> Iterator[Executor[TaskT, ResultT]]:
     """An executor on a cluster, or on one that is started here and ends with the context.
@@ -154,7 +154,7 @@ def ray_crew(
         ) from error
     try:
         shares = _shares(ray, cluster)
-        yield _RayCrew(ray, make_worker, shares.pop("num_workers"), shares)
+        yield _RayExecutor(ray, make_worker, shares.pop("num_workers"), shares)
     finally:
         ray.shutdown()
 

@@ -28,10 +28,10 @@ from core.command_line import (
     start_logging,
 )
 from core.config import RunConfig
-from core.console import INTERRUPTED, run_command
 from core.distributed.role import follow, is_follower
 from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
+from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
 
 if TYPE_CHECKING:

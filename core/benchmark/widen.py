@@ -9,8 +9,8 @@ from pathlib import Path
 from core.benchmark.wide_shapes import SHAPES
 from core.command_line import OneSentenceParser
 from core.config import DEFAULT_TARGET
-from core.console import run_command
 from core.errors import SpecDecodesError
+from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 
 

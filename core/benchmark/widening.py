@@ -25,8 +25,8 @@ from core.errors import InvalidSettingError
 from core.loading.loading import load_model
 from core.models.conversion import MANIFEST_NAME
 from core.models.shipped import shipped_folder
+from core.runtime.strict_json import dumps
 from core.runtime.written_files import save_tensors
-from core.strict_json import dumps
 
 Tensors = dict[str, torch.Tensor]
 

@@ -9,7 +9,7 @@ from core.backends.logits import BLOCK, block_maxima
 from core.trees.tree import DraftTree
 
 
-class Inspection(NamedTuple):
+class Logprobs(NamedTuple):
     """Lists with one entry a node, as `core.trace.events.Verified` holds them."""
 
     target_probs: list[float]
@@ -20,7 +20,7 @@ class Inspection(NamedTuple):
     """Probability of the target's own token after the accepted path."""
 
 
-NOT_RECORDED = Inspection([], [], [], [], None)
+NOT_RECORDED = Logprobs([], [], [], [], None)
 
 
 class Facts(NamedTuple):
@@ -69,7 +69,7 @@ def without_infinity(
     return torch.clamp(logits, min=torch.finfo(logits.dtype).min, out=out)
 
 
-def inspection_of(
+def logprobs_of(
     entropies: list[float],
     probs: list[float],
     top_k_token_ids: list[list[int]],
@@ -77,9 +77,9 @@ def inspection_of(
     num_nodes: int,
     *,
     has_next: bool,
-) -> Inspection:
+) -> Logprobs:
     """The facts of the first `num_nodes` rows, read from the device."""
-    return Inspection(
+    return Logprobs(
         target_probs=[1.0, *probs[1:num_nodes]],
         top_k_token_ids=top_k_token_ids[:num_nodes],
         top_k_probs=top_k_probs[:num_nodes],
@@ -89,21 +89,21 @@ def inspection_of(
     )
 
 
-class Inspector:
+class LogprobsReader:
     """Reads probabilities of all nodes from logits; its buffers are kept between steps."""
 
     def __init__(self, top_k: int):
         self._top_k = top_k
         self._work = torch.empty(0)  # [rows, vocab]
 
-    def inspect(
+    def read_logprobs(
         self,
         logits: torch.Tensor,  # [num_nodes, vocab] float32
         tree: DraftTree,
         last_node: int,
         next_token_id: int | None,
         maxima: torch.Tensor | None = None,  # [num_nodes, blocks]
-    ) -> Inspection:
+    ) -> Logprobs:
         """See `measure`; `next_token_id` is the target's own token after `last_node`, if any."""
         if self._top_k == 0:
             return NOT_RECORDED
@@ -123,7 +123,7 @@ class Inspector:
         ids = facts.top_k_token_ids.tolist()
         width = len(ids[0])
         tops = [floats[start : start + width] for start in range(2 * rows, len(floats), width)]
-        return inspection_of(
+        return logprobs_of(
             floats[:rows],
             floats[rows : 2 * rows],
             ids,

@@ -142,7 +142,7 @@ class Decoder:
     def _emit(
         self, step: int, result: StepResult, resumed_s: float
     ) -> tuple[Drafted, Verified, Accepted, Committed]:
-        tree, judgement, inspection = result.tree, result.judgement, result.inspect()
+        tree, judgement, logprobs = result.tree, result.judgement, result.read_logprobs()
         times, emitted = result.times, result.emitted
         next_source: TokenSource | None
         if judgement.next_token_id is None:
@@ -171,10 +171,10 @@ class Decoder:
             t_start_s=times.drafted_s,
             t_end_s=times.verified_s,
             num_rows=len(tree),
-            target_probs=inspection.target_probs,
-            top_k_token_ids=inspection.top_k_token_ids,
-            top_k_probs=inspection.top_k_probs,
-            entropies_nats=inspection.entropies_nats,
+            target_probs=logprobs.target_probs,
+            top_k_token_ids=logprobs.top_k_token_ids,
+            top_k_probs=logprobs.top_k_probs,
+            entropies_nats=logprobs.entropies_nats,
         )
         accepted = Accepted(
             step=step,
@@ -184,7 +184,7 @@ class Decoder:
             tested=judgement.tested,
             next_token_id=judgement.next_token_id,
             next_source=next_source,
-            next_prob=inspection.next_prob,
+            next_prob=logprobs.next_prob,
             noises=[trial.noise for trial in judgement.trials],
             thresholds=[trial.threshold for trial in judgement.trials],
         )

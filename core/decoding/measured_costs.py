@@ -15,7 +15,7 @@ from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
 from core.runtime.environment import describe_device, package_versions
 from core.runtime.storage import Progress, cache_home
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 
 class Circumstances(NamedTuple):
@@ -25,7 +25,7 @@ class Circumstances(NamedTuple):
     """Of the context, in tokens."""
     place: str
     """Where the target's weights are."""
-    resident: GraphRunnerCache | None
+    graphs: GraphRunnerCache | None
     """Runs the forwards, where the device does the steps alone."""
 
 
@@ -45,7 +45,7 @@ class MeasuredCosts:
         words: tuple[str, ...],
     ) -> CostCurve:
         """Of a forward on a runner's cache; the words tell what is computed."""
-        length, place, resident = circumstances
+        length, place, graphs = circumstances
         bucket = context_bucket(length, runner.context_limit)
         key = dumps(
             [
@@ -56,7 +56,7 @@ class MeasuredCosts:
                 forward.name,
                 type(runner).__name__,
                 place,
-                "eager" if resident is None else resident.name,
+                "eager" if graphs is None else graphs.name,
                 *words,
                 bucket,
             ]
@@ -64,7 +64,7 @@ class MeasuredCosts:
 
         def measured(length: int) -> Measurement:
             own = runner.sibling(forward)
-            return measure(own, length) if resident is None else resident.measure(own, length)
+            return measure(own, length) if graphs is None else graphs.measure(own, length)
 
         if key not in self._curves:
             self._progress("measuring the cost of a forward", 0, 0)

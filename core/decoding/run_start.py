@@ -33,7 +33,7 @@ class RunParts(NamedTuple):
     """Of a verification; None where tree sizes are fixed."""
     cost: CostOfRows | None
     """What a verification costs this run: the curve, or its share of a batch's forward."""
-    resident: GraphRunnerCache | None
+    graphs: GraphRunnerCache | None
     """Lets the device do the steps alone; None where the host must decide them."""
     batch_size: int
     """Sequences that run side by side, at most."""
@@ -49,8 +49,8 @@ def run_started(
     """The first event of a run, which tells what it depends on."""
     forward = parts.runner.forward
     target = {**target_model.identity.to_dict(), "forward": forward.name}
-    if parts.resident is not None:
-        target["forward"] = f"{forward.name}, {parts.resident.name}"
+    if parts.graphs is not None:
+        target["forward"] = f"{forward.name}, {parts.graphs.name}"
     if isinstance(forward, TorchForward):
         target["kernels"] = forward.kernel_names
     if parts.curve is not None:

@@ -17,7 +17,7 @@ from core.backends.logits import block_maxima, check_target
 from core.config import RunConfig
 from core.decoding.backend import Backend
 from core.decoding.failures import describe_failure
-from core.decoding.logprobs import Inspection, Inspector
+from core.decoding.logprobs import Logprobs, LogprobsReader
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.trees.tree import DraftTree
 
@@ -49,7 +49,7 @@ class StepResult(NamedTuple):
     """Who drafted; none for plain decoding."""
     tree: DraftTree
     judgement: Judgement
-    inspect: Callable[[], Inspection]
+    read_logprobs: Callable[[], Logprobs]
     """What is recorded of the distributions; asked for when the next step may be under way."""
     times: StepTimes
     draft_failure: DraftFailure | None = None
@@ -115,7 +115,7 @@ class HostStepper:
             config.accept,
             RuleParts(config.sampling, drawer, generator, records_noise=config.trace_top_k > 0),
         )
-        self._inspector = Inspector(config.trace_top_k)
+        self._logprobs_reader = LogprobsReader(config.trace_top_k)
         self._divisor = divisor(config.sampling)
         self._goes_on_plain = config.draft_failure == "plain"
         self._draft_failure: DraftFailure | None = None
@@ -170,8 +170,13 @@ class HostStepper:
             drafter=drafter,
             tree=tree,
             judgement=judgement,
-            inspect=partial(
-                self._inspector.inspect, logits, tree, last_node, judgement.next_token_id, maxima
+            read_logprobs=partial(
+                self._logprobs_reader.read_logprobs,
+                logits,
+                tree,
+                last_node,
+                judgement.next_token_id,
+                maxima,
             ),
             times=StepTimes(start_s, drafted_s, verified_s, accepted_s, committed_s),
             draft_failure=failure,

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from core.backends.kv_cache import TreeCache
+from core.backends.layer_cache import LayerCache
 from core.backends.row_block import RowBlock
 from core.backends.runner import compute_at_once
-from core.backends.transformers.forward import TransformersForward, transformers_shape
+from core.backends.transformers.forward import TransformersForward
 from core.distributed.orders import Channel, Order
 from core.distributed.role import num_ranks
 from core.distributed.split_module import open_channel, read_split_module
@@ -26,7 +26,7 @@ class _Follower:
         self._channel = channel
         self._forward: TransformersForward | None = None
         self._module: Any = None
-        self._caches: dict[int, TreeCache] = {}
+        self._caches: dict[int, LayerCache] = {}
 
     def obey(self) -> bool:
         """Does the next order; False after the last one."""
@@ -73,11 +73,7 @@ class _Follower:
         assert self._forward is not None, "LOAD comes first"
         compute_at_once(self._forward, block, want_logits=bool(wants))
 
-    def _cache(self, number: int, capacity: int) -> TreeCache:
+    def _cache(self, number: int, capacity: int) -> LayerCache:
         if number not in self._caches:
-            shape, module = transformers_shape(self._module), self._module
-            self._caches[number] = TreeCache(
-                shape.num_layers, shape.num_kv_heads // num_ranks(), shape.head_dim, capacity,
-                module.dtype, module.device,
-            )  # fmt: skip
+            self._caches[number] = LayerCache(capacity)
         return self._caches[number]

@@ -7,22 +7,20 @@ from typing import Any
 
 import torch
 
-from core.backends.kv_cache import TreeCache
+from core.backends.layer_cache import LayerCache
 from core.backends.row_block import RowBlock
 from core.backends.runner import ModelRunner
 from core.backends.transformers.forward import TransformersForward
 from core.distributed.orders import Channel, Order
-from core.distributed.role import num_ranks
 
 
-class SplitCache(TreeCache):
+class SplitCache(LayerCache):
     """This process's part of a cache whose other parts follow it."""
 
     _numbers = itertools.count(1)
 
-    def __init__(self, channel: Channel, *shape: Any):
-        """`shape` is `TreeCache`'s, with this process's heads."""
-        super().__init__(*shape)
+    def __init__(self, channel: Channel, capacity: int):
+        super().__init__(capacity)
         self.number = next(self._numbers)
         self._channel = channel
         weakref.finalize(self, channel.drop_later, self.number).atexit = False
@@ -45,7 +43,7 @@ class SplitForward(TransformersForward):
 
     def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor | None:
         cache, mask = block.cache, block.mask
-        assert isinstance(cache, SplitCache), "SplitVerifier made it"
+        assert isinstance(cache, SplitCache), "SplitRunner made it"
         columns = 0 if mask is None else mask.shape[1]
         self.channel.send(
             Order.FORWARD, cache.number, cache.capacity, cache.write_start, block.num_rows, columns,
@@ -57,13 +55,9 @@ class SplitForward(TransformersForward):
         return super()._block(block, want_logits)
 
 
-class SplitVerifier(ModelRunner):
+class SplitRunner(ModelRunner):
     """A ModelRunner whose caches have parts in all processes."""
 
-    def _new_cache(self, capacity: int) -> TreeCache:
+    def _new_cache(self, capacity: int) -> SplitCache:
         assert isinstance(self.forward, SplitForward), "its caches are on the forward's channel"
-        shape = self.shape
-        return SplitCache(
-            self.forward.channel, shape.num_layers, shape.num_kv_heads // num_ranks(), shape.head_dim,
-            capacity, self.dtype, self.device,
-        )  # fmt: skip
+        return SplitCache(self.forward.channel, capacity)

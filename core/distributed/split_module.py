@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from core.backends.transformers.twin import found_for
 from core.distributed.orders import Channel, Order
 from core.distributed.ranks import join_ranks
 from core.distributed.role import num_ranks
@@ -30,6 +31,11 @@ def read_split_module(source: ModelSource, dtype: torch.dtype, count: int) -> An
     quiet_transformers()
     check_folder(source.name, source.folder)
     config = AutoConfig.from_pretrained(source.folder)
+    if found_for(config).way != "trees":
+        raise InvalidSettingError(
+            f"{source.name} is {config.model_type}, whose layers keep a state that one process holds; "
+            "start one process."
+        )
     _check_divides(source.name, config.get_text_config(), count)
     if not getattr(config.get_text_config(), "base_model_tp_plan", None):
         raise InvalidSettingError(

@@ -8,7 +8,7 @@ NUM_BINS = 10
 NUM_RANKS = 3  # best child, second, all others
 _PRIOR_WEIGHT = 4.0
 # What is expected of a child where the drafter's probability says little: a token drawn with the
-# target's noise or judged by rejection is accepted about as often as the two laws overlap.
+# target's noise or judged by rejection is accepted about as often as the two distributions overlap.
 _PRIOR_RATES = (0.7, 0.08, 0.03)
 # Evidence fades by these factors, a step with a draft and a step without: what was seen some fifty
 # drafts ago counts little, and a drafter that stopped paying is tried again some twenty steps later.

@@ -24,7 +24,7 @@ from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel
 from core.loading.tokenizer_match import check_same_tokenizer
 from core.models.shipped import shipped_folder
-from core.modes.settings import TreeSettings
+from core.modes.settings import TreeSettings, as_chains
 from core.trees.tree import DraftTree
 
 
@@ -175,7 +175,7 @@ def make_classic(context: DrafterContext) -> ClassicDrafter:
         identity=draft.identity,
         runner=context.own_runner(draft.runner),
         vocab_size=context.runner.vocab_size,
-        settings=settings,
+        settings=settings if draft.runner.can_branch else as_chains(settings),
         proposer=context.proposer(),
         draft_cost=None
         if settings.fixed_size

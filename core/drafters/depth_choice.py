@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from core.drafters.base import CostOfRows, Outcome
 from core.drafters.calibration import Calibration
-from core.drafters.device_growth import GrowthShape
+from core.drafters.tree_growth_device import GrowthShape
 from core.drafters.tree_size import DraftOption, best_option
 from core.modes.settings import TreeSettings
 

@@ -7,16 +7,16 @@ from typing import Protocol
 
 import torch
 
-from core.acceptance.device_state import LoopState
+from core.acceptance.device import DeviceState
 from core.backends.cuda.attention import Rows
 from core.backends.cuda.forward import DeviceForward
 from core.backends.kv_cache import TreeCache
-from core.drafters.device_growth import GrowthShape, LevelRows
 from core.drafters.eagle_forward import EagleForward
+from core.drafters.tree_growth_device import GrowthShape, LevelRows
 
 
 class DeviceDrafter(Protocol):
-    """Implements `core.drafters.device_growth.DraftLevels` in every step of a run."""
+    """Implements `core.drafters.tree_growth_device.DraftLevels` in every step of a run."""
 
     num_root_rows: int
     """Most rows that `root` and `catch_up` compute at once."""
@@ -43,7 +43,7 @@ class SharedCacheDrafter:
 
     num_root_rows = 1
 
-    def __init__(self, forward: DeviceForward, state: LoopState):
+    def __init__(self, forward: DeviceForward, state: DeviceState):
         self._forward = forward
         self._state = state
         self._sees_itself = torch.ones((1, 1), dtype=torch.bool, device=state.length.device)
@@ -92,7 +92,7 @@ def level_rows(
 class OwnCacheDrafter:
     """A smaller model with a cache of its own: classic speculation."""
 
-    def __init__(self, forward: DeviceForward, state: LoopState, num_root_rows: int):
+    def __init__(self, forward: DeviceForward, state: DeviceState, num_root_rows: int):
         """`root` computes `num_root_rows` rows, most of which may stand for nothing."""
         self.num_root_rows = num_root_rows
         self._forward = forward
@@ -140,7 +140,7 @@ class EagleLevels:
         forward: DeviceForward,
         head: EagleForward,
         target_cache: TreeCache,
-        state: LoopState,
+        state: DeviceState,
         num_root_rows: int,
     ):
         """See `OwnCacheDrafter`."""

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from core.acceptance.device_state import LoopState
+from core.acceptance.device import DeviceState
 from core.backends.cuda.forward import DeviceForward
 from core.backends.kv_cache import TreeCache
 from core.backends.runner import ModelRunner
@@ -22,7 +22,7 @@ class DevicePlace(NamedTuple):
     forward: Callable[[TorchForward, ModelRunner], DeviceForward]
     """A forward of the drafter's over a runner's cache."""
     target_cache: TreeCache
-    state: LoopState
+    state: DeviceState
     num_root_rows: int
     """Most rows that a draft's first pass computes at once."""
 

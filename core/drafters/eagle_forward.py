@@ -54,13 +54,13 @@ class EagleForward(TorchForward):
         shape: Architecture,
         weights: HeadWeights,
         rotary: RotaryTable,
-        native: CpuForward | None = None,
+        on_cpu: CpuForward | None = None,
     ):
-        """`native` computes the same head in compiled kernels, few rows at a time."""
+        """`on_cpu` computes the same head in compiled kernels, few rows at a time."""
         super().__init__(shape, weights.stack, rotary)
         self.weights = weights
         self.state_norm, self.state_size = weights.state_norm, weights.hidden_size
-        self._native = native
+        self._on_cpu = on_cpu
 
     def fused(
         self,
@@ -74,9 +74,9 @@ class EagleForward(TorchForward):
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`; logits are over the head's own vocabulary."""
         states = self._take_given(blocks)
-        if self._native is not None and len(states) <= MOST_ROWS:
+        if self._on_cpu is not None and len(states) <= MOST_ROWS:
             made = torch.empty_like(states)
-            logits = self._native.from_states(
+            logits = self._on_cpu.from_states(
                 blocks, given=states, made=made, want_logits=want_logits
             )
         else:

@@ -1,9 +1,9 @@
 """The weights of an EAGLE head in the published formats, and their files.
 
 EAGLE-3 (Li et al. 2025): `fc` fuses hidden states of several layers of the target, one decoder
-layer reads that beside the next token's embedding, and an output layer of its own speaks a reduced
+layer reads that beside the next token's embedding, and an `lm_head` of its own has a reduced
 vocabulary; `d2t` holds the difference from a draft id to the target's id. EAGLE-1 and -2 (Li et al.
-2024): `fc` fuses embedding and last hidden state, and the target's output layer speaks.
+2024): `fc` fuses embedding and last hidden state, and the target's `lm_head` is used.
 """
 
 from pathlib import Path
@@ -76,7 +76,7 @@ class EagleHead(nn.Module):
         self.register_buffer("t2d", torch.zeros(shape.vocab_size, dtype=torch.bool))
 
     def set_vocabulary(self, target_ids: torch.Tensor) -> None:  # [draft_vocab] increasing
-        """Says which of the target's ids the head speaks."""
+        """Says which of the target's ids the head's outputs are."""
         self.d2t.copy_(target_ids - torch.arange(len(target_ids), device=target_ids.device))
         self.t2d.zero_()
         self.t2d[target_ids] = True

@@ -62,13 +62,13 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
         logit_cap=shape.logit_cap if weights.target_ids is None else None,
     )
     rotary = RotaryTable(target.model_config.rotations[:1], target.dtype, target.device)
-    native = None
+    on_cpu = None
     if isinstance(forward, CpuForward) and weights.state_norm is not None:
-        native = CpuForward(
+        on_cpu = CpuForward(
             own, weights.stack, rotary, forward.kernels, forward.made, weights.state_norm
         )
-        native = native if cpu_reason(native) is None else None
-    return EagleForward(own, weights, rotary, native)
+        on_cpu = on_cpu if cpu_reason(on_cpu) is None else None
+    return EagleForward(own, weights, rotary, on_cpu)
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from core.loading.loading import LoadedModel
 from core.models.shipped import shipped_folder
 from core.modes.hybrid import HybridSettings
 from core.modes.ngram import NgramSettings
-from core.modes.settings import SELF, SHIPPED_HEAD, DrafterSettings, TreeSettings
+from core.modes.settings import SELF, SHIPPED_HEAD, DrafterSettings, TreeSettings, as_chains
 from core.modes.share_sd import ShareSdSettings
 from core.trees.tree import DraftTree
 
@@ -116,15 +116,15 @@ def make_hybrid(context: DrafterContext) -> HybridDrafter:
     """The drafter for a run; raises as the maker of its model does."""
     settings = context.config.drafter
     assert isinstance(settings, HybridSettings)
-    lookup = NgramDrafter(
-        NgramSettings(
-            num_nodes=settings.num_nodes,
-            min_match=settings.min_match,
-            fixed_size=settings.fixed_size,
-        ),
-        is_greedy=context.config.sampling.is_greedy,
+    lookup = NgramSettings(
+        num_nodes=settings.num_nodes,
+        min_match=settings.min_match,
+        fixed_size=settings.fixed_size,
     )
-    return HybridDrafter(lookup, _make_hybrid_model(context))
+    if not context.runner.can_branch:
+        lookup = as_chains(lookup)
+    lookup_drafter = NgramDrafter(lookup, is_greedy=context.config.sampling.is_greedy)
+    return HybridDrafter(lookup_drafter, _make_hybrid_model(context))
 
 
 def _make_hybrid_model(context: DrafterContext) -> ModelDrafter:

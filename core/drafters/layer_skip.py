@@ -17,7 +17,7 @@ from core.loading.fingerprint import model_key
 from core.loading.prompts import chat_token_ids, raw_token_ids
 from core.modes.layer_skip import LayerSkipSettings
 from core.runtime.json_cache import load_json, save_json
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 _QUESTIONS = (
     "Explain how a bicycle stays upright.",

@@ -20,7 +20,7 @@ class Proposal(NamedTuple):
     token_ids: list[int]
     probs: list[float]
     sampled_probs: torch.Tensor | None = None  # [vocab]
-    """The law that the children were sampled from; None where they were chosen."""
+    """The distribution that the children were sampled from; None where they were chosen."""
 
 
 class Proposer(Protocol):
@@ -82,9 +82,9 @@ class BestProposer:
 
 
 class NoisyProposer:
-    """The tokens that the target would draw if its law were the drafter's: for the match rule.
+    """The tokens that the target would draw if its probabilities were the drafter's: for the match rule.
 
-    The noise is the target's own, so that nearly equal laws draw nearly always the same token.
+    The noise is the target's own, so that nearly equal probabilities draw nearly always the same token.
     """
 
     prob_is_chance = False
@@ -94,7 +94,7 @@ class NoisyProposer:
         self._noise = keyed_noise(config.sampling.seed, vocab_size, device)
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`. Tokens that the drafter's law excludes are left out."""
+        """See `Proposer.propose`. Tokens that the drafter excludes are left out."""
         log_noise = torch.stack([self._noise.log_at(position) for position in positions])
         return _read(*self.choose(logits, log_noise, count), positions)
 
@@ -104,7 +104,7 @@ class NoisyProposer:
         log_noise: torch.Tensor,  # [rows or 1, vocab]
         count: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and probabilities, best first; what the law excludes has probability zero.
+        """Ids and probabilities, best first; what is excluded has probability zero.
 
         Returns [rows, count] both.
         """
@@ -163,7 +163,7 @@ class ReducedProposer:
                 Proposal(self._target_ids[proposal.token_ids].tolist(), proposal.probs)
                 for proposal in self._inner.propose(logits, positions, count)
             ]
-        # Noise and sampled laws are of the whole vocabulary.
+        # Noise and sampled distributions are of the whole vocabulary.
         whole = logits.new_full((len(logits), self._vocab_size), -torch.inf)
         whole[:, self._target_ids] = logits
         return self._inner.propose(whole, positions, count)

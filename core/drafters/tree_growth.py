@@ -6,8 +6,9 @@ it pays.
 
 Trees whose children are sampled, for the rejection rule, are never pruned. Which node is expanded,
 and by how many children, is settled before its children are drawn; so, whatever stands elsewhere in
-the tree, they are samples without replacement from the drafter's law there, which is all that the
-rule's proof asks for. Leaving one out for its probability afterwards would favour probable tokens.
+the tree, they are samples without replacement from the drafter's distribution there, which is
+all that the rule's proof asks for. Leaving one out for its probability afterwards would favour
+probable tokens.
 """
 
 import time

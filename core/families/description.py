@@ -1,6 +1,7 @@
 """What a configuration says, by its family's table: the model's arithmetic, layer by layer."""
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, NamedTuple
 
 from core.families.architecture import Architecture, Experts, LayerKind
@@ -33,6 +34,26 @@ _ROTATION_KEYS = (
     "rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor",
     "original_max_position_embeddings",
 )  # fmt: skip
+_COUNTS = (
+    "hidden_size", "intermediate_size", "max_position_embeddings", "num_attention_heads",
+    "num_hidden_layers", "num_key_value_heads", "vocab_size",
+)  # fmt: skip
+_SWITCHES = ("attention_bias", "mlp_bias", "tie_word_embeddings", "use_sliding_window")
+_NUMBER = (int, float)
+# Values of other types mean nothing here, and transformers refuses most; True is no 1.
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_COUNTS, (int,)),
+    **dict.fromkeys(_SWITCHES, (bool,)),
+    "head_dim": (int, NoneType),
+    "rms_norm_eps": (float,),
+    "rope_theta": (*_NUMBER, NoneType),
+    "partial_rotary_factor": (*_NUMBER, NoneType),
+    "rope_parameters": (dict, NoneType),
+    "rope_scaling": (dict, NoneType),
+    "layer_types": (list, NoneType),
+    "sliding_window": (int, NoneType),
+    "eos_token_id": (int, list, NoneType),
+}
 # They say where a model comes from, how it is trained or sampled, or how others store it.
 WITHOUT_EFFECT = {
     "_attn_implementation_autoset", "_model_name_or_path", "_name_or_path", "architectures",
@@ -95,6 +116,9 @@ def describe(config: Mapping[str, Any]) -> Description:
         raise NotDescribedError(
             f"{config.get('model_type')} is not one of {', '.join(sorted(FAMILIES))}"
         )
+    for key, types in _TYPES.items():
+        if key in config and type(config[key]) not in types:
+            raise NotDescribedError(f"its {key} is of the type {type(config[key]).__name__}")
     return _Reader(family, config).description()
 
 
@@ -137,7 +161,7 @@ class _Reader:
             num_kv_heads=num_kv_heads,
             head_dim=head_dim,
             vocab_size=self._count("vocab_size"),
-            norm_eps=self._number("rms_norm_eps", float),
+            norm_eps=self._number("rms_norm_eps"),
             activation=self._activation(),
             attention_scale=self._scalar(family.attention_scale),
             attention_cap=self._scalar(family.attention_cap),
@@ -319,15 +343,15 @@ class _Reader:
     def _count(self, name: str) -> int:
         return _positive(self._get(name))
 
-    def _number(self, name: str, *types: type) -> float:
+    def _number(self, name: str) -> float:
         value = self._get(name)
-        if type(value) not in (types or (int, float)):
+        if type(value) not in _NUMBER:
             raise ValueError(f"{name} is no number")
         return float(value)
 
     def _scalar(self, value: Value) -> float | None:
         found = self._value(value)
-        if found is not None and type(found) not in (int, float):
+        if found is not None and type(found) not in _NUMBER:
             raise ValueError("a setting is no number")
         return None if found is None else float(found)
 

@@ -66,7 +66,8 @@ def _read_files(
     place: Placement,
     progress: Progress,
 ) -> Contents | None:
-    """The lean parts from the files alone; None where they are not what the model_config expects."""
+    """What our own forward takes, from the files alone; None where they are not what the model_config
+    expects."""
     try:
         with open_weights(weight_files(source.name, source.folder)) as tensors:
             total = num_parameters(tensors)
@@ -80,7 +81,7 @@ def _read_files(
         stack = packed_stack(source, model_config.described, stack, weights, place, progress)
     if stack is None:
         return None
-    return _lean_contents(total, model_config, stack)
+    return _own_contents(total, model_config, stack)
 
 
 def _read_module(
@@ -101,7 +102,7 @@ def _read_module(
     if weights != "full":
         stack = packed_stack(source, model_config.described, stack, weights, place, progress)
     total = sum(parameter.numel() for parameter in module.parameters())
-    return _lean_contents(total, model_config, stack)
+    return _own_contents(total, model_config, stack)
 
 
 def module_contents(module: Any) -> Contents:
@@ -116,7 +117,7 @@ def module_contents(module: Any) -> Contents:
     )
 
 
-def _lean_contents(total: int, model_config: ModelConfig, stack: LayerStack) -> Contents:
+def _own_contents(total: int, model_config: ModelConfig, stack: LayerStack) -> Contents:
     return Contents(
         num_parameters=total,
         num_bytes=stack.num_bytes + stack.num_embedding_bytes + stack.num_norm_bytes,

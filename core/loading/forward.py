@@ -11,8 +11,7 @@ from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.sizes import check_sizes
 from core.backends.torch.weights import LayerStack
 from core.backends.transformers.forward import TransformersForward, transformers_shape
-from core.distributed.leader import SplitForward, SplitVerifier
-from core.distributed.spread import SpreadVerifier
+from core.distributed.leader import SplitForward, SplitRunner
 from core.families.description import reason_against
 from core.loading.loading import LoadedModel
 from core.loading.weight_loading import stack_of
@@ -34,7 +33,7 @@ def make_runner(
         model_config = model_config_of(module)
         stack = stack or stack_of(module, model_config.described)
         if stack is not None:
-            forward = _lean_forward(model_config, stack, module.dtype, kernels)
+            forward = _own_forward(model_config, stack, module.dtype, kernels)
             return ModelRunner(forward, forward.shape, context_limit, module.dtype, module.device)
     shape = transformers_shape(module)
     return ModelRunner(
@@ -49,26 +48,26 @@ def runner_of(model: LoadedModel) -> ModelRunner:
         module = model.split.module
         forward: TargetForward = SplitForward(module, model.split.channel)
         shape, limit = transformers_shape(module), model.context_limit
-        return SplitVerifier(forward, shape, limit, model.dtype, model.device)
+        return SplitRunner(forward, shape, limit, model.dtype, model.device)
     if model.is_spread:
         forward = TransformersForward(model.module)
         shape, limit = transformers_shape(model.module), model.context_limit
-        return SpreadVerifier(forward, shape, limit, model.dtype, model.device)
+        return ModelRunner(forward, shape, limit, model.dtype, model.device)
     if model_config is None:
         return make_runner(model.module, model.context_limit)
     assert model.stack is not None, "no engine has taken it"
-    lean = _lean_forward(model_config, model.stack, model.dtype, model.kernels)
-    return ModelRunner(lean, lean.shape, model.context_limit, model.dtype, model.device)
+    own = _own_forward(model_config, model.stack, model.dtype, model.kernels)
+    return ModelRunner(own, own.shape, model.context_limit, model.dtype, model.device)
 
 
-def _lean_forward(
+def _own_forward(
     model_config: ModelConfig, stack: LayerStack, dtype: torch.dtype, kernels: Kernels | None
 ) -> TorchForward:
     shape = model_config.architecture
     if isinstance(stack.layers, tuple):  # others come to the device when they are iterated over
         check_sizes(shape, stack)
     rotary = RotaryTable(model_config.rotations, dtype, stack.final_norm.device)
-    lean = TorchForward(shape, stack, rotary)
-    if kernels is None or cpu_reason(lean) is not None:
-        return lean
+    own = TorchForward(shape, stack, rotary)
+    if kernels is None or cpu_reason(own) is not None:
+        return own
     return CpuForward(shape, stack, rotary, kernels)

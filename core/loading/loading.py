@@ -131,7 +131,7 @@ def load_model(
         compile = False
     source = find_model(name, progress)
     if compile is None:
-        compile = (device == "cuda" or dtype in (None, "float32")) and _is_lean(source)
+        compile = (device == "cuda" or dtype in (None, "float32")) and _has_own_forward(source)
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
     wanted = dtype or ("float32" if kernels else default_dtype(torch.device(device)))
     torch_dtype: torch.dtype = getattr(torch, wanted)
@@ -216,7 +216,7 @@ def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> 
             )
 
 
-def _is_lean(source: ModelSource) -> bool:
+def _has_own_forward(source: ModelSource) -> bool:
     """Whether our own forward, and so its compiled kernels, knows the architecture."""
     try:
         return reason_against(read_json_object(source.folder / CONFIG)) is None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -20,8 +20,8 @@ from core.runtime.storage import (
     new_folder,
     told_if_full,
 )
+from core.runtime.strict_json import dumps
 from core.runtime.written_files import give_usual_modes
-from core.strict_json import dumps
 
 MANIFEST_NAME = "specdecodes.json"
 # A changed conversion must not meet folders that an older one wrote.

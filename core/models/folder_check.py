@@ -98,6 +98,12 @@ def _check_sizes(config: dict[str, Any], num_tensors: int, num_bytes: int) -> No
                 f"config.json says that {name} is {shown(value)}, which the {num_tensors} tensors "
                 f"of {num_bytes} bytes beside it cannot be"
             )
+    # Kinds of models without one read it all the same, as they answer.
+    window = config.get("sliding_window")
+    if window is not None and type(window) is not int:
+        raise ValueError(
+            f"config.json says that sliding_window is {shown(window)}, which is no number of tokens"
+        )
     heads, kv_heads = config.get("num_attention_heads"), config.get("num_key_value_heads")
     if heads is not None and kv_heads is not None and heads % kv_heads:
         raise ValueError(

@@ -15,7 +15,7 @@ from core.models.gguf_tensors import GgufTensor, numbers_of, unpermuted
 from core.models.model_config import read_model_config
 from core.models.weight_files import CONFIG, INDEX, SINGLE, listed
 from core.runtime.storage import Progress
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 # Names in transformers and in GGUF files; the former behind model.layers.N, the latter behind blk.N.
 _WHOLE = {

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from core.backends.transformers.twin import check_twin
 from core.errors import shown
 from core.models.gguf_config import is_neutral, num_rows
 from core.models.gguf_index import GgufFile
 from core.models.quiet import quiet_gguf_reader, quiet_transformers
-from core.models.twin import check_twin
 from core.models.weight_files import listed
 
 # As llama.cpp names them. All have been compared with transformers' own folders.

@@ -16,7 +16,7 @@ from core.models.gguf_vocabulary import (
     list_of,
     read_vocabulary,
 )
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -90,7 +90,10 @@ def save_tokenizer(tokenizer: GgufTokenizer, folder: Path) -> None:
 
 def _splitting(name: Any) -> Splitting:
     if name is None:
-        raise ValueError(f"it has no {_PRE}, which says how texts are split")
+        raise ValueError(
+            f"it has no {_PRE}, which says how texts are split; files of before May 2024 lack it: add "
+            "it with `gguf-new-metadata --pre-tokenizer NAME OLD NEW`, or take a newer file"
+        )
     if not isinstance(name, str) or name not in SPLITTINGS:
         raise ValueError(f"its {_PRE} is {name!r}, which is no known way to split texts")
     return SPLITTINGS[name]

@@ -114,6 +114,8 @@ def _rotation(
     kind, scaling = found.settings["rope_type"], 1.0
     if kind == "default":
         exponents = torch.arange(0, described.rotary_size, 2).float() / described.rotary_size
+        if type(found.settings["rope_theta"]) not in (int, float):
+            raise ValueError("rope_theta is no number")
         inv_freq = 1.0 / (float(found.settings["rope_theta"]) ** exponents)
     else:
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -125,14 +127,14 @@ def _rotation(
 
 
 def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:
+    """Those of the generation settings, where there are any; config.json's have to be ids as well."""
+    ends = _ids(config.get("eos_token_id"))
     settings = folder / "generation_config.json"
-    if settings.exists():
-        config = read_json_object(settings)
-    return _ids(config.get("eos_token_id"))
+    return _ids(read_json_object(settings).get("eos_token_id")) if settings.exists() else ends
 
 
 def _ids(found: Any) -> frozenset[int]:
-    ids = [item for item in (found if isinstance(found, list) else [found]) if item is not None]
+    ids = found if isinstance(found, list) else [] if found is None else [found]
     if any(type(token_id) is not int for token_id in ids):
         raise ModelUnavailableError(
             f"eos_token_id is {shown(found)}, and what ends an answer are the ids of tokens; mend it in "

@@ -4,10 +4,10 @@ import sys
 
 from core.command_line import OneSentenceParser
 from core.config import DEFAULT_TARGET
-from core.console import run_command
 from core.errors import KernelsUnavailableError, SpecDecodesError
 from core.models.progress_bar import ProgressBar
 from core.models.sources import find_model
+from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 
 

@@ -5,7 +5,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from core.console import raise_if_interrupted
+from core.runtime.console import raise_if_interrupted
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from core.backends.transformers.twin import check_twin
 from core.errors import ModelUnavailableError, SpecDecodesError, reason_of
 from core.families.description import reason_against
 from core.models.folder_check import check_folder
 from core.models.quiet import quiet_transformers
 from core.models.sources import ModelSource
-from core.models.twin import check_twin
 from core.models.weight_files import key_mapping, listed
 
 

@@ -1,7 +1,7 @@
 """What the settings of all drafters have in common, and those of trees that a model grows."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from core.errors import InvalidSettingError
 from core.settings import Settings, setting
@@ -20,6 +20,15 @@ class DrafterSettings(Settings):
     def check_run(self, run: Any) -> None:
         """Raises InvalidSettingError for what does not go together with a run's other settings,
         a `core.config.RunConfig`."""
+
+
+SettingsT = TypeVar("SettingsT", bound=DrafterSettings)
+
+
+def as_chains(settings: SettingsT) -> SettingsT:
+    """The settings with one continuation a node, where they say how many."""
+    fewer: dict[str, Any] = {"branching": 1} if hasattr(settings, "branching") else {}
+    return replace(settings, **fewer)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from core.errors import StorageError
 from core.quant.grid import Grid, quantize
 from core.runtime.scratch import places, writable
+from core.runtime.strict_json import dumps
 from core.runtime.written_files import save_tensors
-from core.strict_json import dumps
 
 
 class GridStore:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.errors import StorageError
 from core.runtime.scratch import places, writable
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from core.errors import InvalidSettingError, ModelUnavailableError
 from core.runtime.json_cache import load_json, save_json
 from core.runtime.scratch import can_be_made, homeless_folder
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 # Stage, what is done, and of how much; 0 of 0 where that is not known.
 Progress = Callable[[str, int, int], None]

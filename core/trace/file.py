@@ -24,7 +24,7 @@ from typing import (
 )
 
 from core.errors import TraceFormatError, shown
-from core.text_files import BYTE_ORDER_MARK, UTF16_MARKS
+from core.runtime.text_files import BYTE_ORDER_MARK, UTF16_MARKS
 from core.trace.check import TraceChecker
 from core.trace.events import EVENT_CLASSES, Committed, Event, RunFinished, RunStarted, TokenTexts
 from core.trace.stats import RunStats, collect_stats

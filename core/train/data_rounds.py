@@ -16,7 +16,7 @@ from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
 from core.loading.prompts import text_token_ids
 from core.runtime.environment import describe_device, package_versions
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.train.batched_llama import check_supported
 from core.train.chat_frame import ChatFrame, chat_frame
 from core.train.conversations import PromptFilter, cut, good_conversations

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from core.distributed.ranks import Rank
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
+from core.runtime.strict_json import dumps
 from core.runtime.written_files import give_usual_modes
-from core.strict_json import dumps
 from core.train.batched_llama import PackedForward
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,

@@ -11,7 +11,7 @@ from core.distributed.ranks import Rank
 from core.drafters.eagle_head import EagleHead, HeadShape, write_parts
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from core.train.batched_llama import Rotation, rotation_of
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InvalidSettingError
-from core.text_files import numbered_lines, read_text
+from core.runtime.text_files import numbered_lines, read_text
 
 _WORD = re.compile(r"\w+")
 _SHINGLE_WORDS = 5

@@ -7,7 +7,7 @@ temperatures, over several turns.
 
 import argparse
 
-from core.console import run_command
+from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.train.data_options import check_data_options, data_parser
 from core.train.loop_options import run_or_explain

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.console import INTERRUPTED
 from core.errors import InvalidSettingError, SpecDecodesError
+from core.runtime.console import INTERRUPTED
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from core.errors import InvalidSettingError
+from core.runtime.strict_json import dumps
 from core.runtime.written_files import save_tensors
-from core.strict_json import dumps
 
 MANIFEST_NAME = "manifest.json"
 

@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from core.command_line import OneSentenceParser
-from core.console import run_command
 from core.errors import InvalidSettingError
+from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
 from core.train.teacher import add_teacher_options, load_teacher

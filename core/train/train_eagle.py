@@ -4,8 +4,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from core.command_line import OneSentenceParser
-from core.console import run_command
 from core.errors import InvalidSettingError
+from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
 from core.train.teacher import add_teacher_options, load_teacher
@@ -25,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     add_teacher_options(parser, "the model to draft for")
     add_loop_options(parser)
     parser.add_argument("--depth", type=int, default=5, help="steps of training-time test")
-    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head speaks")
+    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head can draft")
     parser.add_argument(
         "--feature-layers",
         help="hidden states to fuse, in front of these layers; commas (default: low, middle, high)",

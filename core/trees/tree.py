@@ -19,7 +19,7 @@ class DraftTree:
     top_k_token_ids: list[list[int]] = field(init=False)
     top_k_probs: list[list[float]] = field(init=False)
     sampled_probs: dict[int, torch.Tensor] = field(init=False)
-    """For nodes whose children were sampled without replacement, the law they came from."""
+    """For nodes whose children were sampled without replacement, the distribution they came from."""
 
     def __post_init__(self) -> None:
         self.token_ids = [self.root_token_id]

@@ -98,7 +98,7 @@ def engine_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         is_compiled = backend in ("kernels", "packed")
         if is_compiled:
             request.getfixturevalue("kernels")
-        if backend == "resident":
+        if backend == "device":
             monkeypatch.setattr(
                 "core.engine.make_graph_runner_cache",
                 lambda target, forward: GraphRunnerCache(target.eos_token_ids, compile=False),
@@ -124,7 +124,7 @@ def failure_of(trace: Trace) -> RunFailed:
     return failed
 
 
-BACKENDS = ["torch", "bfloat16", "kernels", "packed", "resident"]
+BACKENDS = ["torch", "bfloat16", "kernels", "packed", "device"]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -154,7 +154,7 @@ def test_infinite_weights_are_told_like_those_of_no_number(
 
 
 @pytest.mark.parametrize("value", [NAN, INF])
-@pytest.mark.parametrize("backend", [*BACKENDS[:3], "resident"])
+@pytest.mark.parametrize("backend", [*BACKENDS[:3], "device"])
 def test_a_single_logit_of_no_number_is_enough(
     value: float, backend: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:
@@ -177,7 +177,7 @@ def test_other_ways_to_compute_are_checked_as_well(
     assert failure_of(trace).message == sentence("target", START)
 
 
-@pytest.mark.parametrize("backend", ["torch", "kernels", "resident", "invariant"])
+@pytest.mark.parametrize("backend", ["torch", "kernels", "device", "invariant"])
 def test_what_came_before_stays_and_the_next_run_is_whole(
     backend: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:
@@ -219,7 +219,7 @@ def test_in_a_batch_only_the_sequence_concerned_fails(
 
 
 @pytest.mark.parametrize("rule", ["greedy", "match"])
-@pytest.mark.parametrize("backend", ["torch", "kernels", "resident"])
+@pytest.mark.parametrize("backend", ["torch", "kernels", "device"])
 def test_a_head_that_excludes_tokens_is_no_fault(
     backend: str, rule: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_bad_setting_gets_one_sentence_and_the_engine_goes_on(
 
 
 @pytest.mark.parametrize("mode", ["share-sd", "layer-skip", "hybrid"])
-def test_a_target_without_a_lean_forward_is_told_which_modes_it_lacks(
+def test_a_target_that_only_transformers_computes_is_told_which_modes_it_lacks(
     mode: str, engine_of: EngineOf, tiny_home: Path
 ) -> None:
     engine = engine_of("float32", "neox")

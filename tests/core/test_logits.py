@@ -7,7 +7,7 @@ import torch
 
 from core.backends.logits import BLOCK, are_usable, block_maxima, check_target
 from core.config import RunConfig
-from core.decoding.logprobs import Inspector
+from core.decoding.logprobs import LogprobsReader
 from core.drafters.proposals import BestProposer, NoisyProposer, SamplingProposer
 from core.errors import BadLogitsError
 from core.trace.events import Verified
@@ -82,8 +82,8 @@ def test_excluded_tokens_are_never_chosen_and_every_number_of_the_trace_is_one(
         json.loads(event_line(event))
         if isinstance(event, Verified):
             left = [value for index, value in enumerate(row().tolist()) if index not in excluded]
-            law = torch.tensor(left).softmax(dim=0)
-            entropy = float(-(law * law.log()).sum())
+            probs = torch.tensor(left).softmax(dim=0)
+            entropy = float(-(probs * probs.log()).sum())
             assert event.entropies_nats == pytest.approx([entropy] * event.num_rows, abs=1e-4)
             assert event.target_probs[1:2] == [0.0][: event.num_rows - 1]
 
@@ -91,8 +91,8 @@ def test_excluded_tokens_are_never_chosen_and_every_number_of_the_trace_is_one(
 def test_the_numbers_of_a_trace_are_those_of_the_maxima_that_were_given() -> None:
     logits = torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(0))
     tree = tree_from(1, [(0, 2), (1, 3)])
-    alone = Inspector(2).inspect(logits, tree, 2, 4)
-    assert Inspector(2).inspect(logits, tree, 2, 4, block_maxima(logits)) == alone
+    alone = LogprobsReader(2).read_logprobs(logits, tree, 2, 4)
+    assert LogprobsReader(2).read_logprobs(logits, tree, 2, 4, block_maxima(logits)) == alone
 
 
 def test_a_temperature_that_makes_large_logits_infinite_is_told() -> None:

@@ -100,8 +100,8 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     from core.drafters.making import make_drafter
 
     def at(method: str) -> None:
-        def make(workshop: Any) -> Drafter | None:
-            drafter = make_drafter(workshop)
+        def make(context: Any) -> Drafter | None:
+            drafter = make_drafter(context)
             return None if drafter is None else BreakingDrafter(drafter, method)
 
         monkeypatch.setattr("core.engine.make_drafter", make)

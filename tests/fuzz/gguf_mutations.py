@@ -229,7 +229,9 @@ def _write_oracle(model: Model, good: Path, folder: Path) -> None:
     shutil.copytree(good, folder)
     values = {value.key.removeprefix("llama."): value.content for value in model.values}
     config = json.loads((folder / CONFIG).read_text("utf-8"))
-    config["rms_norm_eps"] = values.get("attention.layer_norm_rms_epsilon")
+    epsilon = values.get("attention.layer_norm_rms_epsilon")
+    # In a GGUF file a whole number is as good.
+    config["rms_norm_eps"] = float(epsilon) if type(epsilon) is int else epsilon
     config["max_position_embeddings"] = values.get("context_length")
     rope: dict[str, Any] = {
         "rope_theta": values.get("rope.freq_base", 10_000.0),

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from core.backends.cuda.few_rows import few_after, few_before, few_between, few_speak
+from core.backends.cuda.few_rows import few_after, few_before, few_between, few_head
 from core.backends.cuda.kernels.kernel import Following, Heads, Norm, multiply_rows
 from core.backends.cuda.kernels.linear import PackedLinear, weight_of
 from core.backends.cuda.kernels.packing import packed
@@ -220,8 +220,8 @@ def test_parts_of_layers_compute_what_their_weights_say(bits, normed_heads) -> N
     found, queries = between.part(x, attended, cos, sin, cache, slots)
     assert error(found, behind) < bound
     assert error(queries, expected_queries(second, exact[4], behind)[0]) < 3 * bound
-    speak = few_speak(shape, first.input_norm, first.qkv)
-    assert speak is not None
-    logits = speak.part(x)
+    head = few_head(shape, first.input_norm, first.qkv)
+    assert head is not None
+    logits = head.part(x)
     assert logits.dtype == torch.float32
     assert error(logits, rms(x.double(), first.input_norm) @ exact[0].T) < bound

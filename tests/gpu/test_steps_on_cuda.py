@@ -52,10 +52,12 @@ def test_nothing_is_compiled_or_captured_once_a_mode_was_run(engines, tiny_home)
     settings = mode_settings("share-sd", TREE, tiny_home)
     for _ in range(2):
         run(compiled, device="cuda", **settings)
-    (loop,) = [loop for loop in compiled._resident._loops.values() if loop.drafter][-1:]
-    before = counters["stats"]["unique_graphs"], loop.graphs.num_captured
+    cache = compiled._graphs
+    assert cache is not None
+    (graph_runner,) = [one for one in cache._graph_runners.values() if one.drafter][-1:]
+    before = counters["stats"]["unique_graphs"], graph_runner.graphs.num_captured
     run(compiled, device="cuda", **settings)
-    assert (counters["stats"]["unique_graphs"], loop.graphs.num_captured) == before
+    assert (counters["stats"]["unique_graphs"], graph_runner.graphs.num_captured) == before
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.trace.file import Trace
+from visualize.figures.kinds import RunFigure
 from visualize.figures.style import finish_figure, share, whole_steps
 from visualize.figures.tested_nodes import tested_nodes
 from visualize.palette import STATUS_COLOURS, Theme
@@ -67,3 +68,6 @@ def acceptance_by_depth_figure(info: AcceptanceByDepthInfo, theme: Theme = "ligh
         theme=theme,
         is_empty=not info.depth,
     )
+
+
+FIGURE = RunFigure(3, acceptance_by_depth_info, acceptance_by_depth_figure)

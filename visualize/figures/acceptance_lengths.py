@@ -6,6 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.trace.file import Trace
+from visualize.figures.kinds import RunFigure
 from visualize.figures.style import finish_figure, whole_steps
 from visualize.palette import BLUE, GREY, Theme
 from visualize.steps import complete_steps
@@ -48,3 +49,6 @@ def acceptance_lengths_figure(info: AcceptanceLengthsInfo, theme: Theme = "light
         theme=theme,
         is_empty=not info.acceptance_length,
     )
+
+
+FIGURE = RunFigure(4, acceptance_lengths_info, acceptance_lengths_figure)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.trace.file import Trace
+from visualize.figures.kinds import RunFigure
 from visualize.figures.style import finish_figure, share
 from visualize.figures.tested_nodes import Judged, tested_nodes
 from visualize.palette import BLUE, GREY, Theme
@@ -78,3 +79,6 @@ def calibration_figure(info: CalibrationInfo, theme: Theme = "light") -> go.Figu
         theme=theme,
         is_empty=not info.low,
     )
+
+
+FIGURE = RunFigure(5, calibration_info, calibration_figure)

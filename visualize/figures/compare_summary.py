@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from core.trace.file import Trace
 from visualize.compare import summary_frame
+from visualize.figures.kinds import CompareFigure
 from visualize.figures.spread_bar import spread_bar
 from visualize.figures.style import finish_figure
 from visualize.palette import Theme
@@ -58,3 +59,6 @@ def compare_summary_figure(info: CompareSummaryInfo, theme: Theme = "light") -> 
         theme=theme,
         is_empty=not info.run,
     )
+
+
+FIGURE = CompareFigure(7, compare_summary_info, compare_summary_figure, is_of_one=False)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.trace.file import Trace
+from visualize.figures.kinds import RunFigure
 from visualize.figures.style import finish_figure, share
 from visualize.figures.tested_nodes import tested_nodes
 from visualize.palette import PURPLE, Theme
@@ -66,3 +67,6 @@ def entropy_vs_acceptance_figure(
         theme=theme,
         is_empty=not info.low_nats,
     )
+
+
+FIGURE = RunFigure(6, entropy_vs_acceptance_info, entropy_vs_acceptance_figure)

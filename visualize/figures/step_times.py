@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from core.trace.events import Prefilled
 from core.trace.file import Trace
+from visualize.figures.kinds import RunFigure
 from visualize.figures.style import finish_figure, whole_steps
 from visualize.palette import PHASE_COLOURS, VERMILION, Theme
 from visualize.steps import complete_steps, duration_ms
@@ -92,3 +93,6 @@ def step_times_figure(info: StepTimesInfo, theme: Theme = "light") -> go.Figure:
         theme=theme,
         is_empty=not info.step,
     )
+
+
+FIGURE = RunFigure(1, step_times_info, step_times_figure)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from core.trace.file import Trace
+from visualize.figures.kinds import CompareFigure
 from visualize.figures.style import finish_figure
 from visualize.labels import figure_text, run_labels
 from visualize.palette import RUN_COLOURS, Theme
@@ -62,3 +63,6 @@ def tokens_over_time_figure(info: TokensOverTimeInfo, theme: Theme = "light") ->
         theme=theme,
         is_empty=not any(info.num_tokens),
     )
+
+
+FIGURE = CompareFigure(2, tokens_over_time_info, tokens_over_time_figure)

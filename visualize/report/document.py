@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from visualize.figures.style import TEMPLATES
 
 _PLACE = re.compile(r"/\*(TITLE|BODY|STYLE|SCRIPT|DOCUMENT|PLOTLY|DATA)\*/")

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.trace.file import Trace
 from visualize.columns import COLUMNS
-from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
+from visualize.figures.catalogue import ONE_RUN_FIGURES
 from visualize.frames import steps_frame
 from visualize.labels import lossy_mark
 from visualize.report.document import filled_page, plain_figures, plain_templates
@@ -28,10 +28,7 @@ def report_html(trace: Trace) -> str:
 def report_data(trace: Trace) -> dict[str, Any]:
     """What the page shows, as JSON-ready values."""
     facts, stats, names = run_facts(trace), trace.stats, trace.token_texts
-    figures = {
-        **{name: kind.draw(trace, "light") for name, kind in RUN_FIGURES.items()},
-        "tokens_over_time": COMPARE_FIGURES["tokens_over_time"].draw([trace], "light"),
-    }
+    figures = {name: kind.draw(trace, "light") for name, kind in ONE_RUN_FIGURES.items()}
     return {
         "run": {**facts._asdict(), "lossy": lossy_mark(facts.lossy_rule), "text": trace.text},
         "stats": stats.to_dict(),

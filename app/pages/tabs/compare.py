@@ -5,17 +5,17 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.messages import Contender, Contenders, ContestBegun
+from app.messages import ComparisonBegun, ComparisonEntries, ComparisonEntry
 from app.pages.components.settings import SettingsPanel
 from app.pages.components.view import QUIET, told_runs, view
-from app.runs.comparison_run import MOST_REPEATS, Contest, Contests
+from app.runs.comparison_run import MOST_REPEATS, ComparisonRun, ComparisonRuns
 from app.runs.handlers import Handlers, notice
 from app.runs.run_form import changed_settings, config_from_values
 from app.runs.session import ChatSession
 from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
 from core.errors import SpecDecodesError
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 _PROMPT = "Explain in a few sentences why the sky is blue."
 
@@ -25,7 +25,7 @@ class CompareTab(NamedTuple):
 
     prompt: gr.Textbox
     stage: gr.HTML
-    """Takes `contenders_message`."""
+    """Takes `entries_message`."""
 
 
 def create_compare_tab(
@@ -59,33 +59,33 @@ def create_compare_tab(
             return notice(error)
         if config not in session.entries:
             session.entries.append(config)
-        return contenders_message(session.entries)
+        return entries_message(session.entries)
 
     def empty(session: Any) -> str:
         session.entries.clear()
-        return contenders_message(session.entries)
+        return entries_message(session.entries)
 
-    contests = Contests()
+    comparisons = ComparisonRuns()
 
-    def followed(session: Any, contest: Contest) -> Iterator[str]:
-        session.contest = contest
-        begun: ContestBegun = {"contest": contest.contest_id}
+    def followed(session: Any, comparison: ComparisonRun) -> Iterator[str]:
+        session.comparison = comparison
+        begun: ComparisonBegun = {"comparison": comparison.comparison_id}
         yield dumps(begun)
         try:
-            yield from contest.follow()
+            yield from comparison.follow()
         except SpecDecodesError as error:
             yield notice(error)
 
-    def run_contest(
+    def run_comparison(
         session: Any, request: gr.Request, prompt: str, repeats: Any, raw: Any
     ) -> Iterator[str]:
         session.take(request)
         try:
-            if session.contest is not None and not session.contest.is_over:
+            if session.comparison is not None and not session.comparison.is_over:
                 raise SpecDecodesError(
                     "A comparison is still running; stop it or wait for its end."
                 )
-            contest = Contest(
+            comparison = ComparisonRun(
                 handlers,
                 prompt,
                 session.entries,
@@ -97,30 +97,30 @@ def create_compare_tab(
         except SpecDecodesError as error:
             yield notice(error)
             return
-        contests.add(contest)
-        yield from followed(session, contest)
+        comparisons.add(comparison)
+        yield from followed(session, comparison)
 
     def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
         session.take(request)
-        found = [contests.find(session.visitor, str(name)) for name in told_runs(event)]
-        if found and found[-1] is not None and session.contest is None:
+        found = [comparisons.find(session.visitor, str(name)) for name in told_runs(event)]
+        if found and found[-1] is not None and session.comparison is None:
             session.entries[:] = found[-1].entries
-            yield contenders_message(session.entries)
+            yield entries_message(session.entries)
             yield from followed(session, found[-1])
 
     add.click(add_current, [session, *settings.inputs], stage, queue=False, **QUIET)
     reset.click(empty, session, stage, queue=False, **QUIET)
     inputs = [session, prompt, repeats, settings.raw]
-    run.click(run_contest, inputs, stage, concurrency_limit=None, **QUIET)
+    run.click(run_comparison, inputs, stage, concurrency_limit=None, **QUIET)
     # What the view's script asks for with the comparison that this tab of the browser remembers.
     stage.apply(resume, session, stage, concurrency_limit=None, **QUIET)
-    stop.click(ChatSession.stop_contest, session, None, queue=False, **QUIET)
+    stop.click(ChatSession.stop_comparison, session, None, queue=False, **QUIET)
     return CompareTab(prompt, stage)
 
 
-def contenders_message(entries: list[RunConfig]) -> str:
+def entries_message(entries: list[RunConfig]) -> str:
     """The list as the page shows it."""
-    listed: list[Contender] = [
+    listed: list[ComparisonEntry] = [
         {
             "mode": config.mode,
             "settings": changed_settings(config),
@@ -128,5 +128,5 @@ def contenders_message(entries: list[RunConfig]) -> str:
         }
         for config in entries
     ]
-    message: Contenders = {"entries": listed}
+    message: ComparisonEntries = {"entries": listed}
     return dumps(message)

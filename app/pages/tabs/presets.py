@@ -7,11 +7,11 @@ import gradio as gr
 from app.messages import PresetCard, Presets
 from app.pages.components.settings import SettingsPanel
 from app.pages.components.view import QUIET, view
-from app.pages.tabs.compare import CompareTab, contenders_message
+from app.pages.tabs.compare import CompareTab, entries_message
 from app.pages.tabs.playground import Playground
 from app.runs.run_form import config_from_values, values_from_config
 from core.config import RunConfig
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 from presets.gallery import PRESETS, Preset, find_preset
 
 
@@ -34,8 +34,8 @@ def create_presets_tab(
     def choose(session: Any, target: str, event: gr.EventData) -> list[Any]:
         preset = find_preset(str(event.preset))
         values = preset_values(preset, target)
-        session.entries[:] = contenders_of(preset, target)
-        listed = contenders_message(session.entries)
+        session.entries[:] = entries_of(preset, target)
+        listed = entries_message(session.entries)
         return [
             preset.prompt,
             listed,
@@ -61,7 +61,7 @@ def preset_values(preset: Preset, target: str) -> dict[str, Any]:
     return {**values_from_config(preset.config), "target": target}
 
 
-def contenders_of(preset: Preset, target: str) -> list[RunConfig]:
+def entries_of(preset: Preset, target: str) -> list[RunConfig]:
     """What the compare tab runs for a preset, beside plain decoding."""
     configs = [preset.config, *(RunConfig.from_dict(values) for values in preset.against)]
     return [

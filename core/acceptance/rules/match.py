@@ -67,7 +67,7 @@ register_rule(
         is_lossless=True,
         proposals="keyed noise",
         make=MatchRule,
-        device_form="core.acceptance.device_match:MatchVerdict",
+        device_form="core.acceptance.rules.match_device:DeviceMatchRule",
         why_refused=Explanation(
             told=f"{_DRAWN} This token's noise was {{noise:signed}}, and it needed "
             "{threshold:signed}.",

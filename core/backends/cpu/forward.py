@@ -91,11 +91,11 @@ class CpuForward(TorchForward):
     @property
     def kernel_names(self) -> list[str]:
         """See `TorchForward.kernel_names`."""
-        natives = [self._native(linear) for linear in self.stack.linears()]
-        known = [native for native in natives if native is not None]
-        if len(known) < len(natives):
+        products = [self._product(linear) for linear in self.stack.linears()]
+        known = [product for product in products if product is not None]
+        if len(known) < len(products):
             return super().kernel_names
-        return sorted({native.kernel for native in known})
+        return sorted({product.kernel for product in known})
 
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`."""
@@ -262,13 +262,13 @@ class CpuForward(TorchForward):
         )
 
     def _struct(self, linear: Any) -> LinearStruct | None:
-        native = self._native(linear)
-        if native is None:
+        product = self._product(linear)
+        if product is None:
             return None
-        self._kept.append(native)
-        return native.struct
+        self._kept.append(product)
+        return product.struct
 
-    def _native(self, linear: Linear) -> CpuLinear | None:
+    def _product(self, linear: Linear) -> CpuLinear | None:
         if isinstance(linear, CpuLinear):
             return linear
         if not isinstance(linear, DenseLinear) or not _fits(linear):

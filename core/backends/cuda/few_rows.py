@@ -86,7 +86,7 @@ def few_between(
     return FewRows(_most_rows(weights.o, weights.gate_up, next_weights.qkv), between)
 
 
-def few_speak(shape: Architecture, norm: Tensor, head: Any) -> FewRows | None:
+def few_head(shape: Architecture, norm: Tensor, head: Any) -> FewRows | None:
     """Rows to logits in float32; None where the kernels cannot compute them."""
     weight = weight_of(head, norm.dtype)
     if weight is None:

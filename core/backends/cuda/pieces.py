@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from core.backends.cuda.few_rows import FewRows, few_after, few_before, few_between, few_speak
+from core.backends.cuda.few_rows import FewRows, few_after, few_before, few_between, few_head
 from core.backends.torch.weights import LayerWeights
 from core.families.architecture import Architecture
 
@@ -75,7 +75,7 @@ class Pieces:
         """Rows to logits in float32."""
         linear = _tensor_linear(head)
         function = self._get(_lm_head, shape, linear.product)
-        return _by_rows(few_speak(shape, norm, head), lambda x: function(x, norm, *linear.tensors))
+        return _by_rows(few_head(shape, norm, head), lambda x: function(x, norm, *linear.tensors))
 
     def _rotate(self, shape: Architecture) -> Callable[..., Tensor]:
         """Products to queries, for heads that are normed."""

@@ -98,6 +98,7 @@ class TorchForward:
     """Implements `core.backends.runner.TargetForward` over a LayerStack."""
 
     name = "lean"
+    can_branch = True
     state_norm: torch.Tensor | None = None  # [hidden]
     """Of a head whose rows come with given states: their norm."""
     state_size: int | None = None

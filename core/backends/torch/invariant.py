@@ -22,7 +22,7 @@ ROWS_PER_FORWARD = 16
 _CAPACITY_STEP = 1024
 
 
-class InvariantVerifier(ModelRunner):
+class InvariantRunner(ModelRunner):
     """A ModelRunner that pads and splits what it computes to forwards of one shape."""
 
     def _make_cache(self, capacity: int) -> TreeCache:
@@ -71,7 +71,7 @@ class InvariantVerifier(ModelRunner):
         return torch.cat(pieces) if want_logits else None
 
 
-def invariant_sibling(runner: ModelRunner) -> InvariantVerifier:
+def invariant_sibling(runner: ModelRunner) -> InvariantRunner:
     """Shape-invariant execution of a runner's weights, with a cache of its own.
 
     Raises DrafterUnavailableError where our own forward cannot compute the model.
@@ -81,7 +81,7 @@ def invariant_sibling(runner: ModelRunner) -> InvariantVerifier:
             "shape-invariant execution needs our own forward, which cannot compute this model; "
             "leave --invariant out, or give a Llama-, Qwen- or Mistral-shaped model."
         )
-    return InvariantVerifier(
+    return InvariantRunner(
         runner.forward.with_exact_sums(),
         runner.shape,
         runner.context_limit,

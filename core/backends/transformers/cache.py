@@ -1,41 +1,80 @@
 """The program's KV cache under transformers' Cache interface, for models that its modules compute."""
 
+import copy
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers import PreTrainedConfig
+from transformers.cache_utils import (
+    DYNAMIC_LAYER_TYPE_MAPPING,
+    Cache,
+    CacheLayerMixin,
+    LinearAttentionLayer,
+    get_layer_types_and_kwargs,
+)
 
-from core.backends.kv_cache import TreeCache
+from core.backends.layer_cache import LayerCache
+
+# Kinds of layers, as transformers' caches name them. For those of attention the mask alone decides
+# what is seen; the others keep nothing, or nothing that branches could share.
+_ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
+_NOTHING = "dummy"
+_HYBRID = ("hybrid", "hybrid_sliding")
+
+
+def has_columns(config: PreTrainedConfig) -> bool:
+    """Whether all that the layers of a model keep lies in columns, a token each, which branches can
+    share."""
+    kinds, _ = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+    return set(kinds) <= {*_ATTENTION, _NOTHING}
 
 
 class TransformersCache(Cache):
-    """A view of a TreeCache; it holds no keys or values of its own."""
+    """A view of a LayerCache; beside it only what layers keep that has no columns.
 
-    def __init__(self, cache: TreeCache, num_layers: int):
-        super().__init__(layers=[_Layer(cache, index) for index in range(num_layers)])
-        self.tree_cache = cache
+    Copies share the columns and have a state of their own.
+    """
+
+    def __init__(self, cache: LayerCache, config: PreTrainedConfig):
+        kinds = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+        super().__init__(
+            layers=[
+                _layer(cache, index, kind, how)
+                for index, (kind, how) in enumerate(zip(*kinds, strict=True))
+            ]
+        )
+
+
+def _layer(cache: LayerCache, index: int, kind: str, how: dict[str, Any]) -> Any:
+    if kind in _ATTENTION:
+        return _Layer(cache, index)
+    if kind in _HYBRID:
+        return _HybridLayer(cache, index, how["number_of_states"])
+    return DYNAMIC_LAYER_TYPE_MAPPING[kind](**how)
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer's view of a TreeCache."""
+    """One attention layer's view of a LayerCache."""
 
     is_sliding = False
 
-    def __init__(self, cache: TreeCache, index: int):
+    def __init__(self, cache: LayerCache, index: int):
         super().__init__()  # type: ignore[no-untyped-call]
         self._cache = cache
         self._index = index
 
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Takes the layer's storage on the device where the layer computes."""
-        # Shape of both: [1, num_kv_heads, capacity, head_dim]
-        self.keys, self.values = self._cache.layer(self._index, key_states.device).unbind(0)
+        """Takes the layer's rooms, like its keys and values."""
+        self.keys, self.values = self._cache.rooms(self._index, key_states, value_states)
         self.is_initialized = True
 
     def update(
         self,
-        key_states: torch.Tensor,  # [1, num_kv_heads, rows, head_dim]
-        value_states: torch.Tensor,
+        key_states: torch.Tensor,  # [1, num_kv_heads, rows, width]
+        value_states: torch.Tensor,  # [1, num_value_heads, rows, value_width]
         *args: Any,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,3 +96,22 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def get_max_length(self) -> int:
         return self._cache.capacity
+
+
+class _HybridLayer(LinearAttentionLayer, _Layer):  # type: ignore[no-untyped-call, override]
+    """A layer with attention and a state side by side."""
+
+    def __init__(self, cache: LayerCache, index: int, number_of_states: int):
+        _Layer.__init__(self, cache, index)
+        LinearAttentionLayer.__init__(self, number_of_states)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        copied = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, dict):  # by the number of the state
+                setattr(copied, name, copy.deepcopy(value, memo))
+        return copied
+
+    def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
+        """Of keys and values, which are given by place, or of a state."""
+        (_Layer if args else LinearAttentionLayer).lazy_initialization(self, *args, **kwargs)

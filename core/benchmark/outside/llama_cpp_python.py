@@ -21,7 +21,7 @@ from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel
 from core.runtime.peak_memory import ProcessMemory
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 NAME = "llama-cpp"
 _WORKER = Path(__file__).with_name("llama_worker.py")

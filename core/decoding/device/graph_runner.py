@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from core.acceptance.device_match import MakeDeviceRule, Verdict, commit
-from core.acceptance.device_state import LoopState
+from core.acceptance.device import DeviceState, MakeDeviceRule, Verdict, commit
 from core.acceptance.sampling_config import SamplingConfig
 from core.backends.cuda.attention import Rows
 from core.backends.cuda.forward import DeviceForward
@@ -16,7 +15,7 @@ from core.decoding.device.readout import Readout, StepTensors
 from core.decoding.logprobs import Facts, measure, without_infinity
 from core.drafters.calibration import DeviceTables
 from core.drafters.device_drafting import DeviceDrafter
-from core.drafters.device_growth import Chances, Choose, GrowthShape, grow
+from core.drafters.tree_growth_device import Chances, Choose, GrowthShape, grow
 from core.trees.tensors import Proposals, TreeRows, ancestors, make_tree
 
 # Forwards have one of these numbers of rows, for every number is a graph of its own.
@@ -64,7 +63,7 @@ class GraphRunner:
         """`with_graphs` is off where a forward waits for weights that come from elsewhere."""
         self.cache = cache
         self.device = cache.storage.device
-        self.state = LoopState(cache.capacity, self.device)
+        self.state = DeviceState(cache.capacity, self.device)
         self.graphs = Graphs(self.device)
         self.calibration = DeviceTables(self.device)
         self.drafter: DeviceDrafter | None = None

@@ -1,4 +1,4 @@
-"""Makes the loops of an engine's runs on the device, and keeps them for the next ones."""
+"""Makes what does the steps of an engine's runs on the device, and keeps it for the next ones."""
 
 import importlib.util
 from collections.abc import Hashable
@@ -25,8 +25,8 @@ from core.drafters.base import CostOfRows, Drafter
 from core.drafters.calibration import Calibration, chances
 from core.drafters.depth_choice import DepthChoice
 from core.drafters.device_form import DeviceForm, DeviceLevels, DevicePlace
-from core.drafters.device_growth import Choose
 from core.drafters.proposals import BestProposer, NoisyProposer, Proposer, make_proposer
+from core.drafters.tree_growth_device import Choose
 from core.families.architecture import Architecture
 from core.loading.loading import LoadedModel
 from core.modes.registry import resolved
@@ -36,7 +36,7 @@ from core.runtime.triton_cache import provide_triton_cache
 # Compute capability from which kernels overlap.
 _OVERLAPPING_MAJOR = 9
 # Each holds graphs and logits of its own.
-_MOST_LOOPS = 4
+_MOST_RUNNERS = 4
 
 
 def make_graph_runner_cache(
@@ -65,7 +65,7 @@ class GraphRunnerCache:
         """`compile` lets torch.compile fuse what lies between the attentions."""
         self._end_token_ids = end_token_ids
         self._pieces = Pieces(compile=compile)
-        self._loops: dict[Hashable, GraphRunner] = {}
+        self._graph_runners: dict[Hashable, GraphRunner] = {}
 
     @property
     def name(self) -> str:
@@ -85,8 +85,8 @@ class GraphRunnerCache:
         own.reserve(length + SIZES[-1])
         own.cache.storage.zero_()
         forward = _torch_forward(own)
-        resident = self._forward(forward, own)
-        seconds = measure_on_device(resident, own.device, length, forward.state_size)
+        on_device = self._forward(forward, own)
+        seconds = measure_on_device(on_device, own.device, length, forward.state_size)
         return Measurement(seconds, True)
 
     def stepper(
@@ -98,7 +98,7 @@ class GraphRunnerCache:
         clock: Clock,
         cost: CostOfRows | None,
     ) -> DeviceStepper:
-        """Steps of one run of at most `max_length` tokens, over a loop made now or before."""
+        """Steps of one run of at most `max_length` tokens, on a graph runner made now or before."""
         form = DeviceForm() if drafter is None else drafter.device_form
         assert form is not None, "the host does the steps of others"
         runner.reserve(max_length)
@@ -111,7 +111,7 @@ class GraphRunnerCache:
                 is_greedy = config.sampling.is_greedy
                 depths = DepthChoice(settings, Calibration(prob_is_chance=is_greedy))
         return DeviceStepper(
-            self._loop(runner, levels, config),
+            self._graph_runner(runner, levels, config),
             runner,
             drafter,
             form,
@@ -122,7 +122,7 @@ class GraphRunnerCache:
             cost=cost,
         )
 
-    def _loop(
+    def _graph_runner(
         self, runner: ModelRunner, levels: DeviceLevels | None, config: RunConfig
     ) -> GraphRunner:
         forward = _torch_forward(runner)
@@ -130,11 +130,11 @@ class GraphRunnerCache:
             id(runner.cache), id(forward.stack), config.sampling, config.trace_top_k,
             None if levels is None else levels.signature, config.drafter,
         )  # fmt: skip
-        if key in self._loops:
-            self._loops[key] = self._loops.pop(key)
-            return self._loops[key]
+        if key in self._graph_runners:
+            self._graph_runners[key] = self._graph_runners.pop(key)
+            return self._graph_runners[key]
         self._forget_all_but(runner)
-        loop = GraphRunner(
+        graph_runner = GraphRunner(
             self._forward(forward, runner),
             runner.cache,
             runner.vocab_size,
@@ -146,21 +146,25 @@ class GraphRunnerCache:
         )
         if levels is not None:
             num_root_rows = bucket(getattr(config.drafter, "depth", 1) + 1)
-            loop.drafter = levels.on_device(
-                DevicePlace(self._forward, loop.cache, loop.state, num_root_rows)
+            graph_runner.drafter = levels.on_device(
+                DevicePlace(self._forward, graph_runner.cache, graph_runner.state, num_root_rows)
             )
-            proposer = make_proposer(config, runner.vocab_size, loop.device)
-            loop.choose = _chooser(proposer, config, runner.vocab_size, loop, levels.target_ids)
-            loop.chances = partial(
-                chances, tables=loop.calibration.tables, prob_is_chance=proposer.prob_is_chance
+            proposer = make_proposer(config, runner.vocab_size, graph_runner.device)
+            graph_runner.choose = _chooser(
+                proposer, config, runner.vocab_size, graph_runner, levels.target_ids
             )
-        self._loops[key] = loop
-        return loop
+            graph_runner.chances = partial(
+                chances,
+                tables=graph_runner.calibration.tables,
+                prob_is_chance=proposer.prob_is_chance,
+            )
+        self._graph_runners[key] = graph_runner
+        return graph_runner
 
     def _forget_all_but(self, runner: ModelRunner) -> None:
-        """Lets go loops over caches that are no longer there, and the oldest beyond the limit."""
-        living = {key: loop for key, loop in self._loops.items() if loop.cache is runner.cache}
-        self._loops = dict(list(living.items())[-(_MOST_LOOPS - 1) :])
+        """Lets go those over caches that are no longer there, and the oldest beyond the limit."""
+        living = {key: one for key, one in self._graph_runners.items() if one.cache is runner.cache}
+        self._graph_runners = dict(list(living.items())[-(_MOST_RUNNERS - 1) :])
 
     def _forward(self, forward: TorchForward, runner: ModelRunner) -> DeviceForward:
         """A forward of ours over a runner's cache."""
@@ -193,10 +197,10 @@ def _chooser(
     proposer: Proposer,
     config: RunConfig,
     vocab_size: int,
-    loop: GraphRunner,
+    graph_runner: GraphRunner,
     target_ids: torch.Tensor | None,
 ) -> Choose:
-    """Children of rows as the run's law wants them, in the target's ids."""
+    """Children of rows as the run's acceptance rule wants them, in the target's ids."""
     count = getattr(config.drafter, "branching", 1)
     if isinstance(proposer, BestProposer):
 
@@ -207,8 +211,8 @@ def _chooser(
             return (ids if target_ids is None else target_ids[ids]), probs
 
         return best
-    assert isinstance(proposer, NoisyProposer), "only the match rule is resident"
-    noise = KeyedNoise(config.sampling.seed, vocab_size, loop.device)
+    assert isinstance(proposer, NoisyProposer), "only the match rule has a form for the device"
+    noise = KeyedNoise(config.sampling.seed, vocab_size, graph_runner.device)
 
     def noisy(logits: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor]:
         if target_ids is not None:
@@ -216,7 +220,7 @@ def _chooser(
             logits = whole.index_copy_(1, target_ids, logits)
         missing = vocab_size - logits.shape[-1]
         logits = F.pad(logits, (0, missing), value=-torch.inf)  # negative: cut off
-        position = loop.state.length + 1 + level
+        position = graph_runner.state.length + 1 + level
         return proposer.choose(logits, noise.rows(position).log(), count)
 
     return noisy

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 
 from core.acceptance.base import Trial
-from core.acceptance.device_match import Verdict
-from core.decoding.logprobs import NOT_RECORDED, Facts, Inspection, inspection_of
+from core.acceptance.device import Verdict
+from core.decoding.logprobs import NOT_RECORDED, Facts, Logprobs, logprobs_of
 from core.trees.tensors import Proposals, TreeRows
 from core.trees.tree import DraftTree
 
@@ -40,7 +40,7 @@ class StepNumbers(NamedTuple):
     are_drafts_numbers: bool
     """Whether the drafter's could; without a drafter on the device they are not asked about. Else
     nothing here means anything."""
-    inspect: Callable[[bool], Inspection]
+    read_logprobs: Callable[[bool], Logprobs]
     """Reads the rest, given whether the run goes on after the path; it also tells the tree what
     was proposed at its nodes."""
 
@@ -91,7 +91,7 @@ class Readout:
         for node in range(1, num_nodes[0] if are_numbers else 1):
             tree.add(parents[node], token_ids[node], probs[node])
 
-        def inspect(has_next: bool) -> Inspection:
+        def read_logprobs(has_next: bool) -> Logprobs:
             if self._has_proposals:
                 proposed = self._lists(given, _NUM_FIXED, _ARE_NUMBERS)
                 for node, ids, chances in zip(*proposed, strict=True):
@@ -101,7 +101,7 @@ class Readout:
                 return NOT_RECORDED
             count = len(self._shapes)
             entropies, probs, top_ids, top_probs = self._lists(given, count - 4, count)
-            return inspection_of(entropies, probs, top_ids, top_probs, len(tree), has_next=has_next)
+            return logprobs_of(entropies, probs, top_ids, top_probs, len(tree), has_next=has_next)
 
         trials = [
             Trial(noise, threshold if math.isfinite(threshold) else None)
@@ -114,7 +114,7 @@ class Readout:
             trials=trials,
             is_usable=bool(usable[0]),
             are_drafts_numbers=bool(are_numbers),
-            inspect=inspect,
+            read_logprobs=read_logprobs,
         )
 
     def _lists(self, given: torch.Tensor, first: int, end: int) -> list[list[Any]]:

@@ -35,11 +35,11 @@ class _Launched(NamedTuple):
 
 
 class DeviceStepper:
-    """Implements `core.decoding.step.Stepper` with the match rule, on one loop."""
+    """Implements `core.decoding.step.Stepper` with the match rule, on one graph runner."""
 
     def __init__(
         self,
-        loop: GraphRunner,
+        graph_runner: GraphRunner,
         runner: ModelRunner,
         drafter: Drafter | None,
         form: DeviceForm,
@@ -53,7 +53,7 @@ class DeviceStepper:
         """`depths` chooses trees that the device grows; a drafter whose trees the host makes
         gives them itself. `cost` is the measured cost of a verification, None for fixed sizes."""
         self.context_limit = runner.context_limit
-        self._loop = loop
+        self._graph_runner = graph_runner
         self._runner = runner
         self._drafter = drafter
         self._form = form
@@ -63,7 +63,7 @@ class DeviceStepper:
         self._records_noise = config.trace_top_k > 0 and not config.sampling.is_greedy
         self._goes_on_plain = config.draft_failure == "plain"
         self._draft_failure: DraftFailure | None = None
-        self._marks = Marks(loop.device, clock)
+        self._marks = Marks(graph_runner.device, clock)
         self._cost = cost
         self._token_ids: list[int] = []
         self._num_seen = 0
@@ -73,15 +73,15 @@ class DeviceStepper:
     def begin(
         self, prompt_token_ids: list[int], max_length: int, should_stop: Callable[[], bool]
     ) -> int:
-        """See `Stepper.begin`; the loop's cache is large enough already."""
+        """See `Stepper.begin`; the graph runner's cache is large enough already."""
         num_reused = self._runner.begin(prompt_token_ids, max_length, should_stop)
-        assert self._runner.cache is self._loop.cache, "the cache was reserved for the run"
+        assert self._runner.cache is self._graph_runner.cache, "the cache was reserved for the run"
         if self._drafter is not None:
             self._drafter.begin(prompt_token_ids, max_length)
         self._token_ids = prompt_token_ids.copy()
         # Tokens or states that the drafter's own cache holds after the prompt.
         self._num_seen = 0 if self._own_runner is None else self._own_runner.cache.length
-        self._loop.state.set(prompt_token_ids, self._num_seen)
+        self._graph_runner.state.set(prompt_token_ids, self._num_seen)
         return num_reused
 
     @torch.inference_mode()
@@ -96,21 +96,21 @@ class DeviceStepper:
         self._verify(start, *drafted)
 
     def _draft_nothing(self) -> tuple[StepKind, DraftTree | None, str, bool]:
-        return _PLAIN, None, "none", self._loop.draft(_PLAIN)
+        return _PLAIN, None, "none", self._graph_runner.draft(_PLAIN)
 
     def _verify(
         self, start: Mark, kind: StepKind, tree: DraftTree | None, name: str, is_usual: bool
     ) -> None:
         """Starts what follows the draft of a step that began at `start`."""
-        loop = self._loop
+        graph_runner = self._graph_runner
         marks = [start, self._marks.mark()]
-        is_usual = loop.verify(kind) and is_usual
+        is_usual = graph_runner.verify(kind) and is_usual
         marks.append(self._marks.mark())
-        loop.accept(kind)
+        graph_runner.accept(kind)
         marks.append(self._marks.mark())
-        loop.commit(kind)
+        graph_runner.commit(kind)
         marks.append(self._marks.mark())
-        loop.read(kind)
+        graph_runner.read(kind)
         marks.append(self._marks.mark())
         self._launched = _Launched(kind, tree, name, marks, is_usual)
 
@@ -118,14 +118,14 @@ class DeviceStepper:
         self, root_token_id: int, limits: DraftLimits
     ) -> tuple[StepKind, DraftTree | None, str, bool]:
         """Plans the step and has its tree drafted; the last says whether that ran as usual."""
-        loop = self._loop
+        graph_runner = self._graph_runner
         kind, tree, name = self._plan(root_token_id, limits)
         if tree is not None:
-            _upload(tree, loop.buffers(kind).tree)
+            _upload(tree, graph_runner.buffers(kind).tree)
         if kind.growth is not None and self._depths is not None:
-            loop.calibration.set(self._depths.calibration.tables)
+            graph_runner.calibration.set(self._depths.calibration.tables)
             self._catch_up()
-        return kind, tree, name, loop.draft(kind)
+        return kind, tree, name, graph_runner.draft(kind)
 
     def _give_up(self, error: Exception) -> None:
         """Goes on without a drafter that broke, or raises what it broke with."""
@@ -162,16 +162,16 @@ class DeviceStepper:
         return StepKind(bucket(growth.num_kept + 1), growth.depth, growth), None, drafter.name
 
     def _num_unseen(self) -> int:
-        assert self._loop.drafter is not None
-        return self._loop.drafter.num_unseen(len(self._token_ids) - 1, self._num_seen)
+        assert self._graph_runner.drafter is not None
+        return self._graph_runner.drafter.num_unseen(len(self._token_ids) - 1, self._num_seen)
 
     def _catch_up(self) -> None:
         """The drafter takes in what it has not seen; its own root pass does the last of it."""
-        drafter = self._loop.drafter
+        drafter = self._graph_runner.drafter
         assert drafter is not None
         unseen = self._num_unseen()
         while unseen > drafter.num_root_rows:
-            self._loop.catch_up()
+            self._graph_runner.catch_up()
             unseen -= drafter.num_root_rows
             self._num_seen += drafter.num_root_rows
         self._num_seen += unseen
@@ -183,9 +183,9 @@ class DeviceStepper:
         if self._own_runner is not None:
             self._own_runner.clear()
         self._num_seen = 0
-        self._loop.cache.wipe(len(self._token_ids) - 1)
+        self._graph_runner.cache.wipe(len(self._token_ids) - 1)
         self._give_up(bad_logits("drafter", len(self._token_ids)))
-        self._loop.state.set(self._token_ids, self._num_seen)
+        self._graph_runner.state.set(self._token_ids, self._num_seen)
         self._verify(start, *self._draft_nothing())
 
     def result(self) -> StepResult:
@@ -194,7 +194,7 @@ class DeviceStepper:
         kind, given, name, marks, is_usual = self._launched
         self._launched = None
         self._marks.wait(marks[-1])
-        numbers = self._loop.buffers(kind).readout.numbers()
+        numbers = self._graph_runner.buffers(kind).readout.numbers()
         if not numbers.are_drafts_numbers:
             self._redo_plain(marks[0])
             return self.result()
@@ -207,9 +207,9 @@ class DeviceStepper:
         tested = _tested(tree, path, own)
         trials = [numbers.trials[node] for node in tested] if self._records_noise else []
         judgement = Judgement(path, tested, own, trials)
-        inspect = partial(numbers.inspect, own is not None)
+        read_logprobs = partial(numbers.read_logprobs, own is not None)
         failure, self._draft_failure = self._draft_failure, None
-        result = StepResult(name, tree, judgement, inspect, times, failure)
+        result = StepResult(name, tree, judgement, read_logprobs, times, failure)
         self._learn(kind, result, times.drafted_s - times.start_s if is_usual else None)
         return result
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.runs.comparison_run import Contest, Contests
+from app.runs.comparison_run import ComparisonRun, ComparisonRuns
 from app.runs.handlers import Handlers
 from core.config import RunConfig
 from core.errors import SpecDecodesError
@@ -28,8 +28,8 @@ def messages_of(
 
 def made_on(
     handlers: Handlers, entries: list[RunConfig], num_repeats: int = 1, visitor: str = "me"
-) -> Contest:
-    return Contest(handlers, "Hi", entries, num_repeats, visitor=visitor, owner=visitor)
+) -> ComparisonRun:
+    return ComparisonRun(handlers, "Hi", entries, num_repeats, visitor=visitor, owner=visitor)
 
 
 def test_plain_decoding_is_measured_with_the_others() -> None:
@@ -42,7 +42,7 @@ def test_plain_decoding_is_measured_with_the_others() -> None:
     assert len(result["runs"]) == 2
 
 
-def test_every_contender_warms_up_and_then_they_alternate() -> None:
+def test_everything_warms_up_and_then_they_alternate() -> None:
     stages = []
     for message in messages_of(ScriptedEngine(step_s=0.01), [configured("ngram")], 2):
         if "progress" in message and message["progress"]["stage"] not in stages:
@@ -60,7 +60,7 @@ def test_every_contender_warms_up_and_then_they_alternate() -> None:
 def test_a_raw_prompt_is_continued_as_it_is_by_all() -> None:
     engine = ScriptedEngine()
     entries = [configured("ngram")]
-    made = Contest(handlers_on(engine), "Hi", entries, 1, visitor=None, owner=None, raw=True)
+    made = ComparisonRun(handlers_on(engine), "Hi", entries, 1, visitor=None, owner=None, raw=True)
     list(made.follow())
     assert engine.prompts == ["Hi"] * 4
 
@@ -98,14 +98,14 @@ def test_a_stopped_comparison_gives_no_result() -> None:
 
 
 def test_a_comparison_goes_on_while_its_page_is_loaded_anew() -> None:
-    contests = Contests()
+    comparisons = ComparisonRuns()
     made = made_on(handlers_on(ScriptedEngine(step_s=0.01)), [configured("ngram", 40)])
-    contests.add(made)
+    comparisons.add(made)
     left = made.follow()
     next(left)
     left.close()  # type: ignore[attr-defined]
-    assert contests.find("somebody else", made.contest_id) is None
-    found = contests.find("me", made.contest_id)
+    assert comparisons.find("somebody else", made.comparison_id) is None
+    found = comparisons.find("me", made.comparison_id)
     assert found is made
     assert "result" in list(found.follow())[-1]
     assert "result" in list(found.follow())[-1], "also when it is over"

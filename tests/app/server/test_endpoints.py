@@ -57,6 +57,15 @@ def test_a_raw_prompt_is_continued_as_it_is(client: Client, served: Served) -> N
         client.predict("Hi", '{"raw": 1}', api_name="/generate")
 
 
+def test_the_pages_own_model_answers_where_settings_name_none(client: Client) -> None:
+    run_id = client.predict("Hi", '{"max_new_tokens": 10}', api_name="/generate")["run_id"]
+    started = json.loads(client.predict(run_id, api_name="/export").splitlines()[1])
+    assert started["config"]["target"] == "scripted"
+    started = [json.loads(settings("naive")), {"mode": "ngram", "max_new_tokens": 10}]
+    rows = client.predict("Hi", [json.dumps(values) for values in started], 1, api_name="/compare")
+    assert [row["mode"] for row in rows["rows"]] == ["naive", "ngram"]
+
+
 def test_modes_are_compared_with_plain_decoding(client: Client) -> None:
     result = client.predict("Hi", [settings()], 1, api_name="/compare")
     assert [row["mode"] for row in result["rows"]] == ["naive", "ngram"]

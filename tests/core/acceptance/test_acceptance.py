@@ -1,4 +1,4 @@
-"""Acceptance rules on single nodes: exact output laws, and the edges of their inputs."""
+"""Acceptance rules on single nodes: exact output distributions, and the edges of their inputs."""
 
 import pytest
 import torch
@@ -21,29 +21,29 @@ VOCAB = 4
 
 
 @st.composite
-def laws(draw: st.DrawFn) -> torch.Tensor:
+def distributions(draw: st.DrawFn) -> torch.Tensor:
     """Distributions over four tokens, zeros and certain tokens among them  # [VOCAB]."""
     weights = draw(st.lists(st.sampled_from([0, 0, 1, 2, 5, 50]), min_size=VOCAB, max_size=VOCAB))
-    law = torch.tensor(weights, dtype=torch.float64)
-    return law / law.sum() if law.sum() > 0 else torch.eye(VOCAB, dtype=torch.float64)[0]
+    probs = torch.tensor(weights, dtype=torch.float64)
+    return probs / probs.sum() if probs.sum() > 0 else torch.eye(VOCAB, dtype=torch.float64)[0]
 
 
 def output_probs(target: torch.Tensor, draft: torch.Tensor, num_children: int) -> torch.Tensor:
-    """Exact law of what a node emits: all orders of children drawn without replacement."""
+    """Exact distribution of what a node emits: all orders of children drawn without replacement."""
     if num_children == 0 or float(draft.sum()) == 0.0:
         return target
-    law = torch.zeros(VOCAB, dtype=torch.float64)
+    probs = torch.zeros(VOCAB, dtype=torch.float64)
     for token_id, chance in enumerate(draft.tolist()):
         if chance > 0.0:
             result = rejection_round(target, draft, token_id)
-            law[token_id] += chance * result.accept_prob
+            probs[token_id] += chance * result.accept_prob
             rest = output_probs(result.target_probs, result.draft_probs, num_children - 1)
-            law += chance * (1.0 - result.accept_prob) * rest
-    return law
+            probs += chance * (1.0 - result.accept_prob) * rest
+    return probs
 
 
-@given(target=laws(), draft=laws(), num_children=st.integers(0, VOCAB))
-def test_rounds_of_rejection_emit_the_targets_law_exactly(
+@given(target=distributions(), draft=distributions(), num_children=st.integers(0, VOCAB))
+def test_rounds_of_rejection_emit_the_targets_probs_exactly(
     target: torch.Tensor, draft: torch.Tensor, num_children: int
 ) -> None:
     torch.testing.assert_close(
@@ -51,20 +51,20 @@ def test_rounds_of_rejection_emit_the_targets_law_exactly(
     )
 
 
-@given(target=laws(), token_ids=st.lists(st.integers(0, VOCAB - 1), max_size=5))
-def test_chosen_children_emit_the_targets_law_exactly_even_if_drafted_twice(
+@given(target=distributions(), token_ids=st.lists(st.integers(0, VOCAB - 1), max_size=5))
+def test_chosen_children_emit_the_targets_probs_exactly_even_if_drafted_twice(
     target: torch.Tensor, token_ids: list[int]
 ) -> None:
     """A child that was chosen, not sampled, is a proposal of probability one."""
-    law = torch.zeros(VOCAB, dtype=torch.float64)
+    probs = torch.zeros(VOCAB, dtype=torch.float64)
     reached, rest = 1.0, target
     for token_id in token_ids:
         certain = torch.eye(VOCAB, dtype=torch.float64)[token_id]
         result = rejection_round(rest, certain, token_id)
-        law[token_id] += reached * result.accept_prob
+        probs[token_id] += reached * result.accept_prob
         reached *= 1.0 - result.accept_prob
         rest = result.target_probs
-    torch.testing.assert_close(law + reached * rest, target, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(probs + reached * rest, target, rtol=1e-9, atol=1e-12)
 
 
 def rule_of(name: str, **settings: object) -> object:
@@ -118,7 +118,7 @@ def test_impossible_drafts_are_refused_and_impossible_tokens_never_drawn(name: s
         assert (judgement.path, judgement.next_token_id) == ([], 1)
 
 
-def test_a_duplicate_child_is_refused_without_changing_the_law() -> None:
+def test_a_duplicate_child_is_refused_without_changing_the_probs() -> None:
     target, draft = torch.tensor([0.1, 0.6, 0.3, 0.0]), torch.tensor([0.7, 0.2, 0.1, 0.0])
     first = rejection_round(target, draft, 0)
     second = rejection_round(first.target_probs, first.draft_probs, 0)
@@ -127,11 +127,11 @@ def test_a_duplicate_child_is_refused_without_changing_the_law() -> None:
 
 
 def test_equal_laws_accept_everything() -> None:
-    law = torch.tensor([0.1, 0.6, 0.3, 0.0])
+    probs = torch.tensor([0.1, 0.6, 0.3, 0.0])
     for token_id in range(3):
-        result = rejection_round(law, law, token_id)
+        result = rejection_round(probs, probs, token_id)
         assert result.accept_prob == 1.0
-        assert torch.equal(result.target_probs, law), "a refusal could only be a rounding"
+        assert torch.equal(result.target_probs, probs), "a refusal could only be a rounding"
 
 
 def test_typical_keeps_a_probable_child_and_refuses_an_improbable_one() -> None:
@@ -163,7 +163,7 @@ def test_of_tied_logits_the_best_child_is_the_one_that_the_target_takes() -> Non
         assert [proposal.token_ids[0] for proposal in proposals] == logits.argmax(-1).tolist()
 
 
-def test_the_noisy_drafter_draws_what_the_target_draws_from_the_same_law() -> None:
+def test_the_noisy_drafter_draws_what_the_target_draws_from_the_same_probs() -> None:
     config = RunConfig(sampling=SamplingConfig(do_sample=True, temperature=0.7, seed=3))
     drawer = TokenDrawer(config.sampling, VOCAB, CPU)
     proposer = NoisyProposer(config, VOCAB, CPU)

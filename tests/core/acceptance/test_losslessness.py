@@ -1,6 +1,6 @@
-"""The law of the first three tokens over many seeded runs, against the exact one.
+"""The joint distribution of the first three tokens over many seeded runs, against the exact one.
 
-Target and drafter are tables over four tokens, so that the exact joint law is known; drafters choose
+Target and drafter are tables over four tokens, so that the exact distribution is known; drafters choose
 their children as in a real run. A rule that favours what was drafted must be caught by the very
 test that the lossless ones pass.
 """
@@ -45,44 +45,44 @@ def target_logits(prefix: tuple[int, ...]) -> torch.Tensor:
 
 @cache
 def draft_logits(prefix: tuple[int, ...]) -> torch.Tensor:
-    """Another law that is near the target's but not equal  # [VOCAB]."""
+    """Another distribution that is near the target's but not equal  # [VOCAB]."""
     other = torch.tensor(_target_logits_of((*prefix, 7)))
     return 0.3 * target_logits(prefix) + 0.8 * other
 
 
 @cache
-def exact_law() -> dict[tuple[int, ...], float]:
+def exact_probs() -> dict[tuple[int, ...], float]:
     """Probability of every possible first three tokens."""
     sampling = SamplingConfig(do_sample=True, **SETTINGS)
-    law = {(): 1.0}
+    probs = {(): 1.0}
     for _ in range(NUM_TOKENS):
-        law = {
+        probs = {
             (*prefix, token_id): prob * chance
-            for prefix, prob in law.items()
+            for prefix, prob in probs.items()
             for token_id, chance in enumerate(
                 log_probs_under(target_logits(prefix)[None], sampling)[0].exp().tolist()
             )
             if chance > 0.0
         }
-    return law
+    return probs
 
 
 @pytest.fixture(autouse=True)
 def laws_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are few different rows of logits, and computing their laws is most of the time."""
-    laws: dict[tuple[float, ...], torch.Tensor] = {}
+    """There are few different rows of logits, and computing their distributions is most of the time."""
+    known: dict[tuple[float, ...], torch.Tensor] = {}
 
-    def law_of(logits: torch.Tensor, sampling: SamplingConfig) -> torch.Tensor:
+    def log_probs_of(logits: torch.Tensor, sampling: SamplingConfig) -> torch.Tensor:
         rows = []
         for row in logits:
             key = tuple(row.tolist())
-            if key not in laws:
-                laws[key] = log_probs_under(row[None], sampling)[0]
-            rows.append(laws[key])
+            if key not in known:
+                known[key] = log_probs_under(row[None], sampling)[0]
+            rows.append(known[key])
         return torch.stack(rows)
 
     for module in ("core.drafters.proposals", "core.acceptance.sampling"):
-        monkeypatch.setattr(f"{module}.log_probs_under", law_of)
+        monkeypatch.setattr(f"{module}.log_probs_under", log_probs_of)
 
 
 def generate(rule: AcceptanceRule, proposer: Proposer, shape: TreeSettings) -> tuple[int, ...]:
@@ -118,16 +118,18 @@ class BiasedRule(RejectionRule):
     """Keeps a child as often as the target would say it, and else draws from the whole target."""
 
     def choose(self, tree: DraftTree, node: int, logits: torch.Tensor, position: int):
-        law = self._drawer.log_probs(logits).exp()
+        probs = self._drawer.log_probs(logits).exp()
         without_draft = super().choose(DraftTree(0), 0, logits, position)
         for child in tree.children[node]:
-            if float(torch.rand((), generator=self._generator)) < float(law[tree.token_ids[child]]):
+            if float(torch.rand((), generator=self._generator)) < float(
+                probs[tree.token_ids[child]]
+            ):
                 return without_draft._replace(kept=child, own_token_id=None)
         return without_draft
 
 
 def counts_of(rule_name: str, shape: TreeSettings, num_runs: int) -> dict[tuple[int, ...], int]:
-    counts = dict.fromkeys(exact_law(), 0)
+    counts = dict.fromkeys(exact_probs(), 0)
     for seed in range(num_runs):
         sampling = SamplingConfig(do_sample=True, seed=seed, **SETTINGS)
         config = RunConfig(mode="sd-classic", accept="rejection", sampling=sampling)
@@ -150,7 +152,7 @@ def deviation(counts: dict[tuple[int, ...], int]) -> float:
     Outcomes with an expected count below 5 are taken together.
     """
     num_runs = sum(counts.values())
-    pairs = [(counts[outcome], prob * num_runs) for outcome, prob in exact_law().items()]
+    pairs = [(counts[outcome], prob * num_runs) for outcome, prob in exact_probs().items()]
     cells = [pair for pair in pairs if pair[1] >= 5.0]
     rare = [pair for pair in pairs if pair[1] < 5.0]
     if rare:
@@ -168,7 +170,7 @@ def deviation(counts: dict[tuple[int, ...], int]) -> float:
 def test_the_first_three_tokens_follow_the_target(
     rule_name: str, shape: TreeSettings, num_runs: int
 ) -> None:
-    assert sum(exact_law().values()) == pytest.approx(1.0, abs=1e-5)
+    assert sum(exact_probs().values()) == pytest.approx(1.0, abs=1e-5)
     assert deviation(counts_of(rule_name, shape, num_runs)) < HIGHEST_DEVIATION
 
 

@@ -1,4 +1,4 @@
-"""The target's law and its keyed noise."""
+"""The target's probabilities and its keyed noise."""
 
 import pytest
 import torch
@@ -9,40 +9,44 @@ from core.config import SamplingConfig
 CPU = torch.device("cpu")
 
 
-def law(logits: list[float], **settings: object) -> list[float]:
+def probs_of(logits: list[float], **settings: object) -> list[float]:
     sampling = SamplingConfig(do_sample=True, **settings)
     return log_probs_under(torch.tensor([logits]), sampling)[0].exp().tolist()
 
 
 def test_top_k_keeps_the_k_best_and_renormalises() -> None:
-    assert law([2.0, 1.0, 0.0, -1.0], top_k=2) == pytest.approx([0.7311, 0.2689, 0, 0], abs=1e-4)
+    assert probs_of([2.0, 1.0, 0.0, -1.0], top_k=2) == pytest.approx(
+        [0.7311, 0.2689, 0, 0], abs=1e-4
+    )
 
 
 def test_top_p_keeps_the_token_that_crosses_the_mass() -> None:
     probs = torch.tensor([0.5, 0.3, 0.15, 0.05])
-    assert law(probs.log().tolist(), top_p=0.6) == pytest.approx([0.625, 0.375, 0, 0], abs=1e-5)
-    assert law(probs.log().tolist(), top_p=0.499) == pytest.approx([1, 0, 0, 0], abs=1e-5)
-    assert law(probs.log().tolist(), top_p=1e-6) == pytest.approx([1, 0, 0, 0], abs=1e-5)
+    assert probs_of(probs.log().tolist(), top_p=0.6) == pytest.approx(
+        [0.625, 0.375, 0, 0], abs=1e-5
+    )
+    assert probs_of(probs.log().tolist(), top_p=0.499) == pytest.approx([1, 0, 0, 0], abs=1e-5)
+    assert probs_of(probs.log().tolist(), top_p=1e-6) == pytest.approx([1, 0, 0, 0], abs=1e-5)
 
 
 def test_a_nucleus_wider_than_the_candidates_is_found_by_a_full_sort() -> None:
     logits = [0.0] * 2000
-    kept = sum(prob > 0 for prob in law(logits, top_p=0.9))
+    kept = sum(prob > 0 for prob in probs_of(logits, top_p=0.9))
     # All are tied, and a tie is never cut.
     assert kept == 2000
     slanted = [-0.001 * index for index in range(2000)]
     mass = torch.tensor(slanted).softmax(0).cumsum(0)
-    assert sum(prob > 0 for prob in law(slanted, top_p=0.9)) == int((mass < 0.9).sum()) + 1
+    assert sum(prob > 0 for prob in probs_of(slanted, top_p=0.9)) == int((mass < 0.9).sum()) + 1
 
 
 def test_temperature_sharpens_and_flattens() -> None:
-    assert law([1.0, 0.0], temperature=0.5)[0] == pytest.approx(0.8808, abs=1e-4)
-    assert law([1.0, 0.0], temperature=2.0)[0] == pytest.approx(0.6225, abs=1e-4)
+    assert probs_of([1.0, 0.0], temperature=0.5)[0] == pytest.approx(0.8808, abs=1e-4)
+    assert probs_of([1.0, 0.0], temperature=2.0)[0] == pytest.approx(0.6225, abs=1e-4)
 
 
 @pytest.mark.parametrize("temperature", [1e-30, 1e-6, 1e-3])
 def test_a_tiny_temperature_is_greedy_and_finite(temperature: float) -> None:
-    assert law([1.0, 3.0, 2.0], temperature=temperature) == pytest.approx([0, 1, 0], abs=1e-6)
+    assert probs_of([1.0, 3.0, 2.0], temperature=temperature) == pytest.approx([0, 1, 0], abs=1e-6)
 
 
 def test_noise_depends_on_seed_and_position_alone() -> None:
@@ -66,7 +70,7 @@ def test_noise_is_exponential_and_uncorrelated() -> None:
     assert correlation.abs().max() < 0.08, "4096 samples: five standard errors"
 
 
-def test_draws_follow_the_law() -> None:
+def test_draws_follow_the_probs() -> None:
     """Chi-square over 20,000 positions; 11 degrees of freedom, p = 1e-4 at 37.4."""
     logits = torch.linspace(-2, 2, 12)
     drawer = TokenDrawer(SamplingConfig(do_sample=True, seed=11), 12, CPU)

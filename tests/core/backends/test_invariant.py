@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from core.backends.torch.invariant import ROWS_PER_FORWARD, InvariantVerifier, invariant_sibling
+from core.backends.torch.invariant import ROWS_PER_FORWARD, InvariantRunner, invariant_sibling
 from core.errors import DrafterUnavailableError
 from core.loading.forward import make_runner
 from core.trees.tree import DraftTree
@@ -13,13 +13,13 @@ PROMPT = [(11 * index + 5) % 190 for index in range(37)]
 CONTINUATION = [7, 100, 3, 42, 42, 9, 180, 21]
 
 
-def runner_of(dtype: torch.dtype, family: str = "llama") -> InvariantVerifier:
+def runner_of(dtype: torch.dtype, family: str = "llama") -> InvariantRunner:
     runner = invariant_sibling(make_runner(tiny_model(family, dtype), 512))
     runner.begin(PROMPT, 100, bool)
     return runner
 
 
-def decoded_plainly(runner: InvariantVerifier) -> list[torch.Tensor]:
+def decoded_plainly(runner: InvariantRunner) -> list[torch.Tensor]:
     """Logits after the prompt and after each token of the continuation  # each [vocab]."""
     logits = []
     for token_id in [PROMPT[-1], *CONTINUATION]:
@@ -80,6 +80,6 @@ def test_logits_are_those_of_ordinary_execution_up_to_rounding() -> None:
     )
 
 
-def test_a_model_without_a_lean_forward_is_refused_in_a_sentence() -> None:
+def test_a_model_that_only_transformers_computes_is_refused_in_a_sentence() -> None:
     with pytest.raises(DrafterUnavailableError, match="leave --invariant out"):
         invariant_sibling(make_runner(tiny_model("gpt-neox"), 512))

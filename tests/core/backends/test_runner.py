@@ -54,10 +54,10 @@ def test_after_a_commit_the_cache_is_that_of_the_accepted_text(family: str) -> N
     fresh.begin(text, 100, never)
     length = len(text) - 1
     assert runner.cache.length == fresh.cache.length == length
-    torch.testing.assert_close(
-        runner.cache.storage[..., :length, :], fresh.cache.storage[..., :length, :],
-        rtol=1e-4, atol=1e-4,
-    )  # fmt: skip
+    for stored, expected in zip(runner.cache.storages(), fresh.cache.storages(), strict=True):
+        torch.testing.assert_close(
+            stored[..., :length, :], expected[..., :length, :], rtol=1e-4, atol=1e-4
+        )
     after = DraftTree(21)
     torch.testing.assert_close(
         runner.tree_forward(after), fresh.tree_forward(after), rtol=1e-4, atol=1e-4

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from core.backends.layer_cache import LayerCache
 from core.config import RunConfig
-from core.distributed.spread import SpreadCache, SpreadVerifier, read_spread_module
+from core.distributed.spread import read_spread_module
 from core.engine import Engine
 from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel, load_model
@@ -52,7 +53,6 @@ def test_layers_in_several_places_give_the_same_ids(
     if mode == "sd-classic":
         settings["draft"] = str(tiny_home / "draft")
         settings["drafter"] = {"fixed_size": True, "branching": 2, "depth": 3}
-    assert isinstance(spread_engine._backend, SpreadVerifier)
     spread = run(spread_engine, PROMPT, **settings)
     assert spread.token_ids == run(plain, PROMPT).token_ids
     if mode == "sd-classic":
@@ -71,15 +71,17 @@ def test_an_accepted_path_is_moved_where_the_layers_are(
     assert spread.token_ids == run(spread_engine, PROMPT).token_ids
 
 
-def test_a_layer_s_cache_is_where_the_layer_first_computes() -> None:
-    cache = SpreadCache(3, 2, 4, 10, torch.float32)
+def test_a_layer_s_cache_is_like_what_the_layer_first_writes() -> None:
+    cache = LayerCache(10)
     assert cache.storages() == []
-    first = cache.layer(1, torch.device("cpu"))
-    assert first.shape == (2, 1, 2, 10, 4) and cache.layer(1, torch.device("cpu")) is first
-    first[..., 2:6, :] = torch.arange(4.0)[:, None]
+    keys, values = torch.ones(1, 2, 3, 4), torch.ones(1, 1, 3, 6, dtype=torch.bfloat16)
+    rooms = cache.rooms(1, keys, values)
+    assert rooms.keys.shape == (1, 2, 10, 4) and rooms.values.shape == (1, 1, 10, 6)
+    assert rooms.values.dtype == torch.bfloat16 and cache.rooms(1, keys, values) is rooms
+    rooms.keys[..., 2:6, :] = torch.arange(4.0)[:, None]
     cache.truncate(2)
     cache.keep([0, 2])
-    assert first[0, 0, 0, 2:4, 0].tolist() == [0.0, 2.0] and cache.length == 4
+    assert rooms.keys[0, 0, 2:4, 0].tolist() == [0.0, 2.0] and cache.length == 4
 
 
 def test_what_it_cannot_do_is_said(spread_engine: Engine, tiny_home: Path) -> None:

@@ -120,7 +120,7 @@ def test_the_run_fails_or_goes_on_plain(
     assert_goes_on_plain(trace, expected.token_ids)
 
 
-@pytest.mark.parametrize("backend", ["bfloat16", "kernels", "resident", "invariant"])
+@pytest.mark.parametrize("backend", ["bfloat16", "kernels", "device", "invariant"])
 @pytest.mark.parametrize("rule", ["greedy", "match"])
 @pytest.mark.parametrize("mode", MODES)
 def test_so_it_is_whatever_computes(
@@ -143,7 +143,7 @@ def test_heads_of_the_earlier_form_too(home: Path, engine_of: EngineOf) -> None:
     assert_goes_on_plain(trace_of(engine, draft_failure="plain", **settings), expected)
 
 
-@pytest.mark.parametrize("backend", ["torch", "kernels", "resident", "invariant"])
+@pytest.mark.parametrize("backend", ["torch", "kernels", "device", "invariant"])
 def test_drafts_before_the_broken_one_stay(
     backend: str, home: Path, tmp_path: Path, engine_of: EngineOf
 ) -> None:

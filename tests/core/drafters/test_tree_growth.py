@@ -20,7 +20,7 @@ def logits_of(probs: list[float]) -> list[float]:
 
 
 def same_everywhere(probs: list[float]) -> tuple[list[list[LevelRow]], object]:
-    """A drafter with one law; and the levels that were asked of it."""
+    """A drafter with one distribution; and the levels that were asked of it."""
     levels: list[list[LevelRow]] = []
 
     def forward(rows: list[LevelRow]) -> torch.Tensor:

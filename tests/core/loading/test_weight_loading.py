@@ -18,7 +18,7 @@ from tests.tiny_folder import byte_tokenizer
 from tests.tiny_models import FAMILIES, tiny_model
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
-LEAN = [family for family in FAMILIES if family != "gpt-neox"]
+LLAMA_SHAPED = [family for family in FAMILIES if family != "gpt-neox"]
 
 
 def saved(folder: Path, family: str, dtype: torch.dtype = torch.float32) -> str:
@@ -57,8 +57,8 @@ def test_a_folder_computes_what_its_module_computes(
     assert model.context_limit == 512
 
 
-@pytest.mark.parametrize("family", LEAN)
-def test_an_outline_says_what_the_module_says(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", LLAMA_SHAPED)
+def test_a_model_config_says_what_the_module_says(family: str, tmp_path: Path) -> None:
     saved(tmp_path, family)
     found, expected = read_model_config(tmp_path), model_config_of(tiny_model(family))
     assert found is not None
@@ -68,11 +68,11 @@ def test_an_outline_says_what_the_module_says(family: str, tmp_path: Path) -> No
 
 def test_kernels_keep_the_sixteen_bits_of_the_files(tmp_path: Path) -> None:
     name = saved(tmp_path, "llama", torch.bfloat16)
-    native, dense = load_model(name), load_model(name, dtype="float32", compile=False)
-    if native.kernels is None:
-        pytest.skip(native.note)
-    assert native.identity.num_bytes < 0.6 * dense.identity.num_bytes
-    for ours, theirs in zip(weights_of(native.stack), weights_of(dense.stack), strict=True):
+    on_cpu, dense = load_model(name), load_model(name, dtype="float32", compile=False)
+    if on_cpu.kernels is None:
+        pytest.skip(on_cpu.note)
+    assert on_cpu.identity.num_bytes < 0.6 * dense.identity.num_bytes
+    for ours, theirs in zip(weights_of(on_cpu.stack), weights_of(dense.stack), strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -55,7 +55,7 @@ SETTINGS = {
 }
 
 
-def test_a_converted_llama_is_computed_by_the_lean_forward(tmp_path: Path) -> None:
+def test_a_converted_llama_is_computed_by_our_own_forward(tmp_path: Path) -> None:
     """Its configuration also says what the file's model is called."""
     name = write_model(tmp_path / "tiny.gguf", SETTINGS)
     assert load_model(name, dtype="float32", compile=False).model_config is not None

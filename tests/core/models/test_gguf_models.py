@@ -18,7 +18,7 @@ from core.models.weight_files import weight_files
 from core.runtime.storage import no_progress
 from tests.core.models.folders import ids_of, oracle_ids, save_module
 from tests.core.models.gguf_models import write_model
-from tests.core.models.test_architectures import _SIZES, LEAN, random_module
+from tests.core.models.test_architectures import _SIZES, LLAMA_SHAPED, random_module
 from tests.tiny_models import tiny_model
 
 # A table of 192 rows of 64 numbers of 4 bytes stands first; what follows begins behind it.
@@ -34,9 +34,9 @@ def assert_refused(path: str, *words: str) -> None:
         assert word in message, message
 
 
-@pytest.mark.parametrize("case", [case for case in LEAN if case != "norms and biases"])
+@pytest.mark.parametrize("case", [case for case in LLAMA_SHAPED if case != "norms and biases"])
 def test_a_file_gives_the_text_of_its_folder(case: str, tmp_path: Path) -> None:
-    module = random_module(LEAN[case])
+    module = random_module(LLAMA_SHAPED[case])
     gguf = write_model(tmp_path / "model.gguf", module)
     expected = oracle_ids(save_module(tmp_path / "folder", module))
     assert ids_of(gguf) == ids_of(gguf, "ngram") == expected
@@ -176,7 +176,7 @@ def test_a_value_that_changes_nothing_changes_nothing(key: str, value: Any, tmp_
 
 @pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
 def test_a_factor_without_a_kind_is_linear(key: str, tmp_path: Path) -> None:
-    module = random_module(LEAN["linear"])
+    module = random_module(LLAMA_SHAPED["linear"])
     expected = oracle_ids(save_module(tmp_path / "folder", module))
     left_out = {"rope.scaling.type": None, "rope.scaling.factor": None}
     gguf = write_model(tmp_path / "model.gguf", module, {**left_out, key: 4.0})

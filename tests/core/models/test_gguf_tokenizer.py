@@ -104,7 +104,7 @@ def test_transformers_reads_the_files_as_they_are_read_here(name: str, tmp_path:
     ("settings", "told"),
     [
         ({"tokenizer.ggml.pre": "nobody-knows"}, "nobody-knows"),
-        ({}, "tokenizer.ggml.pre"),
+        ({}, "no tokenizer.ggml.pre, .* add it with `gguf-new-metadata --pre-tokenizer"),
         ({**SMOLLM, "tokenizer.ggml.eot_token_id": 10**6}, r"eot_token_id is 1000000"),
     ],
 )

@@ -38,9 +38,9 @@ def test_the_default_number_format_follows_the_processor(
 
 def test_kernels_of_two_levels_are_two_libraries(kernels: object, monkeypatch) -> None:
     monkeypatch.setenv(SETTING, "native")
-    native = built_library(no_progress)
+    usual = built_library(no_progress)
     monkeypatch.setenv(SETTING, "portable")
-    assert built_library(no_progress) != native
+    assert built_library(no_progress) != usual
 
 
 def test_a_limited_processor_is_described_so(monkeypatch: pytest.MonkeyPatch) -> None:

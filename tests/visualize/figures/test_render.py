@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import pytest
 
+import visualize.figures
 from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
-from visualize.figures.catalogue import COMPARE_FIGURES, RUN_FIGURES
+from visualize.figures.catalogue import COMPARE_FIGURES, ONE_RUN_FIGURES, RUN_FIGURES
 from visualize.figures.style import TEMPLATES
 from visualize.palette import Theme
 
@@ -21,6 +23,7 @@ RUNS = {
     "unrecorded": make_trace(CHAIN._replace(recorded=False)),
     "header alone": Trace(),
 }
+FILES = Path(visualize.figures.__path__[0])
 SINGLE = [figure.draw for figure in RUN_FIGURES.values()]
 SEVERAL = [figure.draw for figure in COMPARE_FIGURES.values()]
 
@@ -33,6 +36,16 @@ def check(figure: go.Figure) -> None:
     assert bars_and_lines == [] or axes
     titles = [values["layout"][name].get("title", {}).get("text", "") for name in axes]
     assert any(titles), "axes name what they show"
+
+
+def test_every_file_that_draws_is_in_the_catalogue_once() -> None:
+    drawing = {
+        path.stem for path in FILES.glob("*.py") if f"def {path.stem}_figure" in path.read_text()
+    }
+    assert RUN_FIGURES.keys() | COMPARE_FIGURES.keys() == drawing
+    assert not RUN_FIGURES.keys() & COMPARE_FIGURES.keys()
+    assert list(ONE_RUN_FIGURES)[:2] == ["step_times", "tokens_over_time"]
+    assert "compare_summary" not in ONE_RUN_FIGURES
 
 
 @pytest.mark.parametrize("theme", list(TEMPLATES))

@@ -19,10 +19,10 @@ from tests.tiny_models import FAMILIES, tiny_model
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
 never = bool  # called without arguments it is False
-LEAN = [family for family in FAMILIES if family != "gpt-neox"]
+LLAMA_SHAPED = [family for family in FAMILIES if family != "gpt-neox"]
 
 
-def native(kernels: Kernels, family: str = "llama") -> ModelRunner:
+def cpu_runner(kernels: Kernels, family: str = "llama") -> ModelRunner:
     runner = make_runner(tiny_model(family), 512, kernels=kernels)
     assert isinstance(runner.forward, CpuForward)
     return runner
@@ -38,10 +38,10 @@ def a_tree(root: int) -> DraftTree:
     return tree
 
 
-@pytest.mark.parametrize("family", LEAN)
+@pytest.mark.parametrize("family", LLAMA_SHAPED)
 def test_logits_are_those_of_torch(kernels_of_each_level: Kernels, family: str) -> None:
     expected_of = make_runner(tiny_model(family), 512)
-    runner = native(kernels_of_each_level, family)
+    runner = cpu_runner(kernels_of_each_level, family)
     tree = a_tree(PROMPT[-1])
     for each in (expected_of, runner):
         each.begin(PROMPT, 100, never)
@@ -53,11 +53,11 @@ def test_logits_are_those_of_torch(kernels_of_each_level: Kernels, family: str) 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_a_branch_of_a_tree_has_the_bits_of_plain_decoding(kernels: Kernels, family: str) -> None:
     tree = a_tree(PROMPT[-1])
-    runner = native(kernels, family)
+    runner = cpu_runner(kernels, family)
     runner.begin(PROMPT, 100, never)
     logits = runner.tree_forward(tree).clone()
     for node in range(len(tree)):
-        plain = native(kernels, family)
+        plain = cpu_runner(kernels, family)
         plain.begin(PROMPT, 100, never)
         for token_id in [PROMPT[-1], *tree.path_token_ids(node)]:
             alone = plain.tree_forward(DraftTree(token_id))
@@ -66,7 +66,7 @@ def test_a_branch_of_a_tree_has_the_bits_of_plain_decoding(kernels: Kernels, fam
 
 
 def chain_logits(kernels: Kernels, length: int) -> torch.Tensor:
-    runner = native(kernels)
+    runner = cpu_runner(kernels)
     runner.begin(PROMPT, 100, never)
     chain = DraftTree(PROMPT[-1])
     for node in range(length - 1):
@@ -94,10 +94,10 @@ def test_bits_do_not_change_with_the_number_of_threads(
 def test_wide_pieces_go_through_torch_with_the_same_result(
     kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow = native(kernels)
+    narrow = cpu_runner(kernels)
     narrow.begin(PROMPT, 60, never)
     monkeypatch.setattr("core.backends.cpu.forward.MOST_ROWS", 2)
-    wide = native(kernels)
+    wide = cpu_runner(kernels)
     wide.begin(PROMPT, 60, never)
     tree = a_tree(PROMPT[-1])
     torch.testing.assert_close(

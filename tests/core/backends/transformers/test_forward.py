@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from core.backends.transformers.forward import TransformersForward
+from core.backends.transformers.module_forward import ModuleForward
 from core.errors import ModelUnavailableError
 from core.loading.forward import make_runner
 from tests.tiny_models import tiny_model
@@ -28,6 +29,8 @@ def test_a_module_that_leaves_the_cache_aside_is_told() -> None:
         base_model = property(lambda self: self)
         get_input_embeddings = module.get_input_embeddings
 
-    forward = TransformersForward(Forgetful())
+    forward = ModuleForward(Forgetful(), "trees")
+    runner = make_runner(module, 64)
+    runner.reserve(20)
     with pytest.raises(ModelUnavailableError, match=r"transformers \S+ did not use the cache"):
-        runner.forward_rows([7], [3], torch.ones(1, 1, dtype=torch.bool), forward=forward)
+        runner.forward_rows([7], [0], torch.ones(1, 1, dtype=torch.bool), forward=forward)

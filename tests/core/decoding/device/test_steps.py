@@ -27,7 +27,7 @@ from tests.core.decoding.test_modes import (
 
 
 @pytest.fixture
-def resident_of(
+def engines_of(
     engine_of: EngineOf, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], tuple[Engine, Engine]]:
     """Two engines over one target: the host decides the steps of one, and nobody the other's."""
@@ -83,17 +83,17 @@ def flat(lists: list[list[float]]) -> list[float]:
 
 
 def test_a_run_ends_at_an_end_token_and_a_stop_keeps_what_was_told(
-    resident_of: Callable[[], tuple[Engine, Engine]],
+    engines_of: Callable[[], tuple[Engine, Engine]],
 ) -> None:
-    host, resident = resident_of()
+    host, device = engines_of()
     whole = run(host)
     last = whole.token_ids[12]
-    for engine in (host, resident):
+    for engine in (host, device):
         engine.target = replace(engine.target, eos_token_ids=frozenset({last}))
-    resident._resident = GraphRunnerCache(frozenset({last}), compile=False)
+    device._graphs = GraphRunnerCache(frozenset({last}), compile=False)
     drafter = {"bits": 16, "depth": 4, "fixed_size": True}
     expected = run(host, mode="share-sd", drafter=drafter)
-    found = run(resident, mode="share-sd", drafter=drafter)
+    found = run(device, mode="share-sd", drafter=drafter)
     host.target = replace(host.target, eos_token_ids=frozenset())
     assert (
         found.token_ids == expected.token_ids == whole.token_ids[: whole.token_ids.index(last) + 1]
@@ -103,25 +103,25 @@ def test_a_run_ends_at_an_end_token_and_a_stop_keeps_what_was_told(
 
 
 def test_what_was_decoded_after_a_stop_is_not_taken_for_committed(
-    resident_of: Callable[[], tuple[Engine, Engine]],
+    engines_of: Callable[[], tuple[Engine, Engine]],
 ) -> None:
     """The device is a step ahead when the run is stopped; the next run starts from what was told."""
-    host, resident = resident_of()
-    prompt = resident.raw_prompt(PROMPT)
+    host, device = engines_of()
+    prompt = device.raw_prompt(PROMPT)
     config = RunConfig.from_dict({"max_new_tokens": 40})
     told: list[int] = []
 
     def should_stop() -> bool:
         return len(told) >= 5
 
-    for event in resident.run(prompt, config, should_stop=should_stop):
+    for event in device.run(prompt, config, should_stop=should_stop):
         told.extend(event.token_ids if isinstance(event, Committed) else [])
     expected = run(host).token_ids
     assert told == expected[: len(told)]
-    longer = resident.raw_prompt(PROMPT)
+    longer = device.raw_prompt(PROMPT)
     longer = longer._replace(token_ids=[*prompt.token_ids, *told])
     rest = replace(config, max_new_tokens=40 - len(told))
-    events = list(resident.run(longer, rest))
+    events = list(device.run(longer, rest))
     prefilled = next(event for event in events if isinstance(event, Prefilled))
     assert prefilled.num_reused == len(longer.token_ids) - 1
     assert Trace(events).token_ids == expected[len(told) :]
@@ -130,18 +130,18 @@ def test_what_was_decoded_after_a_stop_is_not_taken_for_committed(
 @pytest.mark.parametrize("mode", ["sd-classic", "hybrid"])
 def test_the_next_turn_finds_the_last_answer_in_the_draft_models_cache(
     mode: str,
-    resident_of: Callable[[], tuple[Engine, Engine]],
+    engines_of: Callable[[], tuple[Engine, Engine]],
     tiny_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A hybrid's draft model once read the whole answer anew, as nobody told it what it had seen."""
-    _, resident = resident_of()
+    _, device = engines_of()
     own = {"min_match": 64} if mode == "hybrid" else {}  # so that the lookup never drafts
     settings = {"mode": mode, "draft": str(tiny_home / "draft"), "drafter": {**CHAIN, **own}}
     config = RunConfig.from_dict({"max_new_tokens": 60, **settings})
-    prompt = resident.raw_prompt(PROMPT)
+    prompt = device.raw_prompt(PROMPT)
     answer: list[int] = []
-    for event in resident.run(prompt, config, should_stop=lambda: len(answer) >= 20):
+    for event in device.run(prompt, config, should_stop=lambda: len(answer) >= 20):
         answer.extend(event.token_ids if isinstance(event, Committed) else [])
     reused: list[int] = []
     begin = ModelRunner.begin
@@ -152,7 +152,7 @@ def test_the_next_turn_finds_the_last_answer_in_the_draft_models_cache(
 
     monkeypatch.setattr(ModelRunner, "begin", watched)
     longer = prompt._replace(token_ids=[*prompt.token_ids, *answer, prompt.token_ids[0]])
-    list(resident.run(longer, replace(config, max_new_tokens=8)))
+    list(device.run(longer, replace(config, max_new_tokens=8)))
     by_target, by_draft = reused
     assert by_target == len(longer.token_ids) - 2, (
         "all but the answer's last token, and the new one"
@@ -161,9 +161,9 @@ def test_the_next_turn_finds_the_last_answer_in_the_draft_models_cache(
 
 
 def test_a_drafter_that_breaks_leaves_the_run_plain_where_that_is_set(
-    resident_of: Callable[[], tuple[Engine, Engine]], monkeypatch: pytest.MonkeyPatch
+    engines_of: Callable[[], tuple[Engine, Engine]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host, resident = resident_of()
+    host, device = engines_of()
     expected = run(host).token_ids
 
     def broken(*given: object) -> None:
@@ -171,7 +171,7 @@ def test_a_drafter_that_breaks_leaves_the_run_plain_where_that_is_set(
 
     monkeypatch.setattr("core.drafters.device_drafting.SharedCacheDrafter.root", broken)
     settings = {"mode": "share-sd", "drafter": {"bits": 16, "fixed_size": True}}
-    trace = run(resident, draft_failure="plain", **settings)
+    trace = run(device, draft_failure="plain", **settings)
     assert trace.token_ids == expected
     assert any("drafter broke" in getattr(event, "message", "") for event in trace.events)
 
@@ -183,13 +183,13 @@ def test_steps_equal_those_of_the_host(
     mode: str,
     shape: dict[str, Any],
     sampling: dict[str, Any],
-    resident_of: Callable[[], tuple[Engine, Engine]],
+    engines_of: Callable[[], tuple[Engine, Engine]],
     tiny_home: Path,
 ) -> None:
-    host, resident = resident_of()
+    host, device = engines_of()
     settings = mode_settings(mode, shape, tiny_home)
     expected = run(host, sampling=sampling, **settings)
-    found = run(resident, sampling=sampling, **settings)
+    found = run(device, sampling=sampling, **settings)
     assert found.token_ids == expected.token_ids
     if mode != "hybrid":  # which of its drafters goes next depends on the clock
         assert drafts(found) == drafts(expected)

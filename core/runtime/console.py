@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from core.strict_json import dumps
+from core.runtime.early_interrupts import end_at_once
+from core.runtime.strict_json import dumps
 
 # What a shell reports for a program that an interrupt ended, and for one whose reader went away.
 INTERRUPTED = 130
@@ -27,7 +28,7 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, end_at_once):
         signal.signal(signal.SIGINT, _note)
     try:
         status = _status_of(main)

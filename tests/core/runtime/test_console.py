@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from core.command_line import OneSentenceParser
-from core.console import Interrupt, json_line
+from core.runtime.console import Interrupt, json_line
 from tests.module_map import ROOT
 
 
 def command(code: str, **more: object) -> "subprocess.CompletedProcess[bytes]":
     """Runs `main` of some code as a command runs."""
-    script = f"from core.console import run_command\n{code}\nrun_command(main)"
+    script = f"from core.runtime.console import run_command\n{code}\nrun_command(main)"
     return subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=False, **more
     )  # type: ignore[call-overload, no-any-return]
@@ -41,7 +41,7 @@ def test_an_interrupt_is_one_word() -> None:
 @pytest.mark.parametrize("end", ["return 0", "raise SystemExit(0)"])
 def test_a_reader_that_goes_away_ends_the_command_quietly(end: str) -> None:
     code = f"def main():\n    for _ in range(9999): print('line')\n    {end}"
-    script = f"from core.console import run_command\n{code}\nrun_command(main)"
+    script = f"from core.runtime.console import run_command\n{code}\nrun_command(main)"
     process = subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -55,7 +55,9 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(end: str) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
 def test_output_that_finds_no_room_is_one_sentence() -> None:
     with open("/dev/full", "w") as full:
-        script = "from core.console import run_command\nrun_command(lambda: print('x') or 0)"
+        script = (
+            "from core.runtime.console import run_command\nrun_command(lambda: print('x') or 0)"
+        )
         done = subprocess.run(
             [sys.executable, "-c", script],
             cwd=ROOT,
@@ -67,24 +69,62 @@ def test_output_that_finds_no_room_is_one_sentence() -> None:
     assert done.stderr.startswith(b"there is no room") and done.stderr.count(b"\n") == 1
 
 
-def test_an_interrupt_while_torch_is_imported_is_one_word(tmp_path: Path) -> None:
-    """A stand-in for torch says that its import has begun, and takes its time."""
-    (tmp_path / "torch.py").write_text(
-        "import pathlib, time\npathlib.Path(__file__).with_name('begun').touch()\ntime.sleep(60)\n"
+def stand_in(path: Path, otherwise: str = "raise") -> None:
+    """A module that says that its import has begun, and takes its time; `otherwise` is what it does
+    where something is raised meanwhile."""
+    path.write_text(
+        "import os, pathlib, time\n"
+        "pathlib.Path(__file__).with_name('begun').touch()\n"
+        f"try: time.sleep(60)\nexcept BaseException: {otherwise}\n"
     )
+
+
+def started(arguments: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    """Python in the middle of importing the folder's stand-in."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "core.benchmark.compare", "--modes", "ngram"],
+        [sys.executable, *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(folder)},
         stderr=subprocess.PIPE,
     )
-    while not (tmp_path / "begun").exists():
+    while not (folder / "begun").exists():
         assert process.poll() is None, "it ended before it could be interrupted"
         time.sleep(0.01)
+    return process
+
+
+def test_an_interrupt_while_torch_is_imported_is_one_word(tmp_path: Path) -> None:
+    """Its C++ aborts the process where something is raised in its midst."""
+    stand_in(tmp_path / "torch.py", "os.abort()")
+    process = started(["-m", "core.benchmark.compare", "--modes", "ngram"], tmp_path)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130
-    assert told == b"stopped before anything was measured\n"
+    assert told == b"stopped\n"
+
+
+COMMANDS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "core").rglob("*.py"))
+    if path.read_text(encoding="utf-8").endswith("run_command(main)\n")
+]
+EARLY = [
+    *(["-m", command] for command in COMMANDS),
+    ["app.py"],
+    *(["-c", f"from app.scripts import {name}; {name}()"] for name in ("page", "generate")),
+]
+
+
+@pytest.mark.parametrize("arguments", EARLY, ids=" ".join)
+def test_an_interrupt_while_the_command_itself_is_imported_is_one_word(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    """A stand-in for what all commands import first."""
+    stand_in(tmp_path / "argparse.py")
+    process = started(arguments, tmp_path)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert (process.returncode, told) == (130, b"stopped\n")
 
 
 def test_the_first_interrupt_raises_the_flag_and_the_second_one_interrupts() -> None:
@@ -118,7 +158,7 @@ def test_arguments_are_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 SWALLOWED = """
 import signal
-from core.console import Interrupt
+from core.runtime.console import Interrupt
 from core.models.progress_bar import ProgressBar
 
 def swallow():

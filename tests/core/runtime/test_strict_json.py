@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from core.strict_json import dumps
+from core.runtime.strict_json import dumps
 
 
 class Pair(NamedTuple):

@@ -12,7 +12,7 @@ from app.server.accounts import read_accounts
 from core.benchmark.outside.completion_stream import lines_of_stream
 from core.benchmark.questions import load_questions
 from core.errors import InvalidSettingError
-from core.text_files import decode_text, lines_of, numbered_lines, read_text
+from core.runtime.text_files import decode_text, lines_of, numbered_lines, read_text
 from core.train.filters import read_questions
 
 ODD = "a\u2028b\u2029c\x0bd\x0ce\x85f\x1cg"

@@ -1,47 +1,17 @@
-"""The match rule over a whole tree at once, and the commit of its path.
+"""match on a device: over a whole tree at once.
 
-`core.acceptance.rules.match` is its form on the host.
+`core.acceptance.rules.match` is its form on the host; a test holds the steps of both equal.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
-from core.acceptance.device_state import LoopState
+from core.acceptance.device import DeviceState, Verdict
 from core.acceptance.sampling import KeyedNoise, log_probs_under
 from core.acceptance.sampling_config import SamplingConfig
-from core.backends.kv_cache import TreeCache
 from core.backends.logits import are_usable
 from core.trees.tensors import TreeRows, ancestors
-
-
-class Verdict(NamedTuple):
-    """What became of a tree, on the device."""
-
-    path: torch.Tensor  # [depth + 1] int64
-    """Node at every depth of the accepted path, the root first; 0 behind its end."""
-    num_accepted: torch.Tensor  # [1] int64
-    next_token_id: torch.Tensor  # [1] int64
-    """The target's own token after the path, also where the path ended the run."""
-    noises: torch.Tensor  # [rows] float32
-    """Gumbel noise of every node's token; without sampling empty, as is the next."""
-    thresholds: torch.Tensor  # [rows] float32
-    """What the noise would have had to reach; infinite where the token has no probability."""
-    is_usable: torch.Tensor  # [1] bool
-    """Whether tokens can be chosen by the logits of all nodes (`core.backends.logits`)."""
-
-
-class DeviceRule(Protocol):
-    """Judges whole trees on the device, by one rule."""
-
-    def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
-        """`depth` is the most that the tree can have  # logits: [rows, vocab] float32."""
-        ...
-
-
-# Takes the sampling settings, the size of the vocabulary, the ids that end a text, and the device.
-MakeDeviceRule = Callable[[SamplingConfig, int, frozenset[int], torch.device], DeviceRule]
 
 
 class _Draws(NamedTuple):
@@ -53,7 +23,7 @@ class _Draws(NamedTuple):
     thresholds: torch.Tensor
 
 
-class MatchVerdict:
+class DeviceMatchRule:
     """Draws the target's token after every node and follows the children that are it."""
 
     def __init__(
@@ -71,7 +41,7 @@ class MatchVerdict:
         self,
         logits: torch.Tensor,  # [rows, vocab] float32
         tree: TreeRows,
-        state: LoopState,
+        state: DeviceState,
         depth: int,
     ) -> _Draws:
         if self._noise is None:
@@ -91,7 +61,9 @@ class MatchVerdict:
             best[parents] - log_probs[parents, tree.token_ids],
         )
 
-    def judge(self, logits: torch.Tensor, tree: TreeRows, state: LoopState, depth: int) -> Verdict:
+    def judge(
+        self, logits: torch.Tensor, tree: TreeRows, state: DeviceState, depth: int
+    ) -> Verdict:
         """See `DeviceRule.judge`."""
         draws, highest, noises, thresholds = self._draws(logits, tree, state, depth)
         usable = are_usable(highest)
@@ -121,28 +93,3 @@ class MatchVerdict:
             thresholds,
             (usable | ~is_node).all(dim=0, keepdim=True),
         )
-
-
-def commit(
-    verdict: Verdict, tree: TreeRows, state: LoopState, cache: TreeCache, depth: int
-) -> None:
-    """Moves the path's rows into place, in the cache and among the tokens."""
-    if depth == 0:
-        state.length += 1
-        state.tokens.index_copy_(0, state.length, verdict.next_token_id)
-        return
-    device = state.length.device
-    steps = torch.arange(depth + 1, device=device)
-    is_kept = steps <= verdict.num_accepted
-    places = state.length + steps
-    sources = torch.where(is_kept, state.length + verdict.path, places)
-    cache.storage.index_copy_(4, places, cache.storage.index_select(4, sources))
-    if cache.hidden_states is not None:
-        states = cache.hidden_states.rows
-        states.index_copy_(0, places, states.index_select(0, sources))
-    # The root stands already; behind the path comes the target's own token.
-    drafted = tree.token_ids[verdict.path]
-    emitted = torch.where(is_kept, drafted, verdict.next_token_id)
-    emitted = torch.cat([emitted, verdict.next_token_id])
-    state.tokens.index_copy_(0, torch.cat([places, places[-1:] + 1]), emitted)
-    state.length += verdict.num_accepted + 1

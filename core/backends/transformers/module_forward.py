@@ -1,0 +1,155 @@
+"""A model as transformers' own module computes it: trees by masks, or chains as `generate` does."""
+
+import inspect
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal
+
+import torch
+
+from core.backends.chain_state import ChainState
+from core.backends.layer_cache import LayerCache
+from core.backends.row_block import RowBlock, joined
+from core.backends.transformers.layer_masks import LayerMasks
+from core.errors import ModelUnavailableError
+
+# Tokens that a state lacks are computed in front of the next rows, or alone where they are more.
+_MOST_LACKING = 16
+_LONGEST_PIECE = 512
+
+# What a module computes rightly over what it keeps of a text: draft trees from masks; rows that follow
+# one another; or one row at a time, and several only at the beginning of a text.
+Way = Literal["trees", "chains", "tokens"]
+
+
+class ModuleForward:
+    """Implements `core.backends.runner.TargetForward` by calling a module, told what it can do."""
+
+    name = "transformers"
+
+    def __init__(self, module: Any, way: Way):
+        self.can_branch = way == "trees"
+        self._way = way
+        self._module = module
+        self._masks = LayerMasks(module.config)
+
+    @property
+    def num_token_ids(self) -> int:
+        """See `TargetForward.num_token_ids`."""
+        return int(self._module.get_input_embeddings().num_embeddings)
+
+    @property
+    def pack_key(self) -> Hashable:
+        """See `TargetForward.pack_key`."""
+        return id(self._module)
+
+    def reserve(self, num_positions: int) -> None:
+        """See `TargetForward.reserve`; nothing is needed."""
+
+    def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
+        """See `TargetForward`; the blocks are computed one after the other."""
+        pieces = [self._block(block, want_logits) for block in blocks]
+        return joined([piece for piece in pieces if piece is not None]) if want_logits else None
+
+    def _block(self, block: RowBlock, want_logits: bool) -> torch.Tensor | None:
+        """Logits, or None where none are wanted  # [rows, vocab]."""
+        cache = block.cache
+        assert isinstance(cache, LayerCache), "the layers bring their own sizes"
+        compute = self._tree if self.can_branch else self._chain
+        return compute(block, cache, want_logits)
+
+    def _tree(self, block: RowBlock, cache: LayerCache, want_logits: bool) -> torch.Tensor | None:
+        """Rows that see what the block's mask shows, whatever the order of their columns."""
+        if cache.view is None:
+            cache.view = self._view(cache)
+        output = self._run(
+            want_logits,
+            input_ids=block.token_ids[None],
+            attention_mask=self._masks.of(block),
+            position_ids=block.positions[None],
+            cache=cache.view,
+        )
+        # Other versions take a cache by another name and go on with one of their own.
+        if not cache.storages():
+            raise _not_used()
+        return output.logits[0] if want_logits else None
+
+    def _view(self, cache: LayerCache) -> Any:
+        """The cache as transformers reads it."""
+        from core.backends.transformers.cache import TransformersCache
+
+        return TransformersCache(cache, self._module.config)
+
+    def _chain(self, block: RowBlock, cache: LayerCache, want_logits: bool) -> torch.Tensor | None:
+        """Rows that follow one another; what the state lacks is computed in front of them."""
+        if cache.state is None:
+            cache.state = ChainState(lambda: self._unseen(cache))
+        state, token_ids = cache.state, block.token_ids.tolist()
+        start = cache.write_start
+        lacking = state.go_back(start)
+        try:
+            if self._way == "tokens":
+                if not want_logits:  # a piece of a prompt, which is computed whole
+                    state.put_off(token_ids)
+                    return None
+                return self._token_by_token(state, cache, token_ids, lacking)
+            while len(lacking) > _MOST_LACKING:
+                self._advance(state, cache, lacking[:_LONGEST_PIECE], want_logits=False)
+                lacking = lacking[_LONGEST_PIECE:]
+            # The root is always kept, and so are tokens whose logits nobody wants.
+            if want_logits and (block.num_rows > 1 or start > cache.length):
+                state.keep_copy(cache.length)
+            logits = self._advance(state, cache, [*lacking, *token_ids], want_logits)
+        finally:
+            cache.write_start = start
+        return None if logits is None else logits[len(lacking) :]
+
+    def _token_by_token(
+        self, state: ChainState, cache: LayerCache, token_ids: list[int], lacking: list[int]
+    ) -> torch.Tensor:
+        """Logits after each token  # [rows, vocab]."""
+        if len(lacking) > _MOST_LACKING:
+            lacking = state.restart()
+        if lacking and state.num_seen == 0:
+            self._advance(state, cache, lacking, want_logits=False)
+            lacking = []
+        for token_id in lacking:
+            self._advance(state, cache, [token_id], want_logits=False)
+        rows = []
+        for token_id in token_ids:
+            if len(token_ids) > 1 or state.num_seen > cache.length:
+                state.keep_copy(cache.length)
+            rows.append(self._advance(state, cache, [token_id], want_logits=True))
+        return torch.cat([row for row in rows if row is not None])
+
+    def _unseen(self, cache: LayerCache) -> dict[str, Any]:
+        """What a module is given for tokens without any in front; some make a cache of their own."""
+        is_usual = self._module._supports_default_dynamic_cache()
+        return {"cache": self._view(cache)} if is_usual else {}
+
+    def _advance(
+        self, state: ChainState, cache: LayerCache, token_ids: list[int], want_logits: bool
+    ) -> torch.Tensor | None:
+        """Logits of rows that follow the state  # [rows, vocab]."""
+        cache.write_start = state.num_seen
+        input_ids = torch.tensor([token_ids], device=self._module.device)
+        output = state.advance(
+            token_ids, lambda: self._run(want_logits, input_ids=input_ids, **state.live)
+        )
+        # What comes out under a name that goes in is what the module knows of the text.
+        takes = inspect.signature(self._module.forward).parameters
+        state.live = {name: output[name] for name in output if name in takes}
+        if not state.live:
+            raise _not_used()
+        return output.logits[0] if want_logits else None
+
+    def _run(self, want_logits: bool, **inputs: Any) -> Any:
+        return (self._module if want_logits else self._module.base_model)(use_cache=True, **inputs)
+
+
+def _not_used() -> ModelUnavailableError:
+    import transformers
+
+    return ModelUnavailableError(
+        f"transformers {transformers.__version__} did not use the cache it was given; install "
+        "the version that requirements.txt names."
+    )
