@@ -263,12 +263,13 @@ class _Reader:
         """What each layer sees, as transformers names it."""
         family = self._family
         is_used = family.has_window is None or bool(self._switch(family.has_window))
-        if family.has_layer_types and (is_used or "layer_types" in self._config):
+        told = self._get("layer_types", None)
+        if told is not None and len(told) != num_layers:
+            raise NotDescribedError(f"it tells the kinds of {len(told)} layers")
+        if family.has_layer_types and (is_used or told is not None):
             types = tuple(self._get("layer_types"))
-            if len(types) != num_layers:
-                raise NotDescribedError(f"it tells the kinds of {len(types)} layers")
         else:
-            others = set(self._get("layer_types", None) or ()) - {_FULL}
+            others = set(told or ()) - {_FULL}
             if others:
                 raise NotDescribedError(f"some of its layers are of the kind {min(others)}")
             window = self._get(family.window) if family.window and is_used else None
@@ -311,6 +312,7 @@ class _Reader:
             share = settings.pop("partial_rotary_factor", None)
             shares.add(1.0 if share is None else float(share))
             _check_rotation(settings)
+            _ = settings["rope_theta"]
             if settings.get("short_factor") != settings.get("long_factor"):
                 # Up to this length the rotation is the same.
                 _positive(settings["original_max_position_embeddings"])
@@ -381,7 +383,7 @@ def _settings(told: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict
     old_name = given.pop("type", "default")
     defaults: dict[str, Any] = {"rope_type": old_name}
     outside = config or {}
-    if outside.get("rope_theta") is not None or "rope_theta" not in given:
+    if outside.get("rope_theta") is not None:
         defaults["rope_theta"] = outside["rope_theta"]
     if outside.get("partial_rotary_factor") is not None:
         defaults["partial_rotary_factor"] = outside["partial_rotary_factor"]

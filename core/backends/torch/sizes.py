@@ -41,16 +41,19 @@ def _sizes(
     """Name, sizes, and what they must be, of every weight."""
     if state_norm is not None:
         yield "state_norm", tuple(state_norm.shape), (hidden,)
+    first = stack.layers[0].down
+    # Beside experts, layers have feed-forwards of several widths.
+    inside = None if shape.experts is not None or first is None else first.in_features
     for index, layer in enumerate(stack.layers):
         width = hidden if index or state_norm is None else 2 * hidden
-        for name, found, wanted in _layer_sizes(shape, layer, hidden, width):
+        for name, found, wanted in _layer_sizes(shape, layer, hidden, width, inside):
             yield f"layers.{layer.cache_index}.{name}", found, wanted
     yield "embedding", _of(stack.embedding), (stack.embedding.out_features, hidden)
     yield "head", _of(stack.head), (shape.vocab_size, hidden)
 
 
 def _layer_sizes(
-    shape: Architecture, layer: LayerWeights, hidden: int, width: int
+    shape: Architecture, layer: LayerWeights, hidden: int, width: int, inside: int | None
 ) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
     queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     for name, vector in layer.vectors().items():
@@ -65,9 +68,10 @@ def _layer_sizes(
     for name, linear in linears.items():
         prefix, _, part = name.rpartition("gate_up")
         if part == "" and prefix + "down" in linears:
-            inside = linears[prefix + "down"].in_features
-            yield name, _of(linear), (2 * inside, hidden)
-            yield prefix + "down", _of(linears[prefix + "down"]), (hidden, inside)
+            down = linears[prefix + "down"]
+            inner = inside or down.in_features
+            yield name, _of(linear), (2 * inner, hidden)
+            yield prefix + "down", _of(down), (hidden, inner)
     if layer.router is not None:
         yield "router", _of(layer.router), (len(layer.experts), hidden)
 

@@ -58,15 +58,18 @@ LLAMA_SHAPED = {
             "high_freq_factor": 4.0,
         },
     ),
+    "a window that hides nothing": MistralConfig(**_SIZES, sliding_window=512),
+    "a window that is not used": Qwen2Config(**_SIZES, sliding_window=_WINDOW),
+    "norms and biases": Qwen3Config(**_SIZES, head_dim=16, attention_bias=True),
+}  # fmt: skip
+OWN = {
+    **LLAMA_SHAPED,
     "another activation": LlamaConfig(**_SIZES, hidden_act="gelu"),
     "a window in all layers": MistralConfig(**_SIZES, sliding_window=_WINDOW),
     "a window in some layers": Qwen2Config(
         **_SIZES, sliding_window=_WINDOW, use_sliding_window=True, max_window_layers=2
     ),
-    "a window that hides nothing": MistralConfig(**_SIZES, sliding_window=512),
-    "a window that is not used": Qwen2Config(**_SIZES, sliding_window=_WINDOW),
-    "norms and biases": Qwen3Config(**_SIZES, head_dim=16, attention_bias=True),
-}  # fmt: skip
+}
 BY_TRANSFORMERS = {
     "dynamic": LlamaConfig(
         **_SIZES, rope_parameters={**_ROPE, "rope_type": "dynamic", "factor": 2.0}
@@ -83,11 +86,11 @@ def saved(folder: Path, config: PreTrainedConfig) -> str:
     return save_module(folder, random_module(config))
 
 
-@pytest.mark.parametrize("case", LLAMA_SHAPED)
+@pytest.mark.parametrize("case", OWN)
 def test_what_our_own_forward_honours_gives_the_text_of_transformers(
     case: str, tmp_path: Path
 ) -> None:
-    name = saved(tmp_path, LLAMA_SHAPED[case])
+    name = saved(tmp_path, OWN[case])
     model = load_model(name, dtype="float32", compile=False)
     assert model.model_config is not None and Engine(model).forward_name == "lean"
     assert ids_of(name) == ids_of(name, "ngram") == oracle_ids(name)
@@ -187,8 +190,8 @@ def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path
         ({"rope_parameters": {**_ROPE, "rope_type": "default", "odd": 1}}, "the setting odd"),
         ({"rope_parameters": {"full_attention": _ROPE}}, "the setting full_attention"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "of the type dynamic"),
-        ({"layer_types": ["full_attention", "odd"]}, "of the kind odd"),
-        ({"layer_types": ["full_attention"] * 3}, "tells the kinds of 3 layers"),
+        ({"layer_types": [*["full_attention"] * 3, "odd"]}, "of the kind odd"),
+        ({"layer_types": ["full_attention"] * 3}, "it tells the kinds of 3 layers"),
         ({"quantization_config": {}}, "sets quantization_config"),
         ({"sliding_window": "512"}, "sliding_window is of the type str"),
         ({"mlp_bias": 0}, "mlp_bias is of the type int"),
