@@ -61,7 +61,7 @@ def shown(value: object) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # whole numbers of thousands of digits, deep lists
         return f"a value of type {type(value).__name__}"
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    text = _writable(text)
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} characters)"
 
 
@@ -72,5 +72,10 @@ def reason_of(error: BaseException) -> str:
         return type(error).__name__
     # Headings, such as "Validation error for field 'x':", leave what is wrong to the next line.
     num_lines = 2 if lines[0].endswith(":") else 1
-    text = " ".join(lines[:num_lines]).rstrip(".:")
+    text = _writable(" ".join(lines[:num_lines]).rstrip(".:"))
     return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]}..."
+
+
+def _writable(text: str) -> str:
+    """With lone halves of surrogate pairs, which no file takes, as their numbers."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
