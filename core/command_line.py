@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from core import __version__
 from core.acceptance.registry import lossy_rule
-from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, settings_of
+from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, rounding_note, settings_of
 from core.errors import InvalidSettingError, StorageError
 from core.modes.registry import mode_names, modes
 from core.settings import Settings, build
@@ -201,10 +201,12 @@ def start_logging(formatter: logging.Formatter | None = None) -> None:
     logging.basicConfig(level=name.upper(), handlers=[handler])
 
 
-def tell_notes(target_note: str, config: RunConfig) -> None:
-    """Says on stderr what whoever reads an answer has to know of its target and its rule."""
-    if target_note:
-        print(target_note, file=sys.stderr)
+def tell_notes(target_note: str, dtype: str, config: RunConfig) -> None:
+    """Says on stderr what whoever reads an answer has to know of its target, its number format and its
+    rule."""
+    for note in (target_note, rounding_note(config, dtype)):
+        if note:
+            print(note, file=sys.stderr)
     rule = lossy_rule(config.to_dict())
     if rule:
         print(

@@ -127,6 +127,21 @@ class RunConfig(Settings):
         return build(cls, {**rest, "sampling": sampling, "drafter": drafter})
 
 
+def rounding_note(config: RunConfig, dtype: str) -> str:
+    """Why a run's text may part from plain decoding's, in one sentence; empty where it cannot.
+
+    In 16 bits a product of several rows rounds otherwise than one of a single row, and two tokens may
+    be nearer to each other than that.
+    """
+    if config.mode == "naive" or config.invariant or dtype == "float32":
+        return ""
+    return (
+        f"In {dtype} drafts may change the text where two tokens are nearly as probable, for rows "
+        "that are computed together round otherwise than one alone; with dtype float32 or invariant "
+        "they do not."
+    )
+
+
 def settings_of(name: str) -> frozenset[str]:
     """Names of the settings that a mode heeds: of a run, of sampling and of its drafter."""
     mode = modes()[name]

@@ -60,6 +60,11 @@ export class RunModel {
   }
 
   /** The acceptance rule if it changes the output's distribution, else empty. */
+  /** Why its number format lets drafts change the text; empty where it does not. */
+  get rounding() {
+    return this.started?.target.rounding ?? "";
+  }
+
   get lossyRule() {
     return this.started?.lossy_rule ?? "";
   }

@@ -15,6 +15,7 @@ export class Turn {
     this.run = run;
     this.strip = new Strip(run, showRefused);
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
+    this._rounding = h("span", { class: "lossy-badge", hidden: true }, "rounds in 16 bits");
     this._status = h("span", { class: "status-text" });
     this._gauge = h("span", { class: "gauge", hidden: true });
     this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
@@ -27,6 +28,7 @@ export class Turn {
         { class: "answer" },
         h("span", { class: "mode-badge" }, run.turn.mode),
         this._lossy,
+        this._rounding,
         this.strip.element,
         this._footer,
       ),
@@ -52,6 +54,8 @@ export class Turn {
     setText(this._status, statusText(this.run));
     this._lossy.hidden = !this.run.lossyRule;
     setText(this._lossy, lossyMark(this.run.lossyRule));
+    this._rounding.hidden = !this.run.rounding;
+    this._rounding.title = this.run.rounding;
     this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
     if (!this._gauge.hidden) this._gauge.style.setProperty("--share", String(status.done / status.total));
     this.strip.element.hidden = !tokens.length;

@@ -1,8 +1,7 @@
 """What is used of this machine's processor, where one setting decides instead of the machine.
 
-`SPECDECODES_CPU` limits the instruction sets of the compiled kernels and of the number format that
-follows from them. Threads are torch's (`OMP_NUM_THREADS`), the compiler is `CXX`'s, and `--dtype` names
-a number format outright.
+`SPECDECODES_CPU` limits the instruction sets of the compiled kernels. Threads are torch's
+(`OMP_NUM_THREADS`), and the compiler is `CXX`'s.
 """
 
 import os
@@ -22,14 +21,12 @@ class InstructionSets(NamedTuple):
     x86_flag: str
     """What tells the compiler so on x86."""
     arm_flag: str
-    has_bfloat16: bool
-    """Whether its bfloat16 instructions may be used, where it has them."""
 
 
 LEVELS = {
-    "native": InstructionSets("-march=native", "-mcpu=native", has_bfloat16=True),
-    "avx2": InstructionSets("-march=x86-64-v3", "-mcpu=generic", has_bfloat16=False),
-    "portable": InstructionSets("-march=x86-64", "-mcpu=generic", has_bfloat16=False),
+    "native": InstructionSets("-march=native", "-mcpu=native"),
+    "avx2": InstructionSets("-march=x86-64-v3", "-mcpu=generic"),
+    "portable": InstructionSets("-march=x86-64", "-mcpu=generic"),
 }
 
 
@@ -50,9 +47,3 @@ def tuning_flag() -> str:
     allowed = LEVELS[level_name()]
     is_x86 = platform.machine() in ("x86_64", "AMD64", "i686")
     return allowed.x86_flag if is_x86 else allowed.arm_flag
-
-
-def cpu_dtype() -> str:
-    """bfloat16 where the processor has instructions for it that may be used, else float32."""
-    has_it = LEVELS[level_name()].has_bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bfloat16" if has_it else "float32"

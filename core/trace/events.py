@@ -39,7 +39,8 @@ class RunStarted(Event):
     config: dict[str, Any]
     """`RunConfig.to_dict()`."""
     target: dict[str, Any]
-    """Model identity: name, source, sha256, num_parameters, dtype, note."""
+    """Model identity: name, source, sha256, num_parameters, dtype, note. Also what computes it, and as
+    `rounding` a sentence where its number format lets drafts change the text."""
     draft: dict[str, Any] | None
     device: str
     """The device in words, with its thread count on a CPU."""

@@ -66,6 +66,21 @@ def test_a_lossy_rule_is_told_beside_the_text(
     assert "lossy" not in err, "greedy text is the target's own under every rule"
 
 
+def test_a_number_format_in_which_drafts_may_change_the_text_is_told_beside_it(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--prompt", "hello", "--target", target, "--max-new-tokens", "4", "--json"]
+    in_bfloat16 = [*words, "--dtype", "bfloat16", "--no-compile"]
+    _, _, err = run(capsys, *in_bfloat16, "--mode", "ngram")
+    assert "In bfloat16 drafts may change the text" in err
+    for exact in (
+        [*words, "--mode", "ngram"],
+        [*in_bfloat16, "--mode", "naive"],
+        [*in_bfloat16, "--mode", "ngram", "--invariant"],
+    ):
+        assert "may change the text" not in run(capsys, *exact)[2], exact
+
+
 def test_without_json_the_text_streams_and_a_summary_follows(
     target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,13 +26,10 @@ def test_the_compiler_is_told_the_level(
 
 
 @pytest.mark.parametrize("has_it", [True, False])
-def test_the_default_number_format_follows_the_processor(
+def test_the_default_number_format_lets_no_draft_change_the_text(
     has_it: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: has_it)
-    monkeypatch.delenv(SETTING, raising=False)
-    assert default_dtype(CPU) == ("bfloat16" if has_it else "float32")
-    monkeypatch.setenv(SETTING, "portable")
     assert default_dtype(CPU) == "float32"
 
 
