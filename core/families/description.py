@@ -67,7 +67,7 @@ WITHOUT_EFFECT = {
     "unk_token_id", "unsloth_fixed", "unsloth_version", "use_cache",
 }  # fmt: skip
 # A file may tell of any number; this is far more than any model has.
-_MOST_HEAD_DIM = 1 << 14
+_MOST_OF_EACH = 1 << 14
 
 
 class NotDescribedError(ValueError):
@@ -144,11 +144,12 @@ class _Reader:
 
     def description(self) -> Description:
         family = self._family
-        num_layers, num_heads = self._count("num_hidden_layers"), self._count("num_attention_heads")
+        num_layers = self._count("num_hidden_layers", _MOST_OF_EACH)
+        num_heads = self._count("num_attention_heads", _MOST_OF_EACH)
         hidden_size = self._count("hidden_size")
         head_dim = self._head_dim(hidden_size, num_heads)
         num_kv_heads = self._count("num_key_value_heads")
-        if num_heads % num_kv_heads or head_dim % 2 or head_dim > _MOST_HEAD_DIM:
+        if num_heads % num_kv_heads or head_dim % 2 or head_dim > _MOST_OF_EACH:
             raise ValueError("heads that do not come out even")
         self._check_expected()
         is_sparse = self._sparse_layers(num_layers)
@@ -220,7 +221,7 @@ class _Reader:
     def _experts(self, experts: ExpertsOf | None) -> Experts:
         assert experts is not None, "some layers have them"
         found = Experts(
-            num_experts=self._count(experts.num_experts),
+            num_experts=self._count(experts.num_experts, _MOST_OF_EACH),
             num_per_token=self._count("num_experts_per_tok"),
             inner_size=self._count(experts.inner_size),
             shared_size=self._count(experts.shared_size) if experts.shared_size else None,
@@ -342,8 +343,11 @@ class _Reader:
         found = self._get(value.name)
         return found if value.power == 1.0 or found is None else float(found) ** value.power
 
-    def _count(self, name: str) -> int:
-        return _positive(self._get(name))
+    def _count(self, name: str, most: int | None = None) -> int:
+        count = _positive(self._get(name))
+        if most is not None and count > most:
+            raise ValueError(f"{name} is {count}")
+        return count
 
     def _number(self, name: str) -> float:
         value = self._get(name)

@@ -133,7 +133,12 @@ def _has_own_head(tensors: Mapping[str, torch.Tensor], described: Description) -
 
 
 def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -> bool:
-    if described.architecture.num_layers > len(tensors):  # a file may tell of any number
+    # A configuration may tell of any number.
+    shape, table = described.architecture, described.family.experts
+    fewest = shape.num_layers
+    if shape.experts is not None and table is not None and table.stacked is None:
+        fewest += shape.experts.num_experts * sum(described.is_sparse)
+    if fewest > len(tensors):
         return False
     wanted = expected_shapes(described)
     found = {name for name in tensors if not name.endswith(COMPUTED_ANEW)}
