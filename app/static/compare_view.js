@@ -28,7 +28,7 @@ export function showComparison(result) {
 /** @param {ViewContext} context */
 export function mount({ element, props, watch, trigger }) {
   const list = h("ul", { class: "entries", "aria-label": "What is compared" });
-  const progress = h("p", { class: "contest-progress", role: "status", hidden: true });
+  const progress = h("p", { class: "comparison-progress", role: "status", hidden: true });
   const gauge = h("span", { class: "gauge" });
   const told = h("span");
   progress.append(gauge, told);

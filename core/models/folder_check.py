@@ -90,10 +90,15 @@ def _check_numbers(config: dict[str, Any], contents: _Contents) -> None:
         )
 
 
+def _is_size(number: Any, most: int) -> bool:
+    return isinstance(number, int) and 0 < number <= most
+
+
 def _check_sizes(config: dict[str, Any], num_tensors: int, num_bytes: int) -> None:
     for name, most in (("num_hidden_layers", num_tensors), *((w, num_bytes) for w in _WIDTHS)):
         value = config.get(name)
-        if value is not None and not (isinstance(value, int) and 0 < value <= most):
+        by_layer = value if isinstance(value, list) and name in _WIDTHS else [value]
+        if value is not None and not all(_is_size(number, most) for number in by_layer):
             raise ValueError(
                 f"config.json says that {name} is {shown(value)}, which the {num_tensors} tensors "
                 f"of {num_bytes} bytes beside it cannot be"
@@ -105,7 +110,7 @@ def _check_sizes(config: dict[str, Any], num_tensors: int, num_bytes: int) -> No
             f"config.json says that sliding_window is {shown(window)}, which is no number of tokens"
         )
     heads, kv_heads = config.get("num_attention_heads"), config.get("num_key_value_heads")
-    if heads is not None and kv_heads is not None and heads % kv_heads:
+    if isinstance(heads, int) and isinstance(kv_heads, int) and heads % kv_heads:
         raise ValueError(
             f"config.json tells of {heads} heads that share {kv_heads} of keys and values, which "
             "does not come out even"

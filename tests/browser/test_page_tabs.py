@@ -111,10 +111,10 @@ def test_settings_are_compared_with_plain_decoding_and_judged(
     page = open_page(scripted)
     limit(page, 20)
     show(page, "Compare")
-    page.click("#contest-add")
+    page.click("#comparison-add")
     expect(page.locator(".entries li")).to_have_count(2)
-    page.fill("#contest-repeats input", "2")
-    page.click("#contest-run")
+    page.fill("#comparison-repeats input", "2")
+    page.click("#comparison-run")
     rows = page.locator(".comparison-table tbody tr")
     expect(rows).to_have_count(2)
     assert rows.nth(0).inner_text().startswith("naive")
@@ -130,10 +130,10 @@ def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: Op
     choose(page, "mode", "ngram")
     choose(page, "accept", "typical")
     show(page, "Compare")
-    page.click("#contest-add")
+    page.click("#comparison-add")
     badge = page.locator(".entries .lossy-badge")
     expect(badge).to_have_text("lossy (typical)")
-    page.click("#contest-run")
+    page.click("#comparison-run")
     rows = page.locator(".comparison-table tbody tr")
     expect(rows.nth(1)).to_contain_text(f"parts at token {LOSSY_AFTER + 1}: ", timeout=30_000)
     assert rows.nth(1).inner_text().startswith("ngram, lossy (typical)")
@@ -155,7 +155,7 @@ def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: Op
 def test_nothing_to_compare_is_told(scripted: Served, open_page: OpenPage) -> None:
     page = open_page(scripted)
     show(page, "Compare")
-    page.click("#contest-run")
+    page.click("#comparison-run")
     expect(page.locator("#compare-view .notice")).to_contain_text("add settings first")
 
 
@@ -183,7 +183,7 @@ def test_a_preset_sets_everything_and_runs(scripted: Served, open_page: OpenPage
     assert "lighthouse" in page.locator(".question").inner_text()
     show(page, "Compare")
     expect(page.locator(".entries li")).to_have_count(3)
-    expect(page.locator("#contest-prompt textarea")).to_have_value(re.compile("lighthouse"))
+    expect(page.locator("#comparison-prompt textarea")).to_have_value(re.compile("lighthouse"))
 
 
 def test_a_preset_has_a_chat_of_its_own_however_slow_the_page(

@@ -170,7 +170,9 @@ def _press(sent: tuple[Visit, tuple[str, dict[str, Any]]]) -> None:
 @st.composite
 def presses(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     control = draw(
-        st.sampled_from(["send", "send", "retry", "stop", "clear", "contest-add", "contest-reset"])
+        st.sampled_from(
+            ["send", "send", "retry", "stop", "clear", "comparison-add", "comparison-reset"]
+        )
     )
     controls = {
         "send": [
@@ -181,7 +183,7 @@ def presses(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             "setting-mode",
         ],
         "retry": ["setting-system", "setting-top-p", "setting-ngram-depth"],
-        "contest-add": ["setting-target", "setting-top-k", "setting-share-sd-keep"],
+        "comparison-add": ["setting-target", "setting-top-k", "setting-share-sd-keep"],
     }.get(control, [])
     changed = {name: draw(odd_values) for name in controls if draw(st.booleans())}
     if control in ("send", "retry"):

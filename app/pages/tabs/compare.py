@@ -32,9 +32,9 @@ def create_compare_tab(
     handlers: Handlers, session: gr.State, settings: SettingsPanel
 ) -> CompareTab:
     """Builds the prompt, the list of entries and their results."""
-    with gr.Row(elem_id="contest-form"):
+    with gr.Row(elem_id="comparison-form"):
         prompt = gr.Textbox(
-            _PROMPT, label="Prompt", lines=2, max_lines=6, scale=1, elem_id="contest-prompt"
+            _PROMPT, label="Prompt", lines=2, max_lines=6, scale=1, elem_id="comparison-prompt"
         )
         repeats = gr.Number(
             1,
@@ -43,13 +43,13 @@ def create_compare_tab(
             precision=0,
             min_width=90,
             scale=0,
-            elem_id="contest-repeats",
+            elem_id="comparison-repeats",
         )
-    with gr.Row(elem_id="contest-actions"):
-        add = gr.Button("Add current settings", elem_id="contest-add", scale=0)
-        reset = gr.Button("Empty the list", elem_id="contest-reset", scale=0)
-        run = gr.Button("Compare", variant="primary", elem_id="contest-run", scale=0)
-        stop = gr.Button("Stop", variant="stop", elem_id="contest-stop", scale=0)
+    with gr.Row(elem_id="comparison-actions"):
+        add = gr.Button("Add current settings", elem_id="comparison-add", scale=0)
+        reset = gr.Button("Empty the list", elem_id="comparison-reset", scale=0)
+        run = gr.Button("Compare", variant="primary", elem_id="comparison-run", scale=0)
+        stop = gr.Button("Stop", variant="stop", elem_id="comparison-stop", scale=0)
     stage = view("compare_view", label="Comparison")
 
     def add_current(session: Any, *given: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 
 from core.backends.chain_state import ChainState
 from core.backends.layer_cache import LayerCache
@@ -71,7 +72,7 @@ class ModuleForward:
         # Other versions take a cache by another name and go on with one of their own.
         if not cache.storages():
             raise _not_used()
-        return output.logits[0] if want_logits else None
+        return self._logits(output) if want_logits else None
 
     def _view(self, cache: LayerCache) -> Any:
         """The cache as transformers reads it."""
@@ -140,7 +141,17 @@ class ModuleForward:
         state.live = {name: output[name] for name in output if name in takes}
         if not state.live:
             raise _not_used()
-        return output.logits[0] if want_logits else None
+        return self._logits(output) if want_logits else None
+
+    def _logits(self, output: Any) -> torch.Tensor:
+        """Those of all token ids; some modules leave out what fills the vocabulary up
+        # [rows, vocab]."""
+        logits: torch.Tensor = output.logits[0]
+        missing = self._module.config.get_text_config().vocab_size - logits.shape[-1]
+        if missing <= 0:
+            return logits
+        never = torch.finfo(logits.dtype).min / 1024  # a number at any temperature
+        return F.pad(logits, (0, missing), value=never)
 
     def _run(self, want_logits: bool, **inputs: Any) -> Any:
         return (self._module if want_logits else self._module.base_model)(use_cache=True, **inputs)

@@ -13,10 +13,11 @@ _CHUNK = 8
 # Settings that only make a model large or see far, and the most that the small one has of each.
 _MOST = {
     "intermediate_size": 64, "moe_intermediate_size": 64, "shared_expert_intermediate_size": 64,
-    "ffn_dim": 64, "ffn_hidden_size": 64, "n_inner": 64, "decoder_ffn_dim": 64,
-    "num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8, "moe_num_experts": 8,
-    "num_experts_per_tok": 2, "n_group": 2, "num_expert_group": 2, "topk_group": 1,
-    "first_k_dense_replace": 1, "n_input_layers": 1, "n_output_layers": 1,
+    "expert_ffn_hidden_size": 64, "ffn_dim": 64, "ffn_hidden_size": 64, "n_inner": 64,
+    "decoder_ffn_dim": 64, "num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8,
+    "moe_num_experts": 8, "zero_expert_num": 4, "num_experts_per_tok": 2, "moe_topk": 2,
+    "n_group": 2, "num_expert_group": 2, "topk_group": 1, "first_k_dense_replace": 1,
+    "n_input_layers": 1, "n_recurrent_layers": 2, "n_output_layers": 1,
     "sliding_window": WINDOW, "attention_chunk_size": WINDOW, "window_size": WINDOW,
     "attention_window_size": WINDOW, "floor_scale": WINDOW, "index_topk": WINDOW,
     "chunk_size": _CHUNK, "mamba_chunk_size": _CHUNK, "block_size": _CHUNK,
@@ -57,9 +58,13 @@ def _shrink(text: Any) -> None:
             setattr(text, key, min(value, VOCAB_SIZE))
         elif key.endswith("token_id"):
             setattr(text, key, min(value, VOCAB_SIZE - 1))
-        elif key.endswith("layers") and value == num_layers:
+        elif key.endswith(("layers", "blocks")) and value == num_layers:
             setattr(text, key, fewer)
     text.num_hidden_layers = fewer
+    by_layer = getattr(text, "_heterogeneity_spec", None)  # settings that only some layers have
+    if by_layer is not None:
+        kept = {index: own for index, own in by_layer.per_layer_overrides.items() if index < fewer}
+        text.per_layer_config = kept
 
 
 def _num_layers(text: Any, num_layers: int) -> int:
@@ -83,6 +88,8 @@ def _with_few_heads(text: Any) -> None:
         # Few heads of an indexer would score many tokens alike.
         if type(value) is int and "heads" in key and not key.startswith("index"):
             setattr(text, key, _NUM_HEADS if value == num_heads else max(1, value // ratio))
+    if getattr(text, "num_attention_heads", None) is not None:  # under whatever name
+        text.num_attention_heads = _NUM_HEADS
     if num_kv_heads is not None:
         text.num_key_value_heads = {1: 1, num_heads: _NUM_HEADS}.get(num_kv_heads, _NUM_HEADS // 2)
     if getattr(text, "head_dim", head_dim) is None:

@@ -20,6 +20,8 @@ from core.families.architecture import Architecture
 from core.trees.tree import DraftTree
 
 _PROMPT_LENGTH = 3 * WINDOW + 5
+_NUM_IDS = 64
+_NUM_GENERATED = 4
 _MOST_PARAMETERS = 150_000_000
 # Other orders of summation change float32 by a few millionths.
 _MOST_DIFFERENCE = 2e-4
@@ -66,20 +68,19 @@ def found_for(config: Any) -> Found:
 
 
 def _try(config: Any) -> Found:
-    reason: str | None = "a small copy of it cannot be made"
+    reason: str | None = None
     for small in small_configs(config):
         try:
             module = _module(small)
             _plain_logits(module, [0])
         except Exception as error:  # modules break in their own ways
-            reason = f"a small copy of it computes nothing ({type(error).__name__})"
+            reason = reason or f"a small copy of it computes nothing ({type(error).__name__})"
             continue
         for way in _ways(module):
             reason = _reason_against(module, way)
             if reason is None:
                 return Found(way)
-        break
-    return Found("chains", reason)
+    return Found("chains", reason or "a small copy of it cannot be made")
 
 
 def _ways(module: Any) -> Sequence[Way]:
@@ -93,11 +94,17 @@ def _ways(module: Any) -> Sequence[Way]:
 
 def _reason_against(module: Any, way: Way) -> str | None:
     try:
-        difference = _difference(module, way)
+        runner = _runner(module, way)
+        difference = _difference(module, way, runner)
+        is_generated = difference <= _MOST_DIFFERENCE and _is_generated(module, runner)
+    except ModelUnavailableError:  # of our own forward: it found nothing
+        return "its module hands out nothing with which a text can go on"
     except Exception as error:
         return f"a small copy of it computes no draft ({type(error).__name__})"
     if not difference <= _MOST_DIFFERENCE:
         return "its module computes a draft otherwise than the same tokens in one text"
+    if not is_generated:
+        return "transformers generates another text with it than it computes without a cache"
     return None
 
 
@@ -119,16 +126,37 @@ def _module(config: Any) -> Any:
     return module.eval()
 
 
-def _difference(module: Any, way: Way) -> float:
-    """The largest relative error of a row of drafts behind a prompt."""
-    ids = torch.randint(0, VOCAB_SIZE, (64,)).tolist()
-    runner = ModelRunner(
-        ModuleForward(module, way),
-        Architecture(0, 0, 0, 0, VOCAB_SIZE, 0.0),
-        len(ids),
-        torch.float32,
-        torch.device("cpu"),
+def _runner(module: Any, way: Way) -> ModelRunner:
+    shape = Architecture(0, 0, 0, 0, VOCAB_SIZE, 0.0)
+    forward = ModuleForward(module, way)
+    return ModelRunner(forward, shape, _NUM_IDS, torch.float32, torch.device("cpu"))
+
+
+def _is_generated(module: Any, runner: ModelRunner) -> bool:
+    """Whether plain decoding gives the greedy text of transformers' own `generate`."""
+    from transformers import GenerationConfig
+
+    prompt = torch.randint(0, VOCAB_SIZE, (_PROMPT_LENGTH,)).tolist()
+    text = prompt.copy()
+    runner.begin(prompt, _NUM_IDS, bool)
+    for _ in range(_NUM_GENERATED):
+        text.append(int(runner.tree_forward(DraftTree(text[-1]))[0].argmax()))
+        runner.commit([])
+    # Alone: the types' own ones force and forbid tokens.
+    module.generation_config = GenerationConfig(pad_token_id=0)  # type: ignore[no-untyped-call]
+    given = torch.tensor([prompt])
+    answer = module.generate(
+        given,
+        attention_mask=torch.ones_like(given),
+        do_sample=False,
+        max_new_tokens=_NUM_GENERATED,
     )
+    return bool(answer[0].tolist() == text)
+
+
+def _difference(module: Any, way: Way, runner: ModelRunner) -> float:
+    """The largest relative error of a row of drafts behind a prompt."""
+    ids = torch.randint(0, VOCAB_SIZE, (_NUM_IDS,)).tolist()
     committed = ids[: _PROMPT_LENGTH - 1]
     # In two pieces, for what one leaves behind the other must go on with.
     runner.begin(ids[: _PROMPT_LENGTH // 2], len(ids), bool)
@@ -146,7 +174,8 @@ def _difference(module: Any, way: Way) -> float:
             nodes = [node] if way == "trees" else list(range(len(rows)))
             if nodes[-1] == node:
                 expected = _plain_logits(module, tokens)[-len(nodes) :]
-                largest = max(largest, _relative_error(rows[nodes], expected))
+                known = rows[nodes, : expected.shape[-1]]
+                largest = max(largest, _relative_error(known, expected))
         runner.commit(list(path))
         committed += [tree.root_token_id, *(tree.token_ids[node] for node in path)]
     return largest

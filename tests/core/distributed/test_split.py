@@ -18,6 +18,8 @@ from core.loading.loading import load_model
 from core.models.sources import ModelSource
 from tests.core.conftest import PROMPT, run
 from tests.core.decoding.test_modes import GREEDY, SAMPLED, TREE
+from tests.core.models.every_mode import random_module, small_configuration
+from tests.core.models.folders import save_module
 from tests.tiny_folder import save_tiny_model
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +47,14 @@ def split_answers(
     assert answer.exists(), done.stderr
     found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found
+
+
+def test_a_model_whose_layers_keep_a_state_is_not_split(tmp_path: Path) -> None:
+    folder = tmp_path / "recurrent"
+    save_module(folder, random_module(small_configuration("rwkv")))
+    source = ModelSource("recurrent", folder, "folder", None, None, "")
+    with pytest.raises(InvalidSettingError, match="keep a state that one process holds"):
+        read_split_module(source, torch.float32, 2)
 
 
 def test_two_processes_give_the_ids_of_one(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from core.backends.transformers.small_config import small_configs
@@ -25,7 +25,7 @@ _MOST_PARAMETERS = 150_000_000
 # Numbers without which a type makes no model, where its defaults leave them out.
 _MISSING = {
     "num_experts_per_tok": 2, "n_routed_experts": 8, "n_shared_experts": 1, "head_dim": 64,
-    "moe_intermediate_size": 64,
+    "moe_intermediate_size": 64, "num_key_value_heads": 4, "attn_layer_indices": [1],
 }  # fmt: skip
 
 
@@ -38,7 +38,9 @@ def small_configuration(kind: str) -> Any:
     reason: Exception | None = None
     for config in _configurations(kind):
         try:
-            config.get_text_config().vocab_size = 192
+            text = config.get_text_config()
+            for key in [key for key in vars(text) if "vocab_size" in key]:
+                setattr(text, key, 192)
             with torch.device("meta"):
                 empty: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
             if sum(parameter.numel() for parameter in empty.parameters()) <= _MOST_PARAMETERS:
@@ -46,7 +48,7 @@ def small_configuration(kind: str) -> Any:
                 return config
         except Exception as error:  # modules break in their own ways
             reason = error
-    raise NoModelError(str(reason).splitlines()[0] if reason else "it cannot be made small")
+    raise NoModelError(_first_line(reason) if reason else "it cannot be made small")
 
 
 def _configurations(kind: str) -> Iterator[Any]:
@@ -54,11 +56,23 @@ def _configurations(kind: str) -> Iterator[Any]:
         config = CONFIG_MAPPING[kind]()
         text = config.get_text_config()
     except Exception as error:
-        raise NoModelError(str(error).splitlines()[0]) from error
+        raise NoModelError(_first_line(error)) from error
     for key, number in _MISSING.items():
         if vars(text).get(key, number) is None:
             setattr(text, key, number)
     yield from small_configs(config)
+    kinds = getattr(text, "layer_types", ())
+    if (
+        kinds is None or len(set(kinds)) == 1
+    ):  # where others are needed, and none are there by default
+        text.layer_types = [(kinds or ["conv"])[0], "full_attention"] * (
+            text.num_hidden_layers // 2
+        )
+        yield from small_configs(config)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def random_module(config: Any) -> Any:
@@ -70,6 +84,7 @@ def random_module(config: Any) -> Any:
             torch.nn.init.normal_(parameter, std=min(0.15, 1.2 * parameter.shape[-1] ** -0.5))
         else:
             torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    module.generation_config = GenerationConfig()  # some types forbid or force tokens in theirs
     return module.eval().requires_grad_(False)
 
 

@@ -14,8 +14,9 @@ from core.loading.forward import make_runner
 from core.trees.tree import DraftTree
 from tests.core.models.every_mode import random_module, small_configuration
 
-# A state beside attention; one alone; one that takes one token at a time; one of the module's own.
-KINDS = ("falcon_h1", "mamba2", "mamba", "rwkv")
+# A state beside attention, in one layer and in others; one alone; one that takes one token at a time;
+# one of the module's own.
+KINDS = ("falcon_h1", "qwen3_5_text", "mamba2", "mamba", "rwkv")
 PROMPT = [5, 17, 3, 60, 17, 3, 60, 88, 2, 41, 9, 17]
 
 

@@ -34,3 +34,23 @@ def test_a_module_that_leaves_the_cache_aside_is_told() -> None:
     runner.reserve(20)
     with pytest.raises(ModelUnavailableError, match=r"transformers \S+ did not use the cache"):
         runner.forward_rows([7], [0], torch.ones(1, 1, dtype=torch.bool), forward=forward)
+
+
+def test_token_ids_without_logits_are_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some modules leave out of their logits what fills the vocabulary up."""
+    module = tiny_model("gpt-neox")
+    forward = ModuleForward(module, "trees")
+    runner = make_runner(module, 64).sibling(forward)
+    whole = module.forward
+
+    def cut(*args: Any, **kwargs: Any) -> Any:
+        output = whole(*args, **kwargs)
+        output.logits = output.logits[..., :100]
+        return output
+
+    monkeypatch.setattr(module, "forward", cut)
+    runner.reserve(20)
+    logits = runner.forward_rows([7], [0], torch.ones(1, 1, dtype=torch.bool))
+    assert logits is not None and logits.shape == (1, 192)
+    probs = (logits / 0.01).softmax(dim=-1)
+    assert probs[0, 100:].sum() == 0.0 and probs.isfinite().all()
