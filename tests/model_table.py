@@ -5,10 +5,10 @@ from argparse import ArgumentParser
 from collections import Counter
 from typing import NamedTuple
 
-from core.backends.torch.support import unsupported_reason
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core.backends.transformers.twin import found_for
+from core.families.description import reason_against
 from core.models.quiet import quiet_transformers
 from tests.core.models.every_mode import NoModelError, small_configuration
 from tests.module_map import ROOT
@@ -46,7 +46,7 @@ def row_of(kind: str) -> Row:
         config = small_configuration(kind)
     except NoModelError as error:
         return Row(kind, _NONE, _plain(str(error)))
-    if unsupported_reason(config.to_dict()) is None:
+    if reason_against(config.to_dict()) is None:
         return Row(kind, _OWN, "")
     found = found_for(config)
     if found.reason_against is not None:
