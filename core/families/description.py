@@ -100,6 +100,8 @@ class Description(NamedTuple):
     """How many numbers of a head are rotated."""
     biases: frozenset[str]
     """Of q, k, v, o, gate, up and down."""
+    is_packed: bool
+    """Whether the experts are in a packed form."""
     is_tied: bool
     """Whether the head is the embedding, where the files have none or the same."""
     context_length: int
@@ -132,6 +134,15 @@ def reason_against(config: Mapping[str, Any]) -> str | None:
     except KeyError:
         return None
     return None
+
+
+def has_packed_experts(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration tells of experts in a packed form that we read."""
+    family, told = FAMILIES.get(str(config.get("model_type"))), config.get("quantization_config")
+    stacked = family.experts.stacked if family is not None and family.experts is not None else None
+    if stacked is None or stacked.packed is None or not isinstance(told, Mapping):
+        return False
+    return bool(told.get("quant_method") == stacked.packed)
 
 
 class _Reader:
@@ -182,6 +193,7 @@ class _Reader:
             rotations=rotations,
             rotary_size=int(head_dim * share),
             biases=frozenset(part for part, value in family.biases.items() if self._value(value)),
+            is_packed=self._is_packed(),
             is_tied=self._switch("tie_word_embeddings"),
             context_length=self._count("max_position_embeddings"),
         )
@@ -217,6 +229,11 @@ class _Reader:
         return tuple(
             index not in (dense or ()) and (index + 1) % step == 0 for index in range(num_layers)
         )
+
+    def _is_packed(self) -> bool:
+        is_so = has_packed_experts(self._config)
+        self._asked |= {"quantization_config"} if is_so else set()
+        return is_so
 
     def _experts(self, experts: ExpertsOf | None) -> Experts:
         assert experts is not None, "some layers have them"

@@ -49,6 +49,8 @@ class Stacked(NamedTuple):
 
     is_interleaved: bool
     """Whether outputs of gate and up alternate; else all of the gate come first."""
+    packed: str | None = None
+    """As what `quantization_config` may say that they are packed: then NAME_blocks and NAME_scales."""
 
 
 class ExpertsOf(NamedTuple):

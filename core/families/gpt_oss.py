@@ -19,7 +19,7 @@ FAMILY = Family(
             "gate_up": "mlp.experts.gate_up_proj",
             "down": "mlp.experts.down_proj",
         },
-        stacked=Stacked(is_interleaved=True),
+        stacked=Stacked(is_interleaved=True, packed="mxfp4"),
         biases={"router": True, "gate_up": True, "down": True},
     ),
     expects={"hidden_act": "silu", "swiglu_alpha": 1.702, "swiglu_limit": 7.0},

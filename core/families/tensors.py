@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from core.families.description import Description
 
+PACKED_GROUP = 32
 EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens", "model.norm", "lm_head"
 
 
@@ -44,6 +45,9 @@ class StackedPart(NamedTuple):
     width: int
     has_bias: bool
     order: tuple[int, ...] | None
+    is_packed: bool
+    """Then it is two, NAME_blocks [experts, size, width / 32, 16] and NAME_scales without the last
+    dimension."""
 
 
 class LayerTensors(NamedTuple):
@@ -93,7 +97,12 @@ def expected_shapes(described: Description) -> dict[str, tuple[int, ...]]:
         for stack in layer.stacked.values():
             assert shape.experts is not None, "the layer has some"
             count = shape.experts.num_experts
-            shapes[stack.name] = (count, stack.width, stack.size)
+            if stack.is_packed:
+                groups = stack.width // PACKED_GROUP
+                shapes[f"{stack.name}_blocks"] = (count, stack.size, groups, PACKED_GROUP // 2)
+                shapes[f"{stack.name}_scales"] = (count, stack.size, groups)
+            else:
+                shapes[stack.name] = (count, stack.width, stack.size)
             if stack.has_bias:
                 shapes[f"{stack.name}_bias"] = (count, stack.size)
     return shapes
@@ -208,9 +217,11 @@ def _experts(described: Description, prefix: str) -> tuple[dict[str, Part], dict
             order = (*range(0, 2 * inner, 2), *range(1, 2 * inner, 2))
         has_bias = {part: bool(table.biases.get(part)) for part in ("gate_up", "down")}
         stacked["gate_up"] = StackedPart(
-            names["gate_up"], 2 * inner, hidden, has_bias["gate_up"], order
+            names["gate_up"], 2 * inner, hidden, has_bias["gate_up"], order, described.is_packed
         )
-        stacked["down"] = StackedPart(names["down"], hidden, inner, has_bias["down"], None)
+        stacked["down"] = StackedPart(
+            names["down"], hidden, inner, has_bias["down"], None, described.is_packed
+        )
     else:
         for expert in range(sizes.num_experts):
             pair = tuple(names[part].format(expert) for part in ("gate", "up"))

@@ -25,9 +25,11 @@ from core.families.tensors import (
     layer_tensors,
 )
 from core.models.folder_check import COMPUTED_ANEW
+from core.models.mxfp4 import unpacked
 from core.models.weight_files import plain_name
 from core.runtime.storage import Progress, no_progress
 
+_PACKED, _PACKED_NAMES = (torch.uint8,), ("_blocks", "_scales")
 _NUMBERS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -145,7 +147,8 @@ def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -
     if described.is_tied:
         found.discard(f"{HEAD}.weight")
     return found == set(wanted) and all(
-        tensors[name].shape == sizes and tensors[name].dtype in _NUMBERS
+        tensors[name].shape == sizes
+        and tensors[name].dtype in (_PACKED if name.endswith(_PACKED_NAMES) else _NUMBERS)
         for name, sizes in wanted.items()
     )
 
@@ -202,11 +205,13 @@ class _Reader:
 
     def _stacked(self, part: StackedPart) -> Iterator[DenseLinear | CpuLinear]:
         """A layer of each expert."""
-        weights = self._take(part.name)
+        names = [part.name + end for end in _PACKED_NAMES] if part.is_packed else [part.name]
+        weights = [self._take(name) for name in names]
         biases = self._take(f"{part.name}_bias") if part.has_bias else None
         order = slice(None) if part.order is None else list(part.order)
-        for expert in range(len(weights)):
-            rows = weights[expert].T[order].contiguous()
+        for expert in range(len(weights[0])):
+            own = [tensor[expert] for tensor in weights]
+            rows = (unpacked(*own) if part.is_packed else own[0].T)[order].contiguous()
             yield self._made(rows, None if biases is None else biases[expert][order].clone())
 
     def _rows(self, names: Sequence[str], order: Sequence[int] | None) -> torch.Tensor:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from core.errors import ModelUnavailableError, reason_of, shown
+from core.families.description import has_packed_experts
 from core.models.weight_files import CONFIG, listed, plain_name, read_json_object, weight_files
 
 _WIDTHS = (
@@ -22,6 +23,7 @@ _WIDTHS = (
 _GENERATION = "generation_config.json"
 # As safetensors names them. Others are packed, and mean nothing without what unpacks them.
 _NUMBERS = ("F64", "F32", "F16", "BF16")
+_BYTES = "U8"
 # Buffers of old files that are computed anew.
 COMPUTED_ANEW = "rotary_emb.inv_freq"
 
@@ -77,13 +79,14 @@ def _contents(files: list[Path]) -> _Contents:
 
 def _check_numbers(config: dict[str, Any], contents: _Contents) -> None:
     method = config.get("quantization_config")
-    if method is not None:
+    is_read = has_packed_experts(config)
+    if method is not None and not is_read:
         method = method.get("quant_method") if isinstance(method, dict) else method
         raise ValueError(
             f"its weights are quantized by {shown(method)}, and only plain numbers and GGUF files "
             "are read"
         )
-    others = contents.dtypes - set(_NUMBERS)
+    others = contents.dtypes - set(_NUMBERS) - ({_BYTES} if is_read else set())
     if others:
         raise ValueError(
             f"it has weights of the type {listed(others)}, and only {', '.join(_NUMBERS)} are read"

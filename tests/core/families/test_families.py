@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from core.backends.cpu.library import load_kernels
 from core.backends.runner import ModelRunner
@@ -20,7 +22,7 @@ from core.runtime.storage import no_progress
 from core.trace.file import Trace
 from core.trees.tree import DraftTree
 from tests.core.families.family_configs import CONFIGS, SPARSE, random_module
-from tests.core.models.folders import PROMPT, oracle_ids, save_module
+from tests.core.models.folders import PROMPT, change_config, oracle_ids, save_module
 from tests.tiny_folder import byte_tokenizer
 
 # Parents of drafted nodes, and a path to keep that is no beginning of the rows.
@@ -152,3 +154,28 @@ def test_a_folder_of_16_bit_weights_is_read_as_it_is(case: Case, tmp_path: Path)
             module(input_ids=torch.tensor([token_ids]), use_cache=False).logits[0, -1].float()
         )
     assert float((row - expected).norm() / expected.norm()) < 0.05
+
+
+def test_experts_in_four_bits_are_read_as_transformers_unpacks_them(tmp_path: Path) -> None:
+    """Blocks of 32 weights beside the exponents of their scales, as gpt-oss is published."""
+    module = random_module("gpt_oss")
+    save_module(tmp_path, module)
+    packed: dict[str, torch.Tensor] = {}
+    torch.manual_seed(2)
+    for name, tensor in load_file(tmp_path / "model.safetensors").items():
+        if not name.endswith(("gate_up_proj", "down_proj")):
+            packed[name] = tensor
+            continue
+        experts, width, size = tensor.shape
+        blocks = torch.randint(0, 256, (experts, size, width // 32, 16), dtype=torch.uint8)
+        scales = torch.randint(122, 126, (experts, size, width // 32), dtype=torch.uint8)
+        packed |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        expected = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
+        module.get_parameter(name).copy_(expected)
+    save_file(packed, tmp_path / "model.safetensors", {"format": "pt"})
+    change_config(tmp_path, quantization_config={"quant_method": "mxfp4"})
+    runner = runner_of(load_model(str(tmp_path), dtype="float32"))
+    for row, token_ids in rows_of_trees(runner, random_tokens(), 1):
+        with torch.inference_mode():
+            logits = module(input_ids=torch.tensor([token_ids]), use_cache=False).logits[0, -1]
+        assert float((row - logits).norm() / logits.norm()) < TOLERANCE
