@@ -72,7 +72,7 @@ def test_a_target_that_only_transformers_computes_is_told_which_modes_it_lacks(
     engine = engine_of("float32", "neox")
     reason = engine.unavailable_reason(mode)
     assert reason is not None
-    assert "GPTNeoXForCausalLM is not one of LlamaForCausalLM" in reason
+    assert "gpt_neox is not one of gemma, gemma2," in reason
     assert engine.unavailable_reason("sd-classic") is None
     assert engine.unavailable_reason("hybrid", draft="some-model") is None
     plain = run(engine)

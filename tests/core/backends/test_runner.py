@@ -121,14 +121,3 @@ def test_a_stop_during_the_prompt_keeps_a_cache_that_the_next_run_can_use(
     runner.begin(PROMPT, 100, lambda: next(asked))
     assert runner.cache.length == 2
     assert runner.begin(PROMPT, 100, never) == 2
-
-
-def test_fused_weights_are_held_once() -> None:
-    module = tiny_model("llama")
-    runner = make_runner(module, 512)
-    attention = module.model.layers[0].self_attn
-    fused = runner.forward.stack.layers[0].qkv.weight  # type: ignore[attr-defined]
-    assert attention.q_proj.weight.data_ptr() == fused.data_ptr()
-    assert (
-        attention.v_proj.weight.untyped_storage().data_ptr() == fused.untyped_storage().data_ptr()
-    )

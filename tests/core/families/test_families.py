@@ -34,7 +34,7 @@ MODES: dict[str, dict[str, Any]] = {
     "ngram": _FIXED, "share-sd": _FIXED, "layer-skip": {**_FIXED, "layers": ("0",)}, "hybrid": {},
 }  # fmt: skip
 # Other orders of summation change float32 by a few millionths.
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
 
 
 class Case(NamedTuple):
@@ -149,11 +149,11 @@ def test_a_folder_of_16_bit_weights_is_read_as_it_is(case: Case, tmp_path: Path)
     token_ids = random_tokens(30)
     runner.begin(token_ids, 64, bool)
     row = runner.tree_forward(DraftTree(token_ids[-1]))[0]
+    given = torch.tensor([token_ids])
     with torch.inference_mode():
-        expected = (
-            module(input_ids=torch.tensor([token_ids]), use_cache=False).logits[0, -1].float()
-        )
-    assert float((row - expected).norm() / expected.norm()) < 0.05
+        theirs = module(input_ids=given, use_cache=False).logits[0, -1].float()
+        exact = module.float()(input_ids=given, use_cache=False).logits[0, -1]
+    assert (row - exact).norm() < 3 * (theirs - exact).norm() + 0.01 * exact.norm()
 
 
 def test_experts_in_four_bits_are_read_as_transformers_unpacks_them(tmp_path: Path) -> None:
