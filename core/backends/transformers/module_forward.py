@@ -62,8 +62,9 @@ class ModuleForward:
         """Rows that see what the block's mask shows, whatever the order of their columns."""
         if cache.view is None:
             cache.view = self._view(cache)
-        output = self._run(
-            want_logits,
+        run = self._module if want_logits else self._module.base_model
+        output = run(
+            use_cache=True,
             input_ids=block.token_ids[None],
             attention_mask=self._masks.of(block),
             position_ids=block.positions[None],
@@ -131,11 +132,15 @@ class ModuleForward:
         self, state: ChainState, cache: LayerCache, token_ids: list[int], want_logits: bool
     ) -> torch.Tensor | None:
         """Logits of rows that follow the state  # [rows, vocab]."""
-        cache.write_start = state.num_seen
-        input_ids = torch.tensor([token_ids], device=self._module.device)
-        output = state.advance(
-            token_ids, lambda: self._run(want_logits, input_ids=input_ids, **state.live)
-        )
+        cache.write_start = start = state.num_seen
+        device = self._module.device
+        inputs = {"input_ids": torch.tensor([token_ids], device=device), **state.live}
+        run = self._module if want_logits else self._module.base_model
+        # As `generate` does; not every module counts from what it has seen.
+        if "position_ids" in inspect.signature(run.forward).parameters:
+            positions = torch.arange(start, start + len(token_ids), device=device)
+            inputs["position_ids"] = positions[None]
+        output = state.advance(token_ids, lambda: run(use_cache=True, **inputs))
         # What comes out under a name that goes in is what the module knows of the text.
         takes = inspect.signature(self._module.forward).parameters
         state.live = {name: output[name] for name in output if name in takes}
@@ -152,9 +157,6 @@ class ModuleForward:
             return logits
         never = torch.finfo(logits.dtype).min / 1024  # a number at any temperature
         return F.pad(logits, (0, missing), value=never)
-
-    def _run(self, want_logits: bool, **inputs: Any) -> Any:
-        return (self._module if want_logits else self._module.base_model)(use_cache=True, **inputs)
 
 
 def _not_used() -> ModelUnavailableError:
