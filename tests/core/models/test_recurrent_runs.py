@@ -44,6 +44,7 @@ def test_drafts_are_chains_whatever_is_set_and_the_trace_says_so(
     drafts: dict[str, dict[str, Any]] = {
         "ngram": {},
         "sd-classic": {"draft": str(tiny_home / "draft"), "drafter": {"branching": 3}},
+        "hybrid": {"draft": str(tiny_home / "draft"), "drafter": {"branching": 3, "min_match": 1}},
     }
     for mode, settings in drafts.items():
         fixed = {**settings.get("drafter", {}), "fixed_size": True}
