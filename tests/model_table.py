@@ -20,7 +20,7 @@ _ROW = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 _OWN, _REFUSED, _NONE = "own", "refused", "no defaults"
 _MEANING = {
     _OWN: "our own forward, all modes, drafts are trees",
-    "trees": "transformers' module, `naive`, `ngram` and `sd-classic`, drafts are trees",
+    "trees": "transformers' module, `naive`, `ngram`, `sd-classic` and `hybrid`, drafts are trees",
     "chains": "the same, drafts are chains",
     "tokens": "the same, drafts are chains that are computed token by token",
     _REFUSED: "refused by a sentence when it is loaded",

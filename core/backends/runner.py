@@ -16,8 +16,8 @@ from core.trees.tree import DraftTree, ancestor_mask
 PREFILL_CHUNK = 512
 # Behind the committed tokens: a tree with its root, and what pads a commit.
 _SPARE_COLUMNS = MAX_TREE_NODES + 8
-# Captured graphs hold on to a cache, so that a longer run should find room in the last one's.
-_CUDA_CAPACITY_STEP = 2048
+# The next turn of a chat should find room in the last one's cache, and captured graphs hold on to it.
+_CAPACITY_STEP = 2048
 
 
 class TargetForward(Protocol):
@@ -147,8 +147,7 @@ class ModelRunner:
 
     def reserve(self, max_length: int) -> None:
         """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
-        step = _CUDA_CAPACITY_STEP if self.device.type == "cuda" else 1
-        capacity = -(-(max_length + _SPARE_COLUMNS) // step) * step
+        capacity = -(-(max_length + _SPARE_COLUMNS) // _CAPACITY_STEP) * _CAPACITY_STEP
         if self._cache is not None and self._cache.capacity >= capacity:
             return
         self._committed = []

@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.backends.transformers.module_forward import ModuleForward
-from core.backends.transformers.twin import found_for
+from core.backends.transformers.twin import check_twin, found_for
 from core.families.architecture import Architecture
 
 
@@ -11,6 +11,8 @@ class TransformersForward(ModuleForward):
     """A ModuleForward in the way that a small copy of the module was seen to compute rightly."""
 
     def __init__(self, module: Any):
+        """Raises ModelUnavailableError where nothing is right."""
+        check_twin("the model", module.config)
         super().__init__(module, found_for(module.config).way)
 
 

@@ -62,8 +62,9 @@ class ModuleForward:
         """Rows that see what the block's mask shows, whatever the order of their columns."""
         if cache.view is None:
             cache.view = self._view(cache)
-        output = self._run(
-            want_logits,
+        run = self._module if want_logits else self._module.base_model
+        output = run(
+            use_cache=True,
             input_ids=block.token_ids[None],
             attention_mask=self._masks.of(block),
             position_ids=block.positions[None],
@@ -92,34 +93,34 @@ class ModuleForward:
                 if not want_logits:  # a piece of a prompt, which is computed whole
                     state.put_off(token_ids)
                     return None
-                return self._token_by_token(state, cache, token_ids, lacking)
+                return self._token_by_token(state, block, lacking)
             while len(lacking) > _MOST_LACKING:
-                self._advance(state, cache, lacking[:_LONGEST_PIECE], want_logits=False)
+                self._advance(state, block, lacking[:_LONGEST_PIECE], want_logits=False)
                 lacking = lacking[_LONGEST_PIECE:]
             # The root is always kept, and so are tokens whose logits nobody wants.
             if want_logits and (block.num_rows > 1 or start > cache.length):
                 state.keep_copy(cache.length)
-            logits = self._advance(state, cache, [*lacking, *token_ids], want_logits)
+            logits = self._advance(state, block, [*lacking, *token_ids], want_logits)
         finally:
             cache.write_start = start
         return None if logits is None else logits[len(lacking) :]
 
     def _token_by_token(
-        self, state: ChainState, cache: LayerCache, token_ids: list[int], lacking: list[int]
+        self, state: ChainState, block: RowBlock, lacking: list[int]
     ) -> torch.Tensor:
-        """Logits after each token  # [rows, vocab]."""
+        """Logits after each token of the block  # [rows, vocab]."""
         if len(lacking) > _MOST_LACKING:
             lacking = state.restart()
         if lacking and state.num_seen == 0:
-            self._advance(state, cache, lacking, want_logits=False)
+            self._advance(state, block, lacking, want_logits=False)
             lacking = []
         for token_id in lacking:
-            self._advance(state, cache, [token_id], want_logits=False)
+            self._advance(state, block, [token_id], want_logits=False)
         rows = []
-        for token_id in token_ids:
-            if len(token_ids) > 1 or state.num_seen > cache.length:
-                state.keep_copy(cache.length)
-            rows.append(self._advance(state, cache, [token_id], want_logits=True))
+        for token_id in block.token_ids.tolist():
+            if block.num_rows > 1 or state.num_seen > block.cache.length:
+                state.keep_copy(block.cache.length)
+            rows.append(self._advance(state, block, [token_id], want_logits=True))
         return torch.cat([row for row in rows if row is not None])
 
     def _unseen(self, cache: LayerCache) -> dict[str, Any]:
@@ -128,14 +129,18 @@ class ModuleForward:
         return {"cache": self._view(cache)} if is_usual else {}
 
     def _advance(
-        self, state: ChainState, cache: LayerCache, token_ids: list[int], want_logits: bool
+        self, state: ChainState, block: RowBlock, token_ids: list[int], want_logits: bool
     ) -> torch.Tensor | None:
-        """Logits of rows that follow the state  # [rows, vocab]."""
-        cache.write_start = state.num_seen
-        input_ids = torch.tensor([token_ids], device=self._module.device)
-        output = state.advance(
-            token_ids, lambda: self._run(want_logits, input_ids=input_ids, **state.live)
-        )
+        """Logits of tokens that follow the state, in the block's cache  # [tokens, vocab]."""
+        block.cache.write_start = start = state.num_seen
+        device = block.token_ids.device
+        inputs = {"input_ids": torch.tensor([token_ids], device=device), **state.live}
+        run = self._module if want_logits else self._module.base_model
+        # As `generate` does; not every module counts from what it has seen.
+        if "position_ids" in inspect.signature(run.forward).parameters:
+            positions = torch.arange(start, start + len(token_ids), device=device)
+            inputs["position_ids"] = positions[None]
+        output = state.advance(token_ids, lambda: run(use_cache=True, **inputs))
         # What comes out under a name that goes in is what the module knows of the text.
         takes = inspect.signature(self._module.forward).parameters
         state.live = {name: output[name] for name in output if name in takes}
@@ -152,9 +157,6 @@ class ModuleForward:
             return logits
         never = torch.finfo(logits.dtype).min / 1024  # a number at any temperature
         return F.pad(logits, (0, missing), value=never)
-
-    def _run(self, want_logits: bool, **inputs: Any) -> Any:
-        return (self._module if want_logits else self._module.base_model)(use_cache=True, **inputs)
 
 
 def _not_used() -> ModelUnavailableError:

@@ -20,9 +20,6 @@ from core.engine import Engine
 from core.errors import ModelUnavailableError
 from core.families.description import reason_against
 from core.loading.loading import load_model
-from core.trace.events import Drafted, RunStarted
-from core.trace.file import Trace
-from tests.core.conftest import PROMPT, run
 from tests.core.models.every_mode import check_every_mode, random_module, small_configuration
 from tests.core.models.folders import change_config, ids_of, oracle_ids, save_module
 
@@ -118,33 +115,6 @@ def test_a_model_of_another_kind_gives_its_text_in_every_mode(
     assert engine.forward_name == "transformers"
     assert engine.can_branch == (kind not in CHAINS)
     check_every_mode(engine, oracle_ids(name), str(tiny_home / "draft"))
-
-
-def test_drafts_are_chains_whatever_is_set_and_the_trace_says_so(
-    tmp_path: Path, tiny_home: Path
-) -> None:
-    name = saved(tmp_path, small_configuration("rwkv"))
-    engine = Engine(load_model(name, dtype="float32", compile=False))
-    drafts: dict[str, dict[str, Any]] = {
-        "ngram": {},
-        "sd-classic": {"draft": str(tiny_home / "draft"), "drafter": {"branching": 3}},
-    }
-    for mode, settings in drafts.items():
-        fixed = {**settings.get("drafter", {}), "fixed_size": True}
-        trace = run(engine, PROMPT, mode=mode, **{**settings, "drafter": fixed})
-        started = trace.events[0]
-        assert isinstance(started, RunStarted) and started.config["drafter"]["branching"] == 1
-        check_chains(trace)
-    other = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=False))
-    drafter = {"branching": 3, "fixed_size": True}
-    check_chains(run(other, PROMPT, mode="sd-classic", draft=name, drafter=drafter))
-
-
-def check_chains(trace: Trace) -> None:
-    assert trace.stats.num_drafted > 0
-    for event in trace.events:
-        if isinstance(event, Drafted):
-            assert event.parents == list(range(-1, len(event.parents) - 1))
 
 
 def test_a_model_without_a_text_of_its_own_is_refused_by_its_type(tmp_path: Path) -> None:
