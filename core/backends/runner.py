@@ -17,7 +17,8 @@ PREFILL_CHUNK = 512
 # Behind the committed tokens: a tree with its root, and what pads a commit.
 _SPARE_COLUMNS = MAX_TREE_NODES + 8
 # The next turn of a chat should find room in the last one's cache, and captured graphs hold on to it.
-_CAPACITY_STEP = 2048
+_CAPACITY_STEPS = {"cuda": 2048}
+_CAPACITY_STEP = 512
 
 
 class TargetForward(Protocol):
@@ -147,7 +148,8 @@ class ModelRunner:
 
     def reserve(self, max_length: int) -> None:
         """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
-        capacity = -(-(max_length + _SPARE_COLUMNS) // _CAPACITY_STEP) * _CAPACITY_STEP
+        step = _CAPACITY_STEPS.get(self.device.type, _CAPACITY_STEP)
+        capacity = -(-(max_length + _SPARE_COLUMNS) // step) * step
         if self._cache is not None and self._cache.capacity >= capacity:
             return
         self._committed = []

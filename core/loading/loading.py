@@ -18,6 +18,7 @@ from core.loading.contents import Contents, module_contents, read_contents
 from core.loading.vocabulary_check import check_vocabulary
 from core.loading.weight_loading import Placement
 from core.models.chat_encoder import ChatEncoder
+from core.models.generation_rules import unapplied_rules
 from core.models.memory_check import check_memory
 from core.models.model_config import ModelConfig
 from core.models.sources import ModelSource, find_model
@@ -157,6 +158,7 @@ def load_model(
         contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
     tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
     check_vocabulary(source.name, tokenizer, contents.num_token_ids)
+    rules = unapplied_rules(source.folder)
     ends = set(contents.end_token_ids)
     if tokenizer.eos_token_id is not None:
         ends.add(int(tokenizer.eos_token_id))
@@ -169,7 +171,7 @@ def load_model(
             contents.num_parameters,
             wanted,
             contents.num_bytes,
-            source.note,
+            " ".join(told for told in (source.note, rules) if told),
         ),
         source=source,
         context_limit=contents.context_limit,
@@ -182,7 +184,7 @@ def load_model(
         stack=contents.stack,
         kernels=kernels,
         is_compiled=compile and (kernels is not None or device == "cuda"),
-        note=note,
+        note=" ".join(told for told in (note, rules) if told),
         given_module=contents.module,
         split=split,
         is_spread=placement == "spread",
