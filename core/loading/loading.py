@@ -1,6 +1,6 @@
 """Loads a model with its tokenizer into memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -171,7 +171,7 @@ def load_model(
             contents.num_bytes,
             source.note,
         ),
-        source=source,
+        source=replace(source, model=None),
         context_limit=contents.context_limit,
         eos_token_ids=frozenset(ends),
         dtype=torch_dtype,
@@ -217,6 +217,8 @@ def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> 
 
 def _has_own_forward(source: ModelSource) -> bool:
     """Whether our own forward, and so its compiled kernels, knows the architecture."""
+    if source.model is not None:
+        return True
     try:
         return reason_against(read_json_object(source.folder / CONFIG)) is None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
