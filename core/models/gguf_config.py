@@ -35,6 +35,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tensor_data_layout": ("Meta AI original pth", "jploski"),
 }
 _SOFTMAX, _SIGMOID = 1, 2
+_SCALED_TWICE = "it has {} and scales positions in another way as well"
 _DEFAULT_THETA = 10_000.0
 _WINDOW, _PATTERN = "attention.sliding_window", "attention.sliding_window_pattern"
 _COMMON: dict[str, Any] = {
@@ -188,7 +189,7 @@ def _rotation(
     is_plain = kind == "none" or (kind == "linear" and factor == 1.0)
     if own.has_long_factors and ROPE_FACTORS["long_factor"] in tensors:
         if not is_plain and kind != "longrope":
-            raise values.not_honoured("rope.scaling.type")
+            raise ValueError(_SCALED_TWICE.format(ROPE_FACTORS["long_factor"]))
         return {
             "rope_type": "longrope",
             **{name: _divisors(tensors, place, width) for name, place in ROPE_FACTORS.items()},
@@ -197,7 +198,7 @@ def _rotation(
         }
     if own.has_divisors and ROPE_FREQS in tensors:
         if not is_plain:
-            raise ValueError(f"it has {ROPE_FREQS} and scales positions in another way as well")
+            raise ValueError(_SCALED_TWICE.format(ROPE_FREQS))
         # transformers has a name for that only where a text may become long: both are the same.
         divisors = _divisors(tensors, ROPE_FREQS, width)
         return {

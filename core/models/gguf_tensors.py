@@ -9,7 +9,7 @@ import torch
 
 _PLAIN = ("F64", "F32", "F16")
 # So many numbers at once stay in a core's own memory while their blocks are taken apart.
-_NUMBERS_AT_ONCE = 1 << 16
+_NUMBERS_AT_ONCE = 1 << 17
 
 
 class GgufTensor(NamedTuple):

@@ -10,6 +10,8 @@ import torch
 from core.families.registry import FAMILIES
 from core.loading.forward import runner_of
 from core.loading.loading import load_model
+from core.models.gguf_config import config_of
+from core.models.gguf_index import open_gguf
 from core.models.sources import find_model
 from core.runtime.storage import no_progress
 from core.trees.tree import DraftTree
@@ -81,3 +83,84 @@ def test_llama_cpp_chooses_the_same_tokens(case: Any) -> None:
         best = int(runner.tree_forward(DraftTree(token_id))[0].argmax())
         assert expected in (None, best)
         runner.commit([])
+
+
+# What llama.cpp knows of other architectures, and values that no family has.
+STRANGE: dict[str, Any] = {
+    "attention.causal": False,
+    "attention.clamp_kqv": 8.0,
+    "attention.head_count_kv": [2, 2],
+    "attention.key_length_swa": 8,
+    "attention.q_lora_rank": 64,
+    "attention.scale": 0.35,
+    "attention.shared_kv_layers": 2,
+    "attention.sliding_window": 6,
+    "attention.sliding_window_pattern": [False, True],
+    "attention.temperature_length": 100,
+    "attention.value_length": 8,
+    "attention.output_scale": 0.3,
+    "attn_logit_softcapping": 7.0,
+    "block_count": 1,
+    "decoder_start_token_id": 1,
+    "deepstack_mapping": [1, -1],
+    "embedding_scale": 7.0,
+    "expert_count": 3,
+    "expert_feed_forward_length": 77,
+    "expert_gating_func": 4,
+    "expert_group_count": 2,
+    "expert_shared_count": 3,
+    "expert_shared_feed_forward_length": 77,
+    "expert_used_count": 3,
+    "expert_weights_norm": "yes",
+    "expert_weights_scale": 2.5,
+    "feed_forward_length": [64, 128],
+    "final_logit_softcapping": 7.0,
+    "interleave_moe_layer_step": 1,
+    "leading_dense_block_count": 1,
+    "logit_scale": 0.7,
+    "moe_every_n_layers": 2,
+    "nextn_predict_layers": 1,
+    "pooling_type": 3,
+    "residual_scale": 0.7,
+    "rope.dimension_count": 12,
+    "rope.dimension_count_swa": 8,
+    "rope.dimension_sections": [2, 2, 4, 0],
+    "rope.freq_base": 77.0,
+    "rope.freq_base_swa": 77.0,
+    "rope.scaling.alpha": 100.0,
+    "rope.scaling.attn_factor": 1.2,
+    "rope.scaling.factor": 5.0,
+    "rope.scaling.type": "dynamic",
+    "rope.scaling.yarn_ext_factor": 0.5,
+    "rope.scaling.yarn_log_multiplier": 0.1,
+    "something.to_come": 1,
+    "swiglu_clamp_exp": [7.0, 7.0],
+    "use_parallel_residual": True,
+}
+
+
+# What does not fit to something else is told by that.
+ELSEWHERE = (
+    "positions in another way",
+    "llama.expert_used_count",
+    "rope_factors_short.weight",
+    "olmo2.attention.sliding_window_pattern",
+)
+# The size of layers that gpt-oss does not have.
+WITHOUT_EFFECT = ("gpt-oss.feed_forward_length",)
+
+
+def test_what_a_file_says_is_honoured_or_refused_by_its_key(case: Any) -> None:
+    _, module, path = case
+    file = open_gguf(Path(write_model(path / "model.gguf", module)))
+    plain = config_of(file.metadata, file.tensors)
+    for key, value in STRANGE.items():
+        whole = f"{file.architecture}.{key}"
+        try:
+            changed = config_of({**file.metadata, whole: value}, file.tensors)
+        except ValueError as error:
+            told = str(error)
+            assert any(words in told for words in (whole, *ELSEWHERE))
+        else:
+            if whole not in WITHOUT_EFFECT:
+                assert changed != plain, whole
