@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGUFReader, GGUFWriter
+from transformers import Starcoder2Config
 
 from core.errors import ModelUnavailableError
 from core.loading.loading import load_model
@@ -15,9 +16,10 @@ from core.models.gguf_index import open_gguf
 from core.models.sources import find_model
 from core.models.weight_files import weight_files
 from core.runtime.storage import no_progress
+from tests.core.models import gguf_families
 from tests.core.models.folders import ids_of, oracle_ids, save_module
 from tests.core.models.gguf_models import write_model
-from tests.core.models.test_architectures import LLAMA_SHAPED, random_module
+from tests.core.models.test_architectures import _SIZES, LLAMA_SHAPED, random_module
 from tests.tiny_models import tiny_model
 
 # Settings that no GGUF file of a llama says.
@@ -43,6 +45,41 @@ def test_a_file_gives_the_text_of_its_folder(case: str, tmp_path: Path) -> None:
     gguf = write_model(tmp_path / "model.gguf", module)
     expected = oracle_ids(save_module(tmp_path / "folder", module))
     assert ids_of(gguf) == ids_of(gguf, "ngram") == expected
+
+
+def test_a_file_that_transformers_reads_gives_the_text_of_its_folder(tmp_path: Path) -> None:
+    module = random_module(Starcoder2Config(**_SIZES, use_bias=True, sliding_window=None))
+    gguf = write_model(tmp_path / "model.gguf", module)
+    expected = oracle_ids(save_module(tmp_path / "folder", module))
+    assert ids_of(gguf) == ids_of(gguf, "ngram") == expected
+
+
+def joined(tensors: dict[str, Any], name: str, *pieces: str) -> dict[str, Any]:
+    """With one tensor in each layer for several; `name` and `pieces` have {} for the layer."""
+    tensors = dict(tensors)
+    index = 0
+    while pieces[0].format(index) in tensors:
+        parts = [tensors.pop(piece.format(index)) for piece in pieces]
+        tensors[name.format(index)] = np.concatenate(parts, axis=-2)
+        index += 1
+    return tensors
+
+
+def test_projections_in_one_tensor_are_read_as_those_in_three(tmp_path: Path) -> None:
+    path = Path(write_model(tmp_path / "model.gguf", tiny_model("llama")))
+    pieces = [f"blk.{{}}.attn_{part}.weight" for part in "qkv"]
+    whole = rewritten(path, lambda tensors: joined(tensors, "blk.{}.attn_qkv.weight", *pieces))
+    assert ids_of(whole) == ids_of(str(path))
+    assert ids_of(str(find_model(whole, no_progress).folder)) == ids_of(str(path))
+
+
+def test_gates_of_experts_in_one_tensor_are_read_as_those_in_two(tmp_path: Path) -> None:
+    path = Path(write_model(tmp_path / "model.gguf", gguf_families.random_module("mixtral")))
+    pieces = [f"blk.{{}}.ffn_{part}_exps.weight" for part in ("gate", "up")]
+    whole = rewritten(
+        path, lambda tensors: joined(tensors, "blk.{}.ffn_gate_up_exps.weight", *pieces)
+    )
+    assert ids_of(whole) == ids_of(str(path))
 
 
 def test_blocks_become_bfloat16(tmp_path: Path) -> None:
