@@ -53,7 +53,7 @@ def read_contents(
     Raises ModelUnavailableError for files that cannot be read, and InvalidSettingError for packed
     weights of a model that our own forward cannot compute.
     """
-    if source.model is not None and not with_module:
+    if source.model is not None:
         return _read_gguf(source, source.model, weights, place, progress)
     model_config = None if with_module else read_model_config(source.folder)
     found = (

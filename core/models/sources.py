@@ -1,6 +1,7 @@
 """Finds a model by its name: catalogue, local folder, .gguf file or hub id."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ class ModelSource:
     model: "GgufModel | None" = None
     """What the file says, until it has been loaded; None for architectures that transformers reads."""
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """In transformers' format; that of a GGUF file is written when it is first asked for.
 
@@ -73,6 +74,15 @@ def find_model(name: str, progress: Progress) -> ModelSource:
     if on_hub is not None:
         return _from_hub(name, on_hub, progress)
     raise unknown_name(name)
+
+
+def in_folder(source: ModelSource, progress: Progress) -> ModelSource:
+    """The same with a folder, whose making takes a while for a large GGUF file."""
+    if source.model is None:
+        return source
+    assert source.gguf is not None, "it was read"
+    folder = converted_folder(source.gguf, cache_home(), progress)
+    return replace(source, given_folder=folder, model=None)
 
 
 def unknown_name(name: str) -> ModelUnavailableError:
