@@ -21,12 +21,11 @@ from core.models.model_config import (
     ModelConfig,
     context_limit_of,
     generation_ends,
-    model_config_from,
     model_config_of,
     read_model_config,
 )
 from core.models.sources import ModelSource
-from core.models.transformers_loading import read_module
+from core.models.transformers_loading import read_module, told
 from core.models.weight_files import weight_files
 from core.runtime.storage import Progress
 
@@ -68,10 +67,10 @@ def _read_gguf(
     source: ModelSource, model: GgufModel, weights: str, place: Placement, progress: Progress
 ) -> Contents:
     """All from the file itself."""
-    assert model.described is not None and source.gguf is not None, "the family is known"
-    found = gguf_stack(source.gguf, model, weights, place, progress)
-    model_config = model_config_from(model.described, model.tokenizer.end_token_ids)
-    return _own_contents(found.num_parameters, model_config, found.stack)
+    assert model.model_config is not None and source.gguf is not None, "the family is known"
+    with told(source.name):
+        found = gguf_stack(source.gguf, model, weights, place, progress)
+    return _own_contents(found.num_parameters, model.model_config, found.stack)
 
 
 def _read_files(

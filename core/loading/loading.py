@@ -20,7 +20,7 @@ from core.loading.weight_loading import Placement
 from core.models.chat_encoder import ChatEncoder
 from core.models.memory_check import check_memory
 from core.models.model_config import ModelConfig
-from core.models.sources import ModelSource, find_model, in_folder
+from core.models.sources import ModelSource, find_folder, find_model
 from core.models.tokenizer import read_tokenizer
 from core.models.transformers_loading import (
     check_computable,
@@ -128,9 +128,8 @@ def load_model(
         check_spread()
     if placement != "whole":
         compile = False
-    source = find_model(name, progress)
-    if as_module or placement != "whole":
-        source = in_folder(source, progress)
+    find = find_folder if as_module or placement != "whole" else find_model
+    source = find(name, progress)
     if compile is None:
         compile = (device == "cuda" or dtype in (None, "float32")) and _has_own_forward(source)
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")

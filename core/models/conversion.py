@@ -117,7 +117,7 @@ def _convert(shards: list[Path], sha256: str, folder: Path, progress: Progress) 
     gguf = shards[0]
     model = read_gguf(gguf)
     try:
-        if model.described is not None:
+        if model.model_config is not None:
             write_folder(model, folder, progress)
         else:
             write_by_transformers(shards, model.file, folder)

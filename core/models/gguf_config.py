@@ -156,12 +156,12 @@ def _rotations(
             raise values.not_honoured("rope.dimension_count")
     else:
         values.expect("rope.dimension_count", head_dim)
-    base = values.number("rope.freq_base", _DEFAULT_THETA)
+    base = values.above_zero("rope.freq_base", _DEFAULT_THETA)
     settings = _rotation(values, tensors, own, width, config["max_position_embeddings"])
     settings["rope_theta"] = base
     if family.rotates_parts:
         settings["partial_rotary_factor"] = width / head_dim
-    local = values.number("rope.freq_base_swa", own.local_base or base)
+    local = values.above_zero("rope.freq_base_swa", own.local_base or base)
     if own.local_base is None and local != base:
         raise values.not_honoured("rope.freq_base_swa")
     if not family.rotations_by_type:
@@ -175,6 +175,8 @@ def _rotation(
 ) -> dict[str, Any]:
     """How positions are scaled, as llama.cpp reads it: a factor without a kind is linear."""
     factor = values.number("rope.scaling.factor", values.number("rope.scale_linear", 0.0)) or 1.0
+    if factor < 0:
+        raise values.not_honoured("rope.scaling.factor")
     kind = values.get("rope.scaling.type", "linear")
     length = values.count("rope.scaling.original_context_length", context_length)
     yarn = {
@@ -282,6 +284,13 @@ class _Values:
             raise self._odd(key, "a number")
         return float(str(np.float32(value)))
 
+    def above_zero(self, key: str, default: float) -> float:
+        """The same of numbers that make no sense otherwise."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self._odd(key, "a number above 0")
+        return value
+
     def expect(self, key: str, expected: int) -> None:
         """Raises ValueError where the file says something else."""
         if self.get(key, expected) != expected:
@@ -299,7 +308,7 @@ class _Values:
 
     def not_honoured(self, key: str) -> ValueError:
         return ValueError(
-            f"its {self.architecture}.{key} is {shown(self._values[key])}, which is not computed"
+            f"its {self.architecture}.{key} is {shown(self._values.get(key))}, which is not computed"
         )
 
     def _hides_nothing(self, key: str, value: Any) -> bool:

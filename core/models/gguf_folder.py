@@ -30,10 +30,10 @@ _MOST_SHARD_BYTES = 4 << 30
 
 def write_folder(model: GgufModel, folder: Path, progress: Progress) -> None:
     """Configuration and weights of a file that has been read as a `Description`."""
-    assert model.described is not None and model.layout is not None, "the family is known"
+    assert model.model_config is not None and model.layout is not None, "the family is known"
     (folder / CONFIG).write_text(dumps(model.config, indent=1), encoding="utf-8")
     numbers = GgufNumbers(model.file.tensors, expected_shapes(model.layout))
-    weights = _weights(model.described, model.layout, numbers)
+    weights = _weights(model.model_config.described, model.layout, numbers)
     _write_weights(weights, folder, numbers.num_bytes, progress)
 
 

@@ -10,8 +10,9 @@ from core.families.gguf import architectures, in_gguf
 from core.families.tensors import expected_shapes
 from core.models.gguf_config import ROPE_FACTORS, ROPE_FREQS, config_of
 from core.models.gguf_index import GgufFile, open_gguf
-from core.models.gguf_tensors import GgufTensor
+from core.models.gguf_tensors import GgufTensor, can_read
 from core.models.gguf_tokenizer import GgufTokenizer, read_tokenizer
+from core.models.model_config import ModelConfig, model_config_from
 from core.models.weight_files import listed
 
 
@@ -24,9 +25,9 @@ class GgufModel(NamedTuple):
     """llama.cpp's name of its number format, such as Q4_1."""
     config: dict[str, Any] | None
     """In transformers' words; None for architectures that transformers reads."""
-    described: Description | None
+    model_config: ModelConfig | None
     layout: Description | None
-    """The same as the file holds it."""
+    """The description in it, as the file holds the model."""
 
 
 def read_gguf(path: Path) -> GgufModel:
@@ -65,7 +66,8 @@ def _read(file: GgufFile) -> GgufModel:
     described = describe(config)
     layout = in_gguf(described, file.tensors)
     _check_tensors(file.tensors, expected_shapes(layout), _rotation_tensors(described))
-    return GgufModel(file, tokenizer, file_type, config, described, layout)
+    model_config = model_config_from(described, tokenizer.end_token_ids)
+    return GgufModel(file, tokenizer, file_type, config, model_config, layout)
 
 
 def _check_tensors(
@@ -77,6 +79,9 @@ def _check_tensors(
     left_over = set(tensors) - set(wanted) - others
     if left_over:
         raise ValueError(f"it has {listed(left_over)}, which is not computed")
+    unknown = {tensor.type_name for tensor in tensors.values() if not can_read(tensor.type_name)}
+    if unknown:
+        raise ValueError(f"it has tensors of the type {listed(unknown)}")
     wrong = [name for name, sizes in wanted.items() if _sizes(tensors[name].shape) != _sizes(sizes)]
     if wrong:
         raise ValueError(f"its {listed(wrong)} is of another size than its header says")

@@ -56,16 +56,27 @@ class GgufNumbers(Mapping[str, torch.Tensor]):
 
 
 def numbers_of(tensor: GgufTensor) -> torch.Tensor:
-    """What the tensor means: plain numbers as they are, blocks in bfloat16.
-
-    Raises ValueError for a type that nobody can read.
-    """
+    """What the tensor means: plain numbers as they are, blocks in bfloat16."""
     if tensor.type_name in _PLAIN:
         return torch.tensor(tensor.data)
     if tensor.type_name == "BF16":
         halves = torch.tensor(np.ascontiguousarray(tensor.data).view(np.int16))
         return halves.view(torch.bfloat16).view(tensor.shape)
     return _from_blocks(tensor).view(tensor.shape)
+
+
+def can_read(type_name: str) -> bool:
+    """Whether `numbers_of` knows the type."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+
+    if type_name in _PLAIN:
+        return True
+    kind = GGMLQuantizationType[type_name]
+    try:
+        dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _from_blocks(tensor: GgufTensor) -> torch.Tensor:
@@ -81,9 +92,6 @@ def _from_blocks(tensor: GgufTensor) -> torch.Tensor:
         rows = slice(start, start + step)
         numbers[rows] = torch.from_numpy(dequantize(data[rows], kind))
 
-    try:
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            list(threads.map(take, range(0, len(data), step)))
-    except NotImplementedError:
-        raise ValueError(f"it has tensors of the type {tensor.type_name}") from None
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(take, range(0, len(data), step)))
     return numbers

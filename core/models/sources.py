@@ -76,8 +76,9 @@ def find_model(name: str, progress: Progress) -> ModelSource:
     raise unknown_name(name)
 
 
-def in_folder(source: ModelSource, progress: Progress) -> ModelSource:
+def find_folder(name: str, progress: Progress) -> ModelSource:
     """The same with a folder, whose making takes a while for a large GGUF file."""
+    source = find_model(name, progress)
     if source.model is None:
         return source
     assert source.gguf is not None, "it was read"
@@ -117,7 +118,7 @@ def _from_gguf(name: str, gguf: Path, kind: str, progress: Progress) -> ModelSou
     model = read_gguf(gguf)
     note = f"dequantized from {model.file_type}"
     folder = None
-    if model.described is None:
+    if model.model_config is None:
         folder = converted_folder(gguf, cache_home(), progress)
     return ModelSource(
         name,

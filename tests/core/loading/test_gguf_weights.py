@@ -79,11 +79,11 @@ def write_gguf(path: Path, module: Any, layer_type: str, table_type: str) -> Non
 
 def stack_of_file(path: Path, module: Any, weights: str, kernels: Kernels | None) -> LayerStack:
     """The file's layers, by the configuration of the module that it was made of."""
-    described = model_config_of(module).described
+    model_config = model_config_of(module)
     file = open_gguf(path)
     tokenizer: Any = None
-    layout = in_gguf(described, file.tensors)
-    model = GgufModel(file, tokenizer, "", {}, described, layout)
+    layout = in_gguf(model_config.described, file.tensors)
+    model = GgufModel(file, tokenizer, "", {}, model_config, layout)
     place = Placement(torch.float32, torch.device("cpu"), kernels)
     return gguf_stack(path, model, weights, place, no_progress).stack
 
