@@ -46,7 +46,7 @@ def gguf_stack(
     layout = model.layout
     assert layout is not None, "the family is known"
     numbers = GgufNumbers(model.file.tensors, expected_shapes(layout))
-    reader = Reader(numbers, place)
+    reader = Reader(numbers, place, is_mapped=False)
     if weights != "full":
         _check_types(gguf.name, model.file.tensors, weights)
         reader = _GridReader(numbers, place, model.file.tensors)
@@ -101,7 +101,7 @@ class _GridReader(Reader):
         place: Placement,
         tensors: Mapping[str, GgufTensor],
     ):
-        super().__init__(numbers, place)
+        super().__init__(numbers, place, is_mapped=False)
         self._stored = tensors
 
     def linear(self, part: Part) -> Any:

@@ -142,9 +142,14 @@ def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -
 class Reader:
     """Takes tensors by name."""
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], place: Placement):
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], place: Placement, *, is_mapped: bool = True
+    ):
+        """`is_mapped` tells that tensors are a file's own memory, which must not be held on to: it may
+        be written over while the model lives."""
         self._tensors = tensors
         self._place = place
+        self._is_mapped = is_mapped
         self._num_bytes = 0  # read so far
 
     def stack(
@@ -227,15 +232,18 @@ class Reader:
     def _rows(self, names: Sequence[str], order: Sequence[int] | None) -> torch.Tensor:
         """The rows of all tensors in a memory of their own."""
         parts = [self._take(name) for name in names]
-        rows = torch.cat(parts) if len(parts) > 1 else parts[0].clone()
-        return rows if order is None else rows[list(order)]
+        rows = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if order is not None:
+            return rows[list(order)]
+        return rows.clone() if self._is_mapped and rows is parts[0] else rows
 
     def _made(self, weight: torch.Tensor, bias: torch.Tensor | None) -> DenseLinear | CpuLinear:
-        bias = None if bias is None else self._in_place(bias)
-        kernels = self._place.kernels
+        place = self._place
+        bias = None if bias is None else bias.to(place.device, place.dtype)
+        kernels = place.kernels
         if kernels is not None and can_read_dense(weight):
             return cpu_dense(kernels, weight, bias)
-        return DenseLinear(self._in_place(weight), bias)
+        return DenseLinear(weight.to(place.device, place.dtype), bias)
 
     def _take(self, name: str) -> torch.Tensor:
         tensor = self._tensors[name]
@@ -243,5 +251,4 @@ class Reader:
         return tensor
 
     def _in_place(self, tensor: torch.Tensor) -> torch.Tensor:
-        # A file's own memory must not be held on to: it may be written over while the model lives.
-        return tensor.to(self._place.device, self._place.dtype, copy=True)
+        return tensor.to(self._place.device, self._place.dtype, copy=self._is_mapped)
