@@ -1,7 +1,6 @@
 """Tensors of GGUF files, and the numbers that they mean."""
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 _PLAIN = ("F64", "F32", "F16")
 # So many numbers at once stay in a core's own memory while their blocks are taken apart.
 _NUMBERS_AT_ONCE = 1 << 17
+_NUMBERS_OF_ONE_THREAD = 1 << 14
 
 
 class GgufTensor(NamedTuple):
@@ -80,18 +80,23 @@ def can_read(type_name: str) -> bool:
 
 
 def _from_blocks(tensor: GgufTensor) -> torch.Tensor:
-    """Some rows at a time, by all threads  # [rows, width] bfloat16."""
-    from gguf import GGMLQuantizationType, dequantize
+    """Some blocks at a time, whatever row they are of  # [numbers] bfloat16."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
     kind = GGMLQuantizationType[tensor.type_name]
-    data = tensor.data.reshape(-1, tensor.data.shape[-1])
-    numbers = torch.empty(len(data), tensor.shape[-1], dtype=torch.bfloat16)
-    step = max(1, _NUMBERS_AT_ONCE // tensor.shape[-1])
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    # Maps of files are slower to take parts of than other arrays.
+    data = np.asarray(tensor.data).reshape(-1, block_bytes)
+    numbers = torch.empty(len(data), block, dtype=torch.bfloat16)
+    step = _NUMBERS_AT_ONCE // block
+    for start in range(0, len(data), step):
+        exact = dequantize(data[start : start + step].reshape(1, -1), kind)
+        _round_into(numbers[start : start + step].view(-1), torch.from_numpy(exact[0]))
+    return numbers.view(-1)
 
-    def take(start: int) -> None:
-        rows = slice(start, start + step)
-        numbers[rows] = torch.from_numpy(dequantize(data[rows], kind))
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(take, range(0, len(data), step)))
-    return numbers
+def _round_into(numbers: torch.Tensor, exact: torch.Tensor) -> None:
+    """In pieces that torch leaves to one thread: waiting for others would take longer."""
+    for start in range(0, len(exact), _NUMBERS_OF_ONE_THREAD):
+        piece = slice(start, start + _NUMBERS_OF_ONE_THREAD)
+        numbers[piece] = exact[piece]
