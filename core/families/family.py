@@ -4,7 +4,7 @@ An allow-list. A setting that is neither named here nor known to change nothing 
 transformers' own module, for it may well change the text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -45,12 +45,17 @@ MLP_BIASES = MappingProxyType(dict.fromkeys(("gate", "up", "down"), Key("mlp_bia
 
 
 class Stacked(NamedTuple):
-    """Experts that a file holds as one tensor: [expert, in_features, out_features]."""
+    """Experts that a file holds in tensors of all of them."""
 
-    is_interleaved: bool
-    """Whether outputs of gate and up alternate; else all of the gate come first."""
+    is_interleaved: bool = False
+    """Whether outputs of gate and up alternate in one tensor; else all of the gate come first."""
     packed: str | None = None
     """As what `quantization_config` may say that they are packed: then NAME_blocks and NAME_scales."""
+    is_turned: bool = True
+    """[expert, in_features, out_features], and not as those of linear layers."""
+    weight: str = ""
+    bias: str = "_bias"
+    """Ends of the names."""
 
 
 class ExpertsOf(NamedTuple):
@@ -79,11 +84,66 @@ class ExpertsOf(NamedTuple):
     is_normalized: Value = True
 
 
+class GgufKey(NamedTuple):
+    """A value of a GGUF file, by its name behind the architecture's."""
+
+    name: str
+    default: Any = None
+    """Where a file says nothing or 0, itself or as a function of the settings above; None where it
+    must say it."""
+
+
+class Gguf(NamedTuple):
+    """How GGUF files hold a family: what llama.cpp calls it, and what it knows without being told."""
+
+    architecture: str
+    needs: str | None = None
+    """A value above 0 that tells the family from others of the same architecture."""
+    settings: Mapping[str, GgufKey | Callable[[Mapping[str, Any]], Any] | Any] = MappingProxyType(
+        {}
+    )
+    """Of config.json, in this order: a value of the file, a function of the settings above, or what
+    they always are."""
+    names: Mapping[str, str] = MappingProxyType({})
+    """Of parts that are not named as in `core.families.gguf`."""
+    is_permuted: bool = False
+    """Whether numbers that rotate together lie side by side, though folders have them half a head
+    apart."""
+    pattern: int | None = None
+    """Every so manieth layer has no window, where the file does not say which."""
+    local_base: float | None = None
+    """Of the rotation of layers with a window, where they have one of their own."""
+    has_divisors: bool = False
+    """Whether a tensor may divide the frequencies one by one."""
+    has_long_factors: bool = False
+    """Whether two tensors may do so, one for short and one for long texts."""
+    rotation: Mapping[str, Any] = MappingProxyType({})
+    """Settings of scaled rotations that no file says."""
+    expects: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
+    """Values with which a key changes nothing, beside those that hold for all."""
+    without_effect: frozenset[str] = frozenset()
+    """Keys that change nothing, whatever they say."""
+
+
+# What all experts have in GGUF files; the first is named by the family.
+GGUF_EXPERTS_USED = MappingProxyType({"num_experts_per_tok": GgufKey("expert_used_count")})
+GGUF_EXPERT_COUNT = GgufKey("expert_count")
+GGUF_EXPERT_SIZE = GgufKey("expert_feed_forward_length")
+GGUF_WINDOW = GgufKey("attention.sliding_window")
+
+
 class Family(NamedTuple):
     """One type of configurations, as transformers names it."""
 
     model_type: str
     class_name: str
+    gguf: Gguf | None = None
+    """None where llama.cpp does not have it."""
+    embedding: str = "model.embed_tokens"
+    final_norm: str = "model.norm"
+    head: str = "lm_head"
+    layer: str = "model.layers.{}."
+    """In front of the names of a layer's tensors."""
     norms: Mapping[str, str] = LLAMA_NORMS
     attention: Mapping[str, str] = ATTENTION
     feed_forward: Mapping[str, str] = FEED_FORWARD
@@ -91,7 +151,7 @@ class Family(NamedTuple):
     norms_all_heads: bool = False
     """Whether queries and keys are normed over all heads together, not each for itself."""
     sinks: str | None = None
-    """A logit for each head that takes a share of attention and adds nothing."""
+    """The whole name of a logit for each head that takes a share of attention and adds nothing."""
     biases: Mapping[str, Value] = MappingProxyType({})
     """Of the parts that may have some."""
     activation: Value = Key("hidden_act")

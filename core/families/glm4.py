@@ -1,10 +1,11 @@
 """GLM-4: norms on both sides of each part; half of a head rotates, neighbours together."""
 
-from core.families.family import Family, Key
+from core.families.family import Family, Gguf, Key
 
 FAMILY = Family(
     model_type="glm4",
     class_name="Glm4ForCausalLM",
+    gguf=Gguf("glm4"),
     norms={
         "input_norm": "input_layernorm",
         "attention_out_norm": "post_self_attn_layernorm",

@@ -1,6 +1,17 @@
 """Qwen3 with experts, in all layers or in some."""
 
-from core.families.family import ATTENTION_BIASES, HEAD_NORMS, LLAMA_NORMS, ExpertsOf, Family, Key
+from core.families.family import (
+    ATTENTION_BIASES,
+    GGUF_EXPERT_COUNT,
+    GGUF_EXPERTS_USED,
+    HEAD_NORMS,
+    LLAMA_NORMS,
+    ExpertsOf,
+    Family,
+    Gguf,
+    GgufKey,
+    Key,
+)
 
 EXPERT_TENSORS = {
     "router": "mlp.gate",
@@ -11,6 +22,21 @@ EXPERT_TENSORS = {
 FAMILY = Family(
     model_type="qwen3_moe",
     class_name="Qwen3MoeForCausalLM",
+    gguf=Gguf(
+        "qwen3moe",
+        settings={
+            "num_local_experts": GGUF_EXPERT_COUNT,
+            **GGUF_EXPERTS_USED,
+            "moe_intermediate_size": GgufKey(
+                "expert_feed_forward_length",
+                lambda found: found["intermediate_size"] // found["num_experts_per_tok"],
+            ),
+            "mlp_only_layers": [],
+            "decoder_sparse_step": 1,
+            "norm_topk_prob": True,
+            "use_sliding_window": False,
+        },
+    ),
     norms=LLAMA_NORMS | HEAD_NORMS,
     biases=ATTENTION_BIASES,
     window="sliding_window",

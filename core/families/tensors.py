@@ -9,7 +9,6 @@ from typing import NamedTuple
 from core.families.description import Description
 
 PACKED_GROUP = 32
-EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens", "model.norm", "lm_head"
 
 
 class Vector(NamedTuple):
@@ -38,16 +37,21 @@ class Part(NamedTuple):
 
 
 class StackedPart(NamedTuple):
-    """One linear layer for every expert, in one tensor [experts, width, size]."""
+    """One linear layer for every expert, its rows those of one or several tensors of all experts."""
 
-    name: str
-    size: int
+    names: tuple[str, ...]
+    bias_names: tuple[str, ...]
+    """None without biases."""
+    sizes: tuple[int, ...]
+    """Rows of each."""
     width: int
-    has_bias: bool
+    is_turned: bool
+    """[experts, width, size], and not [experts, size, width]."""
     order: tuple[int, ...] | None
+    """Which row of an expert comes first, second, ..."""
     is_packed: bool
-    """Then it is two, NAME_blocks [experts, size, width / 32, 16] and NAME_scales without the last
-    dimension."""
+    """Then a tensor is two, NAME_blocks [experts, size, width / 32, 16] and NAME_scales without the
+    last dimension."""
 
 
 class LayerTensors(NamedTuple):
@@ -66,7 +70,7 @@ def expert_part(expert: int, part: str) -> str:
 
 def layer_tensors(described: Description, index: int) -> LayerTensors:
     """What a layer consists of."""
-    prefix = f"model.layers.{index}."
+    prefix = described.family.layer.format(index)
     linears = _attention(described, prefix)
     stacked: dict[str, StackedPart] = {}
     family = described.family
@@ -79,15 +83,31 @@ def layer_tensors(described: Description, index: int) -> LayerTensors:
     return LayerTensors(_vectors(described, prefix), linears, stacked)
 
 
+def embedding(described: Description) -> Part:
+    """The table of the vocabulary."""
+    return Part(
+        (described.family.embedding,), (described.architecture.vocab_size,), described.hidden_size
+    )
+
+
+def head(described: Description) -> Part:
+    """The last layer, of a model that has one of its own."""
+    return embedding(described)._replace(names=(described.family.head,))
+
+
+def final_norm(described: Description) -> Vector:
+    """The norm in front of the head."""
+    family = described.family
+    return Vector(f"{family.final_norm}.weight", described.hidden_size, family.norm_offset)
+
+
 def expected_shapes(described: Description) -> dict[str, tuple[int, ...]]:
     """The weights of a described model, its head only where it has one of its own."""
-    shape, hidden = described.architecture, described.hidden_size
-    shapes: dict[str, tuple[int, ...]] = {
-        f"{EMBEDDING}.weight": (shape.vocab_size, hidden),
-        f"{FINAL_NORM}.weight": (hidden,),
-    }
+    shape = described.architecture
+    shapes: dict[str, tuple[int, ...]] = dict(_shapes_of(embedding(described)))
+    shapes[final_norm(described).name] = (described.hidden_size,)
     if not described.is_tied:
-        shapes[f"{HEAD}.weight"] = (shape.vocab_size, hidden)
+        shapes |= dict(_shapes_of(head(described)))
     for index in range(shape.num_layers):
         layer = layer_tensors(described, index)
         for vector in layer.vectors.values():
@@ -97,14 +117,17 @@ def expected_shapes(described: Description) -> dict[str, tuple[int, ...]]:
         for stack in layer.stacked.values():
             assert shape.experts is not None, "the layer has some"
             count = shape.experts.num_experts
-            if stack.is_packed:
-                groups = stack.width // PACKED_GROUP
-                shapes[f"{stack.name}_blocks"] = (count, stack.size, groups, PACKED_GROUP // 2)
-                shapes[f"{stack.name}_scales"] = (count, stack.size, groups)
-            else:
-                shapes[stack.name] = (count, stack.width, stack.size)
-            if stack.has_bias:
-                shapes[f"{stack.name}_bias"] = (count, stack.size)
+            for name, size in zip(stack.names, stack.sizes, strict=True):
+                if stack.is_packed:
+                    groups = stack.width // PACKED_GROUP
+                    shapes[f"{name}_blocks"] = (count, size, groups, PACKED_GROUP // 2)
+                    shapes[f"{name}_scales"] = (count, size, groups)
+                else:
+                    turned = (stack.width, size) if stack.is_turned else (size, stack.width)
+                    shapes[name] = (count, *turned)
+            if stack.bias_names:
+                for name, size in zip(stack.bias_names, stack.sizes, strict=True):
+                    shapes[name] = (count, size)
     return shapes
 
 
@@ -212,16 +235,8 @@ def _experts(described: Description, prefix: str) -> tuple[dict[str, Part], dict
     linears = {"router": Part((names["router"],), (sizes.num_experts,), hidden, router_bias)}
     stacked = {}
     if table.stacked is not None:
-        order = None
-        if table.stacked.is_interleaved:
-            order = (*range(0, 2 * inner, 2), *range(1, 2 * inner, 2))
-        has_bias = {part: bool(table.biases.get(part)) for part in ("gate_up", "down")}
-        stacked["gate_up"] = StackedPart(
-            names["gate_up"], 2 * inner, hidden, has_bias["gate_up"], order, described.is_packed
-        )
-        stacked["down"] = StackedPart(
-            names["down"], hidden, inner, has_bias["down"], None, described.is_packed
-        )
+        stacked["gate_up"] = _stacked(described, names, "gate_up", (inner, inner), hidden)
+        stacked["down"] = _stacked(described, names, "down", (hidden,), inner)
     else:
         for expert in range(sizes.num_experts):
             pair = tuple(names[part].format(expert) for part in ("gate", "up"))
@@ -233,6 +248,35 @@ def _experts(described: Description, prefix: str) -> tuple[dict[str, Part], dict
         if "scale" in table.shared:
             linears["shared_scale"] = Part((prefix + table.shared["scale"],), (1,), hidden)
     return linears, stacked
+
+
+def _stacked(
+    described: Description,
+    names: Mapping[str, str],
+    part: str,
+    sizes: tuple[int, ...],
+    width: int,
+) -> StackedPart:
+    """A part of all experts, whose gate and up are one tensor or two."""
+    table = described.family.experts
+    assert table is not None and table.stacked is not None, "they are stacked"
+    kept = table.stacked
+    pieces = (part,) if part in names else _JOINED[part]
+    if len(pieces) < len(sizes):
+        sizes = (sum(sizes),)
+    order = None
+    if kept.is_interleaved and part in _JOINED:
+        order = (*range(0, sizes[0], 2), *range(1, sizes[0], 2))
+    has_bias = bool(table.biases.get(part))
+    return StackedPart(
+        names=tuple(names[piece] + kept.weight for piece in pieces),
+        bias_names=tuple(names[piece] + kept.bias for piece in pieces) if has_bias else (),
+        sizes=sizes,
+        width=width,
+        is_turned=kept.is_turned,
+        order=order,
+        is_packed=described.is_packed,
+    )
 
 
 def _shapes_of(part: Part) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -7,6 +7,7 @@ from safetensors import SafetensorError
 from core.backends.torch.weights import LayerStack
 from core.errors import InvalidSettingError
 from core.families.description import reason_against
+from core.loading.gguf_weights import gguf_stack
 from core.loading.packed import packed_stack
 from core.loading.weight_loading import (
     Placement,
@@ -15,6 +16,7 @@ from core.loading.weight_loading import (
     read_stack,
     stack_of,
 )
+from core.models.gguf_model import GgufModel
 from core.models.model_config import (
     ModelConfig,
     context_limit_of,
@@ -23,7 +25,7 @@ from core.models.model_config import (
     read_model_config,
 )
 from core.models.sources import ModelSource
-from core.models.transformers_loading import read_module
+from core.models.transformers_loading import read_module, told
 from core.models.weight_files import weight_files
 from core.runtime.storage import Progress
 
@@ -50,6 +52,8 @@ def read_contents(
     Raises ModelUnavailableError for files that cannot be read, and InvalidSettingError for packed
     weights of a model that our own forward cannot compute.
     """
+    if source.model is not None:
+        return _read_gguf(source, source.model, weights, place, progress)
     model_config = None if with_module else read_model_config(source.folder)
     found = (
         None
@@ -57,6 +61,16 @@ def read_contents(
         else _read_files(source, weights, model_config, place, progress)
     )
     return found or _read_module(source, weights, place, progress, with_module=with_module)
+
+
+def _read_gguf(
+    source: ModelSource, model: GgufModel, weights: str, place: Placement, progress: Progress
+) -> Contents:
+    """All from the file itself."""
+    assert model.model_config is not None and source.gguf is not None, "the family is known"
+    with told(source.name):
+        found = gguf_stack(source.gguf, model, weights, place, progress)
+    return _own_contents(found.num_parameters, model.model_config, found.stack)
 
 
 def _read_files(
@@ -71,16 +85,13 @@ def _read_files(
     try:
         with open_weights(weight_files(source.name, source.folder)) as tensors:
             total = num_parameters(tensors)
-            if weights == "full" or source.gguf is None:
-                stack = read_stack(tensors, model_config.described, place, progress)
-            else:
-                stack = None
+            stack = read_stack(tensors, model_config.described, place, progress)
     except (OSError, ValueError, SafetensorError):  # told when the module is read
         return None
-    if weights != "full" and (stack is not None or source.gguf is not None):
-        stack = packed_stack(source, model_config.described, stack, weights, place, progress)
     if stack is None:
         return None
+    if weights != "full":
+        stack = packed_stack(source, stack, weights, place.kernels, progress)
     return _own_contents(total, model_config, stack)
 
 
@@ -100,7 +111,7 @@ def _read_module(
             f"({reason}); leave weights out."
         )
     if weights != "full":
-        stack = packed_stack(source, model_config.described, stack, weights, place, progress)
+        stack = packed_stack(source, stack, weights, place.kernels, progress)
     total = sum(parameter.numel() for parameter in module.parameters())
     return _own_contents(total, model_config, stack)
 

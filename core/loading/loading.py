@@ -1,6 +1,6 @@
 """Loads a model with its tokenizer into memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from core.models.chat_encoder import ChatEncoder
 from core.models.generation_rules import unapplied_rules
 from core.models.memory_check import check_memory
 from core.models.model_config import ModelConfig
-from core.models.sources import ModelSource, find_model
+from core.models.sources import ModelSource, find_folder, find_model
 from core.models.tokenizer import read_tokenizer
 from core.models.transformers_loading import (
     check_computable,
@@ -129,7 +129,8 @@ def load_model(
         check_spread()
     if placement != "whole":
         compile = False
-    source = find_model(name, progress)
+    find = find_folder if as_module or placement != "whole" else find_model
+    source = find(name, progress)
     if compile is None:
         compile = (device == "cuda" or dtype in (None, "float32")) and _has_own_forward(source)
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
@@ -173,7 +174,7 @@ def load_model(
             contents.num_bytes,
             " ".join(told for told in (source.note, rules) if told),
         ),
-        source=source,
+        source=replace(source, model=None),
         context_limit=contents.context_limit,
         eos_token_ids=frozenset(ends),
         dtype=torch_dtype,
@@ -219,6 +220,8 @@ def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> 
 
 def _has_own_forward(source: ModelSource) -> bool:
     """Whether our own forward, and so its compiled kernels, knows the architecture."""
+    if source.model is not None:
+        return True
     try:
         return reason_against(read_json_object(source.folder / CONFIG)) is None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

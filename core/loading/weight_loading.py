@@ -10,18 +10,18 @@ from safetensors import SafetensorError, safe_open
 
 from core.backends.cpu.library import Kernels
 from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_dense
-from core.backends.torch.linear import DenseLinear
+from core.backends.torch.linear import DenseLinear, Embedding
 from core.backends.torch.weights import ExpertWeights, LayerStack, LayerWeights
 from core.families.description import Description
 from core.families.tensors import (
-    EMBEDDING,
-    FINAL_NORM,
-    HEAD,
     Part,
     StackedPart,
     Vector,
+    embedding,
     expected_shapes,
     expert_part,
+    final_norm,
+    head,
     layer_tensors,
 )
 from core.models.folder_check import COMPUTED_ANEW
@@ -97,23 +97,9 @@ def read_stack(
     has_head = _has_own_head(tensors, described)
     if not _are_expected(tensors, described._replace(is_tied=not has_head)):
         return None
-    reader = _Reader(tensors, place)
-    layers = []
     num_bytes = sum(tensors[name].nbytes for name in tensors)
-    shape, hidden = described.architecture, described.hidden_size
     try:
-        for index in range(shape.num_layers):
-            progress("reading weights", reader.num_bytes, num_bytes)
-            layers.append(reader.layer(described, index))
-        table = reader.linear(Part((EMBEDDING,), (shape.vocab_size,), hidden))
-        return LayerStack(
-            layers=tuple(layers),
-            embedding=table,
-            final_norm=reader.vector(
-                Vector(f"{FINAL_NORM}.weight", hidden, described.family.norm_offset)
-            ),
-            head=reader.linear(Part((HEAD,), (shape.vocab_size,), hidden)) if has_head else table,
-        )
+        return Reader(tensors, place).stack(described, num_bytes, progress, has_head=has_head)
     except SafetensorError:
         return None
 
@@ -130,8 +116,8 @@ def _has_own_head(tensors: Mapping[str, torch.Tensor], described: Description) -
     """As transformers decides: a tied head that is in the files is only tied where it is equal."""
     if not described.is_tied:
         return True
-    head, table = f"{HEAD}.weight", f"{EMBEDDING}.weight"
-    return head in tensors and not (table in tensors and torch.equal(tensors[head], tensors[table]))
+    own, table = f"{described.family.head}.weight", f"{described.family.embedding}.weight"
+    return own in tensors and not (table in tensors and torch.equal(tensors[own], tensors[table]))
 
 
 def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -> bool:
@@ -145,7 +131,7 @@ def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -
     wanted = expected_shapes(described)
     found = {name for name in tensors if not name.endswith(COMPUTED_ANEW)}
     if described.is_tied:
-        found.discard(f"{HEAD}.weight")
+        found.discard(f"{described.family.head}.weight")
     return found == set(wanted) and all(
         tensors[name].shape == sizes
         and tensors[name].dtype in (_PACKED if name.endswith(_PACKED_NAMES) else _NUMBERS)
@@ -153,14 +139,39 @@ def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -
     )
 
 
-class _Reader:
+class Reader:
     """Takes tensors by name."""
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], place: Placement):
+    def __init__(
+        self, tensors: Mapping[str, torch.Tensor], place: Placement, *, is_mapped: bool = True
+    ):
+        """`is_mapped` tells that tensors are a file's own memory, which must not be held on to: it may
+        be written over while the model lives."""
         self._tensors = tensors
         self._place = place
-        self.num_bytes = 0
-        """Read so far."""
+        self._is_mapped = is_mapped
+        self._num_bytes = 0  # read so far
+
+    def stack(
+        self, described: Description, num_bytes: int, progress: Progress, *, has_head: bool
+    ) -> LayerStack:
+        """All of a model whose tensors are known to be there; `num_bytes` is their size."""
+        layers = []
+        for index in range(described.architecture.num_layers):
+            progress("reading weights", self._num_bytes, num_bytes)
+            layers.append(self.layer(described, index))
+        table = self.linear(embedding(described))
+        return LayerStack(
+            layers=tuple(layers),
+            embedding=self.table(table, described),
+            final_norm=self.vector(final_norm(described)),
+            head=self.linear(head(described)) if has_head else table,
+        )
+
+    def table(self, linear: Any, described: Description) -> Embedding:
+        """The embedding, of which `linear` is the same as a layer."""
+        found: Embedding = linear
+        return found
 
     def layer(self, described: Description, index: int) -> LayerWeights:
         """One layer, its experts one by one."""
@@ -205,33 +216,39 @@ class _Reader:
 
     def _stacked(self, part: StackedPart) -> Iterator[DenseLinear | CpuLinear]:
         """A layer of each expert."""
-        names = [part.name + end for end in _PACKED_NAMES] if part.is_packed else [part.name]
-        weights = [self._take(name) for name in names]
-        biases = self._take(f"{part.name}_bias") if part.has_bias else None
+        ends = _PACKED_NAMES if part.is_packed else ("",)
+        weights = [[self._take(name + end) for end in ends] for name in part.names]
+        biases = [self._take(name) for name in part.bias_names]
         order = slice(None) if part.order is None else list(part.order)
-        for expert in range(len(weights[0])):
-            own = [tensor[expert] for tensor in weights]
-            rows = (unpacked(*own) if part.is_packed else own[0].T)[order].contiguous()
-            yield self._made(rows, None if biases is None else biases[expert][order].clone())
+        for expert in range(len(weights[0][0])):
+            pieces = []
+            for tensors in weights:
+                own = [tensor[expert] for tensor in tensors]
+                rows = unpacked(*own) if part.is_packed else own[0]
+                pieces.append(rows.T if part.is_turned and not part.is_packed else rows)
+            bias = torch.cat([bias[expert] for bias in biases])[order] if biases else None
+            yield self._made(torch.cat(pieces)[order].contiguous(), bias)
 
     def _rows(self, names: Sequence[str], order: Sequence[int] | None) -> torch.Tensor:
         """The rows of all tensors in a memory of their own."""
         parts = [self._take(name) for name in names]
-        rows = torch.cat(parts) if len(parts) > 1 else parts[0].clone()
-        return rows if order is None else rows[list(order)]
+        rows = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if order is not None:
+            return rows[list(order)]
+        return rows.clone() if self._is_mapped and rows is parts[0] else rows
 
     def _made(self, weight: torch.Tensor, bias: torch.Tensor | None) -> DenseLinear | CpuLinear:
-        bias = None if bias is None else self._in_place(bias)
-        kernels = self._place.kernels
+        place = self._place
+        bias = None if bias is None else bias.to(place.device, place.dtype)
+        kernels = place.kernels
         if kernels is not None and can_read_dense(weight):
             return cpu_dense(kernels, weight, bias)
-        return DenseLinear(self._in_place(weight), bias)
+        return DenseLinear(weight.to(place.device, place.dtype), bias)
 
     def _take(self, name: str) -> torch.Tensor:
         tensor = self._tensors[name]
-        self.num_bytes += tensor.nbytes
+        self._num_bytes += tensor.nbytes
         return tensor
 
     def _in_place(self, tensor: torch.Tensor) -> torch.Tensor:
-        # A file's own memory must not be held on to: it may be written over while the model lives.
-        return tensor.to(self._place.device, self._place.dtype, copy=True)
+        return tensor.to(self._place.device, self._place.dtype, copy=self._is_mapped)

@@ -1,4 +1,4 @@
-"""Turns a GGUF model once into a folder that loads fast: safetensors, tokenizer, manifest.
+"""Turns a GGUF model once into a folder in transformers' format, for those who read nothing else.
 
 Plain numbers stay what they are; blocks become bfloat16.
 """
@@ -6,9 +6,9 @@ Plain numbers stay what they are; blocks become bfloat16.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from core.errors import ModelUnavailableError, SpecDecodesError, reason_of
+from core.errors import ModelUnavailableError, SpecDecodesError
 from core.models.gguf_shards import shards_of, whole_name
 from core.runtime.scratch import places, writable
 from core.runtime.storage import (
@@ -25,7 +25,7 @@ from core.runtime.written_files import give_usual_modes
 
 MANIFEST_NAME = "specdecodes.json"
 # A changed conversion must not meet folders that an older one wrote.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 # bf16 has 16 bits a weight, the smallest GGUF formats about 2.
 _MOST_GROWTH = 8
 
@@ -61,17 +61,9 @@ def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
     StorageError where none can be written.
     """
     progress("checking", 0, 0)
-    try:
-        shards = shards_of(gguf)
-        hashes = [known_sha256(shard) for shard in shards]
-        num_bytes = sum(shard.stat().st_size for shard in shards)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ModelUnavailableError(
-            f"{gguf} cannot be read ({reason}); give a whole .gguf file, or one of all its shards."
-        ) from error
-    key = ":".join([str(FORMAT_VERSION), *hashes])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    shards, sha256 = shards_and_sha256(gguf)
+    num_bytes = sum(shard.stat().st_size for shard in shards)
+    digest = hashlib.sha256(f"{FORMAT_VERSION}:{sha256}".encode()).hexdigest()[:16]
     folder = home / "converted" / f"{whole_name(gguf.name).removesuffix(gguf.suffix)}-{digest}"
     for place in places(folder):
         if is_whole(place):
@@ -82,7 +74,7 @@ def converted_folder(gguf: Path, home: Path, progress: Progress) -> Path:
             check_free_space(folder, num_bytes * _MOST_GROWTH)
             progress("converting", 0, 0)
             with new_folder(folder) as temporary:
-                _convert(shards, temporary, progress)
+                _convert(shards, sha256, temporary, progress)
     return folder
 
 
@@ -97,65 +89,51 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def _convert(shards: list[Path], folder: Path, progress: Progress) -> None:
+def shards_and_sha256(gguf: Path) -> tuple[list[Path], str]:
+    """All files of a model of which one is named, and the hash of the file or of all their hashes.
+
+    Raises ModelUnavailableError.
+    """
+    try:
+        shards = shards_of(gguf)
+        hashes = [known_sha256(shard) for shard in shards]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ModelUnavailableError(
+            f"{gguf} cannot be read ({reason}); give a whole .gguf file, or one of all its shards."
+        ) from error
+    if len(hashes) == 1:
+        return shards, hashes[0]
+    return shards, hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _convert(shards: list[Path], sha256: str, folder: Path, progress: Progress) -> None:
     # Numbers and tokenizers are imported where a file is converted, so that commands start at once.
-    from core.models.gguf_config import FAMILIES
     from core.models.gguf_folder import write_folder
-    from core.models.gguf_index import open_gguf
+    from core.models.gguf_model import read_gguf, unreadable
     from core.models.gguf_others import write_by_transformers
-    from core.models.gguf_tokenizer import read_tokenizer, save_tokenizer
+    from core.models.gguf_tokenizer import save_tokenizer
 
     gguf = shards[0]
+    model = read_gguf(gguf)
     try:
-        file = open_gguf(gguf)
-        if file.metadata.get("general.type", "model") != "model":
-            raise ValueError(f"it is of the type {file.metadata['general.type']} and no model")
-        tokenizer = read_tokenizer(file.metadata)
-        if file.architecture in FAMILIES:
-            write_folder(file, folder, progress)
+        if model.model_config is not None:
+            write_folder(model, folder, progress)
         else:
-            write_by_transformers(shards, file, folder)
+            write_by_transformers(shards, model.file, folder)
     except SpecDecodesError:
         raise
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _unreadable(gguf, error) from error
+        raise unreadable(gguf, error) from error
     except Exception as error:  # readers of broken files raise whatever comes
-        raise _unreadable(gguf, error) from error
-    ends = {"eos_token_id": sorted(tokenizer.end_token_ids) or None}
+        raise unreadable(gguf, error) from error
+    ends = {"eos_token_id": sorted(model.tokenizer.end_token_ids) or None}
     (folder / "generation_config.json").write_text(dumps(ends), encoding="utf-8")
-    save_tokenizer(tokenizer, folder)
+    save_tokenizer(model.tokenizer, folder)
     give_usual_modes(folder.iterdir())
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    manifest = Manifest(
-        str(gguf.resolve()), _joint_sha256(shards), _file_type(file.metadata), files
-    )
+    manifest = Manifest(str(gguf.resolve()), sha256, model.file_type, files)
     text = dumps({"version": FORMAT_VERSION, **manifest._asdict()}, indent=1)
     (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
-
-
-def _joint_sha256(shards: list[Path]) -> str:
-    """Of the file, or of the hashes of all shards."""
-    hashes = [known_sha256(shard) for shard in shards]
-    if len(hashes) == 1:
-        return hashes[0]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def _unreadable(gguf: Path, error: Exception) -> ModelUnavailableError:
-    reason = reason_of(error)
-    return ModelUnavailableError(
-        f"{gguf} is no GGUF file that can be read ({reason}); give a whole .gguf file of a "
-        "supported architecture."
-    )
-
-
-def _file_type(metadata: dict[str, Any]) -> str:
-    from gguf import LlamaFileType
-
-    try:
-        name: str = LlamaFileType(metadata.get("general.file_type")).name
-    except ValueError:
-        return "unknown"
-    return name.removeprefix("MOSTLY_").removeprefix("ALL_")

@@ -1,123 +1,140 @@
-"""Writes what a GGUF file of a Llama-shaped model says as a folder in transformers' format."""
+"""Writes what a GGUF file of one of the families says as a folder in transformers' format."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors.torch import save_file
 
-from core.families.tensors import expected_shapes
-from core.models.gguf_config import FAMILIES, ROPE_FREQS, config_of
-from core.models.gguf_index import GgufFile
-from core.models.gguf_tensors import GgufTensor, numbers_of, unpermuted
-from core.models.model_config import read_model_config
-from core.models.weight_files import CONFIG, INDEX, SINGLE, listed
+from core.families.description import Description
+from core.families.tensors import (
+    LayerTensors,
+    Part,
+    StackedPart,
+    Vector,
+    embedding,
+    expected_shapes,
+    expert_part,
+    final_norm,
+    head,
+    layer_tensors,
+)
+from core.models.gguf_model import GgufModel
+from core.models.gguf_tensors import GgufNumbers
+from core.models.weight_files import CONFIG, INDEX, SINGLE
 from core.runtime.storage import Progress
 from core.runtime.strict_json import dumps
 
-# Names in transformers and in GGUF files; the former behind model.layers.N, the latter behind blk.N.
-_WHOLE = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-}
-_OF_A_LAYER = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 _MOST_SHARD_BYTES = 4 << 30
 
 
-class _Weight(NamedTuple):
-    name: str
-    """In transformers."""
-    tensor: GgufTensor
-    num_permuted: int
-    """Heads whose rows are to be put in order; 0 for none."""
+def write_folder(model: GgufModel, folder: Path, progress: Progress) -> None:
+    """Configuration and weights of a file that has been read as a `Description`."""
+    assert model.model_config is not None and model.layout is not None, "the family is known"
+    (folder / CONFIG).write_text(dumps(model.config, indent=1), encoding="utf-8")
+    numbers = GgufNumbers(model.file.tensors, expected_shapes(model.layout))
+    weights = _weights(model.model_config.described, model.layout, numbers)
+    _write_weights(weights, folder, numbers.num_bytes, progress)
 
 
-def write_folder(file: GgufFile, folder: Path, progress: Progress) -> None:
-    """Configuration and weights of a file whose architecture is one of FAMILIES.
-
-    Raises ValueError with a reason for what is missing, left over or not honoured.
-    """
-    config = config_of(file.metadata, file.tensors)
-    (folder / CONFIG).write_text(dumps(config, indent=1), encoding="utf-8")
-    model_config = read_model_config(folder)
-    if model_config is None:
-        raise ValueError("its sizes do not go together")
-    shapes = {
-        gguf_name(name): (name, sizes)
-        for name, sizes in expected_shapes(model_config.described).items()
-    }
-    _check_tensors(file.tensors, {name: sizes for name, (_, sizes) in shapes.items()})
-    shape = model_config.architecture
-    heads = {"attn_q": shape.num_heads, "attn_k": shape.num_kv_heads}
-    is_permuted = FAMILIES[file.architecture].is_permuted
-    weights = [
-        _Weight(
-            name, file.tensors[stored], heads.get(stored.split(".")[-2], 0) if is_permuted else 0
-        )
-        for stored, (name, _) in shapes.items()
-    ]
-    _write_weights(weights, folder, progress)
+def _weights(
+    described: Description, layout: Description, numbers: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Each weight by its name in folders."""
+    yield from _rows(embedding(described), embedding(layout), numbers)
+    if not described.is_tied:
+        yield from _rows(head(described), head(layout), numbers)
+    yield _vector(final_norm(described), final_norm(layout), numbers)
+    for index in range(described.architecture.num_layers):
+        wanted, found = layer_tensors(described, index), layer_tensors(layout, index)
+        for part, vector in found.vectors.items():
+            yield _vector(wanted.vectors[part], vector, numbers)
+        for part, linear in found.linears.items():
+            yield from _rows(wanted.linears[part], linear, numbers)
+        for part, stack in found.stacked.items():
+            yield from _experts(wanted, part, stack, numbers)
 
 
-def gguf_name(name: str) -> str:
-    """The name in GGUF files of a weight of a Llama-shaped model."""
-    stem, _, kind = name.rpartition(".")
-    found = _LAYER.fullmatch(stem)
-    if found is None:
-        return f"{_WHOLE[stem]}.{kind}"
-    return f"blk.{found[1]}.{_OF_A_LAYER[found[2]]}.{kind}"
+def _vector(
+    wanted: Vector, found: Vector, numbers: Mapping[str, torch.Tensor]
+) -> tuple[str, torch.Tensor]:
+    values = _reordered(numbers[found.name], found.order, wanted.order)
+    if wanted.offset != found.offset:
+        values = values.float() - (wanted.offset - found.offset)
+    return wanted.name, values
 
 
-def _check_tensors(
-    tensors: Mapping[str, GgufTensor], wanted: Mapping[str, tuple[int, ...]]
+def _rows(
+    wanted: Part, found: Part, numbers: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights and biases of a layer, whose rows may be other tensors there than here."""
+    for kind in ("weight", "bias") if found.has_bias else ("weight",):
+        rows = torch.cat([numbers[f"{name}.{kind}"] for name in found.names])
+        pieces = torch.split(_reordered(rows, found.order, wanted.order), list(wanted.sizes))
+        for name, piece in zip(wanted.names, pieces, strict=True):
+            yield f"{name}.{kind}", piece
+
+
+def _experts(
+    wanted: LayerTensors, part: str, found: StackedPart, numbers: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """A part of all experts, which folders have in one tensor or expert by expert."""
+    weights = torch.cat([numbers[name] for name in found.names], dim=1)
+    if part not in wanted.stacked:
+        for expert, rows in enumerate(weights):
+            linear = wanted.linears[expert_part(expert, part)]
+            pieces = torch.split(rows, list(linear.sizes))
+            for name, piece in zip(linear.names, pieces, strict=True):
+                yield f"{name}.weight", piece
+        return
+    stack = wanted.stacked[part]
+    turned = _reordered(weights.transpose(0, 1), None, stack.order)
+    yield stack.names[0], turned.permute(1, 2, 0) if stack.is_turned else turned.transpose(0, 1)
+    if found.bias_names:
+        biases = torch.cat([numbers[name] for name in found.bias_names], dim=1)
+        yield stack.bias_names[0], _reordered(biases.T, None, stack.order).T
+
+
+def _reordered(
+    rows: torch.Tensor,  # [rows, ...]
+    found: tuple[int, ...] | None,
+    wanted: tuple[int, ...] | None,
+) -> torch.Tensor:
+    """Rows that `found` brings into our own order, laid so that `wanted` does."""
+    if found == wanted:
+        return rows
+    if found is not None:
+        rows = rows[list(found)]
+    if wanted is not None:
+        rows = rows[torch.argsort(torch.tensor(wanted))]
+    return rows
+
+
+def _write_weights(
+    weights: Iterable[tuple[str, torch.Tensor]], folder: Path, num_bytes: int, progress: Progress
 ) -> None:
-    missing = set(wanted) - set(tensors)
-    if missing:
-        raise ValueError(f"it lacks {listed(missing)}")
-    left_over = set(tensors) - set(wanted) - {ROPE_FREQS}
-    if left_over:
-        raise ValueError(f"it has {listed(left_over)}, which is not computed")
-    wrong = [name for name, sizes in wanted.items() if tensors[name].shape != sizes]
-    if wrong:
-        raise ValueError(f"its {listed(wrong)} is of another size than its header says")
-
-
-def _write_weights(weights: list[_Weight], folder: Path, progress: Progress) -> None:
     """One file, or shards of a size that memory holds and their index."""
-    total = sum(weight.tensor.data.nbytes for weight in weights)
     done, shard_bytes = 0, 0
     shards: list[Path] = []
     shard: dict[str, torch.Tensor] = {}
     places: dict[str, int] = {}
-    for number, weight in enumerate(weights, 1):
-        rows = numbers_of(weight.tensor)
-        if weight.num_permuted:
-            rows = unpermuted(rows, weight.num_permuted)
-        shard[weight.name] = rows.contiguous()
-        places[weight.name] = len(shards)
-        shard_bytes += rows.nbytes
-        done += weight.tensor.data.nbytes
-        progress("converting", done, total)
-        if shard_bytes >= _MOST_SHARD_BYTES or number == len(weights):
-            shards.append(folder / f"{len(shards)}.safetensors")
-            save_file(shard, shards[-1], {"format": "pt"})
-            shard, shard_bytes = {}, 0
+
+    def write() -> None:
+        shards.append(folder / f"{len(shards)}.safetensors")
+        save_file(shard, shards[-1], {"format": "pt"})
+        shard.clear()
+
+    for name, numbers in weights:
+        if shard_bytes >= _MOST_SHARD_BYTES:
+            write()
+            shard_bytes = 0
+        # Pieces of one tensor share its memory, which no file may.
+        shard[name] = numbers.contiguous().clone()
+        places[name] = len(shards)
+        shard_bytes += numbers.nbytes
+        done += numbers.nbytes
+        progress("converting", done, num_bytes)
+    write()
     if len(shards) == 1:
         shards[0].rename(folder / SINGLE)
         return

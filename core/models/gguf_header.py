@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 _MAGIC = b"GGUF"
 _STRING, _ARRAY = 8, 9
+_LENGTH = struct.Struct("<Q")
 # How a value is written by the number of its type, as `struct` says it.
 _FORMS = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"
 }  # fmt: skip
 _ALIGNMENT, _DEFAULT_ALIGNMENT = "general.alignment", 32
 _MOST_DIMENSIONS = 8
+_ENDS_EARLY = "the file ends in the middle of its header"
 _MOST_NESTING = 4
 
 
@@ -108,16 +110,30 @@ class _Walk:
             form = _FORMS.get(inner)
             if form is not None:
                 return self._numbers(form, self._count(struct.calcsize(form)))
+            if inner == _STRING:
+                return self._strings(self._count(8))
             return [self._value(inner, nesting + 1) for _ in range(self._count(8))]
         if kind in _FORMS:
             return self._number(_FORMS[kind])
         raise ValueError(f"a value has the unknown type {kind}")
 
     def _string(self) -> str:
-        end = self._number("Q") + self._place
-        start = self._place
-        self._skip(end - start)
-        return self._data[start:end].decode("utf-8")
+        return self._strings(1)[0]
+
+    def _strings(self, count: int) -> list[str]:
+        """Vocabularies have hundreds of thousands: one loop, and no call of our own in it."""
+        found: list[str] = []
+        data, place, length_of = self._data, self._place, _LENGTH.unpack_from
+        for _ in range(count):
+            start = place + _LENGTH.size
+            if start > len(data):
+                raise ValueError(_ENDS_EARLY)
+            place = start + length_of(data, place)[0]
+            if place > len(data):
+                raise ValueError(_ENDS_EARLY)
+            found.append(data[start:place].decode("utf-8"))
+        self._place = place
+        return found
 
     def _count(self, least_bytes: int) -> int:
         """A number of entries, each of which takes at least so many bytes."""
@@ -137,5 +153,5 @@ class _Walk:
 
     def _skip(self, num_bytes: int) -> None:
         if num_bytes > len(self._data) - self._place:
-            raise ValueError("the file ends in the middle of its header")
+            raise ValueError(_ENDS_EARLY)
         self._place += num_bytes

@@ -19,11 +19,8 @@ from core.models.weight_files import listed
 
 # As llama.cpp names them. All have been compared with transformers' own folders.
 OTHERS = (
-    "falcon", "gemma2", "gemma3", "gpt2", "nemotron", "phi3", "qwen2moe", "qwen3moe", "stablelm",
-    "starcoder2",
+    "falcon", "gpt2", "nemotron", "stablelm", "starcoder2",
 )  # fmt: skip
-# The layers of the model of a kind whose attention is scaled otherwise, which no key says.
-_LARGEST = {"gemma2": 46, "gemma3": 62}
 _LINEAR = ("scaling.type", "scaling.factor")
 # Keys behind the architecture's name, and the first of these that a configuration has takes the value.
 _ATTRIBUTES = {
@@ -35,17 +32,10 @@ _ATTRIBUTES = {
     "attention.head_count_kv": ("num_key_value_heads", "num_attention_heads"),
     "attention.key_length": ("head_dim",),
     "attention.value_length": ("head_dim",),
-    "attention.layer_norm_rms_epsilon": ("rms_norm_eps", "norm_eps"),
     "attention.layer_norm_epsilon": (
         "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps",
     ),
     "attention.sliding_window": ("sliding_window",),
-    "attn_logit_softcapping": ("attn_logit_softcapping",),
-    "final_logit_softcapping": ("final_logit_softcapping",),
-    "expert_count": ("num_experts", "num_local_experts"),
-    "expert_used_count": ("num_experts_per_tok",),
-    "expert_feed_forward_length": ("moe_intermediate_size", "intermediate_size"),
-    "expert_shared_feed_forward_length": ("shared_expert_intermediate_size",),
     "use_parallel_residual": ("use_parallel_residual",),
 }  # fmt: skip
 
@@ -129,24 +119,14 @@ def _honour(config: Any, file: GgufFile) -> None:
             setattr(config, places[0], value)
         elif not is_neutral(name, value):
             raise ValueError(f"its {key} is {shown(value)}, which is not computed")
-    if file.architecture in _LARGEST:
-        _scale_attention(config, _LARGEST[file.architecture])
     reason = _rotation_reason(config, rotation)
     if reason is not None:
         raise ValueError(f"its {prefix}rope.{reason} is not computed")
 
 
-def _scale_attention(config: Any, largest: int) -> None:
-    """By the size of a head; not for the largest of a kind, which llama.cpp knows by its layers."""
-    is_largest = config.num_hidden_layers == largest
-    width = config.hidden_size // config.num_attention_heads
-    config.query_pre_attn_scalar = width if is_largest else config.head_dim
-
-
 def _rotation_reason(config: Any, told: Mapping[str, Any]) -> str | None:
     """Puts the rotation's keys into the configuration; the first that has no place, with its value."""
     settings = getattr(config, "rope_parameters", None) or {}
-    settings = settings.get("full_attention", settings)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     width = int(head_dim * settings.get("partial_rotary_factor", 1.0))
     factor = told.get("scaling.factor", 1.0)
@@ -160,7 +140,6 @@ def _rotation_reason(config: Any, told: Mapping[str, Any]) -> str | None:
     honoured = {
         "freq_base": settings.get("rope_theta"),
         "dimension_count": width,
-        "freq_base_swa": _sliding_theta(config),
         "scaling.type": {"default": "none"}.get(kind_of := settings.get("rope_type", ""), kind_of),
         "scaling.factor": settings.get("factor", 1.0),
         "scaling.original_context_length": settings.get("original_max_position_embeddings"),
@@ -171,9 +150,3 @@ def _rotation_reason(config: Any, told: Mapping[str, Any]) -> str | None:
         if value != honoured.get(key) and not is_neutral(f"rope.{key}", value):
             return f"{key}, {shown(value)},"
     return None
-
-
-def _sliding_theta(config: Any) -> float | None:
-    settings = getattr(config, "rope_parameters", None) or {}
-    theta = settings.get("sliding_attention", {}).get("rope_theta")
-    return None if theta is None else float(theta)

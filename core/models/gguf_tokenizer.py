@@ -141,14 +141,15 @@ def _listed_merges(
     merges: dict[tuple[str, str], None] = {}
     for merge in list_of(str, metadata, "tokenizer.ggml.merges"):
         place = merge.find(" ", 1)
-        pair = merge[:place], merge[place + 1 :]
+        pair = first, second = merge[:place], merge[place + 1 :]
+        if place > 0 and first in ids and second in ids and first + second in ids:
+            merges[pair] = None
+            continue
         missing = {text for text in (*pair, "".join(pair)) if text not in ids}
         # Tokens that are found as a whole are stored as they are read, and no word holds them.
         if missing & spelled:
             continue
-        if missing or place < 0:
-            raise ValueError(f"its merge {merge[:40]!r} is of tokens that it does not have")
-        merges[pair] = None
+        raise ValueError(f"its merge {merge[:40]!r} is of tokens that it does not have")
     return list(merges)
 
 

@@ -15,7 +15,10 @@ def check_memory(
 ) -> None:
     """Raises ModelUnavailableError; `keeps_files` tells that the weights stay as wide as the files
     have them."""
-    stored = sum(path.stat().st_size for path in weight_files(source.name, source.folder))
+    if source.model is not None:
+        stored = sum(tensor.num_bytes for tensor in source.model.file.tensors.values())
+    else:
+        stored = sum(path.stat().st_size for path in weight_files(source.name, source.folder))
     # Files hold 16 bits a weight.
     needed = int(stored * (1.0 if keeps_files else dtype.itemsize / 2) * _MEMORY_MARGIN)
     is_gpu = device.type == "cuda"

@@ -4,7 +4,6 @@ Its classes take seconds to import, and they would only repeat what config.json 
 everything. Where it leaves something to the classes' defaults, they are asked.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +36,7 @@ def read_model_config(folder: Path) -> ModelConfig | None:
     """None for models that our own forward does not compute, and for settings of impossible values."""
     try:
         config, described = _described(folder)
-        return _model_config(described, _ends(folder, config), lambda: transformers_config(folder))
+        return model_config_from(described, _ends(folder, config))
     except Exception:  # odd values raise whatever comes; transformers says what is wrong with them
         return None
 
@@ -45,7 +44,7 @@ def read_model_config(folder: Path) -> ModelConfig | None:
 def model_config_of(module: Any) -> ModelConfig:
     """The same of a transformers module; raises as `describe` does."""
     described = describe(module.config.to_dict())
-    return _model_config(described, generation_ends(module), lambda: module.config)
+    return model_config_from(described, generation_ends(module))
 
 
 def transformers_config(folder: Path) -> Any:
@@ -64,10 +63,9 @@ def _described(folder: Path) -> tuple[dict[str, Any], Description]:
         return config, describe(config)
 
 
-def _model_config(
-    described: Description, ends: frozenset[int], whole: Callable[[], Any]
-) -> ModelConfig:
-    rotations = tuple(_rotation(described, found, whole) for found in described.rotations)
+def model_config_from(described: Description, ends: frozenset[int]) -> ModelConfig:
+    """The same of a description, and of the ids that end an answer."""
+    rotations = tuple(_rotation(described, found) for found in described.rotations)
     limits = [described.context_length, MOST_CONTEXT]
     limits += [limit for found in described.rotations if (limit := _same_until(found)) is not None]
     return ModelConfig(described, rotations, min(limits), ends)
@@ -104,11 +102,23 @@ def generation_ends(module: Any) -> frozenset[int]:
     return _ids(module.generation_config.eos_token_id)
 
 
-def _rotation(
-    described: Description, found: RotationSettings, whole: Callable[[], Any]
-) -> Rotation:
+class _RotationConfig(NamedTuple):
+    """The part of a configuration that transformers' rotations look at."""
+
+    rope_parameters: dict[str, Any]
+    head_dim: int
+    hidden_size: int
+    num_attention_heads: int
+    max_position_embeddings: int
+
+    def standardize_rope_params(self) -> None:
+        """They are."""
+
+
+def _rotation(described: Description, found: RotationSettings) -> Rotation:
     """An ordinary rotation from its base; the scaled ones are computed by transformers."""
-    half = described.architecture.head_dim // 2
+    shape = described.architecture
+    half = shape.head_dim // 2
     if found.settings is None:
         return Rotation(torch.zeros(half), 1.0)
     kind, scaling = found.settings["rope_type"], 1.0
@@ -120,7 +130,14 @@ def _rotation(
     else:
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-        inv_freq, scaling = ROPE_INIT_FUNCTIONS[kind](whole(), layer_type=found.layer_type)
+        config: Any = _RotationConfig(
+            dict(found.settings),
+            shape.head_dim,
+            described.hidden_size,
+            shape.num_heads,
+            described.context_length,
+        )
+        inv_freq, scaling = ROPE_INIT_FUNCTIONS[kind](config)
     # Numbers that do not rotate come behind those that do, in both halves of a head.
     unrotated = torch.zeros(half - len(inv_freq))
     return Rotation(torch.cat([inv_freq.float(), unrotated]), float(scaling))

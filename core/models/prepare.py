@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if note:
         print(note, file=sys.stderr)
-    print(f"{options.name} is ready in {source.folder}")
+    print(f"{options.name} is ready in {source.gguf or source.folder}")
     return 0
 
 

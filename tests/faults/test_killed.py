@@ -113,8 +113,12 @@ def test_a_conversion_that_is_killed_is_done_anew_and_leaves_nothing(tmp_path: P
     (packaged,) = (cache_home() / "packaged" / "smollm2-135m").glob("*.gguf")
     model = tmp_path / "model.gguf"
     model.symlink_to(packaged)
-    words = ["-m", "core.generate", "--prompt", "hi", "--target", str(model), "--no-compile",
-             "--max-new-tokens", "4"]  # fmt: skip
+    code = (
+        "from core.models.sources import find_model\n"
+        "from core.runtime.storage import no_progress\n"
+        f"find_model({str(model)!r}, no_progress).folder"
+    )
+    words = ["-c", code]
     converted = home / "converted"
     process = start(home, *words)
     kill_once(process, lambda: bool(list(converted.glob("*.part/*"))))

@@ -145,12 +145,12 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The files that were converted; what comes of one is its copy, for its owner alone."""
     converted: list[Path] = []
 
-    def convert(shards: list[Path], folder: Path, progress: Progress) -> None:
+    def convert(shards: list[Path], sha256: str, folder: Path, progress: Progress) -> None:
         (gguf,) = shards
         converted.append(gguf)
         shutil.copy(gguf, folder / "weights")
         files = {"weights": file_sha256(gguf)}
-        manifest = conversion.Manifest(str(gguf), file_sha256(gguf), "Q4_1", files)
+        manifest = conversion.Manifest(str(gguf), sha256, "Q4_1", files)
         version = {"version": conversion.FORMAT_VERSION}
         (folder / MANIFEST_NAME).write_text(json.dumps(version | manifest._asdict()))
 

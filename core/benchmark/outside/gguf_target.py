@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel
-from core.models.conversion import read_manifest
 
 _MOST_CONTEXT = 4096
 
@@ -27,10 +26,8 @@ def gguf_target(target: LoadedModel, name: str) -> GgufTarget:
             f"{target.identity.name} is no GGUF file, which {name} needs; give another target or "
             f"leave {name} out."
         )
-    manifest = read_manifest(target.source.folder)
-    file_type = manifest.file_type if manifest else "GGUF"
     return GgufTarget(
         target.source.gguf,
-        f"{file_type}, as the file has them",
+        f"{target.source.file_type}, as the file has them",
         min(target.context_limit, _MOST_CONTEXT),
     )

@@ -93,8 +93,13 @@ SPARSE = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "llama4_text"
 
 def random_module(case: str, seed: int = 0) -> Any:
     """With weights large enough that its logits differ clearly between contexts."""
+    return module_of(CONFIGS[case], seed)
+
+
+def module_of(config: Any, seed: int = 0) -> Any:
+    """The same of any configuration."""
     torch.manual_seed(seed)
-    module: Any = AutoModelForCausalLM.from_config(CONFIGS[case], dtype=torch.float32)  # type: ignore[no-untyped-call]
+    module: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     for parameter in module.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.15)

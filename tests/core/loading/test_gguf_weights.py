@@ -9,9 +9,14 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter, dequantize, quantize
 
 from core.backends.cpu.library import Kernels
+from core.backends.torch.weights import LayerStack
 from core.errors import InvalidSettingError
+from core.families.gguf import in_gguf
 from core.loading.forward import make_runner
 from core.loading.gguf_weights import decode_blocks, gguf_stack
+from core.loading.weight_loading import Placement
+from core.models.gguf_index import open_gguf
+from core.models.gguf_model import GgufModel
 from core.models.model_config import model_config_of
 from core.runtime.storage import no_progress
 from core.trees.tree import DraftTree
@@ -72,6 +77,17 @@ def write_gguf(path: Path, module: Any, layer_type: str, table_type: str) -> Non
     writer.close()
 
 
+def stack_of_file(path: Path, module: Any, weights: str, kernels: Kernels | None) -> LayerStack:
+    """The file's layers, by the configuration of the module that it was made of."""
+    model_config = model_config_of(module)
+    file = open_gguf(path)
+    tokenizer: Any = None
+    layout = in_gguf(model_config.described, file.tensors)
+    model = GgufModel(file, tokenizer, "", {}, model_config, layout)
+    place = Placement(torch.float32, torch.device("cpu"), kernels)
+    return gguf_stack(path, model, weights, place, no_progress).stack
+
+
 @pytest.mark.parametrize(
     ("layer_type", "table_type", "weights"),
     [("Q4_0", "Q8_0", "q4"), ("Q4_1", "Q4_1", "q4"), ("Q8_0", "F32", "q8")],
@@ -83,9 +99,7 @@ def test_the_layers_compute_what_the_dequantized_model_computes(
     module = tiny_model(family)
     path = tmp_path / "model.gguf"
     write_gguf(path, module, layer_type, table_type)
-    stack = gguf_stack(
-        path, weights, model_config_of(module).architecture, torch.float32, None, no_progress
-    )
+    stack = stack_of_file(path, module, weights, None)
     packed = make_runner(tiny_model(family), 512, stack=stack)
     full = make_runner(module, 512)
     prompt = [5, 17, 99, 3, 42]
@@ -101,14 +115,7 @@ def test_the_compiled_kernels_hold_the_very_weights_of_the_file(
 ) -> None:
     module = tiny_model("llama")
     write_gguf(tmp_path / "model.gguf", module, "Q4_1", "Q8_0")
-    stack = gguf_stack(
-        tmp_path / "model.gguf",
-        "q4",
-        model_config_of(module).architecture,
-        torch.float32,
-        kernels,
-        no_progress,
-    )
+    stack = stack_of_file(tmp_path / "model.gguf", module, "q4", kernels)
     weight = torch.cat([part.weight for part in _qkv_of(module)])
     assert torch.equal(stack.layers[1].qkv.dequantize(), weight)  # type: ignore[attr-defined]
     assert stack.is_tied
@@ -129,11 +136,4 @@ def test_other_types_are_refused_with_what_to_do(tmp_path: Path) -> None:
     module = tiny_model("llama")
     write_gguf(tmp_path / "model.gguf", module, "Q8_0", "Q8_0")
     with pytest.raises(InvalidSettingError, match=r"holds Q8_0 .* leave weights out"):
-        gguf_stack(
-            tmp_path / "model.gguf",
-            "q4",
-            model_config_of(module).architecture,
-            torch.float32,
-            None,
-            no_progress,
-        )
+        stack_of_file(tmp_path / "model.gguf", module, "q4", None)

@@ -23,7 +23,7 @@ def target(tiny_home: Path) -> LoadedModel:
 
 
 def with_gguf(target: LoadedModel) -> LoadedModel:
-    return replace(target, source=target.source._replace(gguf=Path("model.gguf")))
+    return replace(target, source=replace(target.source, gguf=Path("model.gguf")))
 
 
 def test_an_engine_is_a_name_and_a_place_each_once() -> None:

@@ -22,7 +22,7 @@ def runner(target: LoadedModel, python: str, config: RunConfig) -> LlamaCppRunne
 
 
 def with_gguf(target: LoadedModel) -> LoadedModel:
-    return replace(target, source=target.source._replace(gguf=Path("model.gguf")))
+    return replace(target, source=replace(target.source, gguf=Path("model.gguf")))
 
 
 def test_a_target_that_is_no_gguf_is_refused(target: LoadedModel) -> None:
