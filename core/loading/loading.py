@@ -159,7 +159,7 @@ def load_model(
         contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
     tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
     check_vocabulary(source.name, tokenizer, contents.num_token_ids)
-    rules = unapplied_rules(source.folder)
+    rules = "" if source.gguf is not None else unapplied_rules(source.folder)
     ends = set(contents.end_token_ids)
     if tokenizer.eos_token_id is not None:
         ends.add(int(tokenizer.eos_token_id))
