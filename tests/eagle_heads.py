@@ -17,7 +17,8 @@ def eagle3_head(folder: Path, config: Any) -> str:
         hidden_size=config.hidden_size,
         num_heads=config.num_attention_heads,
         num_kv_heads=config.num_key_value_heads,
-        head_dim=config.hidden_size // config.num_attention_heads,
+        head_dim=getattr(config, "head_dim", None)
+        or config.hidden_size // config.num_attention_heads,
         intermediate_size=2 * config.hidden_size,
         draft_vocab_size=DRAFT_VOCAB,
         vocab_size=config.vocab_size,

@@ -15,6 +15,7 @@ from core.backends.torch.invariant import invariant_sibling
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.engine import Engine
+from core.errors import DrafterUnavailableError
 from core.families.registry import FAMILIES
 from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel, load_model
@@ -23,6 +24,7 @@ from core.trace.file import Trace
 from core.trees.tree import DraftTree
 from tests.core.families.family_configs import CONFIGS, SPARSE, random_module
 from tests.core.models.folders import PROMPT, change_config, oracle_ids, save_module
+from tests.eagle_heads import eagle3_head
 from tests.tiny_folder import byte_tokenizer
 
 # Parents of drafted nodes, and a path to keep that is no beginning of the rows.
@@ -82,10 +84,8 @@ def random_tokens(count: int = 64) -> list[int]:
 
 
 def ids_of(engine: Engine, mode: str, **settings: Any) -> list[int]:
-    drafter = MODES.get(mode, {})
-    config = RunConfig.from_dict(
-        {"mode": mode, "max_new_tokens": 24, "drafter": drafter, **settings}
-    )
+    values = {"drafter": MODES.get(mode, {}), **settings}
+    config = RunConfig.from_dict({"mode": mode, "max_new_tokens": 24, **values})
     prompt = Prompt(PROMPT, byte_tokenizer()(PROMPT).input_ids)
     return Trace(list(engine.run(prompt, config))).token_ids
 
@@ -130,6 +130,19 @@ def check_modes(case: Case, model: LoadedModel, modes: Sequence[str]) -> None:
 
 def test_drafts_change_no_text(case: Case) -> None:
     check_modes(case, load_model(case.folder, dtype="float32"), ("ngram", "share-sd"))
+
+
+def test_a_head_drafts_from_the_states_of_all_that_rotate_as_heads_do(
+    case: Case, tmp_path: Path
+) -> None:
+    engine = Engine(load_model(case.folder, dtype="float32"))
+    head = eagle3_head(tmp_path / "head", case.module.config)
+    drafted = {"draft": head, "drafter": {"num_nodes": 6, "depth": 3, "fixed_size": True}}
+    if case.name in ("phi3", "glm4", "llama4_text"):
+        with pytest.raises(DrafterUnavailableError, match="rotates its heads otherwise"):
+            ids_of(engine, "sd-eagle", **drafted)
+    else:
+        assert ids_of(engine, "sd-eagle", **drafted) == oracle_ids(case.folder)
 
 
 @pytest.mark.slow
