@@ -358,6 +358,7 @@ class _Reader:
         if not isinstance(value, Key):
             return value
         found = self._get(value.name)
+        found = self._family.meanings.get(value.name, {}).get(found, found)
         return found if value.power == 1.0 or found is None else float(found) ** value.power
 
     def _count(self, name: str, most: int | None = None) -> int:

@@ -182,6 +182,8 @@ class Family(NamedTuple):
     temperature: tuple[str, str, str] | None = None
     """Settings of `LayerKind.temperature` in layers without positions: switch, a, b."""
     experts: ExpertsOf | None = None
+    meanings: Mapping[str, Mapping[Any, Any]] = MappingProxyType({})
+    """Values of settings that mean another, as the family's first files were published."""
     expects: Mapping[str, Any] = MappingProxyType({})
     """Settings that are computed at this value alone."""
     without_effect: frozenset[str] = frozenset()

@@ -9,4 +9,5 @@ FAMILY = Family(
     norm_offset=1.0,
     biases=ATTENTION_BIASES,
     embedding_scale=Key("hidden_size", 0.5),
+    meanings={"hidden_act": {"gelu": "gelu_pytorch_tanh"}},
 )

@@ -20,6 +20,9 @@ FAMILY = GEMMA2._replace(
         local_base=10_000.0,
     ),
     norms={**GEMMA2.norms, **HEAD_NORMS},
+    attention_cap=None,
     rotations_by_type=True,
+    # transformers' module leaves it aside.
+    expects={"attn_logit_softcapping": None},
     without_effect=frozenset({"_sliding_window_pattern", "sliding_window_pattern"}),
 )
