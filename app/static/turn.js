@@ -15,7 +15,7 @@ export class Turn {
     this.run = run;
     this.strip = new Strip(run, showRefused);
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
-    this._rounding = h("span", { class: "lossy-badge", hidden: true }, "rounds in 16 bits");
+    this._rounding = h("span", { class: "rounding-badge", hidden: true }, "rounds in 16 bits");
     this._status = h("span", { class: "status-text" });
     this._gauge = h("span", { class: "gauge", hidden: true });
     this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
