@@ -37,9 +37,9 @@ struct BFloat16 : Dense {
   }
 };
 
-// Eight scales, or offsets, of neighbouring outputs.
-inline Lanes load_scales(const float* from) { return load(from); }
-inline Lanes load_scales(const _Float16* from) {
+// Eight numbers, written out to float32.
+inline Lanes load_wide(const float* from) { return load(from); }
+inline Lanes load_wide(const _Float16* from) {
 #if defined(__F16C__)
   return (Lanes)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 #else
@@ -48,6 +48,15 @@ inline Lanes load_scales(const _Float16* from) {
   return __builtin_convertvector(halves, Lanes);
 #endif
 }
+
+struct Float16 : Dense {
+  static void weights(const Linear& linear, int64_t row, int unit, Lanes* w) {
+    const _Float16* from =
+        reinterpret_cast<const _Float16*>(linear.values) + row * linear.in_features + unit * UNIT;
+    fetch(from);
+    for (int i = 0; i < 4; ++i) w[i] = load_wide(from + i * LANES);
+  }
+};
 
 // Packed weights stand in panels of LANES outputs: unit after unit its VECTORS, lane l of which is
 // of output l and holds some columns. Scales and offsets stand in panels too. Products round their
@@ -115,6 +124,7 @@ void with_format(int32_t format, Call call) {
     case 3: call(Int4<float>{}); break;
     case 4: call(Int8<_Float16>{}); break;
     case 5: call(Int8<float>{}); break;
+    case 6: call(Float16{}); break;
   }
 }
 

@@ -22,17 +22,22 @@ class _Format(IntEnum):
     INT4_FLOAT_SCALES = 3
     INT8_HALF_SCALES = 4
     INT8_FLOAT_SCALES = 5
+    FLOAT16 = 6
 
 
 # Bits of a weight and bytes of a scale.
 _STORED = {
     _Format.FLOAT32: (32, 0),
     _Format.BFLOAT16: (16, 0),
+    _Format.FLOAT16: (16, 0),
     _Format.INT4_HALF_SCALES: (4, 2),
     _Format.INT4_FLOAT_SCALES: (4, 4),
     _Format.INT8_HALF_SCALES: (8, 2),
     _Format.INT8_FLOAT_SCALES: (8, 4),
 }
+
+
+_HALVES = {torch.bfloat16: _Format.BFLOAT16, torch.float16: _Format.FLOAT16}
 
 
 class CpuLinear:
@@ -77,7 +82,7 @@ class CpuLinear:
     @property
     def is_dense(self) -> bool:
         """Whether its weights are floating numbers."""
-        return self.struct.format in (_Format.FLOAT32, _Format.BFLOAT16)
+        return self.struct.format in (_Format.FLOAT32, _Format.BFLOAT16, _Format.FLOAT16)
 
     def dequantize(self) -> torch.Tensor:
         """The weights as every product counts them  # [out_features, in_features] float32."""
@@ -113,13 +118,14 @@ def cpu_dense(
     weight: torch.Tensor,  # [out_features, in_features] of any floating dtype
     bias: torch.Tensor | None,  # [out_features] float32
 ) -> CpuLinear:
-    """A dense layer; kept in bfloat16 where that holds every weight exactly, else in float32."""
-    halved = weight.bfloat16().contiguous()
-    if weight.dtype == torch.bfloat16 or torch.equal(halved.float(), weight.float()):
-        kernel, format, values = "native bf16", _Format.BFLOAT16, halved
-    else:
-        kernel, format, values = "native fp32", _Format.FLOAT32, weight.float().contiguous()
-    return CpuLinear(kernels, kernel, format, values.shape[1], values, None, bias)
+    """A dense layer; kept in 16 bits where they hold every weight exactly, else in float32."""
+    for dtype, format in _HALVES.items():
+        halved = weight.to(dtype).contiguous()
+        if weight.dtype == dtype or torch.equal(halved.float(), weight.float()):
+            kernel = f"native {'bf16' if dtype == torch.bfloat16 else 'fp16'}"
+            return CpuLinear(kernels, kernel, format, halved.shape[1], halved, None, bias)
+    values = weight.float().contiguous()
+    return CpuLinear(kernels, "native fp32", _Format.FLOAT32, values.shape[1], values, None, bias)
 
 
 def cpu_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> CpuLinear:

@@ -92,7 +92,7 @@ void rounded_tile(const Linear& linear, int64_t panel, int64_t row, const Rounde
     Format::template add<NUM_ROWS>(values + unit * Format::VECTORS * LANES,
                                    bytes + unit * UNIT_WORDS * NUM_ROWS, whole);
     const auto* pair = Format::scales_of(linear, panel, unit);
-    const Lanes scale = load_scales(pair), offset = load_scales(pair + LANES);
+    const Lanes scale = load_wide(pair), offset = load_wide(pair + LANES);
 #pragma GCC unroll 4
     for (int r = 0; r < NUM_ROWS; ++r) {
       const Lanes numbers = __builtin_convertvector(whole[r].words(), Lanes);

@@ -136,16 +136,31 @@ def test_eight_bits_without_an_offset_are_exact(kernels: Kernels) -> None:
     assert torch.equal(cpu_grid(kernels, grid, None).dequantize(), groups.view(40, 128))
 
 
-@pytest.mark.parametrize("is_short", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_dense_weights_are_halved_only_where_that_is_exact(
-    kernels: Kernels, is_short: bool
+    kernels: Kernels, dtype: torch.dtype
 ) -> None:
-    weight = torch.randn(8, 64)
-    if is_short:
-        weight = weight.bfloat16().float()
+    weight = torch.randn(8, 64).to(dtype).float()
     linear = cpu_dense(kernels, weight, None)
     assert torch.equal(linear.dequantize(), weight)
-    assert linear.num_bytes == weight.nbytes // (2 if is_short else 1)
+    assert torch.equal(linear.rows(torch.tensor([7, 0])), weight[[7, 0]])
+    assert linear.num_bytes == weight.nbytes // (1 if dtype == torch.float32 else 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halved_weights_give_the_bits_of_wide_ones(
+    kernels_of_each_level: Kernels, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tiny_model("llama").to(dtype).float()
+
+    def logits() -> torch.Tensor:
+        runner = make_runner(module, 512, kernels=kernels_of_each_level)
+        runner.begin(PROMPT, 100, never)
+        return runner.tree_forward(a_tree(PROMPT[-1])).clone()
+
+    halved = logits()
+    monkeypatch.setattr("core.backends.cpu.linear._HALVES", {})
+    assert torch.equal(logits(), halved)
 
 
 def test_a_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
