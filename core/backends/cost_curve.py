@@ -78,9 +78,8 @@ def measure(
     most = 2 * ROWS[-1]
     backend.reserve(context_length + most)
     causal = torch.ones(most, most, dtype=torch.bool).tril()
-    for (
-        storage
-    ) in backend.cache.storages():  # no more than is read, for memory comes when it is touched
+    # No more than is read, for memory comes when it is touched.
+    for storage in backend.cache.storages():
         storage[..., : context_length + most, :].zero_()
     backend.forward_rows([0], [0], causal[:1, :1])  # layers make what they keep
 

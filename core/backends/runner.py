@@ -17,8 +17,7 @@ PREFILL_CHUNK = 512
 # Behind the committed tokens: a tree with its root, and what pads a commit.
 _SPARE_COLUMNS = MAX_TREE_NODES + 8
 # The next turn of a chat should find room in the last one's cache, and captured graphs hold on to it.
-_CAPACITY_STEPS = {"cuda": 2048}
-_CAPACITY_STEP = 512
+_CAPACITY_STEPS = {"cuda": 2048, "cpu": 512}
 
 
 class TargetForward(Protocol):
@@ -148,7 +147,7 @@ class ModelRunner:
 
     def reserve(self, max_length: int) -> None:
         """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
-        step = _CAPACITY_STEPS.get(self.device.type, _CAPACITY_STEP)
+        step = _CAPACITY_STEPS[self.device.type]
         capacity = -(-(max_length + _SPARE_COLUMNS) // step) * step
         if self._cache is not None and self._cache.capacity >= capacity:
             return

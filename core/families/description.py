@@ -292,8 +292,8 @@ class _Reader:
                 raise NotDescribedError(f"some of its layers are of the kind {min(others)}")
             window = self._get(family.window) if family.window and is_used else None
             types = (_FULL if window is None else _WINDOW,) * num_layers
-        known = {_FULL} | ({_WINDOW} if family.window else set())
-        unknown = set(types) - known - ({_CHUNK} if family.chunk else set())
+        settings = {_FULL: True, _WINDOW: family.window, _CHUNK: family.chunk}
+        unknown = {layer_type for layer_type in types if not settings.get(layer_type)}
         if unknown:
             raise NotDescribedError(f"some of its layers are of the kind {min(unknown)}")
         if family.window:
@@ -330,7 +330,8 @@ class _Reader:
             share = settings.pop("partial_rotary_factor", None)
             shares.add(1.0 if share is None else float(share))
             _check_rotation(settings)
-            _ = settings["rope_theta"]
+            if "rope_theta" not in settings:
+                raise KeyError("rope_theta")
             if settings.get("short_factor") != settings.get("long_factor"):
                 # Up to this length the rotation is the same.
                 _positive(settings["original_max_position_embeddings"])

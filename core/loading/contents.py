@@ -99,10 +99,12 @@ def _read_module(
     source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
 ) -> Contents:
     module = read_module(source, place.dtype, place.device, for_trees=not with_module)
+    if with_module:
+        return module_contents(module)
     reason = reason_against(module.config.to_dict())
     model_config = model_config_of(module) if reason is None else None
     stack = None if model_config is None else stack_of(module, model_config.described)
-    if with_module or (stack is None and weights == "full"):
+    if stack is None and weights == "full":
         return module_contents(module)
     if model_config is None or stack is None:
         reason = reason or "its module names its weights otherwise than files do"

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from core.backends.runner import ModelRunner
 from core.errors import ModelUnavailableError
 from core.families.description import reason_against
 from core.loading.forward import runner_of
 from core.loading.loading import load_model
+from tests.core.families import family_configs
 from tests.core.families.family_configs import CONFIGS
 from tests.core.families.test_families import random_tokens, rows_of_trees
 from tests.tiny_folder import byte_tokenizer
@@ -96,14 +97,7 @@ def module_of(folder: Path) -> Any | None:
     """transformers' module of the folder's configuration, saved beside it; None where it refuses it."""
     try:
         config = AutoConfig.from_pretrained(folder)
-        torch.manual_seed(0)
-        module: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
-        for parameter in module.parameters():
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.15)
-            else:
-                torch.nn.init.uniform_(parameter, 0.5, 1.5)
-        module.eval().requires_grad_(False)
+        module = family_configs.module_of(config)
         with torch.inference_mode():
             module(input_ids=torch.tensor([random_tokens(8)]), use_cache=False)
         module.generation_config.eos_token_id = None

@@ -19,19 +19,17 @@ def add_experts(
     """What a layer's experts make of the rows, beside what all rows pass  # [rows, hidden].
 
     A row's sum runs over its experts in their order, whatever rows are beside it. With
-    `has_one_shape` every chosen expert computes all rows, so that neither do its products hang on
-    how many have chosen it.
+    `has_one_shape` an expert computes as many rows as there are, zeros for those of others, so that
+    neither do its products hang on how many have chosen it.
     """
     chosen, shares = _routed(layer, experts, x)
     made = torch.zeros_like(x)
     for index in sorted(set(chosen.flatten().tolist())):
         rows, places = torch.where(chosen == index)
         share = shares[rows, places, None]
-        taken = slice(None) if has_one_shape else rows
-        given = x[taken]
-        if experts.is_sigmoid:
-            given = given.clone()
-            given[rows if has_one_shape else slice(None)] *= share
+        given = x[rows] * share if experts.is_sigmoid else x[rows]
+        if has_one_shape:
+            given = torch.zeros_like(x).index_copy_(0, rows, given)
         expert = layer.experts[index]
         fed = expert.down(gate_of(*expert.gate_up(given).chunk(2, dim=-1)))
         fed = fed[rows] if has_one_shape else fed
