@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from core.backends.cpu.forward import MOST_ROWS, CpuForward
+from core.backends.cpu.forward import CpuForward
 from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import Linear
@@ -74,7 +74,7 @@ class EagleForward(TorchForward):
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`; logits are over the head's own vocabulary."""
         states = self._take_given(blocks)
-        if self._on_cpu is not None and len(states) <= MOST_ROWS:
+        if self._on_cpu is not None:
             made = torch.empty_like(states)
             logits = self._on_cpu.from_states(
                 blocks, given=states, made=made, want_logits=want_logits

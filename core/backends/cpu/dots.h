@@ -4,64 +4,75 @@
 
 #include "lanes.h"
 
-#if defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))
+#if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(HAS_512_BITS))
 #define HAS_BYTE_DOTS 1
 #endif
 
 namespace {
 
-// Of one unit, at most eight times four of weights 0 to 15 with -127 to 127.
-class NibbleSum {
- public:
-  void add(Words weights, Words x) {
-#if defined(HAS_BYTE_DOTS)
-    sums = (Words)_mm256_dpbusd_epi32((__m256i)sums, (__m256i)weights, (__m256i)x);
-#elif defined(__AVX2__)
-    // Sixteen bits hold them: 8 * 2 * 15 * 127 < 2^15.
-    const __m256i pairs = _mm256_maddubs_epi16((__m256i)weights, (__m256i)x);
-    sums = (Words)_mm256_add_epi16((__m256i)sums, pairs);
-    asm("" : "+x"(sums));  // else all products come first, and do not fit into the registers
+// Adds to each word four products of weights without signs and rows with them.
+inline WideWords add_products(WideWords sums, WideWords weights, WideWords x) {
+#if defined(HAS_BYTE_DOTS) && defined(HAS_512_BITS)
+  return (WideWords)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, (__m512i)x);
+#elif defined(HAS_BYTE_DOTS) && defined(__AVX512VNNI__)
+  return (WideWords)_mm256_dpbusd_epi32((__m256i)sums, (__m256i)weights, (__m256i)x);
+#elif defined(HAS_BYTE_DOTS)
+  return (WideWords)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)weights, (__m256i)x);
 #else
-    for (int i = 0; i < 4; ++i)
-      sums += ((weights >> (8 * i)) & 15) * ((x << (24 - 8 * i)) >> 24);
+  for (int i = 0; i < 4; ++i)
+    sums += ((weights >> (8 * i)) & 255) * ((x << (24 - 8 * i)) >> 24);
+  return sums;
 #endif
-  }
-  Words words() const {
-#if defined(__AVX2__) && !defined(HAS_BYTE_DOTS)
-    return (Words)_mm256_madd_epi16((__m256i)sums, _mm256_set1_epi16(1));
-#else
-    return sums;
-#endif
-  }
+}
 
- private:
-  Words sums = {};
-};
-
-// Of weights -128 to 127 with -127 to 127.
+// The products of some words of weights below 2 ** BITS with -127 to 127.
+template <int BITS>
 class ByteSum {
  public:
-  void add(Words weights, Words x) {
-#if defined(__AVX2__)
-    // The instructions take one side without signs, which go over to the other.
-    const __m256i sizes = _mm256_abs_epi8((__m256i)weights);
-    const __m256i signed_x = _mm256_sign_epi8((__m256i)x, (__m256i)weights);
-#if defined(HAS_BYTE_DOTS)
-    sums = (Words)_mm256_dpbusd_epi32((__m256i)sums, sizes, signed_x);
-#else
-    const __m256i pairs = _mm256_maddubs_epi16(sizes, signed_x);
-    sums += (Words)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-    asm("" : "+x"(sums));
-#endif
-#else
-    for (int i = 0; i < 4; ++i)
-      sums += ((weights << (24 - 8 * i)) >> 24) * ((x << (24 - 8 * i)) >> 24);
-#endif
-  }
-  Words words() const { return sums; }
+  void start(WideWords first) { sums = first; }
+#if defined(HAS_BYTE_DOTS) || !defined(__AVX2__) || defined(HAS_512_BITS)
+  void add(int, WideWords weights, WideWords x) { sums = add_products(sums, weights, x); }
+  WideWords words() const { return sums; }
 
  private:
-  Words sums = {};
+  WideWords sums = {};
+#else
+  // Pairs of products are added up in 16 bits, which hold those of so many words. Numbers of more
+  // than six bits go as their halves.
+  static constexpr bool IS_HALVED = BITS > 6;
+  static constexpr int MOST = IS_HALVED || BITS <= 4 ? 8 : BITS == 5 ? 4 : 2;
+
+  void add(int index, WideWords weights, WideWords x) {
+    if constexpr (IS_HALVED) {
+      add_pairs(low, weights & 0x0f0f0f0f, x);
+      add_pairs(high, (weights >> 4) & 0x0f0f0f0f, x);
+    } else {
+      add_pairs(low, weights, x);
+      if (index % MOST == MOST - 1 && MOST < 8) flush();
+    }
+  }
+  WideWords words() {
+    flush();
+    return sums;
+  }
+
+ private:
+  static void add_pairs(WideWords& pairs, WideWords weights, WideWords x) {
+    pairs = (WideWords)_mm256_add_epi16((__m256i)pairs,
+                                        _mm256_maddubs_epi16((__m256i)weights, (__m256i)x));
+    asm("" : "+x"(pairs));  // else all products come first, and do not fit into the registers
+  }
+  void flush() {
+    sums += (WideWords)_mm256_madd_epi16((__m256i)low, _mm256_set1_epi16(1));
+    low = WideWords{};
+    if constexpr (IS_HALVED) {
+      sums += (WideWords)_mm256_madd_epi16((__m256i)high, _mm256_set1_epi16(16));
+      high = WideWords{};
+    }
+  }
+
+  WideWords sums = {}, low = {}, high = {};
+#endif
 };
 
 }  // namespace

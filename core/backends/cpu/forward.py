@@ -1,8 +1,7 @@
-"""Our own forward in compiled kernels: one call for all layers, few rows at a time.
+"""Our own forward in compiled kernels: one call for all layers and rows.
 
 A row's arithmetic does not depend on the rows beside it nor on where its keys stand in the cache,
-so that drafts, verification and plain decoding agree in every bit. Wide pieces of a prompt go
-through torch, whose matrix products are made for them.
+so that prompts, drafts, verification and plain decoding agree in every bit.
 """
 
 from collections.abc import Sequence
@@ -37,8 +36,6 @@ from core.backends.torch.weights import LayerStack, LayerWeights
 from core.backends.windows import note_positions, positions_of
 from core.families.architecture import Architecture
 
-# From here on torch's matrix products win over the kernels'.
-MOST_ROWS = 64
 _HEAD_DIM_STEP = 8
 _LARGEST_HEAD_DIM = 512
 
@@ -99,7 +96,7 @@ class CpuForward(TorchForward):
 
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`."""
-        model = self._model_struct() if num_rows(blocks) <= MOST_ROWS else None
+        model = self._model_struct()
         if model is None:
             return super().__call__(blocks, want_logits=want_logits)
         structs = [self._block_struct(block) for block in blocks]
@@ -114,7 +111,7 @@ class CpuForward(TorchForward):
 
     def from_states(
         self,
-        blocks: Sequence[RowBlock],  # at most MOST_ROWS rows
+        blocks: Sequence[RowBlock],
         *,
         given: torch.Tensor,  # [rows, hidden]
         made: torch.Tensor,  # [rows, hidden]

@@ -1,28 +1,21 @@
 // The forward of a described decoder over a few rows, in one call and one parallel region.
 //
-// Activations are float32, and dense weights are written out to float32; packed weights multiply
-// rows that are rounded to 8 bits. Every sum of a row runs in an order of its own, whatever rows are
+// Activations are float32, and floating weights are written out to float32 unless a layer rounds its
+// rows to bfloat16; packed weights multiply rows that are rounded to 8 bits. Every sum of a row runs in an order of its own, whatever rows are
 // computed beside it and wherever its keys stand in the cache: the same tokens at the same positions
 // give the same bits, in a chain, in a tree or alone.
 
 #include <omp.h>
 
+#include <memory>
+
 #include "attention.h"
 #include "check.h"
-#include "multiply.h"
+#include "pack.h"
+#include "product.h"
+#include "team.h"
 
 namespace {
-
-// The share of a thread, in multiples of `step`.
-struct Share {
-  int64_t begin, end;
-  Share(int64_t total, int64_t step, int thread, int num_threads) {
-    const int64_t steps = (total + step - 1) / step;
-    begin = steps * thread / num_threads * step;
-    end = steps * (thread + 1) / num_threads * step;
-    if (end > total) end = total;
-  }
-};
 
 // A row's block, and its place there.
 struct Place {
@@ -40,31 +33,60 @@ void finish_logits(float* logits, int64_t begin, int64_t end, const Model& model
   }
 }
 
-int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
+// The working memory of a forward, part after part.
+struct Room {
+  float* next;
+  template <class T>
+  T* take(int64_t count) {
+    T* found = reinterpret_cast<T*>(next);
+    next += padded(count * (int64_t)sizeof(T) / (int64_t)sizeof(float));
+    return found;
+  }
+};
 
-struct Sizes {
-  int64_t x, qkv, attended, gate_up, product, normed, tiles, scores, head, visible, counts, places;
-  int64_t embedded, made;
-  int64_t shared, per_thread;
-  Sizes(const Model& model, int64_t rows, int64_t capacity) {
-    const int64_t heads = model.num_heads + 2 * model.num_kv_heads;
-    x = padded(rows * model.hidden);
-    qkv = padded(rows * heads * model.head_dim);
-    attended = padded(rows * model.num_heads * model.head_dim);
-    gate_up = padded(rows * 2 * model.intermediate);
-    product = padded(rows * model.intermediate);
-    visible = padded(model.num_views * rows * capacity);
-    counts = padded(model.num_views * rows);
-    made = x;
-    places = padded(2 * rows);
-    normed = model.state_norm ? padded(2 * rows * model.hidden) : x;
-    embedded = model.state_norm ? x : 0;
-    tiles = normed > attended ? normed : attended;
-    tiles = tiles > product ? tiles : product;
-    scores = padded(capacity + LANES);
-    head = padded(model.head_dim);
-    shared = x + qkv + attended + gate_up + product + visible + counts + places + embedded + made;
-    per_thread = normed + tiles + scores + head;
+struct Work {
+  int64_t rows, capacity;
+  Needs needs;  // of all layers
+  float *x, *qkv, *gate_up, *embedded, *made;
+  Seen* seen;     // [views, rows]
+  int32_t* rest;  // [views, rows, capacity]
+  Place* places;
+  float *normed, *attended, *product;  // rooms of matrices
+  // A thread's own.
+  float *scores, *queries;
+  int64_t floats;  // of all
+
+  // Without memory it only counts; a thread other than the first has its own part behind theirs.
+  Work(const Model& model, int64_t rows, int64_t capacity, float* memory, int thread,
+       int num_threads)
+      : rows(rows), capacity(capacity) {
+    for (int32_t i = 0; i < model.num_layers; ++i) {
+      const Layer& layer = model.layers[i];
+      needs = needs | needs_of(layer.qkv) | needs_of(layer.o) | needs_of(layer.gate_up) |
+              needs_of(layer.down);
+    }
+    needs = needs | needs_of(model.head);
+    const int64_t hidden = model.hidden, dim = model.head_dim;
+    const int64_t inputs = model.state_norm ? 2 * hidden : hidden;
+    Room room{memory};
+    x = room.take<float>(rows * hidden);
+    qkv = room.take<float>(rows * (model.num_heads + 2 * model.num_kv_heads) * dim);
+    gate_up = room.take<float>(rows * 2 * model.intermediate);
+    embedded = room.take<float>(model.state_norm ? rows * hidden : 0);
+    made = room.take<float>(rows * hidden);
+    seen = room.take<Seen>(model.num_views * rows);
+    rest = room.take<int32_t>(model.num_views * rows * capacity);
+    places = room.take<Place>(rows);
+    normed = room.take<float>(Matrix::floats(rows, inputs, needs));
+    attended = room.take<float>(Matrix::floats(rows, model.num_heads * dim, needs));
+    product = room.take<float>(Matrix::floats(rows, model.intermediate, needs));
+    const int64_t one_scores = padded(capacity + LANES);
+    const int64_t own = QUERIES * one_scores + padded(QUERIES * dim);
+    room.next += thread * own;
+    scores = room.take<float>(QUERIES * one_scores);
+    queries = room.take<float>(QUERIES * dim);
+    room.next += (num_threads - thread - 1) * own;
+    floats = room.next - memory;
   }
 };
 
@@ -74,8 +96,7 @@ extern "C" {
 
 // Floats of working memory for so many rows over a cache of so many columns.
 int64_t work_floats(const Model* model, int64_t rows, int64_t capacity, int32_t num_threads) {
-  const Sizes sizes(*model, rows, capacity);
-  return sizes.shared + num_threads * sizes.per_thread;
+  return Work(*model, rows, capacity, nullptr, 0, num_threads).floats;
 }
 
 // Null, or what is wrong with the rows, which are then not computed.
@@ -90,46 +111,54 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
   const int64_t intermediate = model.intermediate;
   const Activation activation = static_cast<Activation>(model.activation);
   const int64_t qkv_width = (num_heads + 2 * num_kv_heads) * dim, q_width = num_heads * dim;
-  const Sizes sizes(model, n, rows.capacity);
-  float* x = rows.work;
-  float* qkv = x + sizes.x;
-  float* attended = qkv + sizes.qkv;
-  float* gate_up = attended + sizes.attended;
-  float* product = gate_up + sizes.gate_up;
-  int32_t* visible = reinterpret_cast<int32_t*>(product + sizes.product);
-  int32_t* counts = visible + sizes.visible;
-  Place* places = reinterpret_cast<Place*>(counts + sizes.counts);
-  float* embedded = reinterpret_cast<float*>(counts + sizes.counts + sizes.places);
-  float* made = embedded + sizes.embedded;
+  Place* places = Work(model, n, rows.capacity, rows.work, 0, num_threads).places;
   int64_t num_placed = 0;
   for (int32_t block = 0; block < rows.num_blocks; ++block)
     for (int32_t row = 0; row < rows.blocks[block].count; ++row)
       places[num_placed++] = {block, row};
+  Barrier barrier(num_threads);
+  int num_started = 0;
 
 #pragma omp parallel num_threads(num_threads)
   {
     const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-    float* normed = rows.work + sizes.shared + thread * sizes.per_thread;
-    float* tiles = normed + sizes.normed;
-    float* scores = tiles + sizes.tiles;
-    float* query = scores + sizes.scores;
-    const auto norm_rows = [&](const float* weight, const Linear& next) {  // every thread for itself
-      if (!weight) return interleaved(next, x, n, hidden, tiles);
-      for (int64_t row = 0; row < n; ++row)
-        rms_norm(x + row * hidden, weight, hidden, model.norm_eps, normed + row * hidden);
-      return interleaved(next, normed, n, hidden, tiles);
-    };
-    const auto norm_both = [&](const float* weight, const Linear& next) {
-      for (int64_t row = 0; row < n; ++row) {
-        float* to = normed + row * 2 * hidden;
-        rms_norm(embedded + row * hidden, weight, hidden, model.norm_eps, to);
-        rms_norm(x + row * hidden, model.state_norm, hidden, model.norm_eps, to + hidden);
+    if (thread == 0) num_started = team;
+#pragma omp barrier
+    // Where the machine gives fewer threads than were asked for, OpenMP's own barrier knows.
+    const auto wait = [&] {
+      if (num_started == num_threads) {
+        barrier.wait();
+      } else {
+#pragma omp barrier
       }
-      return interleaved(next, normed, n, 2 * hidden, tiles);
     };
+    const Work work(model, n, rows.capacity, rows.work, thread, num_threads);
+    const Needs needs = work.needs;
+    float* x = work.x;
+    const Matrix attended(work.attended, n, q_width, needs);
+    const Matrix product(work.product, n, intermediate, needs);
     const Share own_rows(n, 1, thread, team);
+    // Rows as a layer reads them: normed, and beside their embedding in a head's first layer.
+    const auto norm_rows = [&](const float* weight, const Linear& next, bool is_fusing) {
+      const Matrix normed(work.normed, n, is_fusing ? 2 * hidden : hidden, needs);
+      const Needs wanted = needs_of(next);
+      for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
+        float* to = normed.row(row);
+        if (is_fusing) {
+          rms_norm(work.embedded + row * hidden, weight, hidden, model.norm_eps, to);
+          rms_norm(x + row * hidden, model.state_norm, hidden, model.norm_eps, to + hidden);
+        } else if (weight) {
+          rms_norm(x + row * hidden, weight, hidden, model.norm_eps, to);
+        } else {
+          std::memcpy(to, x + row * hidden, hidden * sizeof(float));
+        }
+        normed.finish(wanted, row, 0, normed.width);
+      }
+      wait();
+      return normed.input(wanted);
+    };
     for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
-      float* embedding_at = (model.state_norm ? embedded : x) + row * hidden;
+      float* embedding_at = (model.state_norm ? work.embedded : x) + row * hidden;
       write_out(model.embedding, rows.token_ids[row], embedding_at);
       const Block& block = rows.blocks[places[row].block];
       const int64_t place = places[row].row;
@@ -138,11 +167,13 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
       else if (model.embedding_scale != 1.0f)
         for (int64_t i = 0; i < hidden; i += LANES)
           store(embedding_at + i, load(embedding_at + i) * model.embedding_scale);
-      for (int32_t view = 0; view < model.num_views; ++view)
-        list_visible(block, model.views[view], place, rows.positions[row],
-                     visible + (view * n + row) * rows.capacity, counts + view * n + row);
+      for (int32_t view = 0; view < model.num_views; ++view) {
+        const int64_t at = view * n + row;
+        work.seen[at] = list_visible(block, model.views[view], place, rows.positions[row],
+                                     work.rest + at * rows.capacity);
+      }
     }
-    const auto keep_states = [&](int32_t layer) {  // nobody writes x before the next barrier
+    const auto keep_states = [&](int32_t layer) {  // nobody else writes a thread's rows of x here
       for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
         const Block& block = rows.blocks[places[row].block];
         for (int64_t state = 0; block.hidden_states && state < block.num_states; ++state)
@@ -151,92 +182,110 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
                         x + row * hidden, hidden * sizeof(float));
       }
     };
-#pragma omp barrier
     for (int32_t index = 0; index < model.num_layers; ++index) {
       keep_states(index);
       const Layer& layer = model.layers[index];
-      // Where a block's keys or values of a head begin.
-      const int32_t* seen = visible + layer.view * n * rows.capacity;
-      const int32_t* num_seen = counts + layer.view * n;
+      const Seen* seen = work.seen + layer.view * n;
+      const int32_t* rest = work.rest + layer.view * n * rows.capacity;
       // Adds what a linear layer makes of its input to x.
-      const Share own_hidden(hidden, LANES, thread, team);
-      const auto add_made = [&](const Linear& linear, const float* from, int64_t width,
-                                const float* norm) {
-        const Input input = interleaved(linear, from, n, width, tiles);
+      const Share own_hidden(hidden, PANEL, thread, team);
+      const auto add_made = [&](const Linear& linear, const Matrix& from, const float* norm) {
+        const Input input = from.input(needs_of(linear));
         if (!norm) {
           multiply(linear, own_hidden.begin, own_hidden.end,
                    {n, input, x, hidden, Epilogue::ADD, model.residual_scale});
+          wait();
           return;
         }
-        multiply(linear, own_hidden.begin, own_hidden.end, {n, input, made, hidden});
-#pragma omp barrier
+        multiply(linear, own_hidden.begin, own_hidden.end, {n, input, work.made, hidden});
+        wait();
         for (int64_t row = own_rows.begin; row < own_rows.end; ++row)
-          add_normed(made + row * hidden, norm, hidden, model.norm_eps, model.residual_scale,
+          add_normed(work.made + row * hidden, norm, hidden, model.norm_eps, model.residual_scale,
                      x + row * hidden);
       };
+      // Where a block's keys or values of a head begin.
       const auto cached = [&](const Block& block, int64_t is_value, int64_t kv_head) {
         const int64_t plane = (layer.cache_index * 2 + is_value) * num_kv_heads + kv_head;
         return block.cache + plane * block.capacity * dim;
       };
-      const bool is_fusing = model.state_norm && index == 0;
       const Input attention_in =
-          is_fusing ? norm_both(layer.input_norm, layer.qkv) : norm_rows(layer.input_norm, layer.qkv);
-      // Whole heads a thread, so that it can write its own keys and values at once.
-      const Share own_heads(num_heads + 2 * num_kv_heads, 1, thread, team);
-      multiply(layer.qkv, own_heads.begin * dim, own_heads.end * dim,
-               {n, attention_in, qkv, qkv_width});
-      if (layer.k_norm && model.norms_all_heads) {  // which read the keys of other threads
-#pragma omp barrier
-      }
-      for (int64_t head = own_heads.begin; head < own_heads.end; ++head) {
-        if (head < num_heads) continue;
-        const bool is_key = head < num_heads + num_kv_heads;
-        const int64_t kv_head = head - num_heads - (is_key ? 0 : num_kv_heads);
-        for (int64_t row = 0; row < n; ++row) {
-          const float* keys = qkv + row * qkv_width + q_width;
-          const Block& block = rows.blocks[places[row].block];
-          float* to = cached(block, !is_key, kv_head) + (block.write_start + places[row].row) * dim;
-          if (is_key) turn_head(keys, kv_head, num_kv_heads, layer.k_norm, layer, model, rows, row, to);
-          else std::memcpy(to, keys + (num_kv_heads + kv_head) * dim, dim * sizeof(float));
-        }
-      }
-#pragma omp barrier
-      const Share own_queries(n * num_heads, 1, thread, team);
-      for (int64_t task = own_queries.begin; task < own_queries.end; ++task) {
-        const int64_t row = task / num_heads, head = task % num_heads;
-        const int64_t kv_head = head / (num_heads / num_kv_heads);
+          norm_rows(layer.input_norm, layer.qkv, model.state_norm && index == 0);
+      const Share own_qkv(qkv_width, PANEL, thread, team);
+      multiply(layer.qkv, own_qkv.begin, own_qkv.end, {n, attention_in, work.qkv, qkv_width});
+      wait();
+      const Share own_pairs(n * num_kv_heads, 1, thread, team);
+      for (int64_t task = own_pairs.begin; task < own_pairs.end; ++task) {
+        const int64_t row = task / num_kv_heads, head = task % num_kv_heads;
         const Block& block = rows.blocks[places[row].block];
-        turn_head(qkv + row * qkv_width, head, num_heads, layer.q_norm, layer, model, rows, row, query);
-        attend(query, cached(block, 0, kv_head), cached(block, 1, kv_head),
-               seen + row * rows.capacity, num_seen[row], model,
-               layer.sinks ? layer.sinks + head : nullptr, scores,
-               attended + row * q_width + head * dim);
+        const float* keys = work.qkv + row * qkv_width + q_width;
+        const int64_t at = (block.write_start + places[row].row) * dim;
+        turn_head(keys, head, num_kv_heads, layer.k_norm, layer, model, rows, row,
+                  cached(block, 0, head) + at);
+        std::memcpy(cached(block, 1, head) + at, keys + (num_kv_heads + head) * dim,
+                    dim * sizeof(float));
       }
-#pragma omp barrier
-      add_made(layer.o, attended, q_width, layer.attention_out_norm);
-#pragma omp barrier
-      const Input product_in = norm_rows(layer.ffn_norm, layer.gate_up);
-      const Share own_product(intermediate, LANES, thread, team);
+      wait();
+      // Rows of a query head follow each other, so that those of a key head and a block meet.
+      const Needs attended_needs = needs_of(layer.o);
+      const bool is_rounded_by_head = dim % UNIT == 0;
+      const Share own_queries(n * num_heads, 1, thread, team);
+      for (int64_t task = own_queries.begin; task < own_queries.end;) {
+        const int64_t kv_head = task / n / (num_heads / num_kv_heads);
+        const int32_t block_index = places[task % n].block;
+        const Block& block = rows.blocks[block_index];
+        Group group{0, work.queries};
+        int& count = group.count;
+        const int64_t head = task / n;
+        for (; count < QUERIES && task + count < own_queries.end; ++count) {
+          const int64_t row = (task + count) % n, query_head = (task + count) / n;
+          const bool is_together = places[row].block == block_index &&
+                                   query_head / (num_heads / num_kv_heads) == kv_head &&
+                                   (!layer.sinks || query_head == head);
+          if (!is_together) break;
+          turn_head(work.qkv + row * qkv_width, query_head, num_heads, layer.q_norm, layer, model,
+                    rows, row, work.queries + count * dim);
+          group.seen[count] = seen[row];
+          group.rest[count] = rest + row * rows.capacity;
+          group.scores[count] = work.scores + count * padded(rows.capacity + LANES);
+          group.y[count] = attended.row(row) + query_head * dim;
+        }
+        attend(group, cached(block, 0, kv_head), cached(block, 1, kv_head), model,
+               layer.sinks ? layer.sinks + head : nullptr);
+        for (int q = 0; is_rounded_by_head && q < count; ++q) {
+          const int64_t row = (task + q) % n, first = (task + q) / n * dim;
+          attended.finish(attended_needs, row, first, first + dim);
+        }
+        task += count;
+      }
+      wait();
+      if (!is_rounded_by_head) {
+        for (int64_t row = own_rows.begin; row < own_rows.end; ++row)
+          attended.finish(attended_needs, row, 0, q_width);
+        wait();
+      }
+      add_made(layer.o, attended, layer.attention_out_norm);
+      const Input product_in = norm_rows(layer.ffn_norm, layer.gate_up, false);
+      const Share own_product(intermediate, UNIT, thread, team);
       for (int64_t offset = 0; offset <= intermediate; offset += intermediate)
         multiply(layer.gate_up, offset + own_product.begin, offset + own_product.end,
-                 {n, product_in, gate_up, 2 * intermediate});
-      for (int64_t row = 0; row < n; ++row)
+                 {n, product_in, work.gate_up, 2 * intermediate});
+      const Needs product_needs = needs_of(layer.down);
+      for (int64_t row = 0; row < n; ++row) {
         for (int64_t i = own_product.begin; i < own_product.end; i += LANES) {
-          const float* gate = gate_up + row * 2 * intermediate + i;
-          store(product + row * intermediate + i,
-                activated(activation, load(gate)) * load(gate + intermediate));
+          const float* gate = work.gate_up + row * 2 * intermediate + i;
+          store(product.row(row) + i, activated(activation, load(gate)) * load(gate + intermediate));
         }
-#pragma omp barrier
-      add_made(layer.down, product, intermediate, layer.ffn_out_norm);
-#pragma omp barrier
+        product.finish(product_needs, row, own_product.begin, own_product.end);
+      }
+      wait();
+      add_made(layer.down, product, layer.ffn_out_norm);
     }
     keep_states(model.num_layers);
     if (rows.logits) {
-      const Input head_in = norm_rows(model.final_norm, model.head);
+      const Input head_in = norm_rows(model.final_norm, model.head, false);
       const int64_t vocab = model.head.out_features;
-      const Share own_vocab(vocab, LANES, thread, team);
-      multiply(model.head, own_vocab.begin, own_vocab.end,
-               {n, head_in, rows.logits, vocab});
+      const Share own_vocab(vocab, PANEL, thread, team);
+      multiply(model.head, own_vocab.begin, own_vocab.end, {n, head_in, rows.logits, vocab});
       for (int64_t row = 0; row < n; ++row)
         finish_logits(rows.logits + row * vocab, own_vocab.begin, own_vocab.end, model);
     }
@@ -244,21 +293,82 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
   return nullptr;
 }
 
-// A packed layer's product with rows that lie one after the other.
+// A layer's product with rows that lie one after the other.
 void multiply_rows(const Linear* linear, int64_t count, const float* x, float* y,
                    int32_t num_threads) {
+  const int64_t width = linear->in_features;
+  const Needs needs = needs_of(*linear);
+  const std::unique_ptr<RoundedUnit[]> room(  // for its alignment
+      new RoundedUnit[Matrix::floats(count, width, needs) * sizeof(float) / sizeof(RoundedUnit) + 1]);
+  const Matrix rows(reinterpret_cast<float*>(room.get()), count, width, needs);
 #pragma omp parallel num_threads(num_threads)
   {
-    const Share own(linear->out_features, LANES, omp_get_thread_num(), omp_get_num_threads());
-    multiply(*linear, own.begin, own.end, {count, {x, x}, y, linear->out_features});
+    const int thread = omp_get_thread_num(), team = omp_get_num_threads();
+    const Share own_rows(count, 1, thread, team);
+    for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
+      std::memcpy(rows.row(row), x + row * width, width * sizeof(float));
+      rows.finish(needs, row, 0, width);
+    }
+#pragma omp barrier
+    const Share own(linear->out_features, PANEL, thread, team);
+    multiply(*linear, own.begin, own.end, {count, rows.input(needs), y, linear->out_features});
   }
 }
 
-// All weights; for long prompts.
+// All weights.
 void dequantize(const Linear* linear, float* to, int32_t num_threads) {
+  const int64_t width = linear->in_features;
+  for (int32_t i = 0; i < linear->num_segments; ++i) {
+    const Segment& segment = linear->segments[i];
+    with_format(segment.format, [&](auto format) {
 #pragma omp parallel for num_threads(num_threads)
-  for (int64_t row = 0; row < linear->out_features; ++row)
-    write_out(*linear, row, to + row * linear->in_features);
+      for (int64_t first = 0; first < segment.num_outputs; first += PANEL) {
+        const int64_t left = segment.num_outputs - first, count = left < PANEL ? left : PANEL;
+        float* rows = to + (segment.first_output + first) * width;
+        each_column<decltype(format)>(segment, width, first / PANEL, [&](int64_t column, Wide w) {
+          for (int64_t lane = 0; lane < count; ++lane) rows[lane * width + column] = w[lane];
+        });
+      }
+    });
+  }
+}
+
+// Outputs of a panel.
+int32_t panel_outputs() { return PANEL; }
+
+// Rows of floating numbers of 2 or 4 bytes as panels; `count` elements a row, of which two columns
+// of bfloat16 are one.
+void pack_floats(int32_t num_bytes, int64_t num_outputs, int64_t count, const char* from, char* to,
+                 int32_t num_threads) {
+  each_panel(num_outputs, to, num_bytes * count * PANEL, num_threads,
+             [&](int64_t row, int lane, char* panel) {
+               const char* source = from + row * count * num_bytes;
+               if (num_bytes == 4) pack_elements<int32_t>(source, count, lane, panel);
+               else pack_elements<int16_t>(source, count, lane, panel);
+             });
+}
+
+// Rows of whole numbers of so many bits, a byte each, as panels.
+void pack_numbers(int32_t bits, int64_t num_outputs, int64_t in_features, const uint8_t* from,
+                  char* to, int32_t num_threads) {
+  each_panel(num_outputs, to, in_features * bits / 8 * PANEL, num_threads,
+             [&](int64_t row, int lane, char* panel) {
+               pack_bytes(bits, from + row * in_features, in_features, lane, panel);
+             });
+}
+
+// Rows of a GGUF file's blocks as panels; `scales` are zero so far, `scale_bytes` a panel.
+void pack_blocks(int32_t format, int64_t num_outputs, int64_t in_features, const uint8_t* from,
+                 char* values, char* scales, int64_t scale_bytes, int32_t num_threads) {
+  with_blocks(format, [&](auto block) {
+    using Block = decltype(block);
+    const int64_t row_bytes = in_features / (Block::UNITS * UNIT) * Block::BYTES;
+    each_panel(num_outputs, values, in_features * Block::BITS / 8 * PANEL, num_threads,
+               [&](int64_t row, int lane, char* panel) {
+                 pack_lane<Block>(from + row * row_bytes, in_features, lane, panel,
+                                  scales + row / PANEL * scale_bytes);
+               });
+  });
 }
 
 // Some rows of the weights: an embedding's. Null, or what is wrong with the indices.

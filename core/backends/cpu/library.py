@@ -14,14 +14,24 @@ from core.backends.cpu.build import built_library
 from core.runtime.storage import Progress
 
 
-class LinearStruct(Structure):
+class SegmentStruct(Structure):
     _fields_ = (
         ("format", c_int32),
-        ("out_features", c_int32),
-        ("in_features", c_int32),
         ("group_shift", c_int32),
+        ("first_output", c_int64),
+        ("num_outputs", c_int64),
         ("values", c_void_p),
         ("scales", c_void_p),
+    )
+
+
+class LinearStruct(Structure):
+    _fields_ = (
+        ("out_features", c_int32),
+        ("in_features", c_int32),
+        ("num_segments", c_int32),
+        ("rounds_rows", c_int32),
+        ("segments", POINTER(SegmentStruct)),
         ("bias", c_void_p),
     )
 
@@ -116,7 +126,8 @@ class Kernels:
 
     def __init__(self, library: ctypes.CDLL):
         self._library = library
-        self._scratch = torch.empty(0)
+        self.panel_outputs: int = library.panel_outputs()
+        """Outputs whose weights stand side by side."""
         library.work_floats.restype = c_int64
         library.forward.restype = library.write_rows.restype = c_char_p
 
@@ -126,13 +137,6 @@ class Kernels:
         return int(
             self._library.work_floats(byref(model), c_int64(num_rows), c_int64(capacity), threads)
         )
-
-    def scratch(self, num_rows: int, width: int) -> torch.Tensor:
-        """Memory that the next call gives away again: fresh memory would cost more than what is
-        written into it  # [num_rows, width] float32"""
-        if self._scratch.numel() < num_rows * width:
-            self._scratch = torch.empty(num_rows * width)
-        return self._scratch[: num_rows * width].view(num_rows, width)
 
     def forward(self, model: ModelStruct, rows: RowsStruct) -> None:
         """Computes the rows: keys and values into the cache, logits where there is room.
@@ -147,7 +151,7 @@ class Kernels:
         x: torch.Tensor,  # [rows, in_features] float32, contiguous
         to: torch.Tensor,  # [rows, out_features] float32, contiguous
     ) -> None:
-        """Writes a packed layer's product with the rows; ValueError for those of another width."""
+        """Writes a layer's product with the rows; ValueError for those of another width."""
         check_floats(x, (len(x), linear.in_features))
         check_floats(to, (len(x), linear.out_features))
         self._library.multiply_rows(
@@ -157,6 +161,71 @@ class Kernels:
             c_void_p(to.data_ptr()),
             torch.get_num_threads(),
         )
+
+    def pack_floats(
+        self,
+        weight: torch.Tensor,  # [num_outputs, in_features] of 2 or 4 bytes, contiguous
+    ) -> torch.Tensor:
+        """The panels of a dense weight  # [panels, bytes of a panel] uint8"""
+        # Two columns of bfloat16 stand together.
+        element_bytes = 2 if weight.dtype == torch.float16 else 4
+        count = weight.shape[1] * weight.dtype.itemsize // element_bytes
+        panels = self._panels(len(weight), count * element_bytes)
+        self._library.pack_floats(
+            c_int32(element_bytes),
+            c_int64(len(weight)),
+            c_int64(count),
+            c_void_p(weight.data_ptr()),
+            c_void_p(panels.data_ptr()),
+            torch.get_num_threads(),
+        )
+        return panels
+
+    def pack_numbers(
+        self,
+        values: torch.Tensor,  # [num_outputs, in_features] uint8 below 2 ** bits, contiguous
+        bits: int,
+    ) -> torch.Tensor:
+        """The panels of whole numbers  # [panels, bytes of a panel] uint8"""
+        num_outputs, in_features = values.shape
+        panels = self._panels(num_outputs, in_features * bits // 8)
+        self._library.pack_numbers(
+            c_int32(bits),
+            c_int64(num_outputs),
+            c_int64(in_features),
+            c_void_p(values.data_ptr()),
+            c_void_p(panels.data_ptr()),
+            torch.get_num_threads(),
+        )
+        return panels
+
+    def pack_blocks(
+        self,
+        format: int,
+        data: torch.Tensor,  # [num_outputs, bytes of a row] uint8, contiguous
+        in_features: int,
+        bits: int,
+        scale_bytes: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The panels of a GGUF file's numbers and of their scales, `scale_bytes` a panel
+        # [panels, bytes of a panel] uint8 both"""
+        values = self._panels(len(data), in_features * bits // 8)
+        scales = torch.zeros(len(values), scale_bytes, dtype=torch.uint8)
+        self._library.pack_blocks(
+            c_int32(format),
+            c_int64(len(data)),
+            c_int64(in_features),
+            c_void_p(data.data_ptr()),
+            c_void_p(values.data_ptr()),
+            c_void_p(scales.data_ptr()),
+            c_int64(scale_bytes),
+            torch.get_num_threads(),
+        )
+        return values, scales
+
+    def _panels(self, num_outputs: int, row_bytes: int) -> torch.Tensor:
+        num_panels = -(-num_outputs // self.panel_outputs)
+        return torch.empty(num_panels, row_bytes * self.panel_outputs, dtype=torch.uint8)
 
     def dequantize(
         self,

@@ -1,88 +1,160 @@
-"""Linear layers as the compiled kernels read them: dense, or whole numbers with scales."""
+"""Linear layers as the compiled kernels read them: panels of floating or whole numbers."""
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
-from core.backends.cpu.library import Kernels, LinearStruct
+from core.backends.cpu.library import Kernels, LinearStruct, SegmentStruct
 from core.backends.torch.linear import WeightGrid
 
-# The kernels take so many inputs at once, and of packed weights so many outputs.
-_INPUT_STEP = 32
-_PANEL = 8
+# Columns that the kernels round together.
+_UNIT = 32
 
 
-class _Format(IntEnum):
-    """Numbers of `with_format` in kernels.cpp."""
+class Format(IntEnum):
+    """Numbers of `with_format` in formats.h; those of GGUF files by their names there."""
 
     FLOAT32 = 0
     BFLOAT16 = 1
-    INT4_HALF_SCALES = 2
-    INT4_FLOAT_SCALES = 3
-    INT8_HALF_SCALES = 4
-    INT8_FLOAT_SCALES = 5
-    FLOAT16 = 6
+    FLOAT16 = 2
+    INT2_HALF_SCALES = 3
+    INT3_HALF_SCALES = 4
+    Q4_1 = 5
+    Q5_1 = 6
+    INT8_HALF_SCALES = 7
+    INT2_FLOAT_SCALES = 8
+    INT3_FLOAT_SCALES = 9
+    INT4_FLOAT_SCALES = 10
+    INT8_FLOAT_SCALES = 11
+    Q4_0 = 12
+    Q5_0 = 13
+    Q8_0 = 14
+    Q2_K = 15
+    Q3_K = 16
+    Q4_K = 17
+    Q5_K = 18
+    Q6_K = 19
 
 
-# Bits of a weight and bytes of a scale.
+class _Stored(NamedTuple):
+    bits: int
+    """Of a number."""
+    block_columns: int = 0
+    """Columns of a block of a GGUF file."""
+    block_scale_bytes: int = 0
+    """What the scales of an output take beside a block's numbers."""
+
+
 _STORED = {
-    _Format.FLOAT32: (32, 0),
-    _Format.BFLOAT16: (16, 0),
-    _Format.FLOAT16: (16, 0),
-    _Format.INT4_HALF_SCALES: (4, 2),
-    _Format.INT4_FLOAT_SCALES: (4, 4),
-    _Format.INT8_HALF_SCALES: (8, 2),
-    _Format.INT8_FLOAT_SCALES: (8, 4),
+    Format.FLOAT32: _Stored(32),
+    Format.BFLOAT16: _Stored(16),
+    Format.FLOAT16: _Stored(16),
+    Format.INT2_HALF_SCALES: _Stored(2),
+    Format.INT3_HALF_SCALES: _Stored(3),
+    Format.Q4_1: _Stored(4, 32, 4),
+    Format.Q5_1: _Stored(5, 32, 4),
+    Format.INT8_HALF_SCALES: _Stored(8),
+    Format.INT2_FLOAT_SCALES: _Stored(2),
+    Format.INT3_FLOAT_SCALES: _Stored(3),
+    Format.INT4_FLOAT_SCALES: _Stored(4),
+    Format.INT8_FLOAT_SCALES: _Stored(8),
+    Format.Q4_0: _Stored(4, 32, 2),
+    Format.Q5_0: _Stored(5, 32, 2),
+    Format.Q8_0: _Stored(8, 32, 2),
+    Format.Q2_K: _Stored(2, 256, 36),
+    Format.Q3_K: _Stored(3, 256, 18),
+    Format.Q4_K: _Stored(4, 256, 20),
+    Format.Q5_K: _Stored(5, 256, 20),
+    Format.Q6_K: _Stored(6, 256, 18),
 }
+_GRIDS = {
+    (2, torch.float16): Format.INT2_HALF_SCALES,
+    (3, torch.float16): Format.INT3_HALF_SCALES,
+    (4, torch.float16): Format.Q4_1,
+    (8, torch.float16): Format.INT8_HALF_SCALES,
+    (2, torch.float32): Format.INT2_FLOAT_SCALES,
+    (3, torch.float32): Format.INT3_FLOAT_SCALES,
+    (4, torch.float32): Format.INT4_FLOAT_SCALES,
+    (8, torch.float32): Format.INT8_FLOAT_SCALES,
+}
+_FLOATS = {
+    torch.bfloat16: (Format.BFLOAT16, "native bf16"),
+    torch.float16: (Format.FLOAT16, "native fp16"),
+    torch.float32: (Format.FLOAT32, "native fp32"),
+}
+_HALVES = (torch.bfloat16, torch.float16)
 
 
-_HALVES = {torch.bfloat16: _Format.BFLOAT16, torch.float16: _Format.FLOAT16}
+class Segment(NamedTuple):
+    """Some outputs of a layer in one format."""
+
+    format: Format
+    kernel: str
+    """What computes it, for the trace."""
+    num_outputs: int
+    values: torch.Tensor  # [panels, bytes of a panel] uint8
+    scales: torch.Tensor | None = None  # [panels, bytes of a panel] uint8
+    group_size: int = _UNIT
 
 
 class CpuLinear:
-    """Implements `core.backends.torch.linear.Linear` for float32 rows; also an embedding table.
-
-    Few rows go through `struct` inside a whole forward. Called from Python, for many rows, dense
-    weights are written out for torch's product, and packed ones take the kernels' as well.
-    """
+    """Implements `core.backends.torch.linear.Linear` for float32 rows; also an embedding table."""
 
     def __init__(
         self,
         kernels: Kernels,
-        kernel: str,
-        format: _Format,
         in_features: int,
-        values: torch.Tensor,  # [out_features, ...] dense, else [panels, ...]; see formats.h
-        scales: torch.Tensor | None,  # [panels, num_groups, 2, outputs of a panel]
+        segments: Sequence[Segment],
         bias: torch.Tensor | None,  # [out_features] float32
+        *,
+        rounds_rows: bool = False,
     ):
-        self.kernel = kernel
+        """With `rounds_rows` bfloat16 weights multiply rows that are rounded to bfloat16.
+
+        Raises ValueError where the kernels would read more, or other, memory than there is.
+        """
         self.in_features = in_features
-        self.out_features = values.shape[0] * (1 if scales is None else _PANEL)
-        _check_bytes(format, self.out_features, in_features, values, scales, bias)
+        self.out_features = sum(segment.num_outputs for segment in segments)
         self.kernels = kernels
-        # The structure points into these.
-        self._tensors = [part for part in (values, scales, bias) if part is not None]
         self.bias = bias
+        self.rounds_rows = rounds_rows
+        self.segments = tuple(segments)
+        names = sorted({segment.kernel for segment in segments})
+        self.kernel = " and ".join(names) + (", rows in bf16" if rounds_rows else "")
+        _check_bytes(kernels, self.out_features, in_features, segments, bias)
+        structs, first = [], 0
+        for segment in segments:
+            structs.append(
+                SegmentStruct(
+                    format=segment.format,
+                    group_shift=(segment.group_size // _UNIT).bit_length() - 1,
+                    first_output=first,
+                    num_outputs=segment.num_outputs,
+                    values=segment.values.data_ptr(),
+                    scales=None if segment.scales is None else segment.scales.data_ptr(),
+                )
+            )
+            first += segment.num_outputs
         self.struct = LinearStruct(
-            format=format,
             out_features=self.out_features,
             in_features=in_features,
-            group_shift=_group_shift(in_features // scales.shape[1]) if scales is not None else 0,
-            values=values.data_ptr(),
-            scales=scales.data_ptr() if scales is not None else None,
-            bias=bias.data_ptr() if bias is not None else None,
+            num_segments=len(structs),
+            rounds_rows=rounds_rows,
+            segments=(SegmentStruct * len(structs))(*structs),
+            bias=None if bias is None else bias.data_ptr(),
         )
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in self._tensors)
+        parts = [part for segment in self.segments for part in (segment.values, segment.scales)]
+        return sum(part.nbytes for part in (*parts, self.bias) if part is not None)
 
     @property
     def is_dense(self) -> bool:
         """Whether its weights are floating numbers."""
-        return self.struct.format in (_Format.FLOAT32, _Format.BFLOAT16, _Format.FLOAT16)
+        return all(segment.scales is None for segment in self.segments)
 
     def dequantize(self) -> torch.Tensor:
         """The weights as every product counts them  # [out_features, in_features] float32."""
@@ -104,104 +176,139 @@ class CpuLinear:
         x: torch.Tensor,  # [rows, in_features] float32
     ) -> torch.Tensor:
         """Returns  # [rows, out_features]."""
-        if not self.is_dense:
-            product = torch.empty(x.shape[0], self.out_features)
-            self.kernels.multiply_rows(self.struct, x.contiguous(), product)
-            return product
-        weight = self.kernels.scratch(self.out_features, self.in_features)
-        self.kernels.dequantize(self.struct, weight)
-        return F.linear(x, weight, self.bias)
+        product = torch.empty(x.shape[0], self.out_features)
+        self.kernels.multiply_rows(self.struct, x.contiguous(), product)
+        return product
 
 
 def cpu_dense(
     kernels: Kernels,
-    weight: torch.Tensor,  # [out_features, in_features] of any floating dtype
+    weights: torch.Tensor | Sequence[torch.Tensor],  # [out_features, in_features], any float dtype
     bias: torch.Tensor | None,  # [out_features] float32
+    *,
+    rounds_rows: bool = False,
 ) -> CpuLinear:
-    """A dense layer; kept in 16 bits where they hold every weight exactly, else in float32."""
-    for dtype, format in _HALVES.items():
-        halved = weight.to(dtype).contiguous()
-        if weight.dtype == dtype or torch.equal(halved.float(), weight.float()):
-            kernel = f"native {'bf16' if dtype == torch.bfloat16 else 'fp16'}"
-            return CpuLinear(kernels, kernel, format, halved.shape[1], halved, None, bias)
-    values = weight.float().contiguous()
-    return CpuLinear(kernels, "native fp32", _Format.FLOAT32, values.shape[1], values, None, bias)
+    """A dense layer of the rows of one or more weights; kept in 16 bits where they hold every number
+    exactly, else in float32."""
+    parts = [weights] if isinstance(weights, torch.Tensor) else list(weights)
+    segments = [_dense_segment(kernels, part) for part in parts]
+    rounds = rounds_rows and any(segment.format == Format.BFLOAT16 for segment in segments)
+    return CpuLinear(kernels, parts[0].shape[1], segments, bias, rounds_rows=rounds)
+
+
+def _dense_segment(kernels: Kernels, weight: torch.Tensor) -> Segment:
+    weight = _exactly_halved(weight).contiguous()
+    format, kernel = _FLOATS[weight.dtype]
+    values = kernels.pack_floats(weight)
+    return Segment(format, kernel, len(weight), values)
+
+
+def _exactly_halved(weight: torch.Tensor) -> torch.Tensor:
+    if weight.dtype in _HALVES:
+        return weight
+    for dtype in _HALVES:
+        halved = weight.to(dtype)
+        if torch.equal(halved.float(), weight.float()):
+            return halved
+    return weight.float()
 
 
 def cpu_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> CpuLinear:
-    """A layer of 4- or 8-bit whole numbers; scales in half precision where that is exact.
+    """A layer of 2-, 3-, 4- or 8-bit whole numbers; scales in half precision where that is exact.
 
     Its products round their rows to 8 bits, as llama.cpp's do.
     """
-    is_small = grid.bits <= 4
-    # Eight bits count from -128, for the kernel reads them as signed.
-    offsets = grid.offsets if is_small else grid.offsets + 128.0 * grid.scales
-    both = torch.stack([grid.scales, offsets], dim=-1)  # [out_features, num_groups, 2]
-    pairs = both.view(-1, _PANEL, *both.shape[1:]).permute(0, 2, 3, 1).contiguous()
+    num_outputs, in_features = grid.values.shape
+    panel = kernels.panel_outputs
+    num_panels = -(-num_outputs // panel)
+    both = torch.stack([grid.scales, grid.offsets], dim=-1)  # [out_features, num_groups, 2]
+    padded = torch.zeros(num_panels * panel, *both.shape[1:])
+    padded[:num_outputs] = both
+    pairs = padded.view(num_panels, panel, -1).transpose(1, 2).contiguous()
     halved = pairs.half()
-    is_exact = torch.equal(halved.float(), pairs)
-    if is_small:
-        format = _Format.INT4_HALF_SCALES if is_exact else _Format.INT4_FLOAT_SCALES
-        # A byte holds a column and the one four behind it.
-        columns = grid.values.view(grid.values.shape[0], -1, 2, 4)
-        values = _panels(columns[:, :, 0] | (columns[:, :, 1] << 4))
-    else:
-        format = _Format.INT8_HALF_SCALES if is_exact else _Format.INT8_FLOAT_SCALES
-        values = _panels((grid.values ^ 0x80).view(grid.values.shape[0], -1, 4))
-    scales = halved if is_exact else pairs
-    kernel = f"native int{4 if is_small else 8}, rows in 8 bits"
-    return CpuLinear(kernels, kernel, format, grid.values.shape[1], values, scales, bias)
+    scales = halved if torch.equal(halved.float(), pairs) else pairs
+    segment = Segment(
+        _GRIDS[grid.bits, scales.dtype],
+        f"native int{grid.bits}, rows in 8 bits",
+        num_outputs,
+        kernels.pack_numbers(grid.values.contiguous(), grid.bits),
+        scales.view(torch.uint8).view(num_panels, -1),
+        grid.group_size,
+    )
+    return CpuLinear(kernels, in_features, [segment], bias)
+
+
+class Blocks(NamedTuple):
+    """Rows of a GGUF file's tensor as they stand there."""
+
+    format: Format
+    data: torch.Tensor  # [num_outputs, bytes of a row] uint8
+    in_features: int
+
+
+def block_segment(kernels: Kernels, blocks: Blocks) -> Segment:
+    """The very numbers of a file, laid out in panels."""
+    stored = _STORED[blocks.format]
+    num_blocks = blocks.in_features // stored.block_columns
+    scale_bytes = kernels.panel_outputs * num_blocks * stored.block_scale_bytes
+    values, scales = kernels.pack_blocks(
+        blocks.format, blocks.data.contiguous(), blocks.in_features, stored.bits, scale_bytes
+    )
+    kernel = f"native {blocks.format.name}, rows in 8 bits"
+    return Segment(blocks.format, kernel, len(blocks.data), values, scales)
 
 
 def can_read_grid(grid: WeightGrid) -> bool:
-    """Whether the kernels' panels fit the grid."""
-    out_features, in_features = grid.values.shape
-    is_whole = out_features % _PANEL == 0 and in_features % _INPUT_STEP == 0
+    """Whether the kernels' units fit the grid."""
+    in_features = grid.values.shape[1]
     is_power = grid.group_size & (grid.group_size - 1) == 0
-    is_power = is_power and grid.group_size * grid.scales.shape[1] == in_features
-    return is_whole and grid.group_size >= _INPUT_STEP and is_power
-
-
-def _check_bytes(
-    format: _Format,
-    out_features: int,
-    in_features: int,
-    values: torch.Tensor,
-    scales: torch.Tensor | None,
-    bias: torch.Tensor | None,
-) -> None:
-    """Raises ValueError where the kernels would read more, or other, memory than there is."""
-    bits, scale_bytes = _STORED[format]
-    num_scales = 0
-    if scales is not None:
-        units = in_features // _INPUT_STEP >> _group_shift(in_features // scales.shape[1])
-        num_scales = 2 * out_features * units
-    wanted = (out_features * in_features * bits // 8, num_scales * scale_bytes, out_features * 4)
-    for name, part, num_bytes in zip(
-        ("values", "scales", "bias"), (values, scales, bias), wanted, strict=True
-    ):
-        if part is not None and (part.nbytes != num_bytes or not part.is_contiguous()):
-            raise ValueError(
-                f"a layer of {out_features} by {in_features} weights in the format {format.name} "
-                f"takes {num_bytes} bytes of {name} and was given {part.nbytes}"
-            )
-
-
-def _group_shift(group_size: int) -> int:
-    """Doublings from the kernels' step to a group."""
-    return (group_size // _INPUT_STEP).bit_length() - 1
+    is_whole = is_power and grid.group_size * grid.scales.shape[1] == in_features
+    is_known = (grid.bits, torch.float32) in _GRIDS
+    return is_known and is_whole and grid.group_size >= _UNIT
 
 
 def can_read_dense(
     weight: torch.Tensor,  # [out_features, in_features]
 ) -> bool:
     """Whether the kernels' tiles fit a dense weight."""
-    return weight.shape[1] % _INPUT_STEP == 0
+    return weight.shape[1] % _UNIT == 0
 
 
-def _panels(
-    words: torch.Tensor,  # [out_features, words of a row, 4] uint8
-) -> torch.Tensor:
-    """Returns int32  # [panels, words of a row, outputs of a panel]"""
-    parted = words.view(-1, _PANEL, *words.shape[1:]).transpose(1, 2).contiguous()
-    return parted.view(torch.int32).squeeze(-1)
+def can_read_blocks(type_name: str, in_features: int) -> bool:
+    """Whether the kernels read a tensor of a GGUF file as it stands there."""
+    if type_name not in Format.__members__:
+        return False
+    columns = _STORED[Format[type_name]].block_columns
+    return columns > 0 and in_features % columns == 0
+
+
+def _check_bytes(
+    kernels: Kernels,
+    out_features: int,
+    in_features: int,
+    segments: Sequence[Segment],
+    bias: torch.Tensor | None,
+) -> None:
+    wanted: list[tuple[str, torch.Tensor | None, int]] = [("bias", bias, out_features * 4)]
+    for segment in segments:
+        stored = _STORED[segment.format]
+        outputs = -(-segment.num_outputs // kernels.panel_outputs) * kernels.panel_outputs
+        wanted.append(("values", segment.values, outputs * in_features * stored.bits // 8))
+        if segment.scales is not None:
+            wanted.append(("scales", segment.scales, outputs * _scale_bytes(segment, in_features)))
+    for name, part, num_bytes in wanted:
+        if part is not None and (part.nbytes != num_bytes or not part.is_contiguous()):
+            formats = " and ".join(segment.format.name for segment in segments)
+            raise ValueError(
+                f"a layer of {out_features} by {in_features} weights in the format {formats} "
+                f"takes {num_bytes} bytes of {name} and was given {part.nbytes}"
+            )
+
+
+def _scale_bytes(segment: Segment, in_features: int) -> int:
+    """Of an output."""
+    stored = _STORED[segment.format]
+    for (_, dtype), format in _GRIDS.items():
+        if format == segment.format:
+            return in_features // segment.group_size * 2 * dtype.itemsize
+    return in_features // stored.block_columns * stored.block_scale_bytes

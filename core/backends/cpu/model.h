@@ -6,12 +6,21 @@
 
 extern "C" {
 
-struct Linear {
-  int32_t format, out_features, in_features;
+// Some outputs of a layer, in one format: see formats.h.
+struct Segment {
+  int32_t format;
   int32_t group_shift;  // a group has UNIT << group_shift weights
-  const int32_t* values;  // [out_features, in_features * bits / 32]
-  const void* scales;     // [out_features, num_groups, 2]: scale and offset
-  const float* bias;      // [out_features] or null
+  int64_t first_output, num_outputs;
+  const void* values;  // [panels, ...]
+  const void* scales;  // [panels, ...] or null
+};
+
+struct Linear {
+  int32_t out_features, in_features;
+  int32_t num_segments;
+  int32_t rounds_rows;  // rows meet bfloat16 weights in bfloat16
+  const Segment* segments;  // one behind the other
+  const float* bias;        // [out_features] or null
 };
 
 struct Layer {

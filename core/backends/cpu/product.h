@@ -1,23 +1,23 @@
-// Products of a linear layer with a few rows.
+// Products of a linear layer with rows.
 //
-// One accumulator a product, filled in the order of the columns, makes a row's sums the same for
-// every tile. Tiles keep all their accumulators in registers.
+// One accumulator a row and output, filled in the order of the columns, gives a row the same bits in
+// every tile. Tiles keep their accumulators in registers.
 
 #pragma once
 
-#include "formats.h"
+#include "rows.h"
 
 namespace {
 
 enum class Epilogue { STORE, ADD };
 
-constexpr int64_t LARGEST_TILE = 8;  // rows
-constexpr int64_t BLOCK = 32;        // outputs whose weights stay near while the rows pass
-
-// Rows as they stand and as tiles read them.  [rows, in_features] both
-struct Input {
-  const float *plain, *tiled;
-};
+#if defined(HAS_512_BITS)
+constexpr int TILE_ROWS = 8;
+#else
+constexpr int TILE_ROWS = 4;
+#endif
+constexpr int64_t MANY = 64;        // rows that pass while weights are near
+constexpr int64_t COLUMNS = 1024;   // of a block of weights that stays near
 
 // The rows of a product and where its results go.
 struct Product {
@@ -27,78 +27,283 @@ struct Product {
   int64_t y_stride;
   Epilogue epilogue = Epilogue::STORE;
   float scale = 1.0f;  // of what is added
+};
 
-  void put(int64_t row, int64_t out, float result) const {
-    float* to = y + row * y_stride + out;
-    *to = epilogue == Epilogue::ADD ? *to + result * scale : result;
+// A panel's results for a row; of which the lanes `from` to `to` are wanted.
+inline void put_panel(const Product& product, const float* bias, int64_t row, int64_t output,
+                      int64_t from, int64_t to, Wide result) {
+  float* y = product.y + row * product.y_stride + output;
+  const bool adds = product.epilogue == Epilogue::ADD;
+  if (from == 0 && to == PANEL) {
+    if (bias) result += load_panel(bias + output);
+    store_panel(y, adds ? fused(result, wide(product.scale), load_panel(y)) : result);
+    return;
   }
-  void put_panel(int64_t row, int64_t out, Lanes result) const {
-    float* to = y + row * y_stride + out;
-    store(to, epilogue == Epilogue::ADD ? load(to) + result * scale : result);
+  float results[PANEL];
+  store_panel(results, result);
+  for (int64_t lane = from; lane < to; ++lane) {
+    const float one = results[lane] + (bias ? bias[output + lane] : 0.0f);
+    y[lane] = adds ? std::fma(one, product.scale, y[lane]) : one;
+  }
+}
+
+// Rows taken together when so many are left.
+inline int tile_rows(int64_t left) {
+  int rows = TILE_ROWS;
+  while (rows > left) rows /= 2;
+  return rows;
+}
+
+// Columns of weights that some rows meet. Of as many passes over them as there are tiles of rows, each
+// fetches a part of the weights that come next.
+struct Columns {
+  int64_t begin, end;
+  int turn, num_turns;
+  bool fetches(int64_t step) const { return num_turns == 1 || step % num_turns == turn; }
+  // Bytes from weights to those to be fetched: not far for a single pass, else those of all columns.
+  int64_t ahead(int64_t bytes) const { return num_turns == 1 ? AHEAD : bytes; }
+};
+
+// Floating weights with float32 rows.
+template <class Format>
+struct DenseTile {
+  static constexpr int PANELS = 2;
+  const char* values;  // of the first panel and column
+  int64_t panel_bytes;
+  const Input& x;
+  int64_t width;
+
+  // Adds columns of NUM_ROWS rows.
+  template <int NUM_PANELS, int NUM_ROWS>
+  void add(int64_t row, Columns columns, Wide (*totals)[PANELS]) const {
+    Wide sums[NUM_ROWS][NUM_PANELS];
+    for (int r = 0; r < NUM_ROWS; ++r)
+      for (int p = 0; p < NUM_PANELS; ++p) sums[r][p] = totals[r][p];
+    const float* rows = x.plain + row * width;
+    const int64_t ahead = columns.ahead((columns.end - columns.begin) * PANEL * Format::BYTES);
+    for (int64_t column = columns.begin; column < columns.end; column += 2) {
+      const bool fetches = columns.fetches(column / 2);
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; i += Format::COLUMNS) {
+        Wide w[NUM_PANELS][Format::COLUMNS];
+#pragma GCC unroll 2
+        for (int p = 0; p < NUM_PANELS; ++p) {
+          const char* from = values + p * panel_bytes + (column + i) * PANEL * Format::BYTES;
+          if (fetches) fetch(from + ahead);
+          Format::read(from, w[p]);
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < NUM_ROWS; ++r)
+#pragma GCC unroll 2
+          for (int j = 0; j < Format::COLUMNS; ++j) {
+            const Wide number = wide(rows[r * width + column + i + j]);
+#pragma GCC unroll 2
+            for (int p = 0; p < NUM_PANELS; ++p) sums[r][p] = fused(w[p][j], number, sums[r][p]);
+          }
+      }
+    }
+    for (int r = 0; r < NUM_ROWS; ++r)
+      for (int p = 0; p < NUM_PANELS; ++p) totals[r][p] = sums[r][p];
   }
 };
 
-// Rows taken together when so many are left.
-int64_t tile_rows(int64_t left) { return left < LARGEST_TILE ? left : LARGEST_TILE; }
+#if defined(__AVX512BF16__) && defined(HAS_512_BITS)
+#define HAS_HALF_DOTS 1
+// bfloat16 weights with rows rounded to bfloat16: a word's two products are added at once.
+struct HalvesTile {
+  static constexpr int PANELS = 2;
+  const char* values;
+  int64_t panel_bytes;
+  const Input& x;
+  int64_t width;
 
-// Lays the rows of each tile side by side, a vector of each in turn, where the layer reads them so; a
-// single row is so as it is.
-Input interleaved(const Linear& linear, const float* x, int64_t rows, int64_t width, float* to) {
-  if (rows == 1 || is_packed(linear)) return {x, x};
-  for (int64_t row = 0; row < rows;) {
-    const int64_t count = tile_rows(rows - row);
-    for (int64_t i = 0; i < width; i += LANES)
-      for (int64_t r = 0; r < count; ++r)
-        store(to + row * width + i * count + r * LANES, load(x + (row + r) * width + i));
-    row += count;
-  }
-  return {x, to};
-}
-
-template <class Format, int NUM_ROWS, int NUM_OUT>
-void tile(const Linear& linear, int64_t out, int64_t row, const Product& product) {
-  Lanes sums[NUM_OUT][NUM_ROWS] = {};
-  const float* x = product.x.tiled + row * linear.in_features;
-  const int num_units = linear.in_features / UNIT;
-  for (int unit = 0; unit < num_units; ++unit) {
+  template <int NUM_PANELS, int NUM_ROWS>
+  void add(int64_t row, Columns columns, Wide (*totals)[PANELS]) const {
+    Wide sums[NUM_ROWS][NUM_PANELS];
+    for (int r = 0; r < NUM_ROWS; ++r)
+      for (int p = 0; p < NUM_PANELS; ++p) sums[r][p] = totals[r][p];
+    const int32_t* rows = x.halves + row * width / 2;
+    const int64_t ahead = columns.ahead((columns.end - columns.begin) * PANEL * 2);
+    for (int64_t pair = columns.begin / 2; pair < columns.end / 2; ++pair) {
+      const bool fetches = columns.fetches(pair);
+      __m512bh w[NUM_PANELS];
+#pragma GCC unroll 2
+      for (int p = 0; p < NUM_PANELS; ++p) {
+        const char* from = values + p * panel_bytes + pair * PANEL * 4;
+        if (fetches) fetch(from + ahead);
+        w[p] = (__m512bh)load_words(reinterpret_cast<const int32_t*>(from));
+      }
 #pragma GCC unroll 8
-    for (int o = 0; o < NUM_OUT; ++o) {
-      Lanes w[4];
-      Format::weights(linear, out + o, unit, w);
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; ++i)
+      for (int r = 0; r < NUM_ROWS; ++r) {
+        const __m512bh number = (__m512bh)wide_words(rows[r * (width / 2) + pair]);
+#pragma GCC unroll 2
+        for (int p = 0; p < NUM_PANELS; ++p)
+          sums[r][p] = (Wide)_mm512_dpbf16_ps((__m512)sums[r][p], w[p], number);
+      }
+    }
+    for (int r = 0; r < NUM_ROWS; ++r)
+      for (int p = 0; p < NUM_PANELS; ++p) totals[r][p] = sums[r][p];
+  }
+};
+#endif
+
+// Whole numbers with rows rounded to 8 bits.
+template <class Format>
+struct PackedTile {
+  static constexpr int PANELS = 1;
+  const Segment& segment;
+  int64_t panel;
+  const Input& x;
+  int64_t num_units;
+
+  template <int NUM_PANELS, int NUM_ROWS>
+  void add(int64_t row, Columns columns, Wide (*totals)[PANELS]) const {
+    using Scales = typename Format::Scales;
+    using Sum = ByteSum<Format::BITS>;
+    constexpr int GROUPS = Scales::GROUPS, WORDS = UNIT / 4;
+    Wide sums[NUM_ROWS];
+    for (int r = 0; r < NUM_ROWS; ++r) sums[r] = totals[r][0];
+    const int32_t* values = static_cast<const int32_t*>(segment.values);
+    const int64_t ahead = columns.ahead((columns.end - columns.begin) * Format::BITS / 8 * PANEL);
+    for (int64_t unit = columns.begin / UNIT; unit < columns.end / UNIT; ++unit) {
+      const int32_t* numbers = values + (panel * num_units + unit) * Format::BITS * PANEL;
+      const RoundedUnit* units = x.rounded + row * num_units + unit;
+      if (columns.fetches(unit))
+#pragma GCC unroll 8
+        for (int word = 0; word < Format::BITS; ++word)
+          fetch(reinterpret_cast<const char*>(numbers + word * PANEL) + ahead);
+      const auto factors = Scales::read(segment, num_units, panel, unit);
+      Wide made[NUM_ROWS];
+#pragma GCC unroll 2
+      for (int group = 0; group < GROUPS; ++group) {
+        constexpr int OWN = WORDS / GROUPS;
+        Sum whole[NUM_ROWS];
 #pragma GCC unroll 8
         for (int r = 0; r < NUM_ROWS; ++r)
-          sums[o][r] = fused(w[i], load(x + ((unit * 4 + i) * NUM_ROWS + r) * LANES), sums[o][r]);
+          if constexpr (Format::CENTER_SHIFT >= 0)
+            whole[r].start(wide_words(units[r * num_units].negated[GROUPS == 1 ? 2 : group])
+                           << Format::CENTER_SHIFT);
+#pragma GCC unroll 8
+        for (int word = 0; word < OWN; ++word) {
+          const WideWords weights = Numbers<Format::BITS>::word(numbers, group * OWN + word);
+#pragma GCC unroll 8
+          for (int r = 0; r < NUM_ROWS; ++r)
+            whole[r].add(word, weights,
+                         wide_words(units[r * num_units].words[group * OWN + word]));
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < NUM_ROWS; ++r) {
+          const Wide number = as_floats(whole[r].words());
+          made[r] = group == 0 ? number * factors.scales[0]
+                               : fused(number, factors.scales[group], made[r]);
+          if constexpr (Scales::HAS_OFFSETS) {
+            const float sum = units[r * num_units].sums[GROUPS == 1 ? 2 : group];
+            made[r] = fused(factors.offsets[group], wide(sum), made[r]);
+          }
+        }
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < NUM_ROWS; ++r)
+        sums[r] = fused(made[r], wide(units[r * num_units].scale), sums[r]);
     }
+    for (int r = 0; r < NUM_ROWS; ++r) totals[r][0] = sums[r];
   }
-  for (int o = 0; o < NUM_OUT; ++o)
-    for (int r = 0; r < NUM_ROWS; ++r) {
-      const float bias = linear.bias ? linear.bias[out + o] : 0.0f;
-      product.put(row + r, out + o, sum_of(sums[o][r]) + bias);
+};
+
+template <class Tile, int NUM_PANELS>
+void add_rows(const Tile& tile, int64_t first, int64_t count, int64_t begin, int64_t end,
+              Wide (*totals)[Tile::PANELS]) {
+  Columns columns{begin, end, 0, (int)((count + TILE_ROWS - 1) / TILE_ROWS)};
+  for (int64_t row = 0; row < count; ++columns.turn) {
+    const int taken = tile_rows(count - row);
+    switch (taken) {
+      case 1: tile.template add<NUM_PANELS, 1>(first + row, columns, totals + row); break;
+      case 2: tile.template add<NUM_PANELS, 2>(first + row, columns, totals + row); break;
+      case 4: tile.template add<NUM_PANELS, 4>(first + row, columns, totals + row); break;
+      default: tile.template add<NUM_PANELS, TILE_ROWS>(first + row, columns, totals + row);
     }
+    row += taken;
+  }
 }
 
-template <class Format, int NUM_ROWS, int NUM_OUT>
-void tiles(const Linear& linear, int64_t begin, int64_t end, int64_t row, const Product& product) {
-  int64_t out = begin;
-  for (; out + NUM_OUT <= end; out += NUM_OUT)
-    tile<Format, NUM_ROWS, NUM_OUT>(linear, out, row, product);
-  for (; out < end; ++out) tile<Format, NUM_ROWS, 1>(linear, out, row, product);
+// Panels `panel` and those behind it of some rows: block after block of columns, all rows of each.
+template <int NUM_PANELS, class Tile>
+void multiply_panels(const Linear& linear, const Segment& segment, const Tile& tile, int64_t panel,
+                     int64_t begin, int64_t end, const Product& product) {
+  for (int64_t first = 0; first < product.rows; first += MANY) {
+    const int64_t count = product.rows - first < MANY ? product.rows - first : MANY;
+    Wide totals[MANY][Tile::PANELS];
+    for (int64_t row = 0; row < count; ++row)
+      for (int p = 0; p < NUM_PANELS; ++p) totals[row][p] = Wide{};
+    for (int64_t column = 0; column < linear.in_features; column += COLUMNS) {
+      const int64_t last = column + COLUMNS < linear.in_features ? column + COLUMNS : linear.in_features;
+      add_rows<Tile, NUM_PANELS>(tile, first, count, column, last, totals);
+    }
+    for (int64_t row = 0; row < count; ++row)
+      for (int p = 0; p < NUM_PANELS; ++p) {
+        const int64_t output = segment.first_output + (panel + p) * PANEL;
+        const int64_t from = begin > output ? begin - output : 0;
+        const int64_t to = end - output < PANEL ? end - output : PANEL;
+        put_panel(product, linear.bias, first + row, output, from, to, totals[row][p]);
+      }
+  }
 }
 
+// Outputs `begin` to `end` of one segment.
 template <class Format>
-void tiles_of(int64_t count, const Linear& linear, int64_t begin, int64_t end, int64_t row,
-              const Product& product) {
-  switch (count) {
-    case 1: return tiles<Format, 1, 4>(linear, begin, end, row, product);
-    case 2: return tiles<Format, 2, 4>(linear, begin, end, row, product);
-    case 3: return tiles<Format, 3, 2>(linear, begin, end, row, product);
-    case 4: return tiles<Format, 4, 2>(linear, begin, end, row, product);
-    case 5: return tiles<Format, 5, 1>(linear, begin, end, row, product);
-    case 6: return tiles<Format, 6, 1>(linear, begin, end, row, product);
-    case 7: return tiles<Format, 7, 1>(linear, begin, end, row, product);
-    default: return tiles<Format, 8, 1>(linear, begin, end, row, product);
+void multiply_segment(const Linear& linear, const Segment& segment, int64_t begin, int64_t end,
+                      const Product& product) {
+  const int64_t width = linear.in_features;
+  int64_t panel = (begin - segment.first_output) / PANEL;
+  const int64_t last = (end - segment.first_output + PANEL - 1) / PANEL;
+  if constexpr (Format::IS_PACKED) {
+    for (; panel < last; ++panel)
+      multiply_panels<1>(linear, segment, PackedTile<Format>{segment, panel, product.x, width / UNIT},
+                         panel, begin, end, product);
+  } else {
+    const int64_t panel_bytes = width * PANEL * Format::BYTES;
+    const char* values = static_cast<const char*>(segment.values);
+    const auto pass = [&](auto tile_at) {
+      for (; panel + 2 <= last; panel += 2)
+        multiply_panels<2>(linear, segment, tile_at(), panel, begin, end, product);
+      if (panel < last) multiply_panels<1>(linear, segment, tile_at(), panel, begin, end, product);
+    };
+#if defined(HAS_HALF_DOTS)
+    if constexpr (Format::COLUMNS == 2)
+      if (product.x.halves)
+        return pass([&] {
+          return HalvesTile{values + panel * panel_bytes, panel_bytes, product.x, width};
+        });
+#endif
+    pass([&] {
+      return DenseTile<Format>{values + panel * panel_bytes, panel_bytes, product.x, width};
+    });
+  }
+}
+
+// Outputs `begin` to `end` of all rows.
+void multiply(const Linear& linear, int64_t begin, int64_t end, const Product& product) {
+  for (int32_t i = 0; i < linear.num_segments; ++i) {
+    const Segment& segment = linear.segments[i];
+    const int64_t first = segment.first_output, behind = first + segment.num_outputs;
+    const int64_t from = begin > first ? begin : first, to = end < behind ? end : behind;
+    if (from < to)
+      with_format(segment.format, [&](auto format) {
+        multiply_segment<decltype(format)>(linear, segment, from, to, product);
+      });
+  }
+}
+
+// An output's weights.
+void write_out(const Linear& linear, int64_t output, float* to) {
+  for (int32_t i = 0; i < linear.num_segments; ++i) {
+    const Segment& segment = linear.segments[i];
+    const int64_t place = output - segment.first_output;
+    if (place < 0 || place >= segment.num_outputs) continue;
+    with_format(segment.format, [&](auto format) {
+      each_column<decltype(format)>(segment, linear.in_features, place / PANEL,
+                                    [&](int64_t column, Wide w) { to[column] = w[place % PANEL]; });
+    });
   }
 }
 

@@ -91,18 +91,16 @@ def test_bits_do_not_change_with_the_number_of_threads(
     assert torch.equal(chain_logits(kernels, 9), expected)
 
 
-def test_wide_pieces_go_through_torch_with_the_same_result(
-    kernels: Kernels, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    narrow = cpu_runner(kernels)
-    narrow.begin(PROMPT, 60, never)
-    monkeypatch.setattr("core.backends.cpu.forward.MOST_ROWS", 2)
-    wide = cpu_runner(kernels)
-    wide.begin(PROMPT, 60, never)
-    tree = a_tree(PROMPT[-1])
-    torch.testing.assert_close(
-        wide.tree_forward(tree), narrow.tree_forward(tree), rtol=1e-4, atol=1e-4
-    )
+def test_a_prompt_has_the_bits_of_its_tokens_one_by_one(kernels: Kernels) -> None:
+    prompt = [(7 * place) % 90 + 3 for place in range(150)]
+    at_once, one_by_one = cpu_runner(kernels), cpu_runner(kernels)
+    at_once.begin(prompt, 60, never)
+    one_by_one.begin(prompt[:1], 210, never)
+    for token_id in prompt[:-1]:
+        one_by_one.tree_forward(DraftTree(token_id))
+        one_by_one.commit([])
+    tree = a_tree(prompt[-1])
+    assert torch.equal(at_once.tree_forward(tree), one_by_one.tree_forward(tree))
 
 
 def random_grid(bits: int, group_size: int, scales_dtype: torch.dtype) -> WeightGrid:
@@ -116,7 +114,7 @@ def random_grid(bits: int, group_size: int, scales_dtype: torch.dtype) -> Weight
 
 @pytest.mark.parametrize("scales_dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("group_size", [32, 64])
-@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_the_kernels_hold_a_grid_exactly(
     kernels: Kernels, bits: int, group_size: int, scales_dtype: torch.dtype
 ) -> None:
@@ -140,10 +138,10 @@ def test_eight_bits_without_an_offset_are_exact(kernels: Kernels) -> None:
 def test_dense_weights_are_halved_only_where_that_is_exact(
     kernels: Kernels, dtype: torch.dtype
 ) -> None:
-    weight = torch.randn(8, 64).to(dtype).float()
+    weight = torch.randn(32, 64).to(dtype).float()
     linear = cpu_dense(kernels, weight, None)
     assert torch.equal(linear.dequantize(), weight)
-    assert torch.equal(linear.rows(torch.tensor([7, 0])), weight[[7, 0]])
+    assert torch.equal(linear.rows(torch.tensor([31, 0])), weight[[31, 0]])
     assert linear.num_bytes == weight.nbytes // (1 if dtype == torch.float32 else 2)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core.backends.cpu.forward import MOST_ROWS, CpuForward
+from core.backends.cpu.forward import CpuForward
 from core.backends.cpu.library import Kernels
 from core.backends.cpu.linear import CpuLinear, cpu_grid
 from core.backends.runner import ModelRunner
@@ -16,7 +16,7 @@ from core.quant.stack import quantized_stack
 from core.trees.tree import DraftTree
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
-FORMS = [(4, 32), (4, 64), (4, 128), (8, 32), (8, 64)]
+FORMS = [(2, 32), (3, 64), (4, 32), (4, 128), (8, 32), (8, 64)]
 never = bool  # called without arguments it is False
 
 
@@ -55,7 +55,7 @@ def rounded(
     parts = x.double().view(x.shape[0], -1, 32)
     scales = parts.abs().amax(dim=-1, keepdim=True) / 127.0
     whole = torch.where(scales > 0, parts / scales, 0.0)
-    return ((whole + whole.sign() * 0.5).trunc() * scales).view_as(x)
+    return (whole.round() * scales).view_as(x)
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 9, 70])
@@ -71,22 +71,19 @@ def test_a_product_is_that_of_rounded_rows_with_the_weights(
     )
     assert linear.kernel == f"native int{bits}, rows in 8 bits"
     sizes = torch.tensor([1e-4, 1.0, 300.0, 0.0])
-    x = torch.randn(num_rows, 256) * sizes[torch.arange(num_rows) % 4, None]
+    # Nothing near the middle between two bytes, where float32 decides.
+    x = torch.randint(-126, 127, (num_rows, 256)) + 0.8 * torch.rand(num_rows, 256) - 0.4
+    x[:, ::32] = 127.0
+    x *= sizes[torch.arange(num_rows) % 4, None]
     weight = linear.dequantize().double()
     expected = rounded(x) @ weight.T + linear.bias.double()
     scale = (x.double().norm(dim=1, keepdim=True) * weight.norm(dim=1)).clamp(min=1e-6)
     assert float(((linear(x) - expected).abs() / scale).max()) < 1e-5
 
 
-@pytest.mark.parametrize(("bits", "group_size"), FORMS)
-def test_long_prompts_are_computed_as_few_rows_are(
-    kernels: Kernels, bits: int, group_size: int
-) -> None:
-    """Their attention is torch's, so that they agree within float32's rounding, but for numbers that
-    fall between two bytes; a single layer keeps those few."""
-    runner = packed(module_of(1), kernels, bits, group_size)
-    many, few = logits_of(runner, MOST_ROWS + 6), logits_of(runner, 30)
-    assert (many[:30] - few).norm() / few.norm() < 2e-3
+def test_long_prompts_are_computed_as_few_rows_are(kernels: Kernels) -> None:
+    runner = packed(module_of(2), kernels, 4, 32)
+    assert torch.equal(logits_of(runner, 90)[:30], logits_of(runner, 30))
 
 
 @pytest.mark.parametrize(("bits", "group_size"), FORMS)
