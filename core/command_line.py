@@ -201,10 +201,11 @@ def start_logging(formatter: logging.Formatter | None = None) -> None:
     logging.basicConfig(level=name.upper(), handlers=[handler])
 
 
-def tell_notes(target_note: str, dtype: str, config: RunConfig) -> None:
+def tell_notes(target: Any, config: RunConfig) -> None:
     """Says on stderr what whoever reads an answer has to know of its target, its number format and its
     rule."""
-    for note in (target_note, rounding_note(config, dtype)):
+    rounding = rounding_note(config, str(target.row_dtype).removeprefix("torch."))
+    for note in (target.note, rounding):
         if note:
             print(note, file=sys.stderr)
     rule = lossy_rule(config.to_dict())

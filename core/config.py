@@ -17,11 +17,11 @@ DEFAULT_TARGET = "smollm2-135m"
 DTYPES = ("float32", "bfloat16", "float16")
 # Runs side by side; each has a cache of its own.
 MOST_TOGETHER = 256
-WEIGHTS = ("full", "q4", "q8")
+WEIGHTS = ("file", "full", "q4", "q8")
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
 DraftFailurePolicy = Literal["fail", "plain"]
-WeightsName = Literal["full", "q4", "q8"]
+WeightsName = Literal["file", "full", "q4", "q8"]
 # Settings of a run that some modes alone heed.
 _PARTIAL = ("draft", "accept", "draft_failure")
 
@@ -47,8 +47,10 @@ class RunConfig(Settings):
     spread: bool = setting(
         False, "share the layers among all GPUs of this machine, for a target too large for one"
     )
-    weights: WeightsName = setting(
-        "full", "full, or the target in 4 or 8 bits: a GGUF file's own numbers, else hqq's"
+    weights: WeightsName | None = setting(
+        None,
+        "file takes whole numbers as a GGUF file has them; full writes them out; q4 and q8 are 4 or 8 "
+        "bits, the file's own or hqq's; unset is file for a .gguf file, else full",
     )
     compile: bool | None = setting(
         None,
@@ -98,9 +100,9 @@ class RunConfig(Settings):
                     f"{name} is {shown(value)} and is no setting of mode {self.mode}; leave it out, "
                     f"or give one of the modes {', '.join(heeding)}."
                 )
-        if self.spread and (self.device != "cuda" or self.weights != "full"):
+        if self.spread and (self.device != "cuda" or self.weights in ("q4", "q8")):
             raise InvalidSettingError(
-                "spread is for full weights on device cuda; leave it out, or give these."
+                "spread is for weights file or full on device cuda; leave it out, or give these."
             )
         if self.gpu_memory is not None:
             _check_streaming(self)

@@ -226,7 +226,7 @@ class Engine:
                 f"the target is loaded in {dtype} and the run asks for {config.dtype}; "
                 "load it anew or leave dtype unset."
             )
-        if config.weights != self.target.weights:
+        if config.weights not in (None, self.target.weights):
             raise InvalidSettingError(
                 f"the target is loaded with weights {self.target.weights} and the run asks for "
                 f"{config.weights}; load it anew."
@@ -238,7 +238,12 @@ class Engine:
                 "not compiled; leave compile out."
             )
         device = self.target.device.type
-        actual: dict[str, Any] = {"dtype": dtype, "device": device, "compile": is_compiled}
+        actual: dict[str, Any] = {
+            "dtype": dtype,
+            "device": device,
+            "compile": is_compiled,
+            "weights": self.target.weights,
+        }
         if config.drafter is not None and not self.can_branch:
             actual["drafter"] = as_chains(config.drafter)
         return actual

@@ -131,7 +131,7 @@ def _start(
     with ProgressBar(config.target) as bar:
         engine = Engine(load_target(config, bar.show), progress=bar.show)
         events = engine.run(_as_read(engine, prompt, options), config, should_stop=should_stop)
-    tell_notes(engine.target.note, engine.target.identity.dtype, config)
+    tell_notes(engine.target, config)
     return events
 
 

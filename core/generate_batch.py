@@ -105,7 +105,7 @@ def _run(config: RunConfig, prompts: list[_Line], options: Any, out: TextIO) -> 
             for line in prompts
         ]
         events = engine.run_batch(runs, options.size, should_stop=interrupt)
-    tell_notes(engine.target.note, engine.target.identity.dtype, config)
+    tell_notes(engine.target, config)
     traces = [Trace() for _ in prompts]
     num_written = num_failed = 0
     with interrupt.caught():

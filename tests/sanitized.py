@@ -22,7 +22,10 @@ TESTS = (
     "tests/core/decoding/test_batches.py",
     "tests/core/test_token_ids.py",
 )
-_FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1"
+# Unoptimized, for watched code of which much is written out takes minutes to optimize.
+_FLAGS = (
+    "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1"
+)
 
 
 def compiler() -> str | None:

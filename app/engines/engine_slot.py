@@ -51,7 +51,7 @@ class EngineKey(NamedTuple):
 
     target: str
     dtype: str | None
-    weights: str = "full"
+    weights: str | None = None
     compile: bool | None = None
 
 

@@ -98,5 +98,6 @@ class EngineRunner:
 def weights_in_words(target: LoadedModel) -> str:
     """Number format and origin of a loaded target's weights."""
     dtype = str(target.dtype).removeprefix("torch.")
-    form = dtype if target.weights == "full" else f"{target.weights}, the rest in {dtype}"
+    packed = "the file's own" if target.weights == "file" else target.weights
+    form = f"{packed}, the rest in {dtype}" if target.is_packed else dtype
     return f"{form}, {target.identity.note}" if target.identity.note else form

@@ -54,6 +54,7 @@ class MeasuredCosts:
                 describe_device(self._target.device),
                 package_versions()["torch"],
                 forward.name,
+                "" if self._target.kernels is None else self._target.kernels.version,
                 type(runner).__name__,
                 place,
                 "eager" if graphs is None else graphs.name,

@@ -55,7 +55,7 @@ def run_started(
         target["kernels"] = forward.kernel_names
     if parts.curve is not None:
         target["forward_ms"] = parts.curve.to_ms()
-    rounding = rounding_note(config, target_model.identity.dtype)
+    rounding = rounding_note(config, str(target_model.row_dtype).removeprefix("torch."))
     if rounding:
         target["rounding"] = rounding
     if originals is not None and originals.is_offloaded:

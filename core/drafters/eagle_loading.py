@@ -61,7 +61,7 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
         logit_scale=shape.logit_scale if weights.target_ids is None else 1.0,
         logit_cap=shape.logit_cap if weights.target_ids is None else None,
     )
-    rotary = RotaryTable(target.model_config.rotations[:1], target.dtype, target.device)
+    rotary = RotaryTable(target.model_config.rotations[:1], target.row_dtype, target.device)
     on_cpu = None
     if isinstance(forward, CpuForward) and weights.state_norm is not None:
         on_cpu = CpuForward(
@@ -177,7 +177,7 @@ class _Reader:
         )
         if not fits:
             raise self._misfit(name, f"sizes {tuple(tensor.shape)}")
-        dtype = self._target.dtype if tensor.is_floating_point() else tensor.dtype
+        dtype = self._target.row_dtype if tensor.is_floating_point() else tensor.dtype
         return tensor.to(self._target.device, dtype)  # type: ignore[no-any-return]
 
     def _misfit(self, name: str, got: str) -> DrafterUnavailableError:

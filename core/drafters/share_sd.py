@@ -53,11 +53,11 @@ def reason_against(draft: str | None, target: LoadedModel) -> str | None:
 
 def reason_against_quantizing(mode: str, target: LoadedModel) -> str | None:
     """Why a target's weights cannot be quantized for its drafts."""
-    if target.weights == "full":
+    if not target.is_packed:
         return None
     return (
-        f"mode {mode} drafts with the target's weights quantized, and this target is loaded with "
-        f"weights {target.weights}; give weights full or another mode."
+        f"mode {mode} drafts with the target's weights quantized, and with weights {target.weights} "
+        "this target's are whole numbers already; give weights full or another mode."
     )
 
 

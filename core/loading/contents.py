@@ -7,8 +7,8 @@ from safetensors import SafetensorError
 from core.backends.torch.weights import LayerStack
 from core.errors import InvalidSettingError
 from core.families.description import reason_against
-from core.loading.gguf_weights import gguf_stack
-from core.loading.packed import packed_stack
+from core.loading.gguf_weights import gguf_stack, has_floats
+from core.loading.packed import QUANTIZED, packed_stack
 from core.loading.weight_loading import (
     Placement,
     num_parameters,
@@ -70,7 +70,10 @@ def _read_gguf(
     assert model.model_config is not None and source.gguf is not None, "the family is known"
     with told(source.name):
         found = gguf_stack(source.gguf, model, weights, place, progress)
-    return _own_contents(found.num_parameters, model.model_config, found.stack)
+    stack = found.stack
+    if weights in QUANTIZED and has_floats(model.file.tensors):
+        stack = packed_stack(source, stack, weights, place.kernels, progress)
+    return _own_contents(found.num_parameters, model.model_config, stack)
 
 
 def _read_files(
@@ -90,7 +93,7 @@ def _read_files(
         return None
     if stack is None:
         return None
-    if weights != "full":
+    if weights in QUANTIZED:
         stack = packed_stack(source, stack, weights, place.kernels, progress)
     return _own_contents(total, model_config, stack)
 
@@ -104,7 +107,7 @@ def _read_module(
     reason = reason_against(module.config.to_dict())
     model_config = model_config_of(module) if reason is None else None
     stack = None if model_config is None else stack_of(module, model_config.described)
-    if stack is None and weights == "full":
+    if stack is None and weights not in QUANTIZED:
         return module_contents(module)
     if model_config is None or stack is None:
         reason = reason or "its module names its weights otherwise than files do"
@@ -112,7 +115,7 @@ def _read_module(
             f"weights {weights} needs our own forward, which cannot compute {source.name} "
             f"({reason}); leave weights out."
         )
-    if weights != "full":
+    if weights in QUANTIZED:
         stack = packed_stack(source, stack, weights, place.kernels, progress)
     total = sum(parameter.numel() for parameter in module.parameters())
     return _own_contents(total, model_config, stack)

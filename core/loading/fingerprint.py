@@ -5,5 +5,5 @@ from core.loading.loading import LoadedModel
 
 def model_key(model: LoadedModel) -> str:
     """Changes with what the model computes: its source, and how its weights are packed."""
-    packing = "" if model.weights == "full" else f"{model.weights}:"
+    packing = f"{model.weights}:" if model.is_packed else ""
     return packing + model.source_key

@@ -56,8 +56,8 @@ def runner_of(model: LoadedModel) -> ModelRunner:
     if model_config is None:
         return make_runner(model.module, model.context_limit)
     assert model.stack is not None, "no engine has taken it"
-    own = _own_forward(model_config, model.stack, model.dtype, model.kernels)
-    return ModelRunner(own, own.shape, model.context_limit, model.dtype, model.device)
+    own = _own_forward(model_config, model.stack, model.row_dtype, model.kernels)
+    return ModelRunner(own, own.shape, model.context_limit, model.row_dtype, model.device)
 
 
 def _own_forward(

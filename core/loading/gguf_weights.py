@@ -1,31 +1,37 @@
-"""A GGUF file's tensors as the layers of a model, dequantized or in the file's own whole numbers.
+"""A GGUF file's tensors as the layers of a model: its own numbers, or dequantized."""
 
-Blocks of 32 weights (llama.cpp, ggml-common.h): Q4_0 is (value - 8) * scale, Q4_1 is
-value * scale + offset, Q8_0 is value * scale with signed values; scales are half precision.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from core.backends.torch.linear import DenseLinear, Embedding, Linear, WeightGrid
+from core.backends.cpu.linear import (
+    Blocks,
+    CpuLinear,
+    Format,
+    block_segment,
+    can_read_blocks,
+    dense_segment,
+)
+from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import LayerStack
 from core.errors import InvalidSettingError
 from core.families.description import Description
-from core.families.tensors import Part, embedding, expected_shapes
+from core.families.tensors import StackedPart, expected_shapes
 from core.loading.weight_loading import Placement, Reader
 from core.models.gguf_model import GgufModel
-from core.models.gguf_tensors import GgufNumbers, GgufTensor
-from core.quant.linears import linear_of
+from core.models.gguf_tensors import GgufNumbers, GgufTensor, numbers_of
 from core.runtime.storage import Progress
 
-_BLOCK = 32
-# Types whose layers a choice of weights can take as they are.
-_TYPES = {"q4": ("Q4_0", "Q4_1"), "q8": ("Q8_0",)}
-_GRIDS = {"Q4_0", "Q4_1", "Q8_0"}
+# Runs of rows that a layer may be put together of, each as it stands in the file.
+_MOST_RUNS = 16
+# What is of the size already that is asked for.
+_OWN_TYPES = {"q4": ("Q4_0", "Q4_1"), "q8": ("Q8_0",)}
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class GgufStack(NamedTuple):
@@ -38,62 +44,59 @@ class GgufStack(NamedTuple):
 def gguf_stack(
     gguf: Path, model: GgufModel, weights: str, place: Placement, progress: Progress
 ) -> GgufStack:
-    """`weights` full dequantizes; q4 and q8 take layers of their types as they are, and dequantize
-    what has another.
+    """`weights` full dequantizes; all others keep whole numbers as the file has them, where there are
+    kernels that read them.
 
-    Raises InvalidSettingError where no layer is of the types that `weights` takes.
+    Raises InvalidSettingError where `weights` is q4 or q8, and the file's numbers are of other sizes.
     """
     layout = model.layout
     assert layout is not None, "the family is known"
+    _check_types(gguf.name, model.file.tensors, weights)
     numbers = GgufNumbers(model.file.tensors, expected_shapes(layout))
-    reader = Reader(numbers, place, is_mapped=False)
-    if weights != "full":
-        _check_types(gguf.name, model.file.tensors, weights)
-        reader = _GridReader(numbers, place, model.file.tensors)
+    if weights != "full" and place.kernels is not None:
+        reader: Reader = _BlockReader(numbers, place, _laid_out(model.file.tensors, layout))
+    else:
+        reader = Reader(numbers, place, is_mapped=False)
     stack = reader.stack(layout, numbers.num_bytes, progress, has_head=not layout.is_tied)
     return GgufStack(stack, numbers.num_numbers)
 
 
-def decode_blocks(
-    data: np.ndarray[Any, Any],  # [out_features, bytes of a row] uint8
-    type_name: str,
-) -> WeightGrid:
-    """The blocks of Q4_0, Q4_1 or Q8_0 as a grid."""
-    out_features = data.shape[0]
-    num_halves = 2 if type_name == "Q4_1" else 1
-    value_bytes = _BLOCK if type_name == "Q8_0" else _BLOCK // 2
-    blocks = data.reshape(out_features, -1, 2 * num_halves + value_bytes)
-    halves = np.ascontiguousarray(blocks[:, :, : 2 * num_halves]).view(np.float16)
-    scales = torch.from_numpy(halves[:, :, 0].astype(np.float32))
-    raw = torch.from_numpy(np.ascontiguousarray(blocks[:, :, 2 * num_halves :]))
-    if type_name == "Q8_0":
-        # Signed values, counted from -128.
-        return WeightGrid((raw ^ 0x80).view(out_features, -1), scales, -128.0 * scales, 8)
-    parts = torch.empty(*raw.shape[:2], 2, _BLOCK // 2, dtype=torch.uint8)
-    torch.bitwise_and(raw, 15, out=parts[:, :, 0])
-    torch.bitwise_right_shift(raw, 4, out=parts[:, :, 1])
-    values = parts.view(out_features, -1)
-    if type_name == "Q4_0":
-        return WeightGrid(values, scales, -8.0 * scales, 4)
-    return WeightGrid(values, scales, torch.from_numpy(halves[:, :, 1].astype(np.float32)), 4)
+def has_floats(tensors: Mapping[str, GgufTensor]) -> bool:
+    """Whether all layers are floating numbers."""
+    return _layer_types(tensors) <= set(_FLOATS)
 
 
-def _check_types(name: str, tensors: Mapping[str, GgufTensor], weights: str) -> None:
-    found = {
+def _layer_types(tensors: Mapping[str, GgufTensor]) -> set[str]:
+    return {
         tensor.type_name
         for place, tensor in tensors.items()
         if place.startswith("blk.") and tensor.data.ndim > 1
     }
-    wanted = _TYPES[weights]
-    if not found & set(wanted):
-        raise InvalidSettingError(
-            f"{name} holds {' and '.join(sorted(found))} and weights {weights} takes "
-            f"{' or '.join(wanted)} as they are; leave weights out, and they are dequantized."
+
+
+def _check_types(name: str, tensors: Mapping[str, GgufTensor], weights: str) -> None:
+    found = _layer_types(tensors)
+    wanted = _OWN_TYPES.get(weights)
+    if wanted is None or has_floats(tensors) or found & set(wanted):
+        return
+    raise InvalidSettingError(
+        f"{name} holds {' and '.join(sorted(found))} and weights {weights} is {' or '.join(wanted)}; "
+        "leave weights out, and they are taken as they are."
+    )
+
+
+def _laid_out(tensors: Mapping[str, GgufTensor], layout: Description) -> dict[str, GgufTensor]:
+    """In the shapes that the description gives: files may leave out ones in front."""
+    return {
+        name: tensors[name]._replace(
+            shape=shape, data=np.asarray(tensors[name].data).reshape(*shape[:-1], -1)
         )
+        for name, shape in expected_shapes(layout).items()
+    }
 
 
-class _GridReader(Reader):
-    """Takes blocks as they are where a grid can hold them."""
+class _BlockReader(Reader):
+    """Keeps whole numbers as the file has them."""
 
     def __init__(
         self,
@@ -104,32 +107,71 @@ class _GridReader(Reader):
         super().__init__(numbers, place, is_mapped=False)
         self._stored = tensors
 
-    def linear(self, part: Part) -> Any:
-        """One layer of the rows of all that it is made of."""
-        stored = [self._stored[f"{name}.weight"] for name in part.names]
-        if not {tensor.type_name for tensor in stored} <= _GRIDS:
-            return super().linear(part)
-        bias = None
-        if part.has_bias:
-            bias = self._in_place(self._rows([f"{name}.bias" for name in part.names], part.order))
-        return self._grid_linear(stored, part.order, bias)
+    def _layer(
+        self, names: Sequence[str], order: Sequence[int] | None, bias: torch.Tensor | None
+    ) -> DenseLinear | CpuLinear:
+        found = self._of_blocks([self._stored[name] for name in names], order, bias)
+        return super()._layer(names, order, bias) if found is None else found
 
-    def table(self, linear: Any, described: Description) -> Embedding:
-        """The same object, or a dense one: torch's packed layout cannot be looked up."""
-        if hasattr(linear, "rows"):
-            return super().table(linear, described)
-        name = f"{embedding(described).names[0]}.weight"
-        return DenseLinear(self._in_place(self._take(name)))
+    def _stacked(self, part: StackedPart) -> Iterator[DenseLinear | CpuLinear]:
+        stored = [self._stored[name] for name in part.names]
+        if part.is_turned or part.is_packed:
+            yield from super()._stacked(part)
+            return
+        biases = [self._take(name) for name in part.bias_names]
+        order = slice(None) if part.order is None else list(part.order)
+        for expert in range(stored[0].shape[0]):
+            own = [
+                GgufTensor(tensor.type_name, tensor.shape[1:], tensor.data[expert])
+                for tensor in stored
+            ]
+            bias = torch.cat([bias[expert] for bias in biases])[order] if biases else None
+            found = self._of_blocks(own, part.order, bias)
+            if found is not None:
+                yield found
+            else:
+                weight = torch.cat([numbers_of(tensor) for tensor in own])[order]
+                yield self._made([weight], bias)
 
-    def _grid_linear(
-        self, stored: list[GgufTensor], order: tuple[int, ...] | None, bias: torch.Tensor | None
-    ) -> Linear:
-        grids = [decode_blocks(tensor.data, tensor.type_name) for tensor in stored]
-        rows = slice(None) if order is None else list(order)
-        joined = WeightGrid(
-            torch.cat([grid.values for grid in grids])[rows],
-            torch.cat([grid.scales for grid in grids])[rows],
-            torch.cat([grid.offsets for grid in grids])[rows],
-            max(grid.bits for grid in grids),
-        )
-        return linear_of(joined, bias, self._place.dtype, self._place.kernels)
+    def _of_blocks(
+        self,
+        stored: Sequence[GgufTensor],  # [num_outputs, in_features] each
+        order: Sequence[int] | None,
+        bias: torch.Tensor | None,
+    ) -> CpuLinear | None:
+        """A layer of the rows of all tensors; None where it is to be dequantized."""
+        kernels = self._place.kernels
+        assert kernels is not None
+        width = stored[0].shape[1]
+        if not any(can_read_blocks(tensor.type_name, width) for tensor in stored) or width % 32:
+            return None
+        if order is None:
+            order = range(sum(tensor.shape[0] for tensor in stored))
+        runs = _runs(stored, order)
+        if len(runs) > _MOST_RUNS:
+            return None
+        segments = []
+        for tensor, rows in runs:
+            if can_read_blocks(tensor.type_name, width):
+                blocks = Blocks(Format[tensor.type_name], tensor.data[rows], width)
+                segments.append(block_segment(kernels, blocks))
+            else:
+                segments.append(dense_segment(kernels, numbers_of(tensor)[rows]))
+        bias = None if bias is None else bias.to(self._place.dtype)
+        return CpuLinear(kernels, width, segments, bias)
+
+
+class _Run(NamedTuple):
+    """Rows of one tensor."""
+
+    tensor: GgufTensor
+    rows: list[int]
+
+
+def _runs(stored: Sequence[GgufTensor], order: Sequence[int]) -> list[_Run]:
+    """Rows in an order over all tensors, as rows of one tensor after the other."""
+    places = [(index, row) for index, tensor in enumerate(stored) for row in range(tensor.shape[0])]
+    found: list[_Run] = []
+    for index, group in groupby((places[place] for place in order), key=itemgetter(0)):
+        found.append(_Run(stored[index], [row for _, row in group]))
+    return found

@@ -15,6 +15,7 @@ from core.distributed.spread import check_spread, read_spread_module
 from core.errors import InvalidSettingError, KernelsUnavailableError, ModelUnavailableError
 from core.families.description import reason_against
 from core.loading.contents import Contents, module_contents, read_contents
+from core.loading.packed import QUANTIZED
 from core.loading.vocabulary_check import check_vocabulary
 from core.loading.weight_loading import Placement
 from core.models.chat_encoder import ChatEncoder
@@ -29,11 +30,15 @@ from core.models.transformers_loading import (
     read_transformers_tokenizer,
 )
 from core.models.weight_files import CONFIG, read_json_object
+from core.quant.stack import is_packed
 from core.quant.streaming import streamed
 from core.runtime.storage import Progress, no_progress, weights_sha256
 from core.settings import parse_bytes
 
 Placing = Literal["whole", "split", "spread"]
+
+# What compiled kernels on a CPU compute; unset is float32.
+_COMPILED_DTYPES = (None, "float32", "bfloat16")
 
 
 class ModelIdentity(NamedTuple):
@@ -67,6 +72,8 @@ class LoadedModel:
     source_key: str
     """Changes with what the files hold. Drafters belong to it, however the weights are packed."""
     weights: str = "full"
+    is_packed: bool = False
+    """Whether layers hold whole numbers."""
     model_config: ModelConfig | None = None
     """What our own forward is to compute; None where only the module can."""
     stack: LayerStack | None = None
@@ -82,6 +89,11 @@ class LoadedModel:
     """Where its layers are split over several processes."""
     is_spread: bool = False
     """Whether its layers are on several GPUs of this process."""
+
+    @property
+    def row_dtype(self) -> torch.dtype:
+        """Of what passes between layers: kernels round rows only where a layer reads them."""
+        return self.dtype if self.kernels is None else torch.float32
 
     @cached_property
     def module(self) -> Any:
@@ -103,7 +115,7 @@ def load_model(
     *,
     dtype: str | None = None,
     device: str = "cpu",
-    weights: str = "full",
+    weights: str | None = None,
     compile: bool | None = None,
     gpu_memory: str | None = None,
     as_module: bool = False,
@@ -112,10 +124,12 @@ def load_model(
 ) -> LoadedModel:
     """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
 
-    Without a dtype, float32 on a CPU, and on a GPU bfloat16 where it computes it. `weights` q4 and
-    q8 keep the layers packed. `compile` unset compiles where device,
-    dtype and architecture allow it. Without a compiler the model is loaded all the same, and `note`
-    says so. `as_module` takes transformers' module and tokenizer alone, for training. A `placement` of
+    Without a dtype, float32 on a CPU, and on a GPU bfloat16 where it computes it. `weights` file takes
+    a GGUF file's whole numbers as they are where there are kernels for them, full writes them out, and
+    q4 and q8 are the file's own or quantized; unset is file for a .gguf file, else full. `compile`
+    unset compiles where device, dtype and architecture allow it. Without a compiler the model is loaded
+    all the same, and `note` says so. `as_module` takes transformers' module and tokenizer alone, for
+    training. A `placement` of
     split has the processes that torchrun started hold a part each, and spread all GPUs of this one
     (`core.distributed`). Raises ModelUnavailableError where it cannot be had, and
     InvalidSettingError for a missing device and for settings that do not go together.
@@ -127,16 +141,22 @@ def load_model(
         _check_split(weights, compile, gpu_memory)
     if placement == "spread":
         check_spread()
-    if placement != "whole":
-        compile = False
     find = find_folder if as_module or placement != "whole" else find_model
     source = find(name, progress)
-    if compile is None:
-        compile = (device == "cuda" or dtype in (None, "float32")) and _has_own_forward(source)
+    weights = weights or _default_weights(source)
+    if placement != "whole":
+        compile = False
+    elif compile is None:
+        compile = _can_compile(source, device, dtype)
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
     wanted = dtype or default_dtype(torch.device(device))
     torch_dtype: torch.dtype = getattr(torch, wanted)
-    place = Placement(torch_dtype, torch.device("cpu" if gpu_memory else device), kernels)
+    place = Placement(
+        torch_dtype if kernels is None else torch.float32,
+        torch.device("cpu" if gpu_memory else device),
+        kernels,
+        rounds_rows=wanted == "bfloat16",
+    )
     split = None
     if placement != "whole":
         check_computable(source)
@@ -148,7 +168,14 @@ def load_model(
         progress("reading weights into all GPUs", 0, 0)
         contents = module_contents(read_spread_module(source, torch_dtype))
     else:
-        check_memory(source, torch_dtype, place.device, keeps_files=kernels is not None)
+        keeps_files = kernels is not None
+        check_memory(
+            source,
+            torch_dtype,
+            place.device,
+            keeps_files=keeps_files,
+            keeps_blocks=keeps_files and weights != "full",
+        )
         progress("reading weights", 0, 0)
         contents = read_contents(source, weights, place, progress, with_module=as_module)
     source_key = source.sha256
@@ -181,6 +208,8 @@ def load_model(
         device=torch.device(device),
         source_key=source_key,
         weights=weights,
+        is_packed=weights in QUANTIZED
+        or (contents.stack is not None and is_packed(contents.stack)),
         model_config=contents.model_config,
         stack=contents.stack,
         kernels=kernels,
@@ -192,22 +221,29 @@ def load_model(
     )
 
 
-def _check_together(dtype: str | None, device: str, weights: str, compile: bool | None) -> None:
-    if device == "cuda" and weights != "full":
+def _default_weights(source: ModelSource) -> str:
+    """A file is taken as it is; the catalogue's are files for the sake of their size."""
+    return "file" if source.gguf is not None and source.kind != "catalogue" else "full"
+
+
+def _check_together(
+    dtype: str | None, device: str, weights: str | None, compile: bool | None
+) -> None:
+    if device == "cuda" and weights in QUANTIZED:
         raise InvalidSettingError(
             f"weights {weights} is for the CPU and device is cuda; leave weights out."
         )
-    if device == "cpu" and compile and dtype not in (None, "float32"):
+    if device == "cpu" and compile and dtype not in _COMPILED_DTYPES:
         raise InvalidSettingError(
-            f"the compiled kernels compute in float32 and dtype is {dtype}; leave dtype or compile "
-            "out."
+            f"the compiled kernels take rows in float32 or bfloat16 and dtype is {dtype}; leave dtype "
+            "or compile out."
         )
 
 
-def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> None:
+def _check_split(weights: str | None, compile: bool | None, gpu_memory: str | None) -> None:
     """Raises InvalidSettingError for what transformers' split module lacks."""
     for name, is_given in (
-        (f"weights {weights}", weights != "full"),
+        (f"weights {weights}", weights in QUANTIZED),
         ("compile", bool(compile)),
         ("gpu_memory", gpu_memory is not None),
     ):
@@ -216,6 +252,10 @@ def _check_split(weights: str, compile: bool | None, gpu_memory: str | None) -> 
                 f"the target is split over {num_ranks()} processes and {name} is for one; leave it "
                 "out, or start one process."
             )
+
+
+def _can_compile(source: ModelSource, device: str, dtype: str | None) -> bool:
+    return (device == "cuda" or dtype in _COMPILED_DTYPES) and _has_own_forward(source)
 
 
 def _has_own_forward(source: ModelSource) -> bool:

@@ -7,7 +7,8 @@ from core.quant.stack import quantized_stack
 from core.quant.store import GridStore
 from core.runtime.storage import Progress, cache_home, weights_sha256
 
-_BITS = {"q4": 4, "q8": 8}
+QUANTIZED = {"q4": 4, "q8": 8}
+"""Bits of the choices of weights that quantize."""
 _GROUP_SIZE = 32
 
 
@@ -20,8 +21,10 @@ def packed_stack(
 ) -> LayerStack:
     """hqq grids of all linear layers, which stand in for the original ones; the embedding stays as it
     is."""
-    bits = _BITS[weights]
-    store = GridStore(cache_home() / "grids", weights_sha256(source.folder), bits, _GROUP_SIZE)
+    bits = QUANTIZED[weights]
+    store = GridStore(
+        cache_home() / "grids", source.sha256 or weights_sha256(source.folder), bits, _GROUP_SIZE
+    )
     stack = quantized_stack(
         original,
         bits=bits,

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from core.backends.cpu.library import Kernels
 from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_dense
-from core.backends.torch.linear import DenseLinear, Embedding
+from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import ExpertWeights, LayerStack, LayerWeights
 from core.families.description import Description
 from core.families.tensors import (
@@ -40,6 +40,8 @@ class Placement(NamedTuple):
     device: torch.device
     kernels: Kernels | None
     """They keep weights of 16 bits as they are, whatever the dtype of the rows is."""
+    rounds_rows: bool = False
+    """Whether the kernels' weights are bfloat16, and meet rows rounded to it."""
 
 
 @contextmanager
@@ -163,15 +165,10 @@ class Reader:
         table = self.linear(embedding(described))
         return LayerStack(
             layers=tuple(layers),
-            embedding=self.table(table, described),
+            embedding=table,
             final_norm=self.vector(final_norm(described)),
             head=self.linear(head(described)) if has_head else table,
         )
-
-    def table(self, linear: Any, described: Description) -> Embedding:
-        """The embedding, of which `linear` is the same as a layer."""
-        found: Embedding = linear
-        return found
 
     def layer(self, described: Description, index: int) -> LayerWeights:
         """One layer, its experts one by one."""
@@ -208,11 +205,17 @@ class Reader:
 
     def linear(self, part: Part) -> DenseLinear | CpuLinear:
         """One layer of the rows of all that it is made of."""
-        weight = self._rows([f"{name}.weight" for name in part.names], part.order)
         bias = None
         if part.has_bias:
             bias = self._rows([f"{name}.bias" for name in part.names], part.order)
-        return self._made(weight, bias)
+        return self._layer([f"{name}.weight" for name in part.names], part.order, bias)
+
+    def _layer(
+        self, names: Sequence[str], order: Sequence[int] | None, bias: torch.Tensor | None
+    ) -> DenseLinear | CpuLinear:
+        if order is None and self._place.kernels is not None:
+            return self._made([self._take(name) for name in names], bias)
+        return self._made([self._rows(names, order)], bias)
 
     def _stacked(self, part: StackedPart) -> Iterator[DenseLinear | CpuLinear]:
         """A layer of each expert."""
@@ -227,7 +230,7 @@ class Reader:
                 rows = unpacked(*own) if part.is_packed else own[0]
                 pieces.append(rows.T if part.is_turned and not part.is_packed else rows)
             bias = torch.cat([bias[expert] for bias in biases])[order] if biases else None
-            yield self._made(torch.cat(pieces)[order].contiguous(), bias)
+            yield self._made([torch.cat(pieces)[order].contiguous()], bias)
 
     def _rows(self, names: Sequence[str], order: Sequence[int] | None) -> torch.Tensor:
         """The rows of all tensors in a memory of their own."""
@@ -237,13 +240,19 @@ class Reader:
             return rows[list(order)]
         return rows.clone() if self._is_mapped and rows is parts[0] else rows
 
-    def _made(self, weight: torch.Tensor, bias: torch.Tensor | None) -> DenseLinear | CpuLinear:
+    def _made(
+        self, weights: Sequence[torch.Tensor], bias: torch.Tensor | None
+    ) -> DenseLinear | CpuLinear:
+        """A layer of the rows of all weights."""
         place = self._place
         bias = None if bias is None else bias.to(place.device, place.dtype)
         kernels = place.kernels
-        if kernels is not None and can_read_dense(weight):
-            return cpu_dense(kernels, weight, bias)
-        return DenseLinear(weight.to(place.device, place.dtype), bias)
+        if kernels is not None and can_read_dense(weights[0]):
+            if place.rounds_rows:
+                weights = [weight.bfloat16() for weight in weights]
+            return cpu_dense(kernels, weights, bias, rounds_rows=place.rounds_rows)
+        weight = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
+        return DenseLinear(self._in_place(weight), bias)
 
     def _take(self, name: str) -> torch.Tensor:
         tensor = self._tensors[name]

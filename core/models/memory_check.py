@@ -11,12 +11,18 @@ _MEMORY_MARGIN = 1.1
 
 
 def check_memory(
-    source: ModelSource, dtype: torch.dtype, device: torch.device, *, keeps_files: bool
+    source: ModelSource,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    keeps_files: bool,
+    keeps_blocks: bool,
 ) -> None:
-    """Raises ModelUnavailableError; `keeps_files` tells that the weights stay as wide as the files
-    have them."""
+    """Raises ModelUnavailableError; `keeps_files` tells that floating weights stay as wide as the
+    files have them, and `keeps_blocks` that a GGUF file's whole numbers stay what they are."""
     if source.model is not None:
-        stored = sum(tensor.num_bytes for tensor in source.model.file.tensors.values())
+        tensors = source.model.file.tensors.values()
+        stored = sum(tensor.data.nbytes if keeps_blocks else tensor.num_bytes for tensor in tensors)
     else:
         stored = sum(path.stat().st_size for path in weight_files(source.name, source.folder))
     # Files hold 16 bits a weight.

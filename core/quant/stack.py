@@ -53,6 +53,11 @@ def dense_of(linear: Linear) -> DenseLinear | None:
     return linear if isinstance(linear, DenseLinear) else None
 
 
+def is_packed(stack: LayerStack) -> bool:
+    """Whether layers hold whole numbers."""
+    return any(_dense_width(linear) is None for linear in stack.linears())
+
+
 def _dense_width(linear: Linear) -> int | None:
     """Inputs of a dense layer, without writing it out."""
     if isinstance(linear, CpuLinear):

@@ -116,7 +116,7 @@ struct SuperScales {
     const int8_t* inner = reinterpret_cast<const int8_t*>(outer + HALVES * PANEL) +
                           unit % SUPER_UNITS * PARTS * HALVES * PANEL;
     const Wide scale = load_panel(outer);
-    Factors<PARTS> factors;
+    Factors<PARTS> factors{};
     for (int part = 0; part < PARTS; ++part) {
       factors.scales[part] = scale * load_panel(inner + part * HALVES * PANEL);
       if constexpr (OFFSETS)

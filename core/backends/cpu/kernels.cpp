@@ -6,6 +6,9 @@
 // give the same bits, in a chain, in a tree or alone.
 
 #include <omp.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include <memory>
 
@@ -331,6 +334,17 @@ void dequantize(const Linear* linear, float* to, int32_t num_threads) {
       }
     });
   }
+}
+
+// Asks for large pages: weights are read from one end to the other, in which small pages are looked up
+// all the time.
+void use_large_pages(char* memory, int64_t num_bytes) {
+#if defined(__linux__)
+  constexpr uintptr_t PAGE = 4096;
+  const uintptr_t begin = ((uintptr_t)memory + PAGE - 1) / PAGE * PAGE;
+  const uintptr_t end = ((uintptr_t)memory + num_bytes) / PAGE * PAGE;
+  if (begin < end) madvise((void*)begin, end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 // Outputs of a panel.

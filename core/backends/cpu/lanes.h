@@ -22,6 +22,9 @@ constexpr int LANES = 8;
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #define HAS_512_BITS 1
 constexpr int PANEL = 16;
+#if defined(__AVX512BF16__)
+#define HAS_HALF_DOTS 1
+#endif
 #else
 constexpr int PANEL = 8;
 #endif

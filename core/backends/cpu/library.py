@@ -7,7 +7,10 @@ is one of many numbers, behind the call (`check.h`).
 import ctypes
 from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int32, c_int64, c_void_p
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from core.backends.cpu.build import built_library
@@ -121,11 +124,19 @@ class RowsStruct(Structure):
     )
 
 
+# Pieces of weights are taken from memory of this size, each at the begin of a line of the cache.
+_SHARED_BYTES = 1 << 25
+_LINE_BYTES = 64
+
+
 class Kernels:
     """The functions of the library, over as many threads as torch uses."""
 
-    def __init__(self, library: ctypes.CDLL):
+    def __init__(self, library: ctypes.CDLL, version: str):
         self._library = library
+        self.version = version
+        """Changes with their source, the compiler and the processor."""
+        self._shared = torch.empty(0, dtype=torch.uint8)
         self.panel_outputs: int = library.panel_outputs()
         """Outputs whose weights stand side by side."""
         library.work_floats.restype = c_int64
@@ -202,7 +213,7 @@ class Kernels:
     def pack_blocks(
         self,
         format: int,
-        data: torch.Tensor,  # [num_outputs, bytes of a row] uint8, contiguous
+        data: np.ndarray[Any, Any],  # [num_outputs, bytes of a row] uint8, contiguous
         in_features: int,
         bits: int,
         scale_bytes: int,
@@ -215,7 +226,7 @@ class Kernels:
             c_int32(format),
             c_int64(len(data)),
             c_int64(in_features),
-            c_void_p(data.data_ptr()),
+            c_void_p(data.ctypes.data),
             c_void_p(values.data_ptr()),
             c_void_p(scales.data_ptr()),
             c_int64(scale_bytes),
@@ -225,7 +236,24 @@ class Kernels:
 
     def _panels(self, num_outputs: int, row_bytes: int) -> torch.Tensor:
         num_panels = -(-num_outputs // self.panel_outputs)
-        return torch.empty(num_panels, row_bytes * self.panel_outputs, dtype=torch.uint8)
+        width = row_bytes * self.panel_outputs
+        return self._taken(num_panels * width).view(num_panels, width)
+
+    def _taken(self, num_bytes: int) -> torch.Tensor:
+        """Fresh memory, small pieces out of common ones: layers that stand side by side lie on few large
+        pages  # [num_bytes] uint8"""
+        if num_bytes > _SHARED_BYTES // 4:
+            return self._fresh(num_bytes)
+        if num_bytes > len(self._shared):
+            self._shared = self._fresh(_SHARED_BYTES)
+        taken = self._shared[:num_bytes]
+        self._shared = self._shared[-(-num_bytes // _LINE_BYTES) * _LINE_BYTES :]
+        return taken
+
+    def _fresh(self, num_bytes: int) -> torch.Tensor:
+        memory = torch.empty(num_bytes, dtype=torch.uint8)
+        self._library.use_large_pages(c_void_p(memory.data_ptr()), c_int64(num_bytes))
+        return memory
 
     def dequantize(
         self,
@@ -282,7 +310,7 @@ def check_indices(indices: torch.Tensor, count: int) -> None:
 
 @cache
 def _loaded(path: str) -> Kernels:
-    return Kernels(ctypes.CDLL(path))
+    return Kernels(ctypes.CDLL(path), Path(path).stem)
 
 
 def load_kernels(progress: Progress) -> Kernels:

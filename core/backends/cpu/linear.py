@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from core.backends.cpu.library import Kernels, LinearStruct, SegmentStruct
@@ -191,12 +192,16 @@ def cpu_dense(
     """A dense layer of the rows of one or more weights; kept in 16 bits where they hold every number
     exactly, else in float32."""
     parts = [weights] if isinstance(weights, torch.Tensor) else list(weights)
-    segments = [_dense_segment(kernels, part) for part in parts]
+    segments = [dense_segment(kernels, part) for part in parts]
     rounds = rounds_rows and any(segment.format == Format.BFLOAT16 for segment in segments)
     return CpuLinear(kernels, parts[0].shape[1], segments, bias, rounds_rows=rounds)
 
 
-def _dense_segment(kernels: Kernels, weight: torch.Tensor) -> Segment:
+def dense_segment(
+    kernels: Kernels,
+    weight: torch.Tensor,  # [num_outputs, in_features], any float dtype
+) -> Segment:
+    """Floating numbers; see `cpu_dense`."""
     weight = _exactly_halved(weight).contiguous()
     format, kernel = _FLOATS[weight.dtype]
     values = kernels.pack_floats(weight)
@@ -242,7 +247,7 @@ class Blocks(NamedTuple):
     """Rows of a GGUF file's tensor as they stand there."""
 
     format: Format
-    data: torch.Tensor  # [num_outputs, bytes of a row] uint8
+    data: np.ndarray[Any, Any]  # [num_outputs, bytes of a row] uint8
     in_features: int
 
 
@@ -252,7 +257,11 @@ def block_segment(kernels: Kernels, blocks: Blocks) -> Segment:
     num_blocks = blocks.in_features // stored.block_columns
     scale_bytes = kernels.panel_outputs * num_blocks * stored.block_scale_bytes
     values, scales = kernels.pack_blocks(
-        blocks.format, blocks.data.contiguous(), blocks.in_features, stored.bits, scale_bytes
+        blocks.format,
+        np.ascontiguousarray(blocks.data),
+        blocks.in_features,
+        stored.bits,
+        scale_bytes,
     )
     kernel = f"native {blocks.format.name}, rows in 8 bits"
     return Segment(blocks.format, kernel, len(blocks.data), values, scales)

@@ -5,10 +5,6 @@
 
 #include <cstring>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "formats.h"
 
 namespace {
@@ -124,13 +120,6 @@ template <class PackLane>
 void each_panel(int64_t num_outputs, char* to, int64_t panel_bytes, int num_threads,
                 PackLane pack_lane) {
   const int64_t num_panels = (num_outputs + PANEL - 1) / PANEL;
-#if defined(__linux__)
-  // Weights are read from one end to the other, in which small pages are looked up all the time.
-  constexpr uintptr_t PAGE = 4096;
-  const uintptr_t begin = ((uintptr_t)to + PAGE - 1) / PAGE * PAGE;
-  const uintptr_t end = ((uintptr_t)to + num_panels * panel_bytes) / PAGE * PAGE;
-  if (begin < end) madvise((void*)begin, end - begin, MADV_HUGEPAGE);
-#endif
 #pragma omp parallel for num_threads(num_threads)
   for (int64_t index = 0; index < num_panels; ++index) {
     char* panel = to + index * panel_bytes;

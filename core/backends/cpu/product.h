@@ -107,8 +107,7 @@ struct DenseTile {
   }
 };
 
-#if defined(__AVX512BF16__) && defined(HAS_512_BITS)
-#define HAS_HALF_DOTS 1
+#if defined(HAS_HALF_DOTS)
 // bfloat16 weights with rows rounded to bfloat16: a word's two products are added at once.
 struct HalvesTile {
   static constexpr int PANELS = 2;

@@ -73,8 +73,21 @@ inline uint32_t rounded_half(float x) {  // to the nearest, ties to even
   return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
+inline float widened(uint32_t half) {
+  const uint32_t bits = half << 16;
+  float x;
+  std::memcpy(&x, &bits, sizeof(x));
+  return x;
+}
+
 // Two columns of bfloat16 a word.
 inline void round_halves(const float* x, int64_t width, int32_t* to) {
+#if defined(HAS_HALF_DOTS)
+  for (; width >= PANEL; x += PANEL, to += PANEL / 2, width -= PANEL) {
+    const __m256bh halves = _mm512_cvtneps_pbh((__m512)load_panel(x));
+    std::memcpy(to, &halves, sizeof(halves));
+  }
+#endif
   for (int64_t i = 0; i < width; i += 2)
     to[i / 2] = (int32_t)(rounded_half(x[i]) | rounded_half(x[i + 1]) << 16);
 }
@@ -111,14 +124,21 @@ class Matrix {
     if (needs.halves) halves = reinterpret_cast<int32_t*>(room);
   }
   float* row(int64_t index) const { return plain + index * width; }
-  // Rounds columns of a row, multiples of UNIT, for the layers that read them.
+  // Rounds columns of a row, multiples of UNIT, for the layers that read them; what they read in
+  // bfloat16 in place where the processor multiplies no such numbers.
   void finish(Needs needs, int64_t index, int64_t begin, int64_t end) const {
-    const float* x = row(index);
+    float* x = row(index);
+#if !defined(HAS_HALF_DOTS)
+    if (needs.halves)
+      for (int64_t i = begin; i < end; ++i) x[i] = widened(rounded_half(x[i]));
+#endif
     if (needs.bytes)
       for (int64_t unit = begin / UNIT; unit < end / UNIT; ++unit)
         round_unit(x + unit * UNIT, rounded + index * (width / UNIT) + unit);
+#if defined(HAS_HALF_DOTS)
     if (needs.halves)
       round_halves(x + begin, end - begin, halves + (index * width + begin) / 2);
+#endif
   }
   Input input(Needs needs) const { return {plain, rounded, needs.halves ? halves : nullptr}; }
 

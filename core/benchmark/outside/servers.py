@@ -66,10 +66,10 @@ def _launch_sglang(target: LoadedModel) -> _Launch:
 
 
 def _folder(target: LoadedModel, name: str) -> Any:
-    if target.weights != "full":
+    if target.is_packed:
         raise InvalidSettingError(
-            f"{name} is started on the full weights and the target has weights {target.weights}; "
-            f"leave weights out, or give --with {name}=URL of a server that has them."
+            f"{name} is started on floating numbers, and those of the target are whole with weights "
+            f"{target.weights}; give weights full, or --with {name}=URL of a server that has them."
         )
     return target.source.folder
 

@@ -131,9 +131,10 @@ def transformers_runners(
 
     Raises InvalidSettingError for a target whose weights transformers does not have.
     """
-    if target.weights != "full":
+    if target.is_packed:
         raise InvalidSettingError(
-            f"transformers has no weights {target.weights}; leave weights or transformers out."
+            f"transformers computes no whole numbers, which weights {target.weights} of the target "
+            "are; give weights full or leave transformers out."
         )
     ways: list[tuple[str, dict[str, Any]]] = [
         (label, {}),

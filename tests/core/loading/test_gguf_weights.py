@@ -9,11 +9,14 @@ import torch
 from gguf import GGMLQuantizationType, GGUFWriter, dequantize, quantize
 
 from core.backends.cpu.library import Kernels
+from core.backends.runner import ModelRunner
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import LayerStack
 from core.errors import InvalidSettingError
 from core.families.gguf import in_gguf
 from core.loading.forward import make_runner
-from core.loading.gguf_weights import decode_blocks, gguf_stack
+from core.loading.gguf_weights import gguf_stack
 from core.loading.weight_loading import Placement
 from core.models.gguf_index import open_gguf
 from core.models.gguf_model import GgufModel
@@ -22,18 +25,7 @@ from core.runtime.storage import no_progress
 from core.trees.tree import DraftTree
 from tests.tiny_models import tiny_model
 
-TYPES = {name: GGMLQuantizationType[name] for name in ("Q4_0", "Q4_1", "Q8_0")}
 never = bool  # called without arguments it is False
-
-
-@pytest.mark.parametrize("type_name", TYPES)
-def test_a_decoded_grid_is_what_the_file_means(type_name: str) -> None:
-    weight = np.random.default_rng(0).normal(size=(16, 96)).astype(np.float32)
-    data = quantize(weight, TYPES[type_name])
-    expected = torch.from_numpy(dequantize(data, TYPES[type_name]))
-    grid = decode_blocks(data, type_name)
-    assert int(grid.values.max()) < 2**grid.bits
-    assert torch.equal(grid.dequantize(), expected)
 
 
 def permuted(weight: np.ndarray[Any, Any], num_heads: int) -> np.ndarray[Any, Any]:
@@ -42,7 +34,14 @@ def permuted(weight: np.ndarray[Any, Any], num_heads: int) -> np.ndarray[Any, An
     return halves.swapaxes(1, 2).reshape(weight.shape)
 
 
-def write_gguf(path: Path, module: Any, layer_type: str, table_type: str) -> None:
+def write_gguf(
+    path: Path,
+    module: Any,
+    layer_type: str,
+    table_type: str,
+    values_type: str | None = None,
+    ffn_type: str | None = None,
+) -> None:
     """The module's weights as llama.cpp's converter names them; the module gets what was kept."""
     writer = GGUFWriter(path, "llama")
 
@@ -66,11 +65,11 @@ def write_gguf(path: Path, module: Any, layer_type: str, table_type: str) -> Non
         q, k = attention.q_proj.weight, attention.k_proj.weight
         put(prefix + "attn_q.weight", q, layer_type, config.num_attention_heads)
         put(prefix + "attn_k.weight", k, layer_type, config.num_key_value_heads)
-        put(prefix + "attn_v.weight", attention.v_proj.weight, layer_type)
+        put(prefix + "attn_v.weight", attention.v_proj.weight, values_type or layer_type)
         put(prefix + "attn_output.weight", attention.o_proj.weight, layer_type)
-        put(prefix + "ffn_gate.weight", mlp.gate_proj.weight, layer_type)
-        put(prefix + "ffn_up.weight", mlp.up_proj.weight, layer_type)
-        put(prefix + "ffn_down.weight", mlp.down_proj.weight, layer_type)
+        put(prefix + "ffn_gate.weight", mlp.gate_proj.weight, ffn_type or layer_type)
+        put(prefix + "ffn_up.weight", mlp.up_proj.weight, ffn_type or layer_type)
+        put(prefix + "ffn_down.weight", mlp.down_proj.weight, ffn_type or layer_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -88,52 +87,72 @@ def stack_of_file(path: Path, module: Any, weights: str, kernels: Kernels | None
     return gguf_stack(path, model, weights, place, no_progress).stack
 
 
+def runners(
+    family: str, layer_type: str, table_type: str, path: Path, kernels: Kernels | None
+) -> tuple[LayerStack, ModelRunner, ModelRunner]:
+    """A file's layers, what computes them, and the module with the very weights of the file."""
+    module = tiny_model(family)
+    write_gguf(path, module, layer_type, table_type)
+    stack = stack_of_file(path, module, "file", kernels)
+    packed = make_runner(tiny_model(family), 512, stack=stack, kernels=kernels)
+    return stack, packed, make_runner(module, 512)
+
+
+def error_of(got: ModelRunner, expected: ModelRunner) -> float:
+    for runner in (got, expected):
+        runner.begin([5, 17, 99, 3, 42], 20, never)
+    logits, wanted = (runner.tree_forward(DraftTree(42)) for runner in (got, expected))
+    return float((logits - wanted).norm() / wanted.norm())
+
+
 @pytest.mark.parametrize(
-    ("layer_type", "table_type", "weights"),
-    [("Q4_0", "Q8_0", "q4"), ("Q4_1", "Q4_1", "q4"), ("Q8_0", "F32", "q8")],
+    ("layer_type", "table_type"), [("Q4_0", "Q8_0"), ("Q5_1", "Q5_0"), ("Q8_0", "F32")]
 )
 @pytest.mark.parametrize("family", ["llama", "llama3-rope"])  # tied, and with a head of its own
 def test_the_layers_compute_what_the_dequantized_model_computes(
-    family: str, layer_type: str, table_type: str, weights: str, tmp_path: Path
+    family: str, layer_type: str, table_type: str, tmp_path: Path, kernels: Kernels
 ) -> None:
-    module = tiny_model(family)
-    path = tmp_path / "model.gguf"
-    write_gguf(path, module, layer_type, table_type)
-    stack = stack_of_file(path, module, weights, None)
-    packed = make_runner(tiny_model(family), 512, stack=stack)
-    full = make_runner(module, 512)
-    prompt = [5, 17, 99, 3, 42]
-    for runner in (packed, full):
-        runner.begin(prompt, 20, never)
-    got, expected = (runner.tree_forward(DraftTree(42)) for runner in (packed, full))
-    error = (got - expected).norm() / expected.norm()
-    assert float(error) < 0.03, "torch's int4 kernel has scales and rows in bf16"
+    stack, packed, full = runners(family, layer_type, table_type, tmp_path / "m.gguf", kernels)
+    assert {linear.kernel for linear in stack.layers[0].linears().values()} == {
+        f"native {layer_type}, rows in 8 bits"
+    }
+    assert error_of(packed, full) < 0.03, "rows are in 8 bits"
 
 
-def test_the_compiled_kernels_hold_the_very_weights_of_the_file(
-    tmp_path: Path, kernels: Kernels
-) -> None:
-    module = tiny_model("llama")
-    write_gguf(tmp_path / "model.gguf", module, "Q4_1", "Q8_0")
-    stack = stack_of_file(tmp_path / "model.gguf", module, "q4", kernels)
-    weight = torch.cat([part.weight for part in _qkv_of(module)])
-    assert torch.equal(stack.layers[1].qkv.dequantize(), weight)  # type: ignore[attr-defined]
+def test_the_kernels_hold_the_very_weights_of_the_file(tmp_path: Path, kernels: Kernels) -> None:
+    stack, _, full = runners("llama", "Q4_1", "Q8_0", tmp_path / "m.gguf", kernels)
+    assert isinstance(full.forward, TorchForward)
+    expected = full.forward.stack.layers[1]
+    assert torch.equal(stack.layers[1].qkv.dequantize(), expected.qkv.weight)
     assert stack.is_tied
-    packed = make_runner(tiny_model("llama"), 512, stack=stack, kernels=kernels)
+
+
+def test_a_layer_of_several_types_is_of_each_of_them(tmp_path: Path, kernels: Kernels) -> None:
+    """As in K_M files, whose values take more bits than their queries and keys."""
+    module = tiny_model("llama")
+    path = tmp_path / "model.gguf"
+    write_gguf(path, module, "Q4_0", "Q8_0", values_type="Q8_0", ffn_type="F16")
+    stack = stack_of_file(path, module, "file", kernels)
+    layer = stack.layers[0]
+    assert layer.qkv.kernel == "native Q4_0, rows in 8 bits and native Q8_0, rows in 8 bits"
+    assert layer.gate_up.kernel == "native fp16"
     full = make_runner(module, 512)
-    for runner in (packed, full):
-        runner.begin([5, 17, 99, 3, 42], 20, never)
-    got, expected = (runner.tree_forward(DraftTree(42)) for runner in (packed, full))
-    assert (got - expected).norm() / expected.norm() < 0.03, "rows are in 8 bits"
+    assert isinstance(full.forward, TorchForward)
+    assert torch.equal(layer.qkv.dequantize(), full.forward.stack.layers[0].qkv.weight)
+    packed = make_runner(tiny_model("llama"), 512, stack=stack, kernels=kernels)
+    assert error_of(packed, full) < 0.03
 
 
-def _qkv_of(module: Any) -> list[Any]:
-    attention = module.model.layers[1].self_attn
-    return [attention.q_proj, attention.k_proj, attention.v_proj]
+def test_without_kernels_whole_numbers_are_written_out(tmp_path: Path) -> None:
+    stack, written_out, full = runners("llama", "Q4_0", "Q8_0", tmp_path / "m.gguf", None)
+    assert all(isinstance(linear, DenseLinear) for linear in stack.linears())
+    assert error_of(written_out, full) < 0.01, "they are rounded to bfloat16"
 
 
-def test_other_types_are_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_quantized_layers_are_not_quantized_again(tmp_path: Path) -> None:
     module = tiny_model("llama")
     write_gguf(tmp_path / "model.gguf", module, "Q8_0", "Q8_0")
-    with pytest.raises(InvalidSettingError, match=r"holds Q8_0 .* leave weights out"):
+    with pytest.raises(
+        InvalidSettingError, match=r"holds Q8_0 and weights q4 is Q4_0 or Q4_1; leave weights out"
+    ):
         stack_of_file(tmp_path / "model.gguf", module, "q4", None)

@@ -161,6 +161,25 @@ def test_halved_weights_give_the_bits_of_wide_ones(
     assert torch.equal(logits(), halved)
 
 
+def test_rows_in_bfloat16_are_rounded_one_by_one(kernels_of_each_level: Kernels) -> None:
+    torch.manual_seed(0)
+    weight, bias = torch.randn(40, 96).bfloat16(), torch.randn(40)
+    linear = cpu_dense(kernels_of_each_level, weight, bias, rounds_rows=True)
+    assert linear.kernel == "native bf16, rows in bf16"
+    x = torch.randn(21, 96)
+    expected = x.bfloat16().double() @ weight.double().T + bias.double()
+    torch.testing.assert_close(linear(x).double(), expected, rtol=1e-5, atol=1e-5)
+    for count in (1, 2, 3, 5, 8, 17):
+        assert torch.equal(linear(x[:count]), linear(x)[:count])
+
+
+def test_only_bfloat16_weights_meet_rounded_rows(kernels: Kernels) -> None:
+    weight = torch.randn(8, 32)
+    linear = cpu_dense(kernels, weight, None, rounds_rows=True)
+    assert linear.kernel == "native fp32"
+    assert torch.equal(linear(weight), cpu_dense(kernels, weight, None)(weight))
+
+
 def test_a_library_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
     source = tmp_path / "small.cpp"
