@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include "amx.h"
 #include "rows.h"
 
 namespace {
@@ -64,6 +65,23 @@ struct Columns {
   int64_t ahead(int64_t bytes) const { return num_turns == 1 ? AHEAD : bytes; }
 };
 
+// All rows, as many at a time as registers hold the sums of.
+template <int NUM_PANELS, class Tile>
+void add_by_registers(const Tile& tile, int64_t first, int64_t count, int64_t begin, int64_t end,
+                      Wide (*totals)[Tile::PANELS]) {
+  Columns columns{begin, end, 0, (int)((count + TILE_ROWS - 1) / TILE_ROWS)};
+  for (int64_t row = 0; row < count; ++columns.turn) {
+    const int taken = tile_rows(count - row);
+    switch (taken) {
+      case 1: tile.template add<NUM_PANELS, 1>(first + row, columns, totals + row); break;
+      case 2: tile.template add<NUM_PANELS, 2>(first + row, columns, totals + row); break;
+      case 4: tile.template add<NUM_PANELS, 4>(first + row, columns, totals + row); break;
+      default: tile.template add<NUM_PANELS, TILE_ROWS>(first + row, columns, totals + row);
+    }
+    row += taken;
+  }
+}
+
 // Floating weights with float32 rows.
 template <class Format>
 struct DenseTile {
@@ -72,6 +90,12 @@ struct DenseTile {
   int64_t panel_bytes;
   const Input& x;
   int64_t width;
+
+  template <int NUM_PANELS>
+  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
+                Wide (*totals)[PANELS]) const {
+    add_by_registers<NUM_PANELS>(*this, first, count, begin, end, totals);
+  }
 
   // Adds columns of NUM_ROWS rows.
   template <int NUM_PANELS, int NUM_ROWS>
@@ -116,6 +140,12 @@ struct HalvesTile {
   const Input& x;
   int64_t width;
 
+  template <int NUM_PANELS>
+  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
+                Wide (*totals)[PANELS]) const {
+    add_by_registers<NUM_PANELS>(*this, first, count, begin, end, totals);
+  }
+
   template <int NUM_PANELS, int NUM_ROWS>
   void add(int64_t row, Columns columns, Wide (*totals)[PANELS]) const {
     Wide sums[NUM_ROWS][NUM_PANELS];
@@ -146,6 +176,72 @@ struct HalvesTile {
 };
 #endif
 
+#if defined(HAS_TILES)
+// The same by tiles of rows.
+struct HalvesTiles {
+  static constexpr int PANELS = 4;
+  const char* values;
+  int64_t panel_bytes;
+  const Input& x;
+  int64_t width;
+
+  template <int NUM_PANELS>
+  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
+                Wide (*totals)[PANELS]) const {
+    constexpr int STEP = 32;  // columns of a tile
+    for (int64_t row = 0; row < count; row += MOST_TILE_ROWS) {
+      const int64_t left = count - row;
+      shape_tiles(left < MOST_TILE_ROWS ? (int)left : MOST_TILE_ROWS, STEP * 2);
+      Wide* results = totals[row];
+      constexpr int64_t BETWEEN = PANELS * sizeof(Wide);
+      _tile_loadd(0, results, BETWEEN);
+      if constexpr (NUM_PANELS == PANELS) {
+        _tile_loadd(1, results + 1, BETWEEN);
+        _tile_loadd(2, results + 2, BETWEEN);
+        _tile_loadd(3, results + 3, BETWEEN);
+      }
+      for (int64_t column = begin; column < end; column += STEP) {
+        const char* weights = values + column * PANEL * 2;
+        _tile_loadd(4, x.halves + ((first + row) * width + column) / 2, width * 2);
+        for (int p = 0; p < NUM_PANELS && row == 0; ++p)
+          for (int line = 0; line < STEP / 2; ++line)
+            fetch(weights + p * panel_bytes + line * 64 + AHEAD);
+        _tile_loadd(5, weights, 64);
+        _tile_dpbf16ps(0, 4, 5);
+        if constexpr (NUM_PANELS == PANELS) {
+          _tile_loadd(6, weights + panel_bytes, 64);
+          _tile_dpbf16ps(1, 4, 6);
+          _tile_loadd(7, weights + 2 * panel_bytes, 64);
+          _tile_dpbf16ps(2, 4, 7);
+          _tile_loadd(5, weights + 3 * panel_bytes, 64);
+          _tile_dpbf16ps(3, 4, 5);
+        }
+      }
+      _tile_stored(0, results, BETWEEN);
+      if constexpr (NUM_PANELS == PANELS) {
+        _tile_stored(1, results + 1, BETWEEN);
+        _tile_stored(2, results + 2, BETWEEN);
+        _tile_stored(3, results + 3, BETWEEN);
+      }
+    }
+    _tile_release();
+  }
+};
+#endif
+
+// What the whole products of a part of a unit give, added to those of the part in front of it.
+template <class Format, class Factors>
+inline Wide combined(const Factors& factors, int group, WideWords whole, const RoundedUnit& unit,
+                     Wide made) {
+  const Wide number = as_floats(whole);
+  made = group == 0 ? number * factors.scales[0] : fused(number, factors.scales[group], made);
+  if constexpr (Format::Scales::HAS_OFFSETS) {
+    const float sum = unit.sums[Format::Scales::GROUPS == 1 ? 2 : group];
+    made = fused(factors.offsets[group], wide(sum), made);
+  }
+  return made;
+}
+
 // Whole numbers with rows rounded to 8 bits.
 template <class Format>
 struct PackedTile {
@@ -154,6 +250,16 @@ struct PackedTile {
   int64_t panel;
   const Input& x;
   int64_t num_units;
+
+  template <int NUM_PANELS>
+  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
+                Wide (*totals)[PANELS]) const {
+#if defined(HAS_TILES)
+    if (count > TILE_ROWS && may_use_tiles())
+      return add_by_tiles(first, count, begin, end, totals);
+#endif
+    add_by_registers<NUM_PANELS>(*this, first, count, begin, end, totals);
+  }
 
   template <int NUM_PANELS, int NUM_ROWS>
   void add(int64_t row, Columns columns, Wide (*totals)[PANELS]) const {
@@ -191,15 +297,8 @@ struct PackedTile {
                          wide_words(units[r * num_units].words[group * OWN + word]));
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < NUM_ROWS; ++r) {
-          const Wide number = as_floats(whole[r].words());
-          made[r] = group == 0 ? number * factors.scales[0]
-                               : fused(number, factors.scales[group], made[r]);
-          if constexpr (Scales::HAS_OFFSETS) {
-            const float sum = units[r * num_units].sums[GROUPS == 1 ? 2 : group];
-            made[r] = fused(factors.offsets[group], wide(sum), made[r]);
-          }
-        }
+        for (int r = 0; r < NUM_ROWS; ++r)
+          made[r] = combined<Format>(factors, group, whole[r].words(), units[r * num_units], made[r]);
       }
 #pragma GCC unroll 8
       for (int r = 0; r < NUM_ROWS; ++r)
@@ -207,23 +306,60 @@ struct PackedTile {
     }
     for (int r = 0; r < NUM_ROWS; ++r) totals[r][0] = sums[r];
   }
-};
 
-template <class Tile, int NUM_PANELS>
-void add_rows(const Tile& tile, int64_t first, int64_t count, int64_t begin, int64_t end,
-              Wide (*totals)[Tile::PANELS]) {
-  Columns columns{begin, end, 0, (int)((count + TILE_ROWS - 1) / TILE_ROWS)};
-  for (int64_t row = 0; row < count; ++columns.turn) {
-    const int taken = tile_rows(count - row);
-    switch (taken) {
-      case 1: tile.template add<NUM_PANELS, 1>(first + row, columns, totals + row); break;
-      case 2: tile.template add<NUM_PANELS, 2>(first + row, columns, totals + row); break;
-      case 4: tile.template add<NUM_PANELS, 4>(first + row, columns, totals + row); break;
-      default: tile.template add<NUM_PANELS, TILE_ROWS>(first + row, columns, totals + row);
+#if defined(HAS_TILES)
+  // Many rows: whole numbers by tiles, of which the rest is made as above, with the same bits.
+  void add_by_tiles(int64_t first, int64_t count, int64_t begin, int64_t end,
+                    Wide (*totals)[PANELS]) const {
+    using Scales = typename Format::Scales;
+    constexpr int GROUPS = Scales::GROUPS, WORDS = UNIT / 4 / GROUPS;
+    const int32_t* values = static_cast<const int32_t*>(segment.values);
+    alignas(64) int32_t weights[UNIT / 4][PANEL];
+    alignas(64) int32_t products[GROUPS][MOST_TILE_ROWS][PANEL];
+    for (int64_t row = 0; row < count; row += MOST_TILE_ROWS) {
+      const int taken = count - row < MOST_TILE_ROWS ? (int)(count - row) : MOST_TILE_ROWS;
+      shape_tiles(taken, WORDS * 4);
+      for (int64_t unit = begin / UNIT; unit < end / UNIT; ++unit) {
+        const int32_t* numbers = values + (panel * num_units + unit) * Format::BITS * PANEL;
+        const RoundedUnit* units = x.rounded + (first + row) * num_units + unit;
+        const int64_t between = num_units * (int64_t)sizeof(RoundedUnit);
+        for (int word = 0; word < Format::BITS && row == 0; ++word)
+          fetch(reinterpret_cast<const char*>(numbers + word * PANEL) + AHEAD);
+        for (int word = 0; word < UNIT / 4; ++word) {
+          const WideWords some = Numbers<Format::BITS>::word(numbers, word);
+          std::memcpy(weights[word], &some, sizeof(some));
+        }
+        _tile_zero(0);
+        _tile_loadd(4, units->words, between);
+        _tile_loadd(5, weights[0], 64);
+        _tile_dpbsud(0, 4, 5);
+        _tile_stored(0, products[0], 64);
+        if constexpr (GROUPS == 2) {
+          _tile_zero(1);
+          _tile_loadd(4, units->words + WORDS, between);
+          _tile_loadd(6, weights[WORDS], 64);
+          _tile_dpbsud(1, 4, 6);
+          _tile_stored(1, products[1], 64);
+        }
+        const auto factors = Scales::read(segment, num_units, panel, unit);
+        for (int r = 0; r < taken; ++r) {
+          const RoundedUnit& own = units[r * num_units];
+          Wide made;
+#pragma GCC unroll 2
+          for (int group = 0; group < GROUPS; ++group) {
+            WideWords whole = load_words(products[group][r]);
+            if constexpr (Format::CENTER_SHIFT >= 0)
+              whole += wide_words(own.negated[GROUPS == 1 ? 2 : group]) << Format::CENTER_SHIFT;
+            made = combined<Format>(factors, group, whole, own, made);
+          }
+          totals[row + r][0] = fused(made, wide(own.scale), totals[row + r][0]);
+        }
+      }
     }
-    row += taken;
+    _tile_release();
   }
-}
+#endif
+};
 
 // Panels `panel` and those behind it of some rows: block after block of columns, all rows of each.
 template <int NUM_PANELS, class Tile>
@@ -236,7 +372,7 @@ void multiply_panels(const Linear& linear, const Segment& segment, const Tile& t
       for (int p = 0; p < NUM_PANELS; ++p) totals[row][p] = Wide{};
     for (int64_t column = 0; column < linear.in_features; column += COLUMNS) {
       const int64_t last = column + COLUMNS < linear.in_features ? column + COLUMNS : linear.in_features;
-      add_rows<Tile, NUM_PANELS>(tile, first, count, column, last, totals);
+      tile.template add_rows<NUM_PANELS>(first, count, column, last, totals);
     }
     for (int64_t row = 0; row < count; ++row)
       for (int p = 0; p < NUM_PANELS; ++p) {
@@ -263,16 +399,25 @@ void multiply_segment(const Linear& linear, const Segment& segment, int64_t begi
     const int64_t panel_bytes = width * PANEL * Format::BYTES;
     const char* values = static_cast<const char*>(segment.values);
     const auto pass = [&](auto tile_at) {
-      for (; panel + 2 <= last; panel += 2)
-        multiply_panels<2>(linear, segment, tile_at(), panel, begin, end, product);
-      if (panel < last) multiply_panels<1>(linear, segment, tile_at(), panel, begin, end, product);
+      constexpr int PANELS = decltype(tile_at())::PANELS;
+      for (; panel + PANELS <= last; panel += PANELS)
+        multiply_panels<PANELS>(linear, segment, tile_at(), panel, begin, end, product);
+      for (; panel < last; ++panel)
+        multiply_panels<1>(linear, segment, tile_at(), panel, begin, end, product);
     };
 #if defined(HAS_HALF_DOTS)
-    if constexpr (Format::COLUMNS == 2)
+    if constexpr (Format::COLUMNS == 2) {
+#if defined(HAS_TILES)
+      if (product.x.halves && may_use_tiles())
+        return pass([&] {
+          return HalvesTiles{values + panel * panel_bytes, panel_bytes, product.x, width};
+        });
+#endif
       if (product.x.halves)
         return pass([&] {
           return HalvesTile{values + panel * panel_bytes, panel_bytes, product.x, width};
         });
+    }
 #endif
     pass([&] {
       return DenseTile<Format>{values + panel * panel_bytes, panel_bytes, product.x, width};
