@@ -293,6 +293,7 @@ class ModelRunner:
     def adopt(self, token_ids: list[int]) -> None:
         """Takes over tokens that were committed in the cache without this object's knowledge."""
         self._keep_committed(token_ids)
+        self.cache.positions = None  # as they were noted before, they are not those of these tokens
 
     def forget(self) -> None:
         """Empties the cache, so that the next prompt is computed whole."""

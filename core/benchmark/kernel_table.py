@@ -80,7 +80,7 @@ def _row(weights: list[Weight], count: int, is_gated: bool, bandwidth: float) ->
 
     def product(index: int) -> None:
         following = Following(weights[(index + 1) % len(weights)], is_gated)
-        multiply_rows(x, weights[index], is_gated=is_gated, following=following)
+        multiply_rows(x, weights[index], gate="silu" if is_gated else None, following=following)
 
     seconds = _seconds(product, len(weights))
     rate = weights[0].data.nbytes / seconds

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from core.backends.cuda.forward import reason_against
 from core.backends.runner import PREFILL_CHUNK, ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.invariant import invariant_sibling
@@ -60,10 +61,11 @@ class ClassicDrafter:
     @property
     def device_form(self) -> DeviceForm | None:
         """See `Drafter.device_form`. The device asks nobody whether a token has a row."""
-        reads_all_tokens = self._num_token_ids >= self._vocab_size
-        if not isinstance(self.own_runner.forward, TorchForward) or not reads_all_tokens:
+        forward = self.own_runner.forward
+        if self._num_token_ids < self._vocab_size or reason_against(forward) is not None:
             return None
-        return DeviceForm(_Levels(self.own_runner, self.own_runner.forward))
+        assert isinstance(forward, TorchForward), "the device computes no other"
+        return DeviceForm(_Levels(self.own_runner, forward))
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`. A prompt beyond the draft model's context, or with a token that its

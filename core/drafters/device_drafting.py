@@ -58,9 +58,8 @@ class SharedCacheDrafter:
     def root(self) -> torch.Tensor:
         """See `DraftLevels.root`."""
         length = self._state.length
-        rows = Rows(
-            self._state.tokens.index_select(0, length), length, length, length, self._sees_itself
-        )
+        token_ids = self._state.tokens.index_select(0, length)
+        rows = Rows(token_ids, length, length, length, self._sees_itself, length)
         logits, _ = self._forward(rows)
         assert logits is not None
         return logits
@@ -79,13 +78,14 @@ def level_rows(
 ) -> Rows:
     """Rows of a level, written from the column `start` on behind those of the levels before."""
     width = rows.token_ids.shape[0]
-    places = torch.arange(rows.first_row, rows.first_row + width, device=start.device)
+    places = torch.arange(rows.first_row + width, device=start.device)
     return Rows(
         token_ids=rows.token_ids,
         positions=(root_position + rows.level).expand(width).contiguous(),
-        slots=start + places,
+        slots=start + places[rows.first_row :],
         start=start,
-        window=rows.above[:, : rows.first_row + width].contiguous(),
+        tree=rows.above[:, : rows.first_row + width].contiguous(),
+        tree_positions=root_position + 1 + places // width,  # every level is as wide
     )
 
 
@@ -123,7 +123,7 @@ class OwnCacheDrafter:
     def _unseen(self) -> Rows:
         places = self._state.num_seen + self._steps
         token_ids = self._state.tokens.index_select(0, places)
-        return Rows(token_ids, places, places, self._state.num_seen.clone(), self._causal)
+        return Rows(token_ids, places, places, self._state.num_seen.clone(), self._causal, places)
 
     def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
         """See `DraftLevels.level`."""
@@ -182,7 +182,8 @@ class EagleLevels:
         states = self._target_cache.hidden_states
         assert states is not None, "the target's cache keeps them"
         token_ids = self._state.tokens.index_select(0, places + 1)
-        rows = Rows(token_ids, places, places, self._state.num_seen.clone(), self._causal)
+        start = self._state.num_seen.clone()
+        rows = Rows(token_ids, places, places, start, self._causal, places)
         return rows, self._head.fused(states.rows.index_select(0, places))
 
     def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:

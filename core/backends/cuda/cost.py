@@ -26,8 +26,8 @@ def measure_on_device(
     seconds = []
     for size in SIZES:
         places = length + torch.arange(size, device=device)
-        window = torch.ones((size, size), dtype=torch.bool, device=device).tril()
-        rows = Rows(torch.zeros_like(places), places, places, length, window)
+        tree = torch.ones((size, size), dtype=torch.bool, device=device).tril()
+        rows = Rows(torch.zeros_like(places), places, places, length, tree, places)
         given = None
         if state_size is not None:
             given = torch.zeros((size, state_size), dtype=forward.dtype, device=device)

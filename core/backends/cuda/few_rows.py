@@ -1,8 +1,9 @@
 """The parts of a layer over few rows, in kernels of our own.
 
 So few rows cost what it takes to read the weights. What lies beside the products is done on their
-way: norms before them, gates, residuals and rotated heads behind them. Each part has the form of the
-one that `core.backends.cuda.pieces` compiles.
+way: norms before them, gates, residuals and rotated heads behind them. What needs a whole row of a
+product, as a norm behind it does, is a compiled part of its own. Each part has the form of the one
+that `core.backends.cuda.pieces` compiles.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,19 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from core.backends.cuda.kernels.kernel import Following, Heads, Norm, multiply_rows, rows_at_once
+from core.backends.cuda.kernels.kernel import (
+    GATE_ENDINGS,
+    Following,
+    Heads,
+    Norm,
+    Residual,
+    multiply_rows,
+    rows_at_once,
+)
 from core.backends.cuda.kernels.linear import weight_of
 from core.backends.cuda.kernels.variant import DENSE_BITS, ROWS, Weight
+from core.backends.cuda.places import Places
+from core.backends.torch.arithmetic import rms_norm
 from core.backends.torch.weights import LayerWeights
 from core.families.architecture import Architecture
 
@@ -42,75 +53,90 @@ def few_before(
 ) -> FewRows | None:
     """Rows to the queries of a layer; None where the kernels cannot compute it.
 
-    `rotate` takes products whose heads are normed, with norms and places.
+    `rotate` takes products whose heads are not rotated alone, with norms and places.
     """
     weights = _weights(shape, layer)
     if weights is None:
         return None
 
-    def before(x: Tensor, given: Tensor | None, *places: Tensor) -> Tensor:
-        norm = Norm(_norm_of(layer.input_norm), shape.norm_eps)
+    def before(x: Tensor, given: Tensor | None, *places: Any) -> Tensor:
+        norm = _norm_of(shape, layer.input_norm)
         if given is None or state_norm is None:
-            return _queries(shape, layer, weights, x, norm, places, rotate)
-        rows = [_normed(x, norm), _normed(given, Norm(state_norm, shape.norm_eps))]
-        return _queries(shape, layer, weights, torch.cat(rows, dim=-1), None, places, rotate)
+            return _queries(shape, layer, weights, x, norm, Places(*places), rotate)
+        eps = shape.norm_eps
+        rows = [rms_norm(x, layer.input_norm, eps), rms_norm(given, state_norm, eps)]
+        joined = torch.cat(rows, dim=-1)
+        return _queries(shape, layer, weights, joined, None, Places(*places), rotate)
 
     return FewRows(_most_rows(weights.qkv), before)
 
 
-def few_after(shape: Architecture, layer: LayerWeights) -> FewRows | None:
-    """What a layer does behind its attention; None where the kernels cannot compute it."""
+def few_after(shape: Architecture, layer: LayerWeights, add: Part) -> FewRows | None:
+    """What a layer does behind its attention; None where the kernels cannot compute it.
+
+    `add` takes the residual, a part that is not added on its way, and its norm.
+    """
     weights = _weights(shape, layer)
     if weights is None:
         return None
 
     def after(x: Tensor, attended: Tensor) -> Tensor:
-        return _behind_attention(shape, layer, weights, x, attended, None)
+        return _behind_attention(shape, layer, weights, x, attended, None, add)
 
     return FewRows(_most_rows(weights.o, weights.gate_up), after)
 
 
 def few_between(
-    shape: Architecture, layer: LayerWeights, following: LayerWeights, rotate: Part
+    shape: Architecture, layer: LayerWeights, following: LayerWeights, add: Part, rotate: Part
 ) -> FewRows | None:
     """`few_after` of a layer and `few_before` of the one that follows it."""
     weights, next_weights = _weights(shape, layer), _weights(shape, following)
     if weights is None or next_weights is None:
         return None
 
-    def between(x: Tensor, attended: Tensor, *places: Tensor) -> tuple[Tensor, Tensor]:
-        x = _behind_attention(shape, layer, weights, x, attended, next_weights.qkv)
-        norm = Norm(_norm_of(following.input_norm), shape.norm_eps)
-        return x, _queries(shape, following, next_weights, x, norm, places, rotate)
+    def between(x: Tensor, attended: Tensor, *places: Any) -> tuple[Tensor, Tensor]:
+        x = _behind_attention(shape, layer, weights, x, attended, next_weights.qkv, add)
+        norm = _norm_of(shape, following.input_norm)
+        return x, _queries(shape, following, next_weights, x, norm, Places(*places), rotate)
 
     return FewRows(_most_rows(weights.o, weights.gate_up, next_weights.qkv), between)
 
 
-def few_head(shape: Architecture, norm: Tensor, head: Any) -> FewRows | None:
-    """Rows to logits in float32; None where the kernels cannot compute them."""
-    weight = weight_of(head, norm.dtype)
-    if weight is None:
+def few_head(shape: Architecture, norm: Tensor, head: Any, bound: Part) -> FewRows | None:
+    """Rows to logits in float32; None where the kernels cannot compute them.
+
+    `bound` takes what the head makes.
+    """
+    weight = weight_of(head)
+    if weight is None or not _can_norm(weight, norm):
         return None
 
     def lm_head(x: Tensor) -> Tensor:
-        return multiply_rows(x, weight, norm=Norm(norm, shape.norm_eps)).float()
+        logits: Tensor = bound(multiply_rows(x, weight, norm=Norm(norm, shape.norm_eps)))
+        return logits
 
     return FewRows(_most_rows(weight), lm_head)
 
 
 def _weights(shape: Architecture, layer: LayerWeights) -> _Layer | None:
-    assert layer.gate_up is not None and layer.down is not None, "`beyond_llama` comes first"
-    dtype = _norm_of(layer.input_norm).dtype
-    linears = (layer.qkv, layer.o, layer.gate_up, layer.down)
-    found = [weight for weight in (weight_of(each, dtype) for each in linears) if weight]
-    if len(found) < len(linears) or shape.head_dim % _HEAD_STEP:
+    if shape.activation not in GATE_ENDINGS or shape.head_dim % _HEAD_STEP:
         return None
-    return _Layer(*found)
+    linears = (layer.qkv, layer.o, layer.gate_up, layer.down)
+    found = [weight for weight in map(weight_of, linears) if weight is not None]
+    if len(found) < len(linears):
+        return None
+    weights = _Layer(*found)
+    can_norm = _can_norm(weights.qkv, layer.input_norm)
+    return weights if can_norm and _can_norm(weights.gate_up, layer.ffn_norm) else None
 
 
-def _norm_of(norm: Tensor | None) -> Tensor:
-    assert norm is not None, "`beyond_llama` comes first"
-    return norm
+def _can_norm(weight: Weight, norm: Tensor | None) -> bool:
+    """Rows are divided by their length last: float16 beside large factors could overflow before."""
+    return norm is None or norm.dtype != torch.float32 or weight.data.dtype != torch.float16
+
+
+def _norm_of(shape: Architecture, norm: Tensor | None) -> Norm | None:
+    return None if norm is None else Norm(norm, shape.norm_eps)
 
 
 def _most_rows(*weights: Weight) -> int:
@@ -119,28 +145,24 @@ def _most_rows(*weights: Weight) -> int:
     return min((rows_at_once(weight, weight.data.dtype) for weight in dense), default=ROWS[-1])
 
 
-def _normed(x: Tensor, norm: Norm) -> Tensor:
-    return F.rms_norm(x, x.shape[-1:], norm.weight, norm.eps)
-
-
 def _queries(
     shape: Architecture,
     layer: LayerWeights,
     weights: _Layer,
     x: Tensor,
     norm: Norm | None,
-    places: tuple[Tensor, ...],
+    places: Places,
     rotate: Part,
 ) -> Tensor:
     """Rotated queries  # [rows, heads, dim]; keys and values go into the cache."""
-    following = Following(weights.o)
-    if layer.q_norm is not None:
+    following, kind = Following(weights.o), layer.kind
+    if layer.q_norm is not None or kind.norms_rotated or kind.temperature is not None:
         product = multiply_rows(x, weights.qkv, norm=norm, following=following)
         queries: Tensor = rotate(product, layer.q_norm, layer.k_norm, *places)
         return queries
-    cos, sin, cache, slots = places
-    heads = Heads(cos, sin, slots, cache, shape.num_heads)
-    queries = multiply_rows(x, weights.qkv, norm=norm, heads=heads, following=following)
+    queries = multiply_rows(
+        x, weights.qkv, norm=norm, heads=Heads(places, shape.num_heads), following=following
+    )
     return queries.view(len(x), shape.num_heads, shape.head_dim)
 
 
@@ -151,19 +173,38 @@ def _behind_attention(
     x: Tensor,
     attended: Tensor,
     next_weight: Weight | None,
+    add: Part,
 ) -> Tensor:
     gates = Following(weights.gate_up, is_gated=True)
-    x = multiply_rows(attended, weights.o, residual=x, following=gates)
+    x = _with_part(shape, x, attended, weights.o, layer.attention_out_norm, gates, add)
     gated = multiply_rows(
         x,
         weights.gate_up,
-        norm=Norm(_norm_of(layer.ffn_norm), shape.norm_eps),
-        is_gated=True,
+        norm=_norm_of(shape, layer.ffn_norm),
+        gate=shape.activation,
         following=Following(weights.down),
     )
-    down = weights.down
+    down, out_norm = weights.down, layer.ffn_out_norm
     if down.bits == DENSE_BITS and len(x) > rows_at_once(down, x.dtype):
         # It would read the weights several times.
-        return x + F.linear(gated, down.data, down.bias)
+        found: Tensor = add(x, F.linear(gated, down.data, down.bias), out_norm)
+        return found
     following = None if next_weight is None else Following(next_weight)
-    return multiply_rows(gated, down, residual=x, following=following)
+    return _with_part(shape, x, gated, down, out_norm, following, add)
+
+
+def _with_part(
+    shape: Architecture,
+    x: Tensor,
+    rows: Tensor,
+    weight: Weight,
+    out_norm: Tensor | None,
+    following: Following | None,
+    add: Part,
+) -> Tensor:
+    """The residual with a product, added on its way where no norm comes between."""
+    if out_norm is not None:
+        found: Tensor = add(x, multiply_rows(rows, weight, following=following), out_norm)
+        return found
+    residual = Residual(x, shape.residual_scale)
+    return multiply_rows(rows, weight, residual=residual, following=following)

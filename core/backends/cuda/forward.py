@@ -8,9 +8,23 @@ import torch
 
 from core.backends.cuda.attention import Attention, Rows
 from core.backends.cuda.pieces import Pieces
+from core.backends.cuda.places import Places
 from core.backends.kv_cache import TreeCache
+from core.backends.runner import TargetForward
+from core.backends.torch.arithmetic import scaled_rows
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.weights import LayerWeights
+
+
+def reason_against(forward: TargetForward) -> str | None:
+    """Why the device cannot compute a forward alone; None where it can."""
+    if not isinstance(forward, TorchForward):
+        return "it is no forward of ours"
+    if forward.num_token_ids < forward.shape.vocab_size:
+        return "some tokens have no embedding, which the device would have to ask for"
+    if forward.shape.experts is not None:
+        return "which experts compute a row is decided on the host"
+    return None
 
 
 class DeviceForward:
@@ -51,37 +65,41 @@ class DeviceForward:
         """
         forward, cache = self._forward, self._cache
         shape, stack = forward.shape, forward.stack
-        cos, sin = (table[0] for table in forward.rotary.at(rows.positions))
+        tables = forward.rotary.at(rows.positions)
         prepared = self._attention.prepare(rows, cache.capacity)
-        x = stack.embedding.rows(rows.token_ids)
+        x = scaled_rows(shape, stack.embedding.rows(rows.token_ids))
         layers = iter(stack.layers)
         layer = next(layers)
-        storage = self._storage(layer)
+        places = self._places(layer, tables, rows)
         before = self._pieces.before(shape, layer, self._state_norm)
-        queries = before(x, given, cos, sin, storage, rows.slots)
+        queries = before(x, given, *places)
         if given is not None:
             x = given
         index = 0
         while True:
             self._keep_states(index, x, rows.slots)
-            attended = self._attention(queries, storage, rows, prepared)
+            attended = self._attention(layer, queries, places.storage, rows, prepared)
             index += 1
             following = next(layers, None)
             if following is None:
                 x = self._pieces.after(shape, layer)(x, attended)
                 break
             between = self._pieces.between(shape, layer, following)
-            layer, storage = following, self._storage(following)
-            x, queries = between(x, attended, cos, sin, storage, rows.slots)
+            layer, places = following, self._places(following, tables, rows)
+            x, queries = between(x, attended, *places)
         self._keep_states(index, x, rows.slots)
         if not want_logits:
             return None, x
         chosen = x if selected is None else x.index_select(0, selected)
         return self._pieces.lm_head(shape, stack.final_norm, stack.head)(chosen), x
 
-    def _storage(self, layer: LayerWeights) -> torch.Tensor:
-        """Keys and values of a layer  # [2, kv_heads, capacity, head_dim]."""
-        return self._cache.storage[layer.cache_index, :, 0]
+    def _places(
+        self, layer: LayerWeights, tables: tuple[torch.Tensor, torch.Tensor], rows: Rows
+    ) -> Places:
+        """Where a layer's rows stand."""
+        cos, sin = (table[layer.kind.rotation] for table in tables)
+        storage = self._cache.storage[layer.cache_index, :, 0]
+        return Places(cos, sin, rows.positions, storage, rows.slots)
 
     def _keep_states(self, index: int, x: torch.Tensor, slots: torch.Tensor) -> None:
         """Keeps the states in front of a layer, where a drafter reads them."""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from core.backends.cuda.few_rows import FewRows, few_after, few_before, few_between, few_head
+from core.backends.torch.activations import GATES
+from core.backends.torch.arithmetic import added, bounded_logits, heads_of, rms_norm
 from core.backends.torch.weights import LayerWeights
-from core.families.architecture import Architecture
+from core.families.architecture import Architecture, LayerKind
 
 Tensor = torch.Tensor
 # One function serves many formats and numbers of rows; torch gives up after 8 unless told.
@@ -36,12 +37,12 @@ class Pieces:
     def before(
         self, shape: Architecture, layer: LayerWeights, state_norm: Tensor | None
     ) -> Callable[..., Tensor]:
-        """Rows to the queries of a layer: (x, given, cos, sin, cache, slots)."""
+        """Rows to the queries of a layer: (x, given, *places)."""
         qkv = _tensor_linear(layer.qkv)
-        function = self._get(_before, shape, qkv.product)
+        function = self._get(_before, shape, _rotated_as(layer), qkv.product)
         arguments = layer.input_norm, state_norm, layer.q_norm, layer.k_norm, *qkv.tensors
         return _by_rows(
-            few_before(shape, layer, state_norm, self._rotate(shape)),
+            few_before(shape, layer, state_norm, self._rotate(shape, layer)),
             lambda x, given, *places: function(x, given, *places, *arguments),
         )
 
@@ -51,42 +52,50 @@ class Pieces:
         function = self._get(_after, shape, *(part.product for part in parts))
         tensors = [part.tensors for part in parts]
         return _by_rows(
-            few_after(shape, layer),
-            lambda x, attended: function(x, attended, layer.ffn_norm, *tensors),
+            few_after(shape, layer, self._get(_add, shape)),
+            lambda x, attended: function(x, attended, _inner_norms(layer), *tensors),
         )
 
     def between(
         self, shape: Architecture, layer: LayerWeights, following: LayerWeights
     ) -> Callable[..., tuple[Tensor, Tensor]]:
-        """`after` of a layer and `before` of the one that follows it, as one: (x, attended, cos,
-        sin, cache, slots) to x and queries."""
+        """`after` of a layer and `before` of the one that follows it, as one: (x, attended,
+        *places) to x and queries."""
         parts = [
             _tensor_linear(part) for part in (layer.o, layer.gate_up, layer.down, following.qkv)
         ]
-        function = self._get(_between, shape, *(part.product for part in parts))
+        products = [part.product for part in parts]
+        function = self._get(_between, shape, _rotated_as(following), *products)
         tensors = [part.tensors for part in parts]
-        norms = layer.ffn_norm, following.input_norm, following.q_norm, following.k_norm
+        norms = following.input_norm, following.q_norm, following.k_norm
         return _by_rows(
-            few_between(shape, layer, following, self._rotate(shape)),
-            lambda x, attended, *places: function(x, attended, *places, norms, *tensors),
+            few_between(
+                shape, layer, following, self._get(_add, shape), self._rotate(shape, following)
+            ),
+            lambda x, attended, *places: function(
+                x, attended, *places, _inner_norms(layer), norms, *tensors
+            ),
         )
 
     def lm_head(self, shape: Architecture, norm: Tensor, head: Any) -> Callable[[Tensor], Tensor]:
         """Rows to logits in float32."""
         linear = _tensor_linear(head)
         function = self._get(_lm_head, shape, linear.product)
-        return _by_rows(few_head(shape, norm, head), lambda x: function(x, norm, *linear.tensors))
+        return _by_rows(
+            few_head(shape, norm, head, self._get(_bound, shape)),
+            lambda x: function(x, norm, *linear.tensors),
+        )
 
-    def _rotate(self, shape: Architecture) -> Callable[..., Tensor]:
-        """Products to queries, for heads that are normed."""
-        return self._get(_rotate, shape)
+    def _rotate(self, shape: Architecture, layer: LayerWeights) -> Callable[..., Tensor]:
+        """Products to queries, for heads that are not rotated alone."""
+        return self._get(_rotate, shape, _rotated_as(layer))
 
     def _get(
-        self, make: Callable[..., Callable[..., Any]], shape: Architecture, *products: Any
+        self, make: Callable[..., Callable[..., Any]], shape: Architecture, *parts: Any
     ) -> Callable[..., Any]:
-        key = (make, shape, products)
+        key = (make, shape, parts)
         if key not in self._made:
-            self._made[key] = self._compiled(make(shape, *products))
+            self._made[key] = self._compiled(make(shape, *parts))
         return self._made[key]
 
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,91 +142,104 @@ def _tensor_linear(linear: Any) -> _Product:
     return _Product(linear, ())
 
 
-def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return F.rms_norm(x, x.shape[-1:], weight, eps)
+def _rotated_as(layer: LayerWeights) -> LayerKind:
+    """The kind of a layer without what places and attention know of it."""
+    return layer.kind._replace(window=None, chunk=None, rotation=0)
+
+
+def _inner_norms(layer: LayerWeights) -> tuple[Tensor | None, ...]:
+    return layer.attention_out_norm, layer.ffn_norm, layer.ffn_out_norm
 
 
 def _queries(
-    shape: Architecture, qkv: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
-    cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
+    shape: Architecture, kind: LayerKind, product: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
+    cos: Tensor, sin: Tensor, positions: Tensor, storage: Tensor, slots: Tensor,
 ) -> Tensor:  # fmt: skip
-    """Rotated queries  # [rows, heads, dim]; keys and values go into the layer's cache, which is
-    [2, kv_heads, capacity, dim]."""
-    num_heads, num_kv_heads = shape.num_heads, shape.num_kv_heads
-    heads = qkv.view(qkv.shape[0], num_heads + 2 * num_kv_heads, shape.head_dim)
-    queries, keys = heads[:, :num_heads], heads[:, num_heads : num_heads + num_kv_heads]
-    values = heads[:, num_heads + num_kv_heads :]
-    if q_norm is not None and k_norm is not None:
-        queries = _norm(queries, q_norm, shape.norm_eps)
-        keys = _norm(keys, k_norm, shape.norm_eps)
-    half = shape.head_dim // 2
-    queries = queries * cos + queries.roll(half, dims=-1) * sin
-    keys = keys * cos + keys.roll(half, dims=-1) * sin
-    cache.index_copy_(2, slots, torch.stack([keys, values]).transpose(1, 2))
+    """Rotated queries  # [rows, heads, dim]; keys and values go into the layer's cache."""
+    queries, keys, values = heads_of(shape, kind, product, q_norm, k_norm, cos, sin, positions)
+    storage.index_copy_(2, slots, torch.stack([keys, values]).transpose(1, 2))
     return queries.contiguous()
 
 
-def _rotate(shape: Architecture) -> Callable[..., Any]:
+def _rotate(shape: Architecture, kind: LayerKind) -> Callable[..., Any]:
     def rotate(
-        product: Tensor, q_norm: Tensor | None, k_norm: Tensor | None,
-        cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
-    ) -> Tensor:  # fmt: skip
-        return _queries(shape, product, q_norm, k_norm, cos, sin, cache, slots)
+        product: Tensor, q_norm: Tensor | None, k_norm: Tensor | None, *places: Tensor
+    ) -> Tensor:
+        return _queries(shape, kind, product, q_norm, k_norm, *places)
 
     return rotate
 
 
-def _before(shape: Architecture, qkv: Callable[..., Tensor]) -> Callable[..., Any]:
+def _before(shape: Architecture, kind: LayerKind, qkv: Callable[..., Tensor]) -> Callable[..., Any]:
     def before(
-        x: Tensor, given: Tensor | None, cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
-        input_norm: Tensor, state_norm: Tensor | None,
+        x: Tensor, given: Tensor | None, cos: Tensor, sin: Tensor, positions: Tensor, storage: Tensor,
+        slots: Tensor, input_norm: Tensor | None, state_norm: Tensor | None,
         q_norm: Tensor | None, k_norm: Tensor | None, *tensors: Tensor,
     ) -> Tensor:  # fmt: skip
-        rows = _norm(x, input_norm, shape.norm_eps)
+        rows = rms_norm(x, input_norm, shape.norm_eps)
         if given is not None and state_norm is not None:
-            rows = torch.cat([rows, _norm(given, state_norm, shape.norm_eps)], dim=-1)
+            rows = torch.cat([rows, rms_norm(given, state_norm, shape.norm_eps)], dim=-1)
         product = qkv(rows, *tensors)
-        return _queries(shape, product, q_norm, k_norm, cos, sin, cache, slots)
+        return _queries(shape, kind, product, q_norm, k_norm, cos, sin, positions, storage, slots)
 
     return before
 
 
-def _feed_forward(
-    shape: Architecture, x: Tensor, ffn_norm: Tensor, gate_up: Any, down: Any,
-    gate_up_tensors: Any, down_tensors: Any,
+def _add(shape: Architecture) -> Callable[..., Any]:
+    def add(x: Tensor, part: Tensor, out_norm: Tensor | None) -> Tensor:
+        return added(shape, x, rms_norm(part, out_norm, shape.norm_eps))
+
+    return add
+
+
+def _behind_attention(
+    shape: Architecture, x: Tensor, attended: Tensor, norms: Any, o: Any, gate_up: Any, down: Any,
+    o_tensors: Any, gate_up_tensors: Any, down_tensors: Any,
 ) -> Tensor:  # fmt: skip
-    gate, up = gate_up(_norm(x, ffn_norm, shape.norm_eps), *gate_up_tensors).chunk(2, dim=-1)
-    return x + down(F.silu(gate) * up, *down_tensors)  # type: ignore[no-any-return]
+    attention_out_norm, ffn_norm, ffn_out_norm = norms
+    add, gate_of = _add(shape), GATES[shape.activation]
+    x = add(x, o(attended, *o_tensors), attention_out_norm)
+    gates = gate_up(rms_norm(x, ffn_norm, shape.norm_eps), *gate_up_tensors)
+    fed = down(gate_of(*gates.chunk(2, dim=-1)), *down_tensors)
+    return add(x, fed, ffn_out_norm)  # type: ignore[no-any-return]
 
 
-def _after(shape: Architecture, o: Any, gate_up: Any, down: Any) -> Callable[..., Any]:
-    def after(
-        x: Tensor, attended: Tensor, ffn_norm: Tensor,
-        o_tensors: Any, gate_up_tensors: Any, down_tensors: Any,
-    ) -> Tensor:  # fmt: skip
-        x = x + o(attended, *o_tensors)
-        return _feed_forward(shape, x, ffn_norm, gate_up, down, gate_up_tensors, down_tensors)
+def _after(shape: Architecture, *products: Any) -> Callable[..., Any]:
+    def after(x: Tensor, attended: Tensor, norms: Any, *tensors: Any) -> Tensor:
+        return _behind_attention(shape, x, attended, norms, *products, *tensors)
 
     return after
 
 
-def _between(shape: Architecture, o: Any, gate_up: Any, down: Any, qkv: Any) -> Callable[..., Any]:
+def _between(shape: Architecture, kind: LayerKind, *products: Any) -> Callable[..., Any]:
+    *inner, qkv = products
+
     def between(
-        x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor, cache: Tensor, slots: Tensor,
-        norms: Any, o_tensors: Any, gate_up_tensors: Any, down_tensors: Any, qkv_tensors: Any,
+        x: Tensor, attended: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, storage: Tensor,
+        slots: Tensor, inner_norms: Any, norms: Any, *tensors: Any,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        ffn_norm, input_norm, q_norm, k_norm = norms
-        x = x + o(attended, *o_tensors)
-        x = _feed_forward(shape, x, ffn_norm, gate_up, down, gate_up_tensors, down_tensors)
-        product = qkv(_norm(x, input_norm, shape.norm_eps), *qkv_tensors)
-        return x, _queries(shape, product, q_norm, k_norm, cos, sin, cache, slots)
+        *inner_tensors, qkv_tensors = tensors
+        input_norm, q_norm, k_norm = norms
+        x = _behind_attention(shape, x, attended, inner_norms, *inner, *inner_tensors)
+        product = qkv(rms_norm(x, input_norm, shape.norm_eps), *qkv_tensors)
+        places = cos, sin, positions, storage, slots
+        return x, _queries(shape, kind, product, q_norm, k_norm, *places)
 
     return between
 
 
+def _bound(shape: Architecture) -> Callable[..., Any]:
+    def bound(logits: Tensor) -> Tensor:
+        return bounded_logits(shape, logits).float()
+
+    return bound
+
+
 def _lm_head(shape: Architecture, head: Any) -> Callable[..., Any]:
+    bound = _bound(shape)
+
     def lm_head(x: Tensor, norm: Tensor, *tensors: Tensor) -> Tensor:
-        logits: Tensor = head(_norm(x, norm, shape.norm_eps), *tensors).float()
+        logits: Tensor = bound(head(rms_norm(x, norm, shape.norm_eps), *tensors))
         return logits
 
     return lm_head

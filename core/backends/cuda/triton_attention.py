@@ -1,22 +1,26 @@
 """Attention of few rows over a long cache as a Triton kernel, split over the columns.
 
-Flash-Decoding (Dao et al. 2023) with a tree's window behind the committed columns: each program
-takes a share of the columns for one key head and all query heads that read it; the one that is done
-last joins the shares, in their order. The committed length is read on the device, so that one
-captured graph serves every step. Where a device overlaps kernels, this one lets the next one start
-and waits for the last.
+Flash-Decoding (Dao et al. 2023) with a tree behind the committed columns: each program takes a
+share of the columns for one key head and all query heads that read it; the one that is done last
+joins the shares, in their order. Layers with a window or chunks share out the columns from the first
+that a row sees. The committed length is read on the device, so that one captured graph serves every
+step. Where a device overlaps kernels, this one lets the next one start and waits for the last.
 """
 
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait, libdevice
 
 from core.backends.cuda.attention import Rows
+from core.backends.torch.weights import LayerWeights
+from core.families.architecture import Architecture
 
-_BLOCK_COLUMNS = 64
+# Columns that a program reads at once, fewer where wide keys and many rows fill the shared memory.
+_MOST_BLOCK_COLUMNS, _LEAST_BLOCK_COLUMNS = 64, 16
+_BLOCK_BYTES = 1 << 20  # of columns times rows
 _MOST_BLOCK_ROWS = 64
-_LEAST_BLOCK_ROWS = 16  # the smallest tile that a matrix unit takes
+_LEAST_BLOCK_ROWS = _LEAST_WIDTH = 16  # the smallest tile that a matrix unit takes
 _MOST_SPLITS = 64
 _PROGRAMS_PER_PROCESSOR = 2
 # Counters of programs that are done; more than key heads times blocks of rows.
@@ -25,20 +29,27 @@ _NUM_COUNTERS = 1 << 14
 
 @triton.jit
 def _join(
-    sums, highest, totals, out, lanes, is_lane,
-    DIM: tl.constexpr, BLOCK_ROWS: tl.constexpr, SPLITS: tl.constexpr,
+    sums, highest, totals, sinks, out, lanes, is_lane, heads,
+    DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_ROWS: tl.constexpr, SPLITS: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
 ):  # fmt: skip
     """Writes what all shares of some lanes make together; past the first cache, which may be old."""
-    dims = tl.arange(0, DIM)
+    dims = tl.arange(0, WIDTH)
+    is_there = is_lane[:, None] & (dims < DIM)[None, :]
     STEP: tl.constexpr = SPLITS if SPLITS < 8 else 8
     best = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
+    if HAS_SINKS:
+        sink = tl.load(sinks + heads).to(tl.float32)
+        best = tl.maximum(best, sink)
     for first in range(0, SPLITS, STEP):
         for split in tl.static_range(STEP):
             place = lanes * SPLITS + first + split
             top = tl.load(highest + place, mask=is_lane, other=0.0, cache_modifier=".cg")
             best = tl.maximum(best, top)
     total = tl.zeros([BLOCK_ROWS], tl.float32)
-    joined = tl.zeros([BLOCK_ROWS, DIM], tl.float32)
+    if HAS_SINKS:  # a share of attention that adds nothing
+        total += tl.exp(sink - best)
+    joined = tl.zeros([BLOCK_ROWS, WIDTH], tl.float32)
     for first in range(0, SPLITS, STEP):
         for split in tl.static_range(STEP):
             place = lanes * SPLITS + first + split
@@ -47,19 +58,35 @@ def _join(
             part = tl.load(totals + place, mask=is_lane, other=1.0, cache_modifier=".cg")
             total += factor * part
             offsets = place[:, None] * DIM + dims[None, :]
-            share = tl.load(sums + offsets, mask=is_lane[:, None], other=0.0, cache_modifier=".cg")
+            share = tl.load(sums + offsets, mask=is_there, other=0.0, cache_modifier=".cg")
             joined += factor[:, None] * share
     joined = joined / total[:, None]
     offsets = lanes[:, None] * DIM + dims[None, :]
-    tl.store(out + offsets, joined.to(out.dtype.element_ty), mask=is_lane[:, None])
+    tl.store(out + offsets, joined.to(out.dtype.element_ty), mask=is_there)
+
+
+@triton.jit
+def _since(positions, row, is_row, WINDOW: tl.constexpr, CHUNK: tl.constexpr):
+    """The first position that each row sees."""
+    position = tl.load(positions + row, mask=is_row, other=2147483647).to(tl.int32)
+    return position - WINDOW + 1 if WINDOW > 0 else position // CHUNK * CHUNK
+
+
+@triton.jit
+def _is_in_tree(tree, row, is_row, place, in_tree, width):
+    """Whether each row attends to some columns; those before the tree are open to all."""
+    offsets = row[:, None] * width + place[None, :]
+    return tl.load(tree + offsets, mask=in_tree[None, :] & is_row[:, None], other=1) != 0
 
 
 @triton.jit
 def _attend(
-    queries, keys, values, window, start, sums, highest, totals, done, out,
-    num_rows, width, capacity, scale,
-    GROUPS: tl.constexpr, HEADS: tl.constexpr, DIM: tl.constexpr,
+    queries, keys, values, tree, positions, tree_positions, start, sinks,
+    sums, highest, totals, done, out,
+    num_rows, width, capacity, scale, cap,
+    GROUPS: tl.constexpr, HEADS: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr, SPLITS: tl.constexpr,
+    WINDOW: tl.constexpr, CHUNK: tl.constexpr, HAS_CAP: tl.constexpr, HAS_SINKS: tl.constexpr,
     OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     if OVERLAPS:
@@ -69,92 +96,98 @@ def _attend(
     lane = tl.program_id(2) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     row, head = lane // GROUPS, kv_head * GROUPS + lane % GROUPS
     is_row = row < num_rows
-    dims = tl.arange(0, DIM)
+    dims = tl.arange(0, WIDTH)
+    is_dim = dims < DIM
     query = tl.load(
         queries + (row[:, None] * HEADS + head[:, None]) * DIM + dims[None, :],
-        mask=is_row[:, None],
+        mask=is_row[:, None] & is_dim[None, :],
         other=0.0,
     )
-    first = tl.load(start)
-    num_columns = first + width
-    share = tl.cdiv(tl.cdiv(num_columns, SPLITS), BLOCK_COLUMNS) * BLOCK_COLUMNS
-    low = split * share
+    first = tl.load(start).to(tl.int32)
+    lowest, num_columns = 0, first + width
+    if WINDOW + CHUNK > 0:
+        since = _since(positions, row, is_row, WINDOW, CHUNK)
+        lowest = tl.minimum(tl.maximum(tl.min(since, axis=0), 0), first)
+    share = tl.cdiv(tl.cdiv(num_columns - lowest, SPLITS), BLOCK_COLUMNS) * BLOCK_COLUMNS
+    low = lowest + split * share
     high = tl.minimum(low + share, num_columns)
     top = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_ROWS], tl.float32)
-    attended = tl.zeros([BLOCK_ROWS, DIM], tl.float32)
+    attended = tl.zeros([BLOCK_ROWS, WIDTH], tl.float32)
     base = kv_head.to(tl.int64) * capacity * DIM
     for column in range(low, high, BLOCK_COLUMNS):
         columns = column + tl.arange(0, BLOCK_COLUMNS)
         is_column = columns < high
         offsets = base + columns[:, None] * DIM + dims[None, :]
-        key = tl.load(keys + offsets, mask=is_column[:, None], other=0.0)
+        is_there = is_column[:, None] & is_dim[None, :]
+        key = tl.load(keys + offsets, mask=is_there, other=0.0)
         scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+        if HAS_CAP:
+            scores = libdevice.tanh(scores / cap) * cap
         place = columns - first
-        in_window = (place >= 0) & is_column
-        is_open = tl.load(
-            window + row[:, None] * width + place[None, :],
-            mask=in_window[None, :] & is_row[:, None],
-            other=1,
-        )
-        scores = tl.where((is_open != 0) & is_column[None, :], scores, float("-inf"))
+        in_tree = (place >= 0) & is_column
+        is_seen = _is_in_tree(tree, row, is_row, place, in_tree, width) & is_column[None, :]
+        if WINDOW + CHUNK > 0:
+            of_tree = tl.load(tree_positions + place, mask=in_tree, other=0).to(tl.int32)
+            is_seen = is_seen & (tl.where(in_tree, of_tree, columns)[None, :] >= since[:, None])
+        scores = tl.where(is_seen, scores, float("-inf"))
         new_top = tl.maximum(top, tl.max(scores, axis=1))
         safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)
         weights = tl.exp(scores - safe_top[:, None])
         rescale = tl.exp(top - safe_top)
         total = total * rescale + tl.sum(weights, axis=1)
-        value = tl.load(values + offsets, mask=is_column[:, None], other=0.0)
-        product = tl.dot(weights.to(value.dtype), value, input_precision="ieee")
-        attended = attended * rescale[:, None] + product
+        value = tl.load(values + offsets, mask=is_there, other=0.0)
+        attended = attended * rescale[:, None] + tl.dot(
+            weights.to(value.dtype), value, input_precision="ieee"
+        )
         top = new_top
     place = (row * HEADS + head) * SPLITS + split
     tl.store(highest + place, top, mask=is_row)
     tl.store(totals + place, total, mask=is_row)
-    tl.store(sums + place[:, None] * DIM + dims[None, :], attended, mask=is_row[:, None])
+    offsets = place[:, None] * DIM + dims[None, :]
+    tl.store(sums + offsets, attended, mask=is_row[:, None] & is_dim[None, :])
     tl.debug_barrier()  # all of the program's threads have stored
     counter = done + tl.program_id(2) * tl.num_programs(0) + kv_head
     if tl.atomic_add(counter, 1) == SPLITS - 1:
         tl.store(counter, 0)
-        _join(sums, highest, totals, out, row * HEADS + head, is_row, DIM, BLOCK_ROWS, SPLITS)
+        _join(
+            sums, highest, totals, sinks, out, row * HEADS + head, is_row, head,
+            DIM, WIDTH, BLOCK_ROWS, SPLITS, HAS_SINKS,
+        )  # fmt: skip
 
 
 class TritonAttention:
-    """Implements `core.backends.cuda.attention.Attention` for head sizes that are powers of two."""
+    """Implements `core.backends.cuda.attention.Attention`."""
 
-    def __init__(
-        self,
-        num_heads: int,
-        num_kv_heads: int,
-        head_dim: int,
-        num_processors: int,
-        *,
-        overlaps: bool,
-    ):
+    def __init__(self, shape: Architecture, num_processors: int, *, overlaps: bool):
         """`overlaps` is for devices of compute capability 9.0 and above."""
-        self._num_heads = num_heads
-        self._num_kv_heads = num_kv_heads
-        self._groups = num_heads // num_kv_heads
-        self._head_dim = head_dim
+        self._shape = shape
+        self._groups = shape.num_heads // shape.num_kv_heads
         self._num_processors = num_processors
         self._overlap = {"OVERLAPS": overlaps, "launch_pdl": overlaps}
         self._done: torch.Tensor | None = None
 
     def prepare(self, rows: Rows, capacity: int) -> torch.Tensor:
-        """The window as bytes  # [rows, width] int8."""
-        return rows.window.to(torch.int8).contiguous()
+        """The tree's columns as bytes  # [rows, width] int8."""
+        return rows.tree.to(torch.int8).contiguous()
 
     def __call__(
         self,
+        layer: LayerWeights,
         queries: torch.Tensor,
-        layer: torch.Tensor,
+        storage: torch.Tensor,
         rows: Rows,
         prepared: torch.Tensor,
     ) -> torch.Tensor:
         """See `Attention`."""
-        num_rows, dim, num_heads = queries.shape[0], self._head_dim, self._num_heads
+        shape, kind, num_rows = self._shape, layer.kind, queries.shape[0]
+        dim, num_heads = shape.head_dim, shape.num_heads
         lanes = num_rows * self._groups
         block_rows = min(max(triton.next_power_of_2(lanes), _LEAST_BLOCK_ROWS), _MOST_BLOCK_ROWS)
         num_blocks = triton.cdiv(lanes, block_rows)
+        width = max(triton.next_power_of_2(dim), _LEAST_WIDTH)
+        fitting = _BLOCK_BYTES // (max(block_rows, 32) * width * queries.itemsize)
+        block_columns = min(max(fitting, _LEAST_BLOCK_COLUMNS), _MOST_BLOCK_COLUMNS)
         splits = self._num_splits(num_blocks)
         places = num_rows * num_heads * splits
         sums = queries.new_empty((places, dim), dtype=torch.float32)
@@ -163,17 +196,21 @@ class TritonAttention:
         out = queries.new_empty((num_rows, num_heads * dim))
         if self._done is None:
             self._done = torch.zeros(_NUM_COUNTERS, dtype=torch.int32, device=queries.device)
-        assert self._num_kv_heads * num_blocks <= _NUM_COUNTERS, "rows are a tree's"
-        _attend[(self._num_kv_heads, splits, num_blocks)](
-            queries, layer[0], layer[1], prepared, rows.start, sums, highest, totals, self._done, out,
-            num_rows, prepared.shape[1], layer.shape[2], dim**-0.5,
-            GROUPS=self._groups, HEADS=num_heads, DIM=dim,
-            BLOCK_ROWS=block_rows, BLOCK_COLUMNS=_BLOCK_COLUMNS, SPLITS=splits, **self._overlap,
+        assert shape.num_kv_heads * num_blocks <= _NUM_COUNTERS, "rows are a tree's"
+        sinks = layer.sinks
+        _attend[(shape.num_kv_heads, splits, num_blocks)](
+            queries, storage[0], storage[1], prepared, rows.positions, rows.tree_positions, rows.start,
+            highest if sinks is None else sinks, sums, highest, totals, self._done, out,
+            num_rows, prepared.shape[1], storage.shape[2], shape.scale, shape.attention_cap or 1.0,
+            GROUPS=self._groups, HEADS=num_heads, DIM=dim, WIDTH=width,
+            BLOCK_ROWS=block_rows, BLOCK_COLUMNS=block_columns, SPLITS=splits,
+            WINDOW=kind.window or 0, CHUNK=kind.chunk or 0,
+            HAS_CAP=shape.attention_cap is not None, HAS_SINKS=sinks is not None, **self._overlap,
         )  # fmt: skip
         return out
 
     def _num_splits(self, num_blocks: int) -> int:
         """Enough programs to fill the device, in a power of two."""
         wanted = self._num_processors * _PROGRAMS_PER_PROCESSOR
-        splits = wanted // (self._num_kv_heads * num_blocks)
+        splits = wanted // (self._shape.num_kv_heads * num_blocks)
         return min(_MOST_SPLITS, 1 << max(0, splits.bit_length() - 1))

@@ -7,6 +7,9 @@ partial sum exactly: then any order gives the same bits.
 """
 
 import torch
+import torch.nn.functional as F
+
+from core.families.architecture import Architecture
 
 # exp(score - highest) in steps of 2^-22, values in steps of 2^-18. A product is a multiple of
 # 2^-40, so that 53 bits hold every sum of weighted values below 2^13.
@@ -51,3 +54,44 @@ def attend(
         sink = (sinks - highest).exp()
         total = total + (sink.mul_(_WEIGHT_STEPS).round_().double() if is_exact else sink)
     return (attended / total).to(queries.dtype)
+
+
+def attend_grouped(
+    shape: Architecture,
+    queries: torch.Tensor,  # [rows, heads, dim]
+    keys: torch.Tensor,  # [1, kv_heads, columns, dim]
+    values: torch.Tensor,
+    mask: torch.Tensor | None,  # [1, 1, rows or groups * rows, columns] additive
+    *,
+    sinks: torch.Tensor | None,  # [heads]
+    is_exact: bool = False,
+) -> torch.Tensor:
+    """Attention of one sequence's rows, the heads of a group beside each other as more rows.
+
+    Returns  # [rows, heads * dim]
+    """
+    rows, num_kv_heads = queries.shape[0], shape.num_kv_heads
+    groups = shape.num_heads // num_kv_heads
+    # [1, kv_heads, groups * rows, dim]: head h reads the keys of kv head h // groups.
+    grouped = queries.view(rows, num_kv_heads, groups, shape.head_dim)
+    grouped = grouped.permute(1, 2, 0, 3).reshape(1, num_kv_heads, -1, shape.head_dim)
+    if mask is not None and mask.shape[2] < grouped.shape[2]:
+        mask = mask.repeat(1, 1, groups, 1)
+    if shape.attention_cap is None and sinks is None and not is_exact:
+        attended = F.scaled_dot_product_attention(grouped, keys, values, mask, scale=shape.scale)
+    else:
+        if sinks is not None:
+            sinks = sinks.view(num_kv_heads, -1, 1).expand(-1, -1, rows)
+            sinks = sinks.reshape(1, num_kv_heads, -1, 1)
+        attended = attend(
+            grouped,
+            keys,
+            values,
+            mask,
+            scale=shape.scale,
+            cap=shape.attention_cap,
+            sinks=sinks,
+            is_exact=is_exact,
+        )
+    attended = attended.view(num_kv_heads, groups, rows, shape.head_dim)
+    return attended.permute(2, 0, 1, 3).reshape(rows, -1)

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
 from core.backends.torch.activations import GATES
-from core.backends.torch.attention import attend
+from core.backends.torch.arithmetic import added, bounded_logits, heads_of, rms_norm, scaled_rows
+from core.backends.torch.attention import attend_grouped
 from core.backends.torch.experts import add_experts
 from core.backends.torch.weights import LayerStack, LayerWeights
 from core.backends.windows import View, note_positions, view_of
@@ -160,10 +161,7 @@ class TorchForward:
         spans = self.spans(blocks)
         positions = joined_positions(blocks)
         rotation = self.rotary.at(positions)
-        x = self.stack.embedding.rows(joined_token_ids(blocks))  # [rows, hidden]
-        if self.shape.embedding_scale != 1.0:
-            # Rounded first, as transformers has it.
-            x = x * torch.tensor(self.shape.embedding_scale, dtype=x.dtype)
+        x = scaled_rows(self.shape, self.stack.embedding.rows(joined_token_ids(blocks)))
         for index, layer in enumerate(self.stack.layers):
             _keep_states(spans, index, x)
             x = self.layer(layer, x, self.norm(x, layer.input_norm), positions, rotation, spans)
@@ -172,23 +170,14 @@ class TorchForward:
 
     def norm(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         """RMS norm over the last dimension; without a weight, x itself."""
-        if weight is None:
-            return x
-        if weight.dtype != x.dtype:  # of a norm that is counted from one
-            return F.rms_norm(x.float(), x.shape[-1:], weight, self.shape.norm_eps).to(x.dtype)
-        return F.rms_norm(x, x.shape[-1:], weight, self.shape.norm_eps)
+        return rms_norm(x, weight, self.shape.norm_eps)
 
     def logits(
         self,
         normed: torch.Tensor,  # [rows, hidden]
     ) -> torch.Tensor:
         """What the head makes of normed rows  # [rows, vocab]."""
-        logits: torch.Tensor = self.stack.head(normed)
-        if self.shape.logit_scale != 1.0:
-            logits = logits * self.shape.logit_scale
-        if self.shape.logit_cap is not None:
-            logits = logits.div(self.shape.logit_cap).tanh_().mul_(self.shape.logit_cap)
-        return logits
+        return bounded_logits(self.shape, self.stack.head(normed))
 
     def spans(self, blocks: Sequence[RowBlock]) -> list[Span]:
         """The blocks as attention goes through them."""
@@ -208,14 +197,9 @@ class TorchForward:
     ) -> torch.Tensor:
         """One decoder layer on the residual `x`, whose attention reads `normed`  # [rows, hidden]."""
         attended = layer.o(self._attend(layer, normed, positions, rotation, spans))
-        x = self._added(x, self.norm(attended, layer.attention_out_norm))
+        x = added(self.shape, x, self.norm(attended, layer.attention_out_norm))
         fed = self._feed(layer, self.norm(x, layer.ffn_norm))
-        return self._added(x, self.norm(fed, layer.ffn_out_norm))
-
-    def _added(self, x: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-        if self.shape.residual_scale == 1.0:
-            return x + part
-        return x + part * self.shape.residual_scale
+        return added(self.shape, x, self.norm(fed, layer.ffn_out_norm))
 
     def _feed(
         self,
@@ -242,40 +226,17 @@ class TorchForward:
         spans: Sequence[Span],
     ) -> torch.Tensor:
         """Attention of all rows, each over its own cache  # [rows, heads * dim]."""
-        shape, kind = self.shape, layer.kind
-        rows, num_heads, num_kv_heads = normed.shape[0], shape.num_heads, shape.num_kv_heads
-        qkv = layer.qkv(normed).view(rows, num_heads + 2 * num_kv_heads, shape.head_dim)
-        qk = qkv[:, : num_heads + num_kv_heads]
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q_normed = self._head_norm(qk[:, :num_heads], layer.q_norm)
-            k_normed = self._head_norm(qk[:, num_heads:], layer.k_norm)
-            qk = torch.cat([q_normed, k_normed], dim=1)
+        kind = layer.kind
         cos, sin = rotation[0][kind.rotation], rotation[1][kind.rotation]
-        qk = torch.addcmul(qk * cos, qk.roll(shape.head_dim // 2, dims=-1), sin)
-        if kind.norms_rotated:
-            qk = F.rms_norm(qk, (shape.head_dim,), eps=shape.norm_eps)
-        queries, new_keys = qk[:, :num_heads], qk[:, num_heads:]
-        if kind.temperature is not None:
-            rise, floor = kind.temperature
-            factors = torch.log1p(torch.floor((positions.float() + 1.0) / floor)) * rise + 1.0
-            queries = (queries * factors[:, None, None]).to(qk.dtype)
-        new_values = qkv[:, num_heads + num_kv_heads :]
+        queries, new_keys, new_values = heads_of(
+            self.shape, kind, layer.qkv(normed), layer.q_norm, layer.k_norm, cos, sin, positions
+        )
         attended = []
         for span in spans:
             view = span.view(kind)
             kv = self._write(span, view, layer, new_keys[span.rows], new_values[span.rows])
             attended.append(self._attend_span(layer, queries[span.rows], *kv, view.mask))
         return joined(attended)
-
-    def _head_norm(
-        self,
-        heads: torch.Tensor,  # [rows, heads, dim]
-        weight: torch.Tensor,  # [dim] or [heads * dim]
-    ) -> torch.Tensor:
-        """Heads normed each for itself, or all together  # [rows, heads, dim]."""
-        if len(weight) == heads.shape[-1]:
-            return self.norm(heads, weight)
-        return self.norm(heads.flatten(1), weight).view(heads.shape)
 
     def _write(
         self,
@@ -315,33 +276,10 @@ class TorchForward:
                 enable_gqa=True,
             )
             return attended[0].transpose(0, 1).reshape(rows, -1)
-        # [1, kv_heads, groups * rows, dim]: head h reads the keys of kv head h // groups.
-        grouped = queries.view(rows, shape.num_kv_heads, self._groups, shape.head_dim)
-        grouped = grouped.permute(1, 2, 0, 3).reshape(1, shape.num_kv_heads, -1, shape.head_dim)
         is_exact = self._exact_sums and mask is not None
-        if is_plain and not is_exact:
-            attended = F.scaled_dot_product_attention(
-                grouped, keys, values, mask, scale=shape.scale
-            )
-        else:
-            if mask is not None and mask.shape[2] < grouped.shape[2]:
-                mask = mask.repeat(1, 1, self._groups, 1)
-            sinks = layer.sinks
-            if sinks is not None:
-                sinks = sinks.view(shape.num_kv_heads, -1, 1).expand(-1, -1, rows)
-                sinks = sinks.reshape(1, shape.num_kv_heads, -1, 1)
-            attended = attend(
-                grouped,
-                keys,
-                values,
-                mask,
-                scale=shape.scale,
-                cap=shape.attention_cap,
-                sinks=sinks,
-                is_exact=is_exact,
-            )
-        attended = attended.view(shape.num_kv_heads, self._groups, rows, shape.head_dim)
-        return attended.permute(2, 0, 1, 3).reshape(rows, -1)
+        return attend_grouped(
+            shape, queries, keys, values, mask, sinks=layer.sinks, is_exact=is_exact
+        )
 
 
 def _keep_states(spans: Sequence[Span], layer: int, x: torch.Tensor) -> None:

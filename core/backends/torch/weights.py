@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from core.backends.torch.linear import Embedding, Linear
-from core.families.architecture import Architecture, LayerKind
+from core.families.architecture import LayerKind
 
 _VECTORS = (
     "input_norm", "q_norm", "k_norm", "sinks", "attention_out_norm", "ffn_norm", "ffn_out_norm",
 )  # fmt: skip
-_SIZES = ("num_layers", "num_heads", "num_kv_heads", "head_dim", "vocab_size", "norm_eps")
 _LINEARS = ("qkv", "o", "gate_up", "down")
 
 
@@ -119,20 +118,3 @@ class LayerStack:
         """Memory of the norms' weights, and of sinks."""
         vectors = [vector for layer in self.layers for vector in layer.vectors().values()]
         return sum(vector.nbytes for vector in (self.final_norm, *vectors))
-
-
-def beyond_llama(shape: Architecture, stack: LayerStack) -> str | None:
-    """The first thing that a model has beside what Llama and Qwen3 have, for backends that compute no
-    more; None where there is nothing."""
-    if shape != Architecture(*(getattr(shape, name) for name in _SIZES)):
-        return "it has another activation, or scales, caps or experts of its own"
-    for index in range(len(stack.layers)):
-        layer = stack.layers[index]
-        others = (set(layer.vectors()) - {"q_norm", "k_norm"}) ^ {"input_norm", "ffn_norm"}
-        if others:
-            return f"its layers differ in {min(others)}"
-        if layer.q_norm is not None and len(layer.q_norm) != shape.head_dim:
-            return "its norms of queries are over all heads"
-        if layer.kind != LayerKind():
-            return "its layers see or rotate in several ways"
-    return None

@@ -140,12 +140,14 @@ class GraphRunner:
         tree = buffers.tree
         is_plain = kind.rows == 1
         steps = torch.arange(kind.rows, device=self.device)
+        positions = length if is_plain else length + tree.depths
         rows = Rows(
             token_ids=tree.token_ids,
-            positions=length if is_plain else length + tree.depths,
+            positions=positions,
             slots=length if is_plain else length + steps,
             start=length,
-            window=self._itself if is_plain else ancestors(tree.parents),
+            tree=self._itself if is_plain else ancestors(tree.parents),
+            tree_positions=positions,
         )
         logits, _ = self._forward(rows)
         assert logits is not None

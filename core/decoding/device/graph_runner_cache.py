@@ -12,11 +12,10 @@ from core.acceptance.sampling import KeyedNoise
 from core.backends.cost_curve import Measurement
 from core.backends.cuda.attention import Attention, MaskedAttention
 from core.backends.cuda.cost import SIZES, measure_on_device
-from core.backends.cuda.forward import DeviceForward
+from core.backends.cuda.forward import DeviceForward, reason_against
 from core.backends.cuda.pieces import Pieces
 from core.backends.runner import ModelRunner, TargetForward
 from core.backends.torch.forward import TorchForward
-from core.backends.torch.weights import beyond_llama
 from core.config import RunConfig
 from core.decoding.device.graph_runner import GraphRunner, bucket
 from core.decoding.device.stepper import DeviceStepper
@@ -45,9 +44,7 @@ def make_graph_runner_cache(
     """For a target that was loaded to be compiled on a device; None for others."""
     if target.device.type == "cpu" or not target.is_compiled:
         return None
-    if not isinstance(forward, TorchForward) or forward.num_token_ids < forward.shape.vocab_size:
-        return None
-    if beyond_llama(forward.shape, forward.stack) is not None:
+    if reason_against(forward) is not None:
         return None
     provide_triton_cache()
     return GraphRunnerCache(target.eos_token_ids, compile=has_triton())
@@ -178,19 +175,13 @@ def _torch_forward(runner: ModelRunner) -> TorchForward:
 
 
 def _attention(shape: Architecture, device: torch.device) -> Attention:
-    is_power = shape.head_dim & (shape.head_dim - 1) == 0
-    if device.type != "cuda" or not is_power or shape.head_dim < 16 or not has_triton():
-        return MaskedAttention()
+    if device.type != "cuda" or not has_triton():
+        return MaskedAttention(shape)
     from core.backends.cuda.triton_attention import TritonAttention
 
     properties = torch.cuda.get_device_properties(device)
-    return TritonAttention(
-        shape.num_heads,
-        shape.num_kv_heads,
-        shape.head_dim,
-        properties.multi_processor_count,
-        overlaps=properties.major >= _OVERLAPPING_MAJOR,
-    )
+    overlaps = properties.major >= _OVERLAPPING_MAJOR
+    return TritonAttention(shape, properties.multi_processor_count, overlaps=overlaps)
 
 
 def _chooser(

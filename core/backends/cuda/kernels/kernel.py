@@ -7,7 +7,17 @@ from typing import Any, NamedTuple
 import torch
 
 from core.backends.cuda.kernels.build import built, compiler_version
-from core.backends.cuda.kernels.variant import Variant, Weight, device_of, most_rows, variant_for
+from core.backends.cuda.kernels.variant import (
+    FLOAT_NORM,
+    NO_NORM,
+    OWN_NORM,
+    Variant,
+    Weight,
+    device_of,
+    most_rows,
+    variant_for,
+)
+from core.backends.cuda.places import Places
 from core.errors import KernelsUnavailableError
 
 # Matrix units for bfloat16, and copies past the registers; kernels that overlap.
@@ -15,23 +25,30 @@ _LEAST_ARCHITECTURE, _OVERLAPPING_ARCHITECTURE = 80, 90
 # What is brought into the L2 cache of the weights that follow.
 _FOLLOWING_BYTES = 4 << 20
 _COPY_BYTES = 16
-_PLAIN, _GATED, _ROTATED = 0, 1, 2
+_PLAIN, _ROTATED = 0, 1
+GATE_ENDINGS = {"silu": 2, "gelu": 3, "gelu_tanh": 4, "relu": 5}
+"""Activations of gates that the kernel has, by their names in `Architecture`."""
 
 
 class Norm(NamedTuple):
     """An RMS norm of the rows."""
 
-    weight: torch.Tensor  # [inputs]
+    weight: torch.Tensor  # [inputs] in the dtype of the rows, or in float32
     eps: float
+
+
+class Residual(NamedTuple):
+    """What a product is added to."""
+
+    rows: torch.Tensor  # [rows, outputs]
+    scale: float = 1.0
+    """Of the product."""
 
 
 class Heads(NamedTuple):
     """Where outputs go that are heads of queries, keys and values; all tensors are contiguous."""
 
-    cos: torch.Tensor  # [rows, 1, head_dim]
-    sin: torch.Tensor
-    slots: torch.Tensor  # [rows] int64
-    cache: torch.Tensor  # [2, kv_heads, capacity, head_dim]
+    places: Places
     num_heads: int
 
 
@@ -68,22 +85,23 @@ def multiply_rows(
     weight: Weight,
     *,
     norm: Norm | None = None,
-    residual: torch.Tensor | None = None,  # [rows, outputs]
-    is_gated: bool = False,
+    residual: Residual | None = None,
+    gate: str | None = None,
     heads: Heads | None = None,
     following: Following | None = None,
 ) -> torch.Tensor:
     """Rows times a weight, plus its bias, in float32 sums whose order does not depend on other rows.
 
-    `norm` comes before it and `residual` is added. Gated it is silu(first half) * second half of the
-    outputs. With `heads` the result are rotated queries; keys and values go into the cache. Weights
-    that come after it may be named as `following`. Many rows are computed some at a time.
+    `norm` comes before it and `residual` is added. With a `gate`, a key of GATE_ENDINGS, it is
+    gate(first half) * second half of the outputs. With `heads` the result are rotated queries; keys
+    and values go into the cache. Weights that come after it may be named as `following`. Many rows are
+    computed some at a time.
     Raises KernelsUnavailableError where rows are too wide for the device.
     Returns  # [rows, outputs, half of them, or num_heads * head_dim]
     """
-    width = weight.num_outputs // 2 if is_gated else weight.num_outputs
+    width = weight.num_outputs // 2 if gate else weight.num_outputs
     if heads is not None:
-        width = heads.num_heads * heads.cache.shape[-1]
+        width = heads.num_heads * heads.places.storage.shape[-1]
     out = x.new_empty((x.shape[0], width))
     if x.data_ptr() % _COPY_BYTES or x.stride(-1) != 1 or x.stride(0) * x.itemsize % _COPY_BYTES:
         x = x.clone(memory_format=torch.contiguous_format)
@@ -92,13 +110,14 @@ def multiply_rows(
         raise KernelsUnavailableError(
             f"rows of {weight.num_inputs} numbers have no room in the GPU's shared memory."
         )
-    ending = _GATED if is_gated else _PLAIN if heads is None else _ROTATED
+    ending = GATE_ENDINGS[gate] if gate else _PLAIN if heads is None else _ROTATED
+    norm_kind = (
+        NO_NORM if norm is None else OWN_NORM if norm.weight.dtype == x.dtype else FLOAT_NORM
+    )
     device = device_of(x.device.index)
     for first in range(0, len(x), most):
         rows = x[first : first + most]
-        variant = variant_for(
-            weight, device, x.dtype, len(rows), is_normed=norm is not None, ending=ending
-        )
+        variant = variant_for(weight, device, x.dtype, len(rows), norm=norm_kind, ending=ending)
         assert variant is not None, "so many rows have room"
         kernel = _kernel(x.device.index, variant)
         arguments = _Arguments(
@@ -108,7 +127,8 @@ def multiply_rows(
             norm=None if norm is None else norm.weight.data_ptr(),
             norm_eps=0.0 if norm is None else norm.eps,
             bias=_pointer(weight.bias),
-            residual=_pointer(residual, first),
+            residual=None if residual is None else _pointer(residual.rows, first),
+            residual_scale=1.0 if residual is None else residual.scale,
             out=_pointer(out, first),
             num_rows=len(rows),
             num_inputs=weight.num_inputs,
@@ -138,6 +158,7 @@ class _Arguments(ctypes.Structure):
         ("norm_eps", ctypes.c_float),
         ("bias", ctypes.c_void_p),
         ("residual", ctypes.c_void_p),
+        ("residual_scale", ctypes.c_float),
         ("out", ctypes.c_void_p),
         ("num_rows", ctypes.c_int),
         ("num_inputs", ctypes.c_int),
@@ -157,9 +178,10 @@ class _Arguments(ctypes.Structure):
 
     def set_heads(self, heads: Heads, first: int) -> None:
         """For the rows from the first on."""
-        self.cos, self.sin = _pointer(heads.cos, first), _pointer(heads.sin, first)
-        self.slots, self.cache = _pointer(heads.slots, first), _pointer(heads.cache)
-        _, self.num_kv_heads, self.capacity, self.head_dim = heads.cache.shape
+        places = heads.places
+        self.cos, self.sin = _pointer(places.cos, first), _pointer(places.sin, first)
+        self.slots, self.cache = _pointer(places.slots, first), _pointer(places.storage)
+        _, self.num_kv_heads, self.capacity, self.head_dim = places.storage.shape
         self.num_heads = heads.num_heads
 
     def set_following(self, following: Following, num_warps: int) -> None:

@@ -87,15 +87,15 @@ class PackedLinear:
         return self.product(x, *self.tensors)
 
 
-def weight_of(linear: Any, dtype: torch.dtype) -> Weight | None:
-    """The weight of a layer that the kernel can multiply rows of `dtype` by and that stays where it
-    is; None for others."""
+def weight_of(linear: Any) -> Weight | None:
+    """The weight of a layer that the kernel can multiply rows by and that stays where it is; None for
+    others."""
     if isinstance(linear, PackedLinear):
         return linear.weight
     if not isinstance(linear, DenseLinear) or not linear.is_static:
         return None
     data = linear.weight
-    if dtype != data.dtype or dtype not in (torch.bfloat16, torch.float16):
+    if data.dtype not in (torch.bfloat16, torch.float16):
         return None
     out_features, in_features = data.shape
     fits = out_features % _DENSE_TILE == 0 and in_features % _DENSE_COPY == 0

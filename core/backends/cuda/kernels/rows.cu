@@ -16,12 +16,20 @@
 //   GROUP    weights that share a scale: 32, 64 or 128
 //   DTYPE    of rows and results: 0 bfloat16, 1 float16, 2 float32
 //   ROWS     1, 2, 4 or 8: the most that there are
-//   NORMED   rows are normed (RMS) before the product
-//   ENDING   what becomes of the outputs: 0 nothing, 1 silu(first half) * second half, 2 they are heads
-//            of queries, keys and values, which are rotated and put into the cache
+//   NORM     of the rows before the product (RMS): 0 none, 1 with weights of their dtype, 2 of float32
+//   ENDING   what becomes of the outputs: 0 nothing, 1 they are heads of queries, keys and values, which
+//            are rotated and put into the cache; gate(first half) * second half, where the gate is 2 silu,
+//            3 gelu, 4 its form with tanh, 5 relu
 //   WARPS, STAGES
 
-constexpr bool GATED = ENDING == 1, ROTATED = ENDING == 2;
+constexpr bool NORMED = NORM > 0, ROTATED = ENDING == 1, GATED = ENDING > 1;
+#if NORM == 2
+typedef float Factor;
+__device__ __forceinline__ float factor_to_float(Factor factor) { return factor; }
+#else
+typedef Number Factor;
+__device__ __forceinline__ float factor_to_float(Factor factor) { return to_float(factor); }
+#endif
 constexpr int THREADS = WARPS * LANES;
 // bfloat16 holds 8 binary digits, float16 11 and float32 24.
 constexpr int PARTS = WHOLE ? DTYPE + 1 : 1;
@@ -41,11 +49,19 @@ __device__ __forceinline__ float part_to_float(u16 bits) {
   return !WHOLE && DTYPE == 1 ? half_to_float(bits) : bfloat16_to_float(bits);
 }
 
+__device__ __forceinline__ float gate_of(float number) {
+  if (ENDING == 3) return 0.5f * number * (1.0f + erff(number * 0.70710678f));
+  if (ENDING == 4)
+    return 0.5f * number * (1.0f + tanhf(0.79788456f * (number + 0.044715f * number * number * number)));
+  if (ENDING == 5) return fmaxf(number, 0.0f);
+  return number / (1.0f + expf(-number));
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     multiply_rows(const Number* __restrict__ x, i64 x_stride, const u8* __restrict__ weight,
-                  const Number* __restrict__ norm, float norm_eps, const Number* __restrict__ bias,
-                  const Number* __restrict__ residual, Number* __restrict__ out, int num_rows,
-                  int num_inputs, int num_outputs, const Number* __restrict__ cos,
+                  const Factor* __restrict__ norm, float norm_eps, const Number* __restrict__ bias,
+                  const Number* __restrict__ residual, float residual_scale, Number* __restrict__ out,
+                  int num_rows, int num_inputs, int num_outputs, const Number* __restrict__ cos,
                   const Number* __restrict__ sin, const i64* __restrict__ slots, Number* cache,
                   i64 capacity, int num_heads, int num_kv_heads, int head_dim,
                   const u8* following, i64 following_distance, int following_bytes) {
@@ -116,14 +132,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   const int num_eights = num_chunks * (CHUNK / EIGHT);
   float squared[ROWS] = {};
   for (int base = 0; base < num_eights; base += BATCH * THREADS) {
-    Several<Number, EIGHT> given[BATCH * ROWS], norms[BATCH];
+    Several<Number, EIGHT> given[BATCH * ROWS];
+    Several<Factor, EIGHT> norms[BATCH];
 #pragma unroll
     for (int index = 0; index < BATCH * ROWS; ++index) {
       const int input = (base + index / ROWS * THREADS + threadIdx.x) * EIGHT, row = index % ROWS;
       const bool is_there = input < num_inputs;
-      given[index] = norms[index / ROWS] = {};
+      given[index] = {};
+      norms[index / ROWS] = {};
       if (is_there && row < num_rows) given[index] = read<Number, EIGHT>(x + row * x_stride + input);
-      if (NORMED && is_there) norms[index / ROWS] = read<Number, EIGHT>(norm + input);
+      if (NORMED && is_there) norms[index / ROWS] = read<Factor, EIGHT>(norm + input);
     }
 #pragma unroll
     for (int index = 0; index < BATCH * ROWS; ++index) {
@@ -135,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         numbers[each] = to_float(given[index].at[each]);
         if (NORMED) {
           squared[row] += numbers[each] * numbers[each];
-          numbers[each] *= to_float(norms[index / ROWS].at[each]);
+          numbers[each] *= factor_to_float(norms[index / ROWS].at[each]);
         }
       }
 #pragma unroll
@@ -273,7 +291,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         if (high_output < num_outputs) high += to_float(bias[high_output]);
       }
       if (GATED) {
-        out[i64(row) * (num_outputs / 2) + low_output] = to_number(low / (1.0f + expf(-low)) * high);
+        out[i64(row) * (num_outputs / 2) + low_output] = to_number(gate_of(low) * high);
       } else if (ROTATED) {
         const int head = low_output / head_dim, dim = low_output % head_dim;
         const int kv_head = head - num_heads, opposite = dim + head_dim / 2;
@@ -290,8 +308,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       } else {
         const i64 to = i64(row) * num_outputs;
         if (residual != nullptr) {
-          low += to_float(residual[to + low_output]);
-          if (high_output < num_outputs) high += to_float(residual[to + high_output]);
+          low = fmaf(low, residual_scale, to_float(residual[to + low_output]));
+          if (high_output < num_outputs)
+            high = fmaf(high, residual_scale, to_float(residual[to + high_output]));
         }
         out[to + low_output] = to_number(low);
         if (high_output < num_outputs) out[to + high_output] = to_number(high);

@@ -9,6 +9,8 @@ from core.backends.cuda.kernels.packing import CHUNK, OCTET
 
 DENSE_BITS = 16
 DTYPES = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2}
+# Norms in front of a product: none, with weights in the dtype of the rows, with weights in float32.
+NO_NORM, OWN_NORM, FLOAT_NORM = 0, 1, 2
 # Rows that a variant computes at most.
 ROWS = (1, 2, 4, 8)
 # How many share out the inputs decides the order of sums: it depends on the format alone.
@@ -62,7 +64,7 @@ class Variant(NamedTuple):
     group_size: int
     dtype: int
     rows: int
-    is_normed: bool
+    norm: int
     ending: int
     warps: int
     stages: int
@@ -71,7 +73,7 @@ class Variant(NamedTuple):
         """By the names at the head of `rows.cu`."""
         return {
             "BITS": self.bits, "GROUP": self.group_size, "DTYPE": self.dtype, "ROWS": self.rows,
-            "NORMED": int(self.is_normed), "ENDING": self.ending, "WARPS": self.warps,
+            "NORM": self.norm, "ENDING": self.ending, "WARPS": self.warps,
             "STAGES": self.stages,
         }  # fmt: skip
 
@@ -94,7 +96,7 @@ def variant_for(
     dtype: torch.dtype,
     num_rows: int,
     *,
-    is_normed: bool = False,
+    norm: int = NO_NORM,
     ending: int = 0,
 ) -> Variant | None:
     """The variant for so many rows, with as many stages as there is room for; None where there is none
@@ -104,7 +106,7 @@ def variant_for(
     rows = next(rows for rows in ROWS if rows >= num_rows)
     for stages in range(wanted, _LEAST_STAGES - 1, -1):
         variant = Variant(
-            weight.bits, weight.group_size, DTYPES[dtype], rows, is_normed, ending, warps, stages
+            weight.bits, weight.group_size, DTYPES[dtype], rows, norm, ending, warps, stages
         )
         if variant.shared_bytes(weight.num_inputs) <= device.shared_bytes:
             return variant
