@@ -2,7 +2,7 @@
 
 python -m core.benchmark.widen --shape 7b --out DIR
 python -m core.benchmark.gpu --models DIR --questions FILE --tables plain,modes,share-sd --json OUT
-python -m core.benchmark.gpu --tables kernels
+python -m core.benchmark.gpu --tables kernels,families
 """
 
 import argparse
@@ -26,7 +26,8 @@ from core.runtime.imports import quick_imports
 from core.runtime.strict_json import dumps
 
 _TABLES = ("costs", "plain", "modes", "share-sd", "tracing", "transformers", "offload")
-_KERNELS = "kernels"
+# These need no models.
+_RANDOM_TABLES = ("kernels", "families")
 _BUDGET = "8GiB"
 
 
@@ -53,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(prog="core.benchmark.gpu", description=__doc__)
     parser.add_argument(
-        "--models", type=Path, help=f"folder that widen wrote; not for the table {_KERNELS}"
+        "--models",
+        type=Path,
+        help=f"folder that widen wrote; not for the tables {', '.join(_RANDOM_TABLES)}",
     )
     parser.add_argument("--questions", default=OWN, help="a set's name, or a file of JSON lines")
     parser.add_argument("--limit", type=int, default=8, help="number of questions")
@@ -65,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
         "--tables",
         type=words,
         default=_TABLES,
-        help=f"some of {', '.join(_TABLES)} (all of these by default), {_KERNELS}; commas",
+        help=f"some of {', '.join(_TABLES)} (all of these by default), "
+        f"{', '.join(_RANDOM_TABLES)}; commas",
     )
     parser.add_argument("--json", type=Path, help="file for all rows")
     return parser
@@ -74,11 +78,12 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     """Raises InvalidSettingError."""
     for name in options.tables:
-        if name not in (*_TABLES, _KERNELS):
+        if name not in (*_TABLES, *_RANDOM_TABLES):
             raise InvalidSettingError(
-                f"there is no table {name!r}; give some of {', '.join((*_TABLES, _KERNELS))}."
+                f"there is no table {name!r}; give some of "
+                f"{', '.join((*_TABLES, *_RANDOM_TABLES))}."
             )
-        if name != _KERNELS and options.models is None:
+        if name not in _RANDOM_TABLES and options.models is None:
             raise InvalidSettingError(
                 f"the table {name} needs --models; give the folder that core.benchmark.widen wrote."
             )
@@ -92,6 +97,7 @@ def _measure(options: argparse.Namespace) -> None:
     """Prints the rows of every table as it is done; raises SpecDecodesError."""
     import torch
 
+    from core.benchmark.family_table import family_rows
     from core.benchmark.gpu_tables import NUM_TOKENS, GpuTables, Rows
     from core.benchmark.kernel_table import kernel_rows
     from core.runtime.environment import describe_device, package_versions
@@ -102,7 +108,7 @@ def _measure(options: argparse.Namespace) -> None:
         "date": datetime.date.today().isoformat(),
         "dtype": options.dtype,
     }
-    makers: dict[str, Callable[[], Rows]] = {_KERNELS: kernel_rows}
+    makers: dict[str, Callable[[], Rows]] = {"kernels": kernel_rows, "families": family_rows}
     if options.models is not None:
         bench = GpuTables(
             options.models, questions_file(options.questions), options.limit, options.dtype

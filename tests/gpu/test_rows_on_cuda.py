@@ -1,14 +1,27 @@
 """Our own kernels for few rows: right, the same in every bit whatever rows stand beside, captured."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from core.backends.cuda.few_rows import few_after, few_before, few_between, few_head
-from core.backends.cuda.kernels.kernel import Following, Heads, Norm, multiply_rows
+from core.backends.cuda.few_rows import few_before
+from core.backends.cuda.kernels.kernel import (
+    GATE_ENDINGS,
+    Following,
+    Heads,
+    Norm,
+    Residual,
+    multiply_rows,
+)
 from core.backends.cuda.kernels.linear import PackedLinear, weight_of
 from core.backends.cuda.kernels.packing import packed
 from core.backends.cuda.kernels.variant import Weight
+from core.backends.cuda.pieces import Pieces
+from core.backends.cuda.places import Places
+from core.backends.torch.activations import GATES
+from core.backends.torch.arithmetic import bounded_logits
 from core.backends.torch.linear import DenseLinear, WeightGrid
 from core.backends.torch.weights import LayerWeights
 from core.families.architecture import Architecture
@@ -43,7 +56,7 @@ def packed_weight(
 
 def dense_weight(outputs: int, inputs: int, dtype: torch.dtype) -> tuple[Weight, torch.Tensor]:
     data = torch.randn(outputs, inputs, device="cuda").to(dtype)
-    weight = weight_of(DenseLinear(data), dtype)
+    weight = weight_of(DenseLinear(data))
     assert weight is not None
     return weight, data.double()
 
@@ -88,10 +101,16 @@ def test_dense_weights_multiply_rows(outputs, inputs, dtype) -> None:
         assert torch.equal(multiply_rows(x[:count], weight), found[:count])
 
 
+def gated_by(gate: str, gates: torch.Tensor) -> torch.Tensor:
+    first, second = gates.chunk(2, dim=-1)
+    return GATES[gate](first, second)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("count", [1, 7])
 @pytest.mark.parametrize("bits", [3, 4, 16])
-def test_what_lies_beside_a_product_is_done_on_its_way(bits, count, dtype) -> None:
+@pytest.mark.parametrize("is_float", [False, True], ids=["own norm", "float norm"])
+def test_what_lies_beside_a_product_is_done_on_its_way(is_float, bits, count, dtype) -> None:
     if bits == 16 and dtype == torch.float32:
         pytest.skip("dense weights are of half precision")
     outputs, inputs, head_dim, kv_heads, capacity = 768, 1024, 64, 3, 40
@@ -100,7 +119,8 @@ def test_what_lies_beside_a_product_is_done_on_its_way(bits, count, dtype) -> No
         if bits == 16
         else packed_weight(bits, 64, outputs, inputs)
     )
-    bias, factors = rows_of(1, outputs, dtype)[0], torch.rand(inputs, device="cuda").to(dtype)
+    bias, factors = rows_of(1, outputs, dtype)[0], torch.rand(inputs, device="cuda")
+    factors = factors if is_float else factors.to(dtype)
     weight = weight._replace(bias=bias)
     x, residual = 3 * rows_of(count, inputs, dtype), rows_of(count, outputs, dtype)
     norm = Norm(factors, 1e-5)
@@ -108,17 +128,20 @@ def test_what_lies_beside_a_product_is_done_on_its_way(bits, count, dtype) -> No
     product = normed @ exact.T + bias.double()
     bound = 2 * BOUNDS[dtype]
     following = Following(weight, is_gated=True)
-    found = multiply_rows(x, weight, norm=norm, residual=residual, following=following)
-    assert error(found, product + residual.double()) < bound
-    gated = multiply_rows(x, weight, norm=norm, is_gated=True)
-    gate, up = product.chunk(2, dim=-1)
-    assert error(gated, F.silu(gate) * up) < bound
+    for scale in (1.0, 0.3):
+        found = multiply_rows(
+            x, weight, norm=norm, residual=Residual(residual, scale), following=following
+        )
+        assert error(found, product * scale + residual.double()) < bound
+    for gate in GATE_ENDINGS:
+        gated = multiply_rows(x, weight, norm=norm, gate=gate)
+        assert error(gated, gated_by(gate, product)) < bound, gate
 
     num_heads = outputs // head_dim - 2 * kv_heads
     cos, sin = (torch.randn(count, 1, head_dim, device="cuda").to(dtype) for _ in range(2))
     slots = torch.randperm(capacity, device="cuda")[:count]
     cache = torch.zeros(2, kv_heads, capacity, head_dim, dtype=dtype, device="cuda")
-    heads = Heads(cos, sin, slots, cache, num_heads)
+    heads = Heads(Places(cos, sin, slots, cache, slots), num_heads)
     queries = multiply_rows(x, weight, norm=norm, heads=heads).view(count, num_heads, head_dim)
     split = product.view(count, -1, head_dim)
     rotated = split * cos.double() + split.roll(head_dim // 2, dims=-1) * sin.double()
@@ -150,10 +173,13 @@ def test_a_layer_is_captured_and_compiled() -> None:
 
 
 @pytest.mark.parametrize("bits", [4, 16])
-@pytest.mark.parametrize("normed_heads", [False, True])
-def test_parts_of_layers_compute_what_their_weights_say(bits, normed_heads) -> None:
+@pytest.mark.parametrize("has_all", [False, True], ids=["as Llama", "as Gemma"])
+def test_parts_of_layers_compute_what_their_weights_say(bits, has_all) -> None:
+    """With all, heads and what a part makes are normed, by weights in float32, and gates are others."""
     dtype, hidden, inner = torch.bfloat16, 256, 384
     shape = Architecture(2, 4, 2, 64, 320, 1e-5)
+    if has_all:
+        shape = replace(shape, activation="gelu_tanh", residual_scale=0.7, logit_cap=5.0)
     exact = []
 
     def linear(outputs: int, inputs: int):
@@ -167,12 +193,13 @@ def test_parts_of_layers_compute_what_their_weights_say(bits, normed_heads) -> N
 
     def layer(index: int) -> LayerWeights:
         def norm(width: int) -> torch.Tensor:
-            return (torch.rand(width, device="cuda") + 0.5).to(dtype)
+            return (torch.rand(width, device="cuda") + 0.5).to(torch.float32 if has_all else dtype)
 
-        heads = norm(64) if normed_heads else None
+        heads = norm(64) if has_all else None
         return LayerWeights(
             index, norm(hidden), linear(512, hidden), heads, heads, linear(hidden, hidden),
             norm(hidden), linear(2 * inner, hidden), linear(hidden, inner),
+            norm(hidden) if has_all else None, norm(hidden) if has_all else None,
         )  # fmt: skip
 
     first, second = layer(0), layer(1)
@@ -186,42 +213,32 @@ def test_parts_of_layers_compute_what_their_weights_say(bits, normed_heads) -> N
     def expected_queries(layer: LayerWeights, qkv: torch.Tensor, x: torch.Tensor):
         heads = (rms(x, layer.input_norm) @ qkv.T).view(3, -1, 64)
         queries, keys, values = heads[:, :4], heads[:, 4:6], heads[:, 6:]
-        if normed_heads:
+        if has_all:
             queries, keys = rms(queries, layer.q_norm), rms(keys, layer.k_norm)
         turned = [h * cos.double() + h.roll(32, dims=-1) * sin.double() for h in (queries, keys)]
         return turned[0], torch.stack([turned[1], values])
 
-    def rotate(product, q_norm, k_norm, cos, sin, cache, slots):
-        heads = product.view(3, -1, 64)
-        queries, keys = (
-            F.rms_norm(part, (64,), norm, shape.norm_eps)
-            for part, norm in ((heads[:, :4], q_norm), (heads[:, 4:6], k_norm))
-        )
-        queries, keys = (h * cos + h.roll(32, dims=-1) * sin for h in (queries, keys))
-        cache.index_copy_(2, slots, torch.stack([keys, heads[:, 6:]]).transpose(1, 2))
-        return queries
+    def with_part(x: torch.Tensor, part: torch.Tensor, out_norm: torch.Tensor | None):
+        return x + (part if out_norm is None else rms(part, out_norm)) * shape.residual_scale
 
     bound = 1.5e-2
     cache = torch.zeros(2, 2, 9, 64, dtype=dtype, device="cuda")
-    part = few_before(shape, first, None, rotate)
-    assert part is not None and part.most == 8
-    queries = part.part(x, None, cos, sin, cache, slots)
+    part = few_before(shape, first, None, print)
+    assert part is not None and part.most == 8, "few rows are for our own kernels"
+    pieces, places = Pieces(compile=False), Places(cos, sin, slots, cache, slots)
+    queries = pieces.before(shape, first, None)(x, None, *places)
     wanted, kept = expected_queries(first, exact[0], x.double())
     assert error(queries, wanted) < bound
     assert error(cache[:, :, slots].transpose(1, 2), kept) < bound
 
-    residual = x.double() + attended.double() @ exact[1].T
-    gate, up = (rms(residual, first.ffn_norm) @ exact[2].T).chunk(2, dim=-1)
-    behind = residual + (F.silu(gate) * up) @ exact[3].T
-    after = few_after(shape, first)
-    assert after is not None and error(after.part(x, attended), behind) < bound
-    between = few_between(shape, first, second, rotate)
-    assert between is not None
-    found, queries = between.part(x, attended, cos, sin, cache, slots)
+    residual = with_part(x.double(), attended.double() @ exact[1].T, first.attention_out_norm)
+    gated = gated_by(shape.activation, rms(residual, first.ffn_norm) @ exact[2].T)
+    behind = with_part(residual, gated @ exact[3].T, first.ffn_out_norm)
+    assert error(pieces.after(shape, first)(x, attended), behind) < bound
+    found, queries = pieces.between(shape, first, second)(x, attended, *places)
     assert error(found, behind) < bound
     assert error(queries, expected_queries(second, exact[4], behind)[0]) < 3 * bound
-    head = few_head(shape, first.input_norm, first.qkv)
-    assert head is not None
-    logits = head.part(x)
+    logits = pieces.lm_head(shape, first.input_norm, first.qkv)(x)
     assert logits.dtype == torch.float32
-    assert error(logits, rms(x.double(), first.input_norm) @ exact[0].T) < bound
+    expected = bounded_logits(shape, rms(x.double(), first.input_norm) @ exact[0].T)
+    assert error(logits, expected) < bound

@@ -5,12 +5,16 @@ import torch
 from torch._dynamo.utils import counters
 
 from core.backends.cuda.attention import MaskedAttention, Rows
+from core.backends.torch.linear import DenseLinear
+from core.backends.torch.weights import LayerWeights
 from core.engine import Engine
+from core.families.architecture import Architecture, LayerKind
 from core.loading.loading import load_model
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
 from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
 
 pytestmark = pytest.mark.gpu
+NOTHING = DenseLinear(torch.empty(0, 0))
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +66,46 @@ def test_nothing_is_compiled_or_captured_once_a_mode_was_run(engines, tiny_home)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "dim", "rows", "width", "start"),
-    [(9, 3, 64, 1, 1, 700), (32, 32, 128, 5, 7, 130), (9, 3, 64, 48, 48, 0), (4, 2, 32, 3, 70, 64)],
+    ("sizes", "rows", "width", "start"),
+    [((9, 3, 64), 1, 1, 700), ((32, 32, 128), 5, 7, 130), ((9, 3, 64), 48, 48, 0),
+     ((4, 2, 32), 3, 70, 64), ((8, 4, 256), 33, 40, 300), ((8, 2, 96), 9, 9, 200),
+     ((2, 1, 8), 2, 2, 30)],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "cap", "has_sinks"),
+    [
+        (LayerKind(), None, False),
+        (LayerKind(window=37), 3.0, False),
+        (LayerKind(chunk=37), None, True),
+    ],
+    ids=["all", "window, cap", "chunk, sinks"],
 )
-def test_triton_attention_equals_torchs(heads, kv_heads, dim, rows, width, start, dtype) -> None:
+def test_triton_attention_equals_torchs(
+    kind, cap, has_sinks, sizes, rows, width, start, dtype
+) -> None:
     from core.backends.cuda.triton_attention import TritonAttention
 
     torch.manual_seed(0)
-    layer = torch.randn(2, kv_heads, 1024, dim, device="cuda", dtype=dtype)
+    heads, kv_heads, dim = sizes
+    storage = torch.randn(2, kv_heads, 1024, dim, device="cuda", dtype=dtype)
     queries = torch.randn(rows, heads, dim, device="cuda", dtype=dtype)
-    window = torch.rand(rows, width, device="cuda") < 0.5
-    window[torch.arange(rows), torch.arange(rows) % width] = True
-    unused = torch.zeros(rows, device="cuda")
-    given = Rows(unused, unused, unused, torch.tensor([start], device="cuda"), window)
-    masked = MaskedAttention()
-    expected = masked(queries.float(), layer.float(), given, masked.prepare(given, 1024))
+    tree = torch.rand(rows, width, device="cuda") < 0.5
+    itself = torch.arange(rows, device="cuda") % width
+    tree[torch.arange(rows, device="cuda"), itself] = True
+    tree_positions = start + torch.arange(width, device="cuda") // 3
+    given = Rows(
+        itself, tree_positions[itself], itself, torch.tensor([start], device="cuda"), tree,
+        tree_positions,
+    )  # fmt: skip
+    shape = Architecture(1, heads, kv_heads, dim, 8, 1e-5, attention_cap=cap, attention_scale=0.2)
+    sinks = torch.randn(heads, device="cuda", dtype=dtype) if has_sinks else None
+    layer = LayerWeights(
+        0, None, NOTHING, None, None, NOTHING, None, None, None, sinks=sinks, kind=kind
+    )
+    masked = MaskedAttention(shape)
+    expected = masked(layer, queries.float(), storage.float(), given, masked.prepare(given, 1024))
     overlaps = torch.cuda.get_device_capability()[0] >= 9
-    kernel = TritonAttention(heads, kv_heads, dim, 132, overlaps=overlaps)
-    found = kernel(queries, layer, given, kernel.prepare(given, 1024))
+    kernel = TritonAttention(shape, 132, overlaps=overlaps)
+    found = kernel(layer, queries, storage, given, kernel.prepare(given, 1024))
     error = (found.float() - expected).norm() / expected.norm()
     assert error < {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}[dtype]

@@ -165,7 +165,7 @@ class GraphRunnerCache:
 
     def _forward(self, forward: TorchForward, runner: ModelRunner) -> DeviceForward:
         """A forward of ours over a runner's cache."""
-        attention = _attention(forward.shape, runner.device)
+        attention = attention_of(forward.shape, runner.device)
         return DeviceForward(forward, runner.cache, self._pieces, attention)
 
 
@@ -174,7 +174,8 @@ def _torch_forward(runner: ModelRunner) -> TorchForward:
     return runner.forward
 
 
-def _attention(shape: Architecture, device: torch.device) -> Attention:
+def attention_of(shape: Architecture, device: torch.device) -> Attention:
+    """What attends fast on a device."""
     if device.type != "cuda" or not has_triton():
         return MaskedAttention(shape)
     from core.backends.cuda.triton_attention import TritonAttention
