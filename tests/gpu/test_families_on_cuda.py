@@ -1,6 +1,7 @@
 """Every family on a GPU: trees by the eager forward and by the device's, and the texts of all modes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -51,7 +52,8 @@ class Case(NamedTuple):
     def load(self, **values: Any) -> LoadedModel:
         torch.backends.cuda.matmul.allow_tf32 = False
         values = {"dtype": "float32", "device": "cuda", **values}
-        return load_model(str(self.home / "target"), **values)
+        model = load_model(str(self.home / "target"), **values)
+        return replace(model, eos_token_ids=frozenset())  # a text of random weights may end at once
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -120,7 +122,7 @@ def test_every_mode_gives_the_text_of_plain_decoding(case, engine_of, compile, s
         pytest.skip("compiled as others are")
     engine = engine_of(compile)
     expected = run(engine_of(False), device="cuda", sampling=sampling).token_ids
-    assert len(expected) > 8
+    assert len(expected) == 40
     for _ in range(3 if compile else 1):  # as it is, captured, replayed
         trace = run(engine, device="cuda", sampling=sampling)
         started = trace.first(RunStarted)

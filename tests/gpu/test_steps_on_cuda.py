@@ -91,8 +91,9 @@ def test_triton_attention_equals_torchs(
     queries = torch.randn(rows, heads, dim, device="cuda", dtype=dtype)
     tree = torch.rand(rows, width, device="cuda") < 0.5
     itself = torch.arange(rows, device="cuda") % width
-    tree[torch.arange(rows, device="cuda"), itself] = True
     tree_positions = start + torch.arange(width, device="cuda") // 3
+    tree &= tree_positions[None] <= tree_positions[itself, None]  # as ancestors stand
+    tree[torch.arange(rows, device="cuda"), itself] = True
     given = Rows(
         itself, tree_positions[itself], itself, torch.tensor([start], device="cuda"), tree,
         tree_positions,
