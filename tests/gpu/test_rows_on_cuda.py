@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from core.backends.cuda.few_rows import few_before
 from core.backends.cuda.kernels.kernel import (
     GATE_ENDINGS,
+    Addend,
     Following,
     Heads,
     Norm,
@@ -136,6 +137,16 @@ def test_what_lies_beside_a_product_is_done_on_its_way(is_float, bits, count, dt
     for gate in GATE_ENDINGS:
         gated = multiply_rows(x, weight, norm=norm, gate=gate)
         assert error(gated, gated_by(gate, product)) < bound, gate
+
+    addend = Addend(rows_of(count, inputs, dtype), norm, 0.7, torch.full_like(x, torch.nan))
+    own = F.rms_norm(addend.rows.double(), (inputs,), factors.double(), 1e-5)
+    total = x.double() + 0.7 * own
+    found = multiply_rows(x, weight, norm=norm, addend=addend)
+    assert error(addend.totals, total) < bound
+    normed = F.rms_norm(total, (inputs,), factors.double(), 1e-5)
+    assert error(found, normed @ exact.T + bias.double()) < bound
+    found = multiply_rows(x, weight, addend=addend)
+    assert error(found, total @ exact.T + bias.double()) < bound
 
     num_heads = outputs // head_dim - 2 * kv_heads
     cos, sin = (torch.randn(count, 1, head_dim, device="cuda").to(dtype) for _ in range(2))

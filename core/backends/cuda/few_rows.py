@@ -1,9 +1,9 @@
 """The parts of a layer over few rows, in kernels of our own.
 
 So few rows cost what it takes to read the weights. What lies beside the products is done on their
-way: norms before them, gates, residuals and rotated heads behind them. What needs a whole row of a
-product, as a norm behind it does, is a compiled part of its own. Each part has the form of the one
-that `core.backends.cuda.pieces` compiles.
+way: norms before them, gates, residuals and rotated heads behind them; a norm behind a product, which
+needs whole rows of it, before the next one. Each part has the form of the one that
+`core.backends.cuda.pieces` compiles.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from core.backends.cuda.kernels.kernel import (
     GATE_ENDINGS,
+    Addend,
     Following,
     Heads,
     Norm,
@@ -60,13 +61,12 @@ def few_before(
         return None
 
     def before(x: Tensor, given: Tensor | None, *places: Any) -> Tensor:
-        norm = _norm_of(shape, layer.input_norm)
-        if given is None or state_norm is None:
-            return _queries(shape, layer, weights, x, norm, Places(*places), rotate)
-        eps = shape.norm_eps
-        rows = [rms_norm(x, layer.input_norm, eps), rms_norm(given, state_norm, eps)]
-        joined = torch.cat(rows, dim=-1)
-        return _queries(shape, layer, weights, joined, None, Places(*places), rotate)
+        norm, rows = layer.input_norm, x
+        if given is not None and state_norm is not None:
+            eps = shape.norm_eps
+            rows = torch.cat([rms_norm(x, norm, eps), rms_norm(given, state_norm, eps)], dim=-1)
+            norm = None
+        return _queries(shape, layer, weights, _Stream(rows), norm, Places(*places), rotate)
 
     return FewRows(_most_rows(weights.qkv), before)
 
@@ -81,7 +81,11 @@ def few_after(shape: Architecture, layer: LayerWeights, add: Part) -> FewRows | 
         return None
 
     def after(x: Tensor, attended: Tensor) -> Tensor:
-        return _behind_attention(shape, layer, weights, x, attended, None, add)
+        stream = _behind_attention(shape, layer, weights, x, attended, None, add)
+        if stream.addend is None:
+            return stream.x
+        found: Tensor = add(stream.x, stream.addend.rows, layer.ffn_out_norm)
+        return found
 
     return FewRows(_most_rows(weights.o, weights.gate_up), after)
 
@@ -95,9 +99,10 @@ def few_between(
         return None
 
     def between(x: Tensor, attended: Tensor, *places: Any) -> tuple[Tensor, Tensor]:
-        x = _behind_attention(shape, layer, weights, x, attended, next_weights.qkv, add)
-        norm = _norm_of(shape, following.input_norm)
-        return x, _queries(shape, following, next_weights, x, norm, Places(*places), rotate)
+        stream = _behind_attention(shape, layer, weights, x, attended, next_weights.qkv, add)
+        norm = following.input_norm
+        queries = _queries(shape, following, next_weights, stream, norm, Places(*places), rotate)
+        return stream.total, queries
 
     return FewRows(_most_rows(weights.o, weights.gate_up, next_weights.qkv), between)
 
@@ -135,35 +140,49 @@ def _can_norm(weight: Weight, norm: Tensor | None) -> bool:
     return norm is None or norm.dtype != torch.float32 or weight.data.dtype != torch.float16
 
 
-def _norm_of(shape: Architecture, norm: Tensor | None) -> Norm | None:
-    return None if norm is None else Norm(norm, shape.norm_eps)
-
-
 def _most_rows(*weights: Weight) -> int:
     """Rows that every weight is read for once; packed ones have no other kernel."""
     dense = [weight for weight in weights if weight.bits == DENSE_BITS]
     return min((rows_at_once(weight, weight.data.dtype) for weight in dense), default=ROWS[-1])
 
 
+class _Stream(NamedTuple):
+    """The residual, and what the next product adds to it on its way."""
+
+    x: Tensor  # [rows, hidden]
+    addend: Addend | None = None
+
+    @property
+    def total(self) -> Tensor:
+        """Both, once the next product was computed  # [rows, hidden]."""
+        return self.x if self.addend is None else self.addend.totals
+
+    def times(
+        self, weight: Weight, norm: Tensor | None, shape: Architecture, **ending: Any
+    ) -> Tensor:
+        """The next product, of normed rows  # [rows, outputs]."""
+        own = None if norm is None else Norm(norm, shape.norm_eps)
+        return multiply_rows(self.x, weight, norm=own, addend=self.addend, **ending)
+
+
 def _queries(
     shape: Architecture,
     layer: LayerWeights,
     weights: _Layer,
-    x: Tensor,
-    norm: Norm | None,
+    stream: _Stream,
+    norm: Tensor | None,
     places: Places,
     rotate: Part,
 ) -> Tensor:
     """Rotated queries  # [rows, heads, dim]; keys and values go into the cache."""
     following, kind = Following(weights.o), layer.kind
     if layer.q_norm is not None or kind.norms_rotated or kind.temperature is not None:
-        product = multiply_rows(x, weights.qkv, norm=norm, following=following)
+        product = stream.times(weights.qkv, norm, shape, following=following)
         queries: Tensor = rotate(product, layer.q_norm, layer.k_norm, *places)
         return queries
-    queries = multiply_rows(
-        x, weights.qkv, norm=norm, heads=Heads(places, shape.num_heads), following=following
-    )
-    return queries.view(len(x), shape.num_heads, shape.head_dim)
+    heads = Heads(places, shape.num_heads)
+    queries = stream.times(weights.qkv, norm, shape, heads=heads, following=following)
+    return queries.view(len(queries), shape.num_heads, shape.head_dim)
 
 
 def _behind_attention(
@@ -174,37 +193,32 @@ def _behind_attention(
     attended: Tensor,
     next_weight: Weight | None,
     add: Part,
-) -> Tensor:
+) -> _Stream:
     gates = Following(weights.gate_up, is_gated=True)
-    x = _with_part(shape, x, attended, weights.o, layer.attention_out_norm, gates, add)
-    gated = multiply_rows(
-        x,
-        weights.gate_up,
-        norm=_norm_of(shape, layer.ffn_norm),
-        gate=shape.activation,
-        following=Following(weights.down),
-    )
+    stream = _with_product(shape, x, attended, weights.o, layer.attention_out_norm, gates)
     down, out_norm = weights.down, layer.ffn_out_norm
+    gated = stream.times(
+        weights.gate_up, layer.ffn_norm, shape, gate=shape.activation, following=Following(down)
+    )
     if down.bits == DENSE_BITS and len(x) > rows_at_once(down, x.dtype):
         # It would read the weights several times.
-        found: Tensor = add(x, F.linear(gated, down.data, down.bias), out_norm)
-        return found
+        return _Stream(add(stream.total, F.linear(gated, down.data, down.bias), out_norm))
     following = None if next_weight is None else Following(next_weight)
-    return _with_part(shape, x, gated, down, out_norm, following, add)
+    return _with_product(shape, stream.total, gated, down, out_norm, following)
 
 
-def _with_part(
+def _with_product(
     shape: Architecture,
     x: Tensor,
     rows: Tensor,
     weight: Weight,
     out_norm: Tensor | None,
     following: Following | None,
-    add: Part,
-) -> Tensor:
-    """The residual with a product, added on its way where no norm comes between."""
-    if out_norm is not None:
-        found: Tensor = add(x, multiply_rows(rows, weight, following=following), out_norm)
-        return found
-    residual = Residual(x, shape.residual_scale)
-    return multiply_rows(rows, weight, residual=residual, following=following)
+) -> _Stream:
+    """The residual with a product, added on its way; where a norm comes between, on the next one's."""
+    if out_norm is None:
+        residual = Residual(x, shape.residual_scale)
+        return _Stream(multiply_rows(rows, weight, residual=residual, following=following))
+    product = multiply_rows(rows, weight, following=following)
+    norm = Norm(out_norm, shape.norm_eps)
+    return _Stream(x, Addend(product, norm, shape.residual_scale, torch.empty_like(product)))

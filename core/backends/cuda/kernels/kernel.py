@@ -45,6 +45,16 @@ class Residual(NamedTuple):
     """Of the product."""
 
 
+class Addend(NamedTuple):
+    """Rows that are normed for themselves and added to those of a product, before their own norm."""
+
+    rows: torch.Tensor  # [rows, inputs]
+    norm: Norm  # of the same eps
+    scale: float
+    totals: torch.Tensor  # [rows, inputs]
+    """Where the rows are written with them."""
+
+
 class Heads(NamedTuple):
     """Where outputs go that are heads of queries, keys and values; all tensors are contiguous."""
 
@@ -85,6 +95,7 @@ def multiply_rows(
     weight: Weight,
     *,
     norm: Norm | None = None,
+    addend: Addend | None = None,
     residual: Residual | None = None,
     gate: str | None = None,
     heads: Heads | None = None,
@@ -92,10 +103,10 @@ def multiply_rows(
 ) -> torch.Tensor:
     """Rows times a weight, plus its bias, in float32 sums whose order does not depend on other rows.
 
-    `norm` comes before it and `residual` is added. With a `gate`, a key of GATE_ENDINGS, it is
-    gate(first half) * second half of the outputs. With `heads` the result are rotated queries; keys
-    and values go into the cache. Weights that come after it may be named as `following`. Many rows are
-    computed some at a time.
+    `addend` and `norm` come before it and `residual` is added. With a `gate`, a key of GATE_ENDINGS,
+    it is gate(first half) * second half of the outputs. With `heads` the result are rotated queries;
+    keys and values go into the cache. Weights that come after it may be named as `following`. Many
+    rows are computed some at a time.
     Raises KernelsUnavailableError where rows are too wide for the device.
     Returns  # [rows, outputs, half of them, or num_heads * head_dim]
     """
@@ -111,13 +122,13 @@ def multiply_rows(
             f"rows of {weight.num_inputs} numbers have no room in the GPU's shared memory."
         )
     ending = GATE_ENDINGS[gate] if gate else _PLAIN if heads is None else _ROTATED
-    norm_kind = (
-        NO_NORM if norm is None else OWN_NORM if norm.weight.dtype == x.dtype else FLOAT_NORM
-    )
+    addend_norm = None if addend is None else addend.norm
+    kinds = {"norm": _kind(norm, x.dtype), "added": _kind(addend_norm, x.dtype)}
+    some_norm = norm or addend_norm
     device = device_of(x.device.index)
     for first in range(0, len(x), most):
         rows = x[first : first + most]
-        variant = variant_for(weight, device, x.dtype, len(rows), norm=norm_kind, ending=ending)
+        variant = variant_for(weight, device, x.dtype, len(rows), **kinds, ending=ending)
         assert variant is not None, "so many rows have room"
         kernel = _kernel(x.device.index, variant)
         arguments = _Arguments(
@@ -125,7 +136,7 @@ def multiply_rows(
             x_stride=rows.stride(0),
             weight=weight.data.data_ptr(),
             norm=None if norm is None else norm.weight.data_ptr(),
-            norm_eps=0.0 if norm is None else norm.eps,
+            norm_eps=0.0 if some_norm is None else some_norm.eps,
             bias=_pointer(weight.bias),
             residual=None if residual is None else _pointer(residual.rows, first),
             residual_scale=1.0 if residual is None else residual.scale,
@@ -134,12 +145,20 @@ def multiply_rows(
             num_inputs=weight.num_inputs,
             num_outputs=weight.num_outputs,
         )
+        if addend is not None:
+            arguments.set_addend(addend, first)
         if heads is not None:
             arguments.set_heads(heads, first)
         if following is not None:
             arguments.set_following(following, kernel.num_warps(weight))
         kernel.launch(arguments, weight)
     return out
+
+
+def _kind(norm: Norm | None, dtype: torch.dtype) -> int:
+    if norm is None:
+        return NO_NORM
+    return OWN_NORM if norm.weight.dtype == dtype else FLOAT_NORM
 
 
 def _pointer(tensor: torch.Tensor | None, first: int = 0) -> int | None:
@@ -154,6 +173,10 @@ class _Arguments(ctypes.Structure):
         ("x", ctypes.c_void_p),
         ("x_stride", ctypes.c_int64),
         ("weight", ctypes.c_void_p),
+        ("addend", ctypes.c_void_p),
+        ("addend_norm", ctypes.c_void_p),
+        ("addend_scale", ctypes.c_float),
+        ("totals", ctypes.c_void_p),
         ("norm", ctypes.c_void_p),
         ("norm_eps", ctypes.c_float),
         ("bias", ctypes.c_void_p),
@@ -175,6 +198,11 @@ class _Arguments(ctypes.Structure):
         ("following_distance", ctypes.c_int64),
         ("following_bytes", ctypes.c_int),
     )
+
+    def set_addend(self, addend: Addend, first: int) -> None:
+        """For the rows from the first on."""
+        self.addend, self.totals = _pointer(addend.rows, first), _pointer(addend.totals, first)
+        self.addend_norm, self.addend_scale = _pointer(addend.norm.weight), addend.scale
 
     def set_heads(self, heads: Heads, first: int) -> None:
         """For the rows from the first on."""

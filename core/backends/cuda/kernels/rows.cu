@@ -17,19 +17,28 @@
 //   DTYPE    of rows and results: 0 bfloat16, 1 float16, 2 float32
 //   ROWS     1, 2, 4 or 8: the most that there are
 //   NORM     of the rows before the product (RMS): 0 none, 1 with weights of their dtype, 2 of float32
+//   ADDED    to the rows, before that: 0 nothing, else rows that are normed for themselves, with weights as
+//            of NORM; the first block of threads writes the totals down
 //   ENDING   what becomes of the outputs: 0 nothing, 1 they are heads of queries, keys and values, which
 //            are rotated and put into the cache; gate(first half) * second half, where the gate is 2 silu,
 //            3 gelu, 4 its form with tanh, 5 relu
 //   WARPS, STAGES
 
 constexpr bool NORMED = NORM > 0, ROTATED = ENDING == 1, GATED = ENDING > 1;
-#if NORM == 2
-typedef float Factor;
-__device__ __forceinline__ float factor_to_float(Factor factor) { return factor; }
-#else
-typedef Number Factor;
-__device__ __forceinline__ float factor_to_float(Factor factor) { return to_float(factor); }
-#endif
+
+// Weights of norms.
+template <int KIND>
+struct Factors {
+  typedef Number Type;
+  static __device__ __forceinline__ float number(Type factor) { return to_float(factor); }
+};
+template <>
+struct Factors<2> {
+  typedef float Type;
+  static __device__ __forceinline__ float number(Type factor) { return factor; }
+};
+typedef Factors<NORM>::Type Factor;
+typedef Factors<ADDED>::Type AddendFactor;
 constexpr int THREADS = WARPS * LANES;
 // bfloat16 holds 8 binary digits, float16 11 and float32 24.
 constexpr int PARTS = WHOLE ? DTYPE + 1 : 1;
@@ -59,7 +68,9 @@ __device__ __forceinline__ float gate_of(float number) {
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     multiply_rows(const Number* __restrict__ x, i64 x_stride, const u8* __restrict__ weight,
-                  const Factor* __restrict__ norm, float norm_eps, const Number* __restrict__ bias,
+                  const Number* __restrict__ addend, const AddendFactor* __restrict__ addend_norm,
+                  float addend_scale, Number* __restrict__ totals, const Factor* __restrict__ norm,
+                  float norm_eps, const Number* __restrict__ bias,
                   const Number* __restrict__ residual, float residual_scale, Number* __restrict__ out,
                   int num_rows, int num_inputs, int num_outputs, const Number* __restrict__ cos,
                   const Number* __restrict__ sin, const i64* __restrict__ slots, Number* cache,
@@ -128,6 +139,52 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   for (int stage = 0; stage < STAGES - 1; ++stage) copy(stage);
   await_last_kernel();
 
+  auto find_factors = [&](float* squared) {
+#pragma unroll
+    for (int row = 0; row < ROWS; ++row) {
+#pragma unroll
+      for (int step = 1; step < LANES; step *= 2)
+        squared[row] += __shfl_xor_sync(0xffffffff, squared[row], step);
+      if (lane == 0) squares[row * WARPS + warp] = squared[row];
+    }
+    __syncthreads();
+    if (threadIdx.x < ROWS) {
+      float square = 0.0f;
+      for (int index = 0; index < WARPS; ++index) square += squares[threadIdx.x * WARPS + index];
+      factors[threadIdx.x] = rsqrtf(square / num_inputs + norm_eps);
+    }
+  };
+
+  float addend_factors[ROWS] = {};
+  if (ADDED) {
+    for (int input = threadIdx.x * EIGHT; input < num_inputs; input += THREADS * EIGHT) {
+#pragma unroll
+      for (int row = 0; row < ROWS; ++row) {
+        if (row >= num_rows) break;
+        const auto numbers = read<Number, EIGHT>(addend + i64(row) * num_inputs + input);
+#pragma unroll
+        for (int each = 0; each < EIGHT; ++each)
+          addend_factors[row] += to_float(numbers.at[each]) * to_float(numbers.at[each]);
+      }
+    }
+    find_factors(addend_factors);
+    __syncthreads();
+#pragma unroll
+    for (int row = 0; row < ROWS; ++row) addend_factors[row] = addend_scale * factors[row];
+  }
+  auto with_addend = [&](Several<Number, EIGHT> numbers, int row, int input) {
+    const auto given = read<Number, EIGHT>(addend + i64(row) * num_inputs + input);
+    const auto norms = read<AddendFactor, EIGHT>(addend_norm + input);
+#pragma unroll
+    for (int each = 0; each < EIGHT; ++each) {
+      const float normed = to_float(given.at[each]) * Factors<ADDED>::number(norms.at[each]);
+      numbers.at[each] = to_number(fmaf(normed, addend_factors[row], to_float(numbers.at[each])));
+    }
+    if (blockIdx.x == 0)
+      *reinterpret_cast<Several<Number, EIGHT>*>(totals + i64(row) * num_inputs + input) = numbers;
+    return numbers;
+  };
+
   // The rows into shared memory, with the sums of their groups.
   const int num_eights = num_chunks * (CHUNK / EIGHT);
   float squared[ROWS] = {};
@@ -140,7 +197,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       const bool is_there = input < num_inputs;
       given[index] = {};
       norms[index / ROWS] = {};
-      if (is_there && row < num_rows) given[index] = read<Number, EIGHT>(x + row * x_stride + input);
+      if (is_there && row < num_rows) {
+        given[index] = read<Number, EIGHT>(x + row * x_stride + input);
+        if (ADDED) given[index] = with_addend(given[index], row, input);
+      }
       if (NORMED && is_there) norms[index / ROWS] = read<Factor, EIGHT>(norm + input);
     }
 #pragma unroll
@@ -153,7 +213,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         numbers[each] = to_float(given[index].at[each]);
         if (NORMED) {
           squared[row] += numbers[each] * numbers[each];
-          numbers[each] *= factor_to_float(norms[index / ROWS].at[each]);
+          numbers[each] *= Factors<NORM>::number(norms[index / ROWS].at[each]);
         }
       }
 #pragma unroll
@@ -179,21 +239,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
       }
     }
   }
-  if (NORMED) {
-#pragma unroll
-    for (int row = 0; row < ROWS; ++row) {
-#pragma unroll
-      for (int step = 1; step < LANES; step *= 2)
-        squared[row] += __shfl_xor_sync(0xffffffff, squared[row], step);
-      if (lane == 0) squares[row * WARPS + warp] = squared[row];
-    }
-  }
-  __syncthreads();
-  if (NORMED && threadIdx.x < ROWS) {
-    float square = 0.0f;
-    for (int index = 0; index < WARPS; ++index) square += squares[threadIdx.x * WARPS + index];
-    factors[threadIdx.x] = rsqrtf(square / num_inputs + norm_eps);
-  }
+  if (NORMED)
+    find_factors(squared);
+  else
+    __syncthreads();
 
   const u32 rows_here = shared_address(rows) + (quad < ROWS ? quad : 0) * row_bytes + place * 16;
   const float* const sums_here = sums + (place < PAIRS ? place : 0) * num_chunks * GROUPS * COLUMNS;

@@ -9,7 +9,7 @@ from core.backends.cuda.kernels.packing import CHUNK, OCTET
 
 DENSE_BITS = 16
 DTYPES = {torch.bfloat16: 0, torch.float16: 1, torch.float32: 2}
-# Norms in front of a product: none, with weights in the dtype of the rows, with weights in float32.
+# Norms of rows: none, with weights in the dtype of the rows, with weights in float32.
 NO_NORM, OWN_NORM, FLOAT_NORM = 0, 1, 2
 # Rows that a variant computes at most.
 ROWS = (1, 2, 4, 8)
@@ -65,6 +65,7 @@ class Variant(NamedTuple):
     dtype: int
     rows: int
     norm: int
+    added: int
     ending: int
     warps: int
     stages: int
@@ -73,7 +74,7 @@ class Variant(NamedTuple):
         """By the names at the head of `rows.cu`."""
         return {
             "BITS": self.bits, "GROUP": self.group_size, "DTYPE": self.dtype, "ROWS": self.rows,
-            "NORM": self.norm, "ENDING": self.ending, "WARPS": self.warps,
+            "NORM": self.norm, "ADDED": self.added, "ENDING": self.ending, "WARPS": self.warps,
             "STAGES": self.stages,
         }  # fmt: skip
 
@@ -97,6 +98,7 @@ def variant_for(
     num_rows: int,
     *,
     norm: int = NO_NORM,
+    added: int = NO_NORM,
     ending: int = 0,
 ) -> Variant | None:
     """The variant for so many rows, with as many stages as there is room for; None where there is none
@@ -106,7 +108,7 @@ def variant_for(
     rows = next(rows for rows in ROWS if rows >= num_rows)
     for stages in range(wanted, _LEAST_STAGES - 1, -1):
         variant = Variant(
-            weight.bits, weight.group_size, DTYPES[dtype], rows, norm, ending, warps, stages
+            weight.bits, weight.group_size, DTYPES[dtype], rows, norm, added, ending, warps, stages
         )
         if variant.shared_bytes(weight.num_inputs) <= device.shared_bytes:
             return variant

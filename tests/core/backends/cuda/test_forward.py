@@ -35,6 +35,11 @@ def rows_of(tree: DraftTree, runner: ModelRunner) -> Rows:
 
 @pytest.mark.parametrize("family", DENSE)
 def test_trees_are_computed_as_the_eager_forward_does(family: str) -> None:
+    check_trees(family)
+
+
+def check_trees(family: str) -> None:
+    """Logits of several trees, one behind the other."""
     runner = make_runner(random_module(family), 512)
     assert isinstance(runner.forward, TorchForward)
     token_ids = random_tokens()
