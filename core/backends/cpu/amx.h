@@ -1,11 +1,12 @@
-// Products by tiles of up to sixteen rows, on processors that have them (Intel's AMX).
+// Products by tiles of up to sixteen rows, on processors that have them (Intel's AMX): of bfloat16
+// alone. Whole numbers must be put together in memory first and their products be scaled from there,
+// which took longer than registers do.
 
 #pragma once
 
 #include "lanes.h"
 
-#if defined(__AMX_TILE__) && defined(__AMX_INT8__) && defined(__AMX_BF16__) && \
-    defined(HAS_512_BITS) && defined(__linux__)
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(HAS_HALF_DOTS) && defined(__linux__)
 #define HAS_TILES 1
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@ namespace {
 
 constexpr int MOST_TILE_ROWS = 16;
 // Tiles 0 to 3 hold results, 4 rows, 5 to 7 weights: the instructions take literal numbers.
-constexpr int ROWS = 4, WEIGHTS = 5;
+constexpr int WEIGHTS = 5;
 
 // Whether the system lets the process use tiles; it is asked once.
 inline bool may_use_tiles() {
@@ -32,13 +33,13 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-// Lays tiles out for so many rows of `row_bytes` bytes of columns, four bytes of a lane at a time.
-// Other libraries do the same on this thread, so that a shape holds for one product alone.
-inline void shape_tiles(int rows, int row_bytes) {
+// Lays tiles out for so many rows; weights have sixteen pairs of columns. Other libraries do the same on
+// this thread, so that it holds for one product alone.
+inline void shape_tiles(int rows) {
   TileShapes shapes;
   for (int tile = 0; tile < 8; ++tile) {
-    shapes.row_bytes[tile] = tile == ROWS ? row_bytes : 64;
-    shapes.rows[tile] = tile >= WEIGHTS ? row_bytes / 4 : rows;
+    shapes.row_bytes[tile] = 64;
+    shapes.rows[tile] = tile >= WEIGHTS ? 16 : rows;
   }
   _tile_loadconfig(&shapes);
 }

@@ -191,7 +191,7 @@ struct HalvesTiles {
     constexpr int STEP = 32;  // columns of a tile
     for (int64_t row = 0; row < count; row += MOST_TILE_ROWS) {
       const int64_t left = count - row;
-      shape_tiles(left < MOST_TILE_ROWS ? (int)left : MOST_TILE_ROWS, STEP * 2);
+      shape_tiles(left < MOST_TILE_ROWS ? (int)left : MOST_TILE_ROWS);
       Wide* results = totals[row];
       constexpr int64_t BETWEEN = PANELS * sizeof(Wide);
       _tile_loadd(0, results, BETWEEN);
@@ -229,19 +229,6 @@ struct HalvesTiles {
 };
 #endif
 
-// What the whole products of a part of a unit give, added to those of the part in front of it.
-template <class Format, class Factors>
-inline Wide combined(const Factors& factors, int group, WideWords whole, const RoundedUnit& unit,
-                     Wide made) {
-  const Wide number = as_floats(whole);
-  made = group == 0 ? number * factors.scales[0] : fused(number, factors.scales[group], made);
-  if constexpr (Format::Scales::HAS_OFFSETS) {
-    const float sum = unit.sums[Format::Scales::GROUPS == 1 ? 2 : group];
-    made = fused(factors.offsets[group], wide(sum), made);
-  }
-  return made;
-}
-
 // Whole numbers with rows rounded to 8 bits.
 template <class Format>
 struct PackedTile {
@@ -254,10 +241,6 @@ struct PackedTile {
   template <int NUM_PANELS>
   void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
                 Wide (*totals)[PANELS]) const {
-#if defined(HAS_TILES)
-    if (count > TILE_ROWS && may_use_tiles())
-      return add_by_tiles(first, count, begin, end, totals);
-#endif
     add_by_registers<NUM_PANELS>(*this, first, count, begin, end, totals);
   }
 
@@ -297,8 +280,15 @@ struct PackedTile {
                          wide_words(units[r * num_units].words[group * OWN + word]));
         }
 #pragma GCC unroll 8
-        for (int r = 0; r < NUM_ROWS; ++r)
-          made[r] = combined<Format>(factors, group, whole[r].words(), units[r * num_units], made[r]);
+        for (int r = 0; r < NUM_ROWS; ++r) {
+          const Wide number = as_floats(whole[r].words());
+          made[r] = group == 0 ? number * factors.scales[0]
+                               : fused(number, factors.scales[group], made[r]);
+          if constexpr (Scales::HAS_OFFSETS) {
+            const float sum = units[r * num_units].sums[GROUPS == 1 ? 2 : group];
+            made[r] = fused(factors.offsets[group], wide(sum), made[r]);
+          }
+        }
       }
 #pragma GCC unroll 8
       for (int r = 0; r < NUM_ROWS; ++r)
@@ -306,59 +296,6 @@ struct PackedTile {
     }
     for (int r = 0; r < NUM_ROWS; ++r) totals[r][0] = sums[r];
   }
-
-#if defined(HAS_TILES)
-  // Many rows: whole numbers by tiles, of which the rest is made as above, with the same bits.
-  void add_by_tiles(int64_t first, int64_t count, int64_t begin, int64_t end,
-                    Wide (*totals)[PANELS]) const {
-    using Scales = typename Format::Scales;
-    constexpr int GROUPS = Scales::GROUPS, WORDS = UNIT / 4 / GROUPS;
-    const int32_t* values = static_cast<const int32_t*>(segment.values);
-    alignas(64) int32_t weights[UNIT / 4][PANEL];
-    alignas(64) int32_t products[GROUPS][MOST_TILE_ROWS][PANEL];
-    for (int64_t row = 0; row < count; row += MOST_TILE_ROWS) {
-      const int taken = count - row < MOST_TILE_ROWS ? (int)(count - row) : MOST_TILE_ROWS;
-      shape_tiles(taken, WORDS * 4);
-      for (int64_t unit = begin / UNIT; unit < end / UNIT; ++unit) {
-        const int32_t* numbers = values + (panel * num_units + unit) * Format::BITS * PANEL;
-        const RoundedUnit* units = x.rounded + (first + row) * num_units + unit;
-        const int64_t between = num_units * (int64_t)sizeof(RoundedUnit);
-        for (int word = 0; word < Format::BITS && row == 0; ++word)
-          fetch(reinterpret_cast<const char*>(numbers + word * PANEL) + AHEAD);
-        for (int word = 0; word < UNIT / 4; ++word) {
-          const WideWords some = Numbers<Format::BITS>::word(numbers, word);
-          std::memcpy(weights[word], &some, sizeof(some));
-        }
-        _tile_zero(0);
-        _tile_loadd(4, units->words, between);
-        _tile_loadd(5, weights[0], 64);
-        _tile_dpbsud(0, 4, 5);
-        _tile_stored(0, products[0], 64);
-        if constexpr (GROUPS == 2) {
-          _tile_zero(1);
-          _tile_loadd(4, units->words + WORDS, between);
-          _tile_loadd(6, weights[WORDS], 64);
-          _tile_dpbsud(1, 4, 6);
-          _tile_stored(1, products[1], 64);
-        }
-        const auto factors = Scales::read(segment, num_units, panel, unit);
-        for (int r = 0; r < taken; ++r) {
-          const RoundedUnit& own = units[r * num_units];
-          Wide made;
-#pragma GCC unroll 2
-          for (int group = 0; group < GROUPS; ++group) {
-            WideWords whole = load_words(products[group][r]);
-            if constexpr (Format::CENTER_SHIFT >= 0)
-              whole += wide_words(own.negated[GROUPS == 1 ? 2 : group]) << Format::CENTER_SHIFT;
-            made = combined<Format>(factors, group, whole, own, made);
-          }
-          totals[row + r][0] = fused(made, wide(own.scale), totals[row + r][0]);
-        }
-      }
-    }
-    _tile_release();
-  }
-#endif
 };
 
 // Panels `panel` and those behind it of some rows: block after block of columns, all rows of each.
