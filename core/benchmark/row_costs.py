@@ -8,14 +8,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from core.backends.cost_curve import CONTEXT_BUCKETS, ROWS, Measurement, measure
-from core.backends.torch.forward import TorchForward
 from core.command_line import OneSentenceParser, words
 from core.config import DEFAULT_TARGET, RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
-from core.loading.forward import runner_of
-from core.loading.loading import load_target
 from core.runtime.console import run_command
+from core.runtime.imports import quick_imports
 from core.runtime.strict_json import dumps
 
 
@@ -36,13 +33,19 @@ class RowCosts(NamedTuple):
 
 def row_costs(config: RunConfig, context: int) -> RowCosts:
     """The curve of a target behind `context` tokens; raises as `load_target` does."""
+    with quick_imports():
+        from core.backends.cost_curve import ROWS, measure
+        from core.backends.torch.forward import TorchForward
+        from core.loading.forward import runner_of
+        from core.loading.loading import load_target
+
     model = load_target(config)
     if context + 2 * ROWS[-1] > model.context_limit:
         raise InvalidSettingError(
             f"the context is {context} tokens and the target takes {model.context_limit}; give fewer."
         )
     runner = runner_of(model)
-    found: Measurement = measure(runner, context)
+    found = measure(runner, context)
     forward = runner.forward
     return RowCosts(
         target=config.target,
@@ -56,14 +59,16 @@ def row_costs(config: RunConfig, context: int) -> RowCosts:
 
 
 def _table(costs: Sequence[RowCosts]) -> str:
-    lines = [
-        "forward, ms".ljust(46) + "".join(f"{rows:>8}" for rows in ROWS) + "  T(16)/T(1)   GB/s"
-    ]
+    sizes = max((list(map(int, cost.forward_ms)) for cost in costs), key=len)
+    head = "".join(f"{rows:>8}" for rows in sizes)
+    lines = ["forward, ms".ljust(46) + head + "  T(16)/T(1)   GB/s"]
     for cost in costs:
         name = f"{cost.target.rsplit('/', 1)[-1]}, weights {cost.weights}, {cost.dtype}"
         times = {int(rows): ms for rows, ms in cost.forward_ms.items()}
         ratio = f"{times[16] / times[1]:.2f}" if 16 in times else "-"
-        line = name.ljust(46) + "".join(f"{times[n]:8.2f}" if n in times else " " * 8 for n in ROWS)
+        line = name.ljust(46) + "".join(
+            f"{times[n]:8.2f}" if n in times else " " * 8 for n in sizes
+        )
         busy = "" if cost.is_steady else "   on a busy machine"
         lines.append(f"{line}{ratio:>12}{cost.num_bytes / times[1] / 1e6:7.1f}{busy}")
     return "\n".join(lines)
@@ -84,9 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dtypes", type=words, default=(None,), help="as of a run, one after the other; commas"
     )
-    parser.add_argument(
-        "--context", type=int, default=CONTEXT_BUCKETS[0], help="tokens in front of the rows"
-    )
+    parser.add_argument("--context", type=int, default=256, help="tokens in front of the rows")
     parser.add_argument("--json", action="store_true", help="print all numbers as JSON as well")
     options = parser.parse_args(arguments)
     try:
