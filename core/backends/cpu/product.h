@@ -48,11 +48,13 @@ inline void put_panel(const Product& product, const float* bias, int64_t row, in
   }
 }
 
-// Rows taken together when so many are left.
+// Rows taken together when so many are left: all of them at once, or in parts of about one size.
 inline int tile_rows(int64_t left) {
-  int rows = TILE_ROWS;
-  while (rows > left) rows /= 2;
-  return rows;
+  constexpr int SIZES[] = {1, 2, 3, 4, 6, 8};
+  const int64_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS, wanted = (left + tiles - 1) / tiles;
+  for (int size : SIZES)
+    if (size >= wanted) return size <= left ? size : size / 2;
+  return TILE_ROWS;
 }
 
 // Columns of weights that some rows meet. Of as many passes over them as there are tiles of rows, each
@@ -75,8 +77,12 @@ void add_by_registers(const Tile& tile, int64_t first, int64_t count, int64_t be
     switch (taken) {
       case 1: tile.template add<NUM_PANELS, 1>(first + row, columns, totals + row); break;
       case 2: tile.template add<NUM_PANELS, 2>(first + row, columns, totals + row); break;
+      case 3: tile.template add<NUM_PANELS, 3>(first + row, columns, totals + row); break;
       case 4: tile.template add<NUM_PANELS, 4>(first + row, columns, totals + row); break;
-      default: tile.template add<NUM_PANELS, TILE_ROWS>(first + row, columns, totals + row);
+#if defined(HAS_512_BITS)
+      case 6: tile.template add<NUM_PANELS, 6>(first + row, columns, totals + row); break;
+      case 8: tile.template add<NUM_PANELS, 8>(first + row, columns, totals + row); break;
+#endif
     }
     row += taken;
   }
