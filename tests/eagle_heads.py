@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from core.drafters.eagle_head import EagleHead, HeadShape, write_parts
+from core.drafters.eagle_head import EagleHead, HeadShape, head_config, write_parts
 
 DRAFT_VOCAB = 96
 
@@ -23,14 +23,15 @@ def eagle3_head(folder: Path, config: Any) -> str:
         draft_vocab_size=DRAFT_VOCAB,
         vocab_size=config.vocab_size,
         num_features=2,
-        norm_eps=1e-5,
+        norm_eps=config.rms_norm_eps,
+        rope_theta=10_000.0,
     )
     torch.manual_seed(0)
     head = EagleHead(shape)
     head.set_vocabulary(torch.arange(DRAFT_VOCAB) * 2)
     folder.mkdir()
     write_parts(dict(head.state_dict()), folder, {}, 1 << 24)
-    (folder / "config.json").write_text(json.dumps({"feature_layers": [0, 2]}))
+    (folder / "config.json").write_text(json.dumps(head_config(shape, (0, 2))))
     return str(folder)
 
 

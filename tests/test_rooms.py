@@ -30,7 +30,8 @@ ARROWS: dict[str, str] = {
     "loading",
     "core.decoding": "errors trees runtime modes trace families backends acceptance quant config "
     "models loading drafters",
-    "core.train": "errors runtime families config command_line models distributed loading drafters",
+    "core.train": "errors runtime families backends config command_line models distributed loading "
+    "drafters",
     "core.engine": "errors settings runtime modes trace backends quant config models loading "
     "drafters decoding",
     "core.__init__": "runtime errors modes trace config loading decoding engine",

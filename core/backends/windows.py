@@ -37,16 +37,17 @@ def positions_of(cache: TreeCache) -> torch.Tensor:
 
 
 def hidden(
-    rows: torch.Tensor,  # [rows] positions
-    columns: torch.Tensor,  # [columns] positions
+    rows: torch.Tensor,  # [..., rows] positions
+    columns: torch.Tensor,  # [..., columns] positions
     window: int | None,
     chunk: int | None,
 ) -> torch.Tensor:
-    """Whether a row must not see a column  # [rows, columns]."""
+    """Whether a row must not see a column  # [..., rows, columns]."""
+    rows, columns = rows[..., :, None], columns[..., None, :]
     if window is not None:
-        return columns <= rows[:, None] - window
+        return columns <= rows - window
     assert chunk is not None, "a layer has one of them"
-    return columns // chunk != rows[:, None] // chunk
+    return columns // chunk != rows // chunk
 
 
 def view_of(

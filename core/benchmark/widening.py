@@ -269,8 +269,8 @@ def widen_eagle(folder: Path, out: Path, narrow: Narrow, wide: Width, dtype: tor
     """An EAGLE-3 head, whose layer has the target's sizes."""
     description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     sizes = narrow._replace(
-        num_heads=int(description["num_heads"]),
-        num_kv_heads=int(description["num_kv_heads"]),
+        num_heads=int(description["num_attention_heads"]),
+        num_kv_heads=int(description["num_key_value_heads"]),
         head_dim=int(description["head_dim"]),
         intermediate=int(description["intermediate_size"]),
     )
@@ -281,5 +281,13 @@ def widen_eagle(folder: Path, out: Path, narrow: Narrow, wide: Width, dtype: tor
         for name, tensor in tensors.items()
     }
     write_parts(given, out, {"format": "pt"}, _MOST_BYTES)
-    layers = {"feature_layers": description["feature_layers"], "format": "eagle3"}
-    (out / "config.json").write_text(dumps(layers))
+    description.update(
+        hidden_size=wide.hidden,
+        num_attention_heads=wide.num_heads,
+        num_key_value_heads=wide.num_heads,
+        head_dim=wide.head_dim,
+        intermediate_size=wide.intermediate,
+        rms_norm_eps=description["rms_norm_eps"] * narrow.hidden / wide.hidden,
+    )
+    description.pop("target_sha256", None)  # the widened target is another
+    (out / "config.json").write_text(dumps(description, indent=1))

@@ -1,47 +1,16 @@
-"""The forward of an EAGLE head over rows of a tree: one decoder layer on our own forward.
-
-A row stands for a position's hidden state (the target's own, or what the head made of it) beside
-the token that follows; the head says what comes after that token.
-"""
+"""The forward of an EAGLE head over rows of a tree, on our own forward."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from core.backends.cpu.forward import CpuForward
 from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
+from core.backends.torch.arithmetic import bounded_logits
 from core.backends.torch.forward import RotaryTable, TorchForward
-from core.backends.torch.linear import Linear
-from core.backends.torch.weights import LayerStack
+from core.drafters.eagle_weights import HeadWeights, fused, head_rows
 from core.families.architecture import Architecture
-
-
-@dataclass(frozen=True, slots=True)
-class HeadWeights:
-    """A head ready to run; `core.drafters.eagle_loading` makes it of files."""
-
-    stack: LayerStack
-    """Its layer and output layer, with the target's embedding."""
-    fuse: Linear
-    """EAGLE-3: hidden states of several layers to one. Before: embedding and state to one."""
-    state_norm: torch.Tensor | None  # [hidden]
-    """EAGLE-3's norm of the states; None for the earlier form, which has no norms but one."""
-    target_norm: torch.Tensor | None  # [hidden]
-    """The target's last norm, which the earlier form reads its states behind."""
-    target_ids: torch.Tensor | None  # [draft_vocab]
-    """The target's id of every output; None where they are the same."""
-    state_layers: tuple[int, ...]
-    hidden_size: int
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of what the head has of its own."""
-        layer = self.stack.layers[0]
-        linears = [*layer.linears().values(), self.fuse]
-        if self.target_ids is not None:
-            linears.append(self.stack.head)
-        return sum(linear.num_bytes for linear in linears)
 
 
 class EagleForward(TorchForward):
@@ -67,9 +36,7 @@ class EagleForward(TorchForward):
         hidden_states: torch.Tensor,  # [rows, num_state_layers * hidden]
     ) -> torch.Tensor:
         """The target's states as the head reads them  # [rows, hidden]."""
-        if self.weights.target_norm is not None:
-            return self.norm(hidden_states, self.weights.target_norm)
-        return self.weights.fuse(hidden_states)
+        return fused(self.weights, hidden_states, self.shape.norm_eps)
 
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`; logits are over the head's own vocabulary."""
@@ -107,20 +74,11 @@ class EagleForward(TorchForward):
         want_logits: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What the head makes of the rows, and logits where they are wanted."""
-        weights, layer = self.weights, self.stack.layers[0]
-        embedded = self.stack.embedding.rows(joined_token_ids(blocks))
-        if weights.state_norm is None:
-            x = weights.fuse(torch.cat([embedded, states], dim=-1))
-            normed = x
-        else:
-            x = states
-            normed = torch.cat(
-                [self.norm(embedded, layer.input_norm), self.norm(x, weights.state_norm)], dim=-1
-            )
-        positions = joined_positions(blocks)
-        rotation = self.rotary.at(positions)
-        x = self.layer(layer, x, normed, positions, rotation, self.spans(blocks))
+        positions, spans = joined_positions(blocks), self.spans(blocks)
+        rows = head_rows(
+            self.shape, self.weights, joined_token_ids(blocks), states, positions,
+            self.rotary.at(positions), partial(self.attention, spans=spans),
+        )  # fmt: skip
         if not want_logits:
-            return x, None
-        is_normed = weights.state_norm is not None
-        return x, self.logits(self.norm(x, self.stack.final_norm) if is_normed else x)
+            return rows.made, None
+        return rows.made, bounded_logits(self.shape, self.stack.head(rows.normed))

@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from core.backends.torch.linear import DenseLinear, Embedding
+from core.backends.torch.weights import LayerStack, LayerWeights
+from core.drafters.eagle_weights import HeadWeights
 from core.errors import DrafterUnavailableError
+from core.families.architecture import Architecture
 from core.runtime.written_files import save_tensors
 
 
@@ -29,6 +33,19 @@ class HeadShape(NamedTuple):
     num_features: int
     """Hidden states of the target that are fused."""
     norm_eps: float
+    rope_theta: float
+
+    @property
+    def architecture(self) -> Architecture:
+        """What its layer computes."""
+        return Architecture(
+            num_layers=1,
+            num_heads=self.num_heads,
+            num_kv_heads=self.num_kv_heads,
+            head_dim=self.head_dim,
+            vocab_size=self.draft_vocab_size,
+            norm_eps=self.norm_eps,
+        )
 
 
 class _Attention(nn.Module):
@@ -60,7 +77,7 @@ class _Layer(nn.Module):
 
 
 class EagleHead(nn.Module):
-    """Holds parameters under the published names; the forwards are where they are needed."""
+    """Holds parameters under the published names."""
 
     d2t: torch.Tensor  # [draft_vocab]
     t2d: torch.Tensor  # [vocab] bool
@@ -86,10 +103,55 @@ class EagleHead(nn.Module):
         """The target's id of every draft id  # [draft_vocab]."""
         return self.d2t + torch.arange(len(self.d2t), device=self.d2t.device)
 
+    def weights(self, embedding: Embedding, state_layers: tuple[int, ...]) -> HeadWeights:
+        """The parameters as they stand, through which gradients flow."""
+        layer, attention = self.midlayer, self.midlayer.self_attn
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        gate_up = torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight])
+        own = LayerWeights(
+            cache_index=0,
+            input_norm=layer.input_layernorm.weight,
+            qkv=DenseLinear(torch.cat([part.weight for part in projections])),
+            q_norm=None,
+            k_norm=None,
+            o=DenseLinear(attention.o_proj.weight),
+            ffn_norm=layer.post_attention_layernorm.weight,
+            gate_up=DenseLinear(gate_up),
+            down=DenseLinear(layer.mlp.down_proj.weight),
+        )
+        return HeadWeights(
+            stack=LayerStack((own,), embedding, self.norm.weight, DenseLinear(self.lm_head.weight)),
+            fuse=DenseLinear(self.fc.weight),
+            state_norm=layer.hidden_norm.weight,
+            target_norm=None,
+            target_ids=self.target_ids,
+            state_layers=state_layers,
+            hidden_size=self.shape.hidden_size,
+        )
+
+
+def head_config(shape: HeadShape, feature_layers: tuple[int, ...]) -> dict[str, Any]:
+    """What config.json says of a head, under the published keys."""
+    return {
+        "architectures": ["LlamaForCausalLMEagle3"],
+        "model_type": "llama",
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": 1,
+        "num_attention_heads": shape.num_heads,
+        "num_key_value_heads": shape.num_kv_heads,
+        "head_dim": shape.head_dim,
+        "rms_norm_eps": shape.norm_eps,
+        "rope_theta": shape.rope_theta,
+        "vocab_size": shape.vocab_size,
+        "draft_vocab_size": shape.draft_vocab_size,
+        "eagle_aux_hidden_state_layer_ids": list(feature_layers),
+    }
+
 
 def default_feature_layers(num_layers: int) -> tuple[int, ...]:
     """Low, middle and high, as published heads fuse them: the states in front of these layers."""
-    return (2, num_layers // 2, num_layers - 3)
+    return (min(2, num_layers), num_layers // 2, max(num_layers - 3, 0))
 
 
 def write_parts(

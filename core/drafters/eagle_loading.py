@@ -10,12 +10,15 @@ from core.backends.cpu.forward import CpuForward, cpu_reason
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import LayerStack, LayerWeights
-from core.drafters.eagle_forward import EagleForward, HeadWeights
+from core.drafters.eagle_forward import EagleForward
 from core.drafters.eagle_head import default_feature_layers, read_parts
+from core.drafters.eagle_weights import HeadWeights
 from core.errors import DrafterUnavailableError
-from core.families.architecture import Architecture
+from core.families.architecture import Architecture, default_rotation
 from core.loading.loading import LoadedModel
 
+# Of heads that do not say theirs.
+_ROPE_THETA = 10_000.0
 _EAGLE3, _EAGLE1 = "midlayer.", "layers.0."
 
 
@@ -26,12 +29,6 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
     tensors of other sizes.
     """
     assert target.model_config is not None, "its forward is our own"
-    described = target.model_config.described
-    if described.rotary_size != forward.shape.head_dim or described.family.is_interleaved:
-        raise DrafterUnavailableError(
-            f"{target.identity.name} rotates its heads otherwise than EAGLE heads do; give another "
-            "target or mode."
-        )
     description = _description(folder)
     wanted = description.get("target_sha256")
     if wanted not in (None, target.source_key):
@@ -57,11 +54,12 @@ def load_head(folder: Path, target: LoadedModel, forward: TorchForward) -> Eagle
         num_kv_heads=reader.num_kv_heads,
         head_dim=shape.head_dim,
         vocab_size=shape.vocab_size if weights.target_ids is None else len(weights.target_ids),
-        norm_eps=shape.norm_eps,
+        norm_eps=float(description.get("rms_norm_eps", shape.norm_eps)),
         logit_scale=shape.logit_scale if weights.target_ids is None else 1.0,
         logit_cap=shape.logit_cap if weights.target_ids is None else None,
     )
-    rotary = RotaryTable(target.model_config.rotations[:1], target.row_dtype, target.device)
+    rotation = default_rotation(own.head_dim, float(description.get("rope_theta", _ROPE_THETA)))
+    rotary = RotaryTable([rotation], target.row_dtype, target.device)
     on_cpu = None
     if isinstance(forward, CpuForward) and weights.state_norm is not None:
         on_cpu = CpuForward(
@@ -99,7 +97,10 @@ class _Reader:
     def eagle3(self, description: dict[str, Any]) -> HeadWeights:
         """The form of EAGLE-3."""
         num_layers, hidden = self._shape.num_layers, self._hidden
-        layers = tuple(description.get("feature_layers") or default_feature_layers(num_layers))
+        layers = tuple(
+            description.get("eagle_aux_hidden_state_layer_ids")
+            or default_feature_layers(num_layers)
+        )
         if not all(isinstance(layer, int) and 0 <= layer <= num_layers for layer in layers):
             raise DrafterUnavailableError(
                 f"the EAGLE head in {self._folder.name} reads layers {layers} and the target has "

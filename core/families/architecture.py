@@ -23,6 +23,12 @@ class Rotation(NamedTuple):
     """Of cosines and sines of the others."""
 
 
+def default_rotation(rotary_size: int, base: float) -> Rotation:
+    """Pair i rotates by base ** (-2i / rotary_size) a position."""
+    exponents = torch.arange(0, rotary_size, 2).float() / rotary_size
+    return Rotation(1.0 / (base**exponents), 1.0)
+
+
 class LayerKind(NamedTuple):
     """What a layer does otherwise than others of the same model."""
 

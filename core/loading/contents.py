@@ -45,22 +45,19 @@ class Contents(NamedTuple):
 
 
 def read_contents(
-    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
+    source: ModelSource, weights: str, place: Placement, progress: Progress
 ) -> Contents:
-    """`with_module` reads transformers' module and no stack.
-
-    Raises ModelUnavailableError for files that cannot be read, and InvalidSettingError for packed
-    weights of a model that our own forward cannot compute.
-    """
+    """Raises ModelUnavailableError for files that cannot be read, and InvalidSettingError for packed
+    weights of a model that our own forward cannot compute."""
     if source.model is not None:
         return _read_gguf(source, source.model, weights, place, progress)
-    model_config = None if with_module else read_model_config(source.folder)
+    model_config = read_model_config(source.folder)
     found = (
         None
         if model_config is None
         else _read_files(source, weights, model_config, place, progress)
     )
-    return found or _read_module(source, weights, place, progress, with_module=with_module)
+    return found or _read_module(source, weights, place, progress)
 
 
 def _read_gguf(
@@ -99,11 +96,9 @@ def _read_files(
 
 
 def _read_module(
-    source: ModelSource, weights: str, place: Placement, progress: Progress, *, with_module: bool
+    source: ModelSource, weights: str, place: Placement, progress: Progress
 ) -> Contents:
-    module = read_module(source, place.dtype, place.device, for_trees=not with_module)
-    if with_module:
-        return module_contents(module)
+    module = read_module(source, place.dtype, place.device)
     reason = reason_against(module.config.to_dict())
     model_config = model_config_of(module) if reason is None else None
     stack = None if model_config is None else stack_of(module, model_config.described)

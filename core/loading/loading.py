@@ -24,11 +24,7 @@ from core.models.memory_check import check_memory
 from core.models.model_config import ModelConfig
 from core.models.sources import ModelSource, find_folder, find_model
 from core.models.tokenizer import read_tokenizer
-from core.models.transformers_loading import (
-    check_computable,
-    read_module,
-    read_transformers_tokenizer,
-)
+from core.models.transformers_loading import check_computable, read_module
 from core.models.weight_files import CONFIG, read_json_object
 from core.quant.stack import is_packed
 from core.quant.streaming import streamed
@@ -118,7 +114,6 @@ def load_model(
     weights: str | None = None,
     compile: bool | None = None,
     gpu_memory: str | None = None,
-    as_module: bool = False,
     placement: Placing = "whole",
     progress: Progress = no_progress,
 ) -> LoadedModel:
@@ -128,11 +123,10 @@ def load_model(
     a GGUF file's whole numbers as they are where there are kernels for them, full writes them out, and
     q4 and q8 are the file's own or quantized; unset is file for a .gguf file, else full. `compile`
     unset compiles where device, dtype and architecture allow it. Without a compiler the model is loaded
-    all the same, and `note` says so. `as_module` takes transformers' module and tokenizer alone, for
-    training. A `placement` of
-    split has the processes that torchrun started hold a part each, and spread all GPUs of this one
-    (`core.distributed`). Raises ModelUnavailableError where it cannot be had, and
-    InvalidSettingError for a missing device and for settings that do not go together.
+    all the same, and `note` says so. A `placement` of split has the processes that torchrun started hold
+    a part each, and spread all GPUs of this one (`core.distributed`). Raises ModelUnavailableError
+    where it cannot be had, and InvalidSettingError for a missing device and for settings that do not go
+    together.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidSettingError("device is cuda and there is no CUDA GPU; give cpu.")
@@ -141,7 +135,7 @@ def load_model(
         _check_split(weights, compile, gpu_memory)
     if placement == "spread":
         check_spread()
-    find = find_folder if as_module or placement != "whole" else find_model
+    find = find_folder if placement != "whole" else find_model
     source = find(name, progress)
     weights = weights or _default_weights(source)
     if placement != "whole":
@@ -177,14 +171,14 @@ def load_model(
             keeps_blocks=keeps_files and weights != "full",
         )
         progress("reading weights", 0, 0)
-        contents = read_contents(source, weights, place, progress, with_module=as_module)
+        contents = read_contents(source, weights, place, progress)
     source_key = source.sha256
     if source_key is None:
         progress("checking", 0, 0)
         source_key = weights_sha256(source.folder)
     if gpu_memory:
         contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
-    tokenizer = (read_transformers_tokenizer if as_module else read_tokenizer)(source)
+    tokenizer = read_tokenizer(source)
     check_vocabulary(source.name, tokenizer, contents.num_token_ids)
     rules = "" if source.gguf is not None else unapplied_rules(source.folder)
     ends = set(contents.end_token_ids)

@@ -114,6 +114,16 @@ def stack_of(module: Any, described: Description) -> LayerStack | None:
     return read_stack(tensors, described, place, no_progress)
 
 
+def trained_stack(module: Any, described: Description) -> LayerStack:
+    """The same over the module's own parameters, through which gradients flow."""
+    reader = Reader(
+        dict(module.named_parameters()),
+        Placement(module.dtype, module.device, None),
+        is_mapped=False,
+    )
+    return reader.stack(described, 0, no_progress, has_head=not described.is_tied)
+
+
 def _has_own_head(tensors: Mapping[str, torch.Tensor], described: Description) -> bool:
     """As transformers decides: a tied head that is in the files is only tied where it is equal."""
     if not described.is_tied:

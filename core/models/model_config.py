@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from core.errors import ModelUnavailableError, shown
-from core.families.architecture import Architecture, Rotation
+from core.families.architecture import Architecture, Rotation, default_rotation
 from core.families.description import Description, RotationSettings, describe
 from core.models.weight_files import CONFIG, read_json_object
 
@@ -123,10 +123,11 @@ def _rotation(described: Description, found: RotationSettings) -> Rotation:
         return Rotation(torch.zeros(half), 1.0)
     kind, scaling = found.settings["rope_type"], 1.0
     if kind == "default":
-        exponents = torch.arange(0, described.rotary_size, 2).float() / described.rotary_size
         if type(found.settings["rope_theta"]) not in (int, float):
             raise ValueError("rope_theta is no number")
-        inv_freq = 1.0 / (float(found.settings["rope_theta"]) ** exponents)
+        inv_freq = default_rotation(
+            described.rotary_size, float(found.settings["rope_theta"])
+        ).inv_freq
     else:
         from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 

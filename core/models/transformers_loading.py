@@ -15,16 +15,12 @@ from core.models.sources import ModelSource
 from core.models.weight_files import key_mapping, listed
 
 
-def read_module(
-    source: ModelSource, dtype: torch.dtype, device: torch.device, *, for_trees: bool = True
-) -> Any:
+def read_module(source: ModelSource, dtype: torch.dtype, device: torch.device) -> Any:
     """The transformers module in evaluation mode.
 
-    `for_trees` tells that the module itself may have to compute draft trees, where our own forward
-    cannot. Raises ModelUnavailableError, before any weight is read where that can be.
+    Raises ModelUnavailableError, before any weight is read where that can be.
     """
-    if for_trees:
-        check_computable(source)
+    check_computable(source)
     return read_weights(source, dtype=dtype).to(device)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.backends.torch.forward import TorchForward
 from core.distributed.ranks import Rank, join_ranks, leave_ranks, wait_for_all
 from core.errors import InvalidSettingError
 from core.loading.fingerprint import model_key
@@ -17,7 +18,6 @@ from core.loading.loading import LoadedModel
 from core.loading.prompts import text_token_ids
 from core.runtime.environment import describe_device, package_versions
 from core.runtime.strict_json import dumps
-from core.train.batched_llama import check_supported
 from core.train.chat_frame import ChatFrame, chat_frame
 from core.train.conversations import PromptFilter, cut, good_conversations
 from core.train.filters import NearDuplicates, prompt_key, read_questions
@@ -29,7 +29,7 @@ from core.train.shards import (
     write_manifest,
     write_shard,
 )
-from core.train.teacher import load_teacher
+from core.train.teacher import load_teacher, own_forward
 
 # The tasks that a small chat model otherwise seldom invents; None is the template's own prompt.
 _SYSTEM_PROMPTS = (
@@ -54,6 +54,7 @@ class _Job(NamedTuple):
     options: argparse.Namespace
     rank: Rank
     target: LoadedModel
+    forward: TorchForward
     frame: ChatFrame
     near: NearDuplicates
     num_rounds: int
@@ -70,7 +71,7 @@ def _prepare(options: argparse.Namespace, rank: Rank) -> _Job:
     questions = [question for path in options.exclude for question in read_questions(path)]
     near = NearDuplicates(questions)
     target = load_teacher(options)
-    check_supported(target.module)
+    forward = own_forward(target)
     frame = chat_frame(target.tokenizer, target.eos_token_ids)
     num_rounds = -(-options.tokens // (options.slots * options.columns))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -100,14 +101,14 @@ def _prepare(options: argparse.Namespace, rank: Rank) -> _Job:
         about = {"device": describe_device(rank.device), "versions": versions}
         write_manifest(options.out, {"settings": settings, "made_on": about})
     wait_for_all(rank)
-    return _Job(options, rank, target, frame, near, num_rounds)
+    return _Job(options, rank, target, forward, frame, near, num_rounds)
 
 
 def _generate(job: _Job) -> None:
     options, started = job.options, time.monotonic()
     prompts = _all_prompts(job)
     sampler = Sampler(
-        job.target.module,
+        job.forward,
         job.frame,
         SamplerSettings(
             options.slots, options.columns, options.most_user_tokens, options.most_answer_tokens
@@ -209,7 +210,7 @@ def _prompt_sampler(job: _Job) -> Sampler:
         options.most_user_tokens,
         options.most_answer_tokens,
     )
-    return Sampler(job.target.module, job.frame, settings)
+    return Sampler(job.forward, job.frame, settings)
 
 
 def _prompt_openings(job: _Job) -> list[Opening]:

@@ -2,18 +2,21 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
+from core.backends.torch.arithmetic import bounded_logits
+from core.backends.torch.linear import Linear
 from core.distributed.ranks import Rank
 from core.errors import InvalidSettingError
+from core.families.architecture import Architecture
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
-from core.train.batched_llama import PackedForward, packed_mask
+from core.train.packed_forward import PackedForward, PackedText
 from core.train.packing import PackedRows, pack, rows_of_step
 from core.train.shards import Conversations, read_manifest, read_shards
+from core.train.teacher import own_forward
 
 # Figures on the way are taken on so many held-out rows.
 MOST_HELD_OUT_ROWS = 64
@@ -80,10 +83,10 @@ class Dealer:
 class TargetView(NamedTuple):
     """What the target says of a batch."""
 
+    text: PackedText
     features: torch.Tensor  # [batch, length, num_features * hidden]
     hidden: torch.Tensor  # [batch, length, hidden]
     """Normed, as its output layer reads it."""
-    mask: torch.Tensor  # [batch, 1, length, length]
 
 
 def mixed_precision(target: LoadedModel) -> torch.autocast:
@@ -94,35 +97,50 @@ def mixed_precision(target: LoadedModel) -> torch.autocast:
     )
 
 
+class OutputLayer(NamedTuple):
+    """What makes logits of normed states."""
+
+    shape: Architecture
+    head: Linear
+
+    def __call__(
+        self,
+        normed: torch.Tensor,  # [..., hidden]
+    ) -> torch.Tensor:
+        """# [..., vocab]"""
+        return bounded_logits(self.shape, self.head(normed))
+
+
 class FrozenTarget:
     """The target over packed rows, without gradients."""
 
-    def __init__(self, module: Any, feature_layers: tuple[int, ...] = ()):
-        self._forward = PackedForward(module)
+    def __init__(self, target: LoadedModel, feature_layers: tuple[int, ...] = ()):
+        """Raises as `own_forward` does."""
+        forward = own_forward(target)
+        self.stack = forward.stack
+        self.output = OutputLayer(forward.shape, forward.stack.head)
+        self._forward = PackedForward(forward.shape, forward.rotary, target.device)
         self._feature_layers = feature_layers
-        self.module = module
-        self.head_weight: torch.Tensor = module.lm_head.weight
+        self._dtype = target.dtype
 
     @torch.no_grad()
     def __call__(self, batch: PackedRows) -> TargetView:
-        mask = packed_mask(batch.documents, self.module.dtype)
-        hidden, kept = self._forward(batch.token_ids.long(), mask, self._feature_layers)
-        return TargetView(torch.cat(kept, dim=-1) if kept else hidden, hidden, mask)
+        text = PackedText(batch.documents, self._dtype)
+        made = self._forward(self.stack, batch.token_ids.long(), text, self._feature_layers)
+        return TargetView(text, made.kept, made.normed)
 
 
-def target_probs(
-    hidden: torch.Tensor,  # [..., hidden]
-    head_weight: torch.Tensor,  # [vocab, hidden]
-    ids: torch.Tensor | None,  # [draft_vocab]
+def probs_of(
+    logits: torch.Tensor,  # [..., vocab]
+    ids: torch.Tensor | None = None,  # [draft_vocab]
 ) -> torch.Tensor:
-    """The target's probabilities at temperature 1, of some ids only  # [..., draft_vocab].
+    """Probabilities at temperature 1, of some ids only  # [..., draft_vocab].
 
     What other ids have is missing from the sum.
     """
-    logits = F.linear(hidden, head_weight)
     log_probs = logits.float().log_softmax(dim=-1)
     chosen = log_probs if ids is None else log_probs[..., ids]
-    return chosen.exp().to(hidden.dtype)
+    return chosen.exp().to(logits.dtype)
 
 
 def soft_loss(

@@ -2,27 +2,33 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from core.backends.torch.forward import RotaryTable
 from core.distributed.ranks import Rank
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
+from core.loading.weight_loading import trained_stack
+from core.models.model_config import model_config_of
+from core.models.transformers_loading import read_transformers_tokenizer
 from core.runtime.strict_json import dumps
 from core.runtime.written_files import give_usual_modes
-from core.train.batched_llama import PackedForward
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
     Dealer,
     FrozenTarget,
+    OutputLayer,
+    TargetView,
     TrainingData,
     chain_figures,
     mixed_precision,
+    probs_of,
     soft_loss,
-    target_probs,
 )
+from core.train.packed_forward import PackedForward
 from core.train.packing import PackedRows
 
 _DEPTHS = 5
@@ -39,27 +45,30 @@ class DraftTask:
 
         torch.manual_seed(options.seed)
         self._target = target
-        self._frozen = FrozenTarget(target.module)
-        config = target.module.config
+        self._frozen = FrozenTarget(target)
+        assert target.model_config is not None, "our own forward computes it"
+        described, ends = target.model_config.described, sorted(target.eos_token_ids)
         num_heads = options.hidden_size // options.head_dim
         self._config = LlamaConfig(
-            vocab_size=config.vocab_size,
+            vocab_size=described.architecture.vocab_size,
             hidden_size=options.hidden_size,
             intermediate_size=4 * options.hidden_size,
             num_hidden_layers=options.num_layers,
             num_attention_heads=num_heads,
             num_key_value_heads=num_heads,
             head_dim=options.head_dim,
-            max_position_embeddings=config.max_position_embeddings,
-            rms_norm_eps=config.rms_norm_eps,
+            max_position_embeddings=described.context_length,
+            rms_norm_eps=described.architecture.norm_eps,
             tie_word_embeddings=True,
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
+            bos_token_id=None,
+            eos_token_id=ends,
         )
         model: Any = LlamaForCausalLM(self._config)
         self.module = model.to(rank.device)
-        self._forward = PackedForward(self.module)
+        own = model_config_of(model)
+        self._described = own.described
+        rotary = RotaryTable(own.rotations, target.dtype, rank.device)
+        self._forward = PackedForward(own.architecture, rotary, rank.device)
         self._dealer = Dealer(data.train, options.rows, options.seed, rank)
         self._held_out = data.held_out.thinned(MOST_HELD_OUT_ROWS)
         self._rows_at_once = max(1, options.rows // rank.num_ranks)
@@ -74,8 +83,7 @@ class DraftTask:
         view = self._frozen(batch)
         valid = _valid_positions(batch)
         with mixed_precision(self._target):
-            hidden, _ = self._forward(batch.token_ids.long(), view.mask)
-            weight = self.module.lm_head.weight
+            hidden, output = self._states(batch, view)
             # Positions that count for nothing need no row over the vocabulary; the number of rows
             # is rounded up, so that few sizes are compiled.
             places = valid.flatten().nonzero()[:, 0]
@@ -86,10 +94,16 @@ class DraftTask:
             return self._loss(
                 hidden.flatten(0, 1)[places],
                 view.hidden.flatten(0, 1)[places],
-                weight,
-                self._frozen.head_weight,
+                output,
+                self._frozen.output,
                 weights,
             )
+
+    def _states(self, batch: PackedRows, view: TargetView) -> "_States":
+        """What the model makes of a batch, through which gradients flow."""
+        stack = trained_stack(self.module, self._described)
+        made = self._forward(stack, batch.token_ids.long(), view.text)
+        return _States(made.normed, OutputLayer(self._described.architecture, stack.head))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -105,11 +119,10 @@ class DraftTask:
             )
             view = self._frozen(batch)
             with mixed_precision(self._target):
-                hidden, _ = self._forward(batch.token_ids.long(), view.mask)
+                hidden, output = self._states(batch, view)
                 is_right = torch.cat(
                     [
-                        F.linear(own, self.module.lm_head.weight).argmax(-1)
-                        == F.linear(theirs, self._frozen.head_weight).argmax(-1)
+                        output(own).argmax(-1) == self._frozen.output(theirs).argmax(-1)
                         for own, theirs in zip(hidden.split(2), view.hidden.split(2), strict=True)
                     ]
                 )
@@ -134,9 +147,8 @@ class DraftTask:
         small: Any = LlamaForCausalLM(self._config)
         small.to(torch.bfloat16)
         small.load_state_dict(self.module.state_dict())
-        small.generation_config = self._target.module.generation_config
         small.save_pretrained(folder, max_shard_size=_SHARD_SIZE)
-        self._target.tokenizer.save_pretrained(folder)
+        read_transformers_tokenizer(self._target.source).save_pretrained(folder)
         give_usual_modes(folder.glob("*.safetensors"))
         description = {
             "target_sha256": model_key(self._target),
@@ -144,6 +156,11 @@ class DraftTask:
             "held_out": {name: round(value, 4) for name, value in figures.items()},
         }
         (folder / "training.json").write_text(dumps(description, indent=1) + "\n")
+
+
+class _States(NamedTuple):
+    normed: torch.Tensor  # [batch, length, hidden]
+    output: OutputLayer
 
 
 def _valid_positions(batch: PackedRows) -> torch.Tensor:
@@ -155,10 +172,10 @@ def _valid_positions(batch: PackedRows) -> torch.Tensor:
 def _loss(
     hidden: torch.Tensor,  # [positions, hidden]
     target_hidden: torch.Tensor,  # [positions, target_hidden]
-    weight: torch.Tensor,  # [vocab, hidden]
-    target_weight: torch.Tensor,  # [vocab, target_hidden]
+    output: OutputLayer,
+    target_output: OutputLayer,
     weights: torch.Tensor,  # [positions]
 ) -> torch.Tensor:
     with torch.no_grad():
-        probs = target_probs(target_hidden, target_weight, None)
-    return soft_loss(F.linear(hidden, weight), probs, weights)
+        probs = probs_of(target_output(target_hidden))
+    return soft_loss(output(hidden), probs, weights)

@@ -1,34 +1,42 @@
 """An EAGLE-3 head as something to train."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from core.backends.torch.arithmetic import bounded_logits
+from core.backends.torch.forward import RotaryTable
+from core.backends.torch.linear import DenseLinear
 from core.distributed.ranks import Rank
-from core.drafters.eagle_head import EagleHead, HeadShape, write_parts
+from core.drafters.eagle_head import EagleHead, HeadShape, head_config, write_parts
+from core.drafters.eagle_weights import HeadRows, HeadWeights
+from core.families.architecture import Architecture, LayerKind, default_rotation
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
 from core.runtime.strict_json import dumps
-from core.train.batched_llama import Rotation, rotation_of
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
     Dealer,
     FrozenTarget,
+    TargetView,
     TrainingData,
     chain_figures,
     mixed_precision,
+    probs_of,
     soft_loss,
-    target_probs,
 )
-from core.train.eagle_unroll import head_logits, unroll
+from core.train.eagle_unroll import unroll
 from core.train.packing import PackedRows, frequent_ids
 
 # A later step's loss counts this much less than the one before (EAGLE-3's released training code).
 _STEP_WEIGHT = 0.8
 _MOST_FILE_BYTES = 15_000_000
+# Of heads for targets that have no base of their own.
+_ROPE_THETA = 10_000.0
 
 
 class EagleTask:
@@ -42,27 +50,30 @@ class EagleTask:
         options: argparse.Namespace,
         rank: Rank,
     ):
+        """Raises InvalidSettingError for a target that our own forward cannot compute."""
         torch.manual_seed(options.seed)
         self._target = target
         self._feature_layers = feature_layers
         self._depth: int = options.depth
-        self._frozen = FrozenTarget(target.module, feature_layers)
-        config = target.module.config
-        head = EagleHead(_shape(target.module, len(feature_layers), options))
+        self._frozen = FrozenTarget(target, feature_layers)
+        shape = _shape(target, len(feature_layers), options)
         ids = frequent_ids(
-            data.conversations, data.in_train, options.draft_vocab, config.vocab_size
-        )
-        head.set_vocabulary(ids)
+            data.conversations, data.in_train, shape.draft_vocab_size, shape.vocab_size
+        ).to(rank.device)
+        self._ids = ids
+        self.module = EagleHead(shape).to(rank.device)
+        self.module.set_vocabulary(ids)
+        output, norm = self._frozen.output, self._frozen.stack.final_norm
+        assert isinstance(output.head, DenseLinear), "the target's weights are dense"
         with torch.no_grad():
-            head.lm_head.weight.copy_(target.module.lm_head.weight[ids.to(rank.device)])
-            head.norm.weight.copy_(target.module.base_model.norm.weight)
-        self.module = head.to(rank.device)
-        self._ids = ids.to(rank.device)
+            self.module.norm.weight.copy_(norm)
+            self.module.lm_head.weight.copy_(output.head.weight[ids] * output.shape.logit_scale)
         self._dealer = Dealer(data.train, options.rows, options.seed, rank)
         self._held_out = data.held_out.thinned(MOST_HELD_OUT_ROWS)
         self._rows_at_once = max(1, options.rows // rank.num_ranks)
-        positions = torch.arange(options.row_length + self._depth, device=rank.device)
-        self._rotation = rotation_of(target.module, positions)
+        rotation = default_rotation(shape.head_dim, shape.rope_theta)
+        self._rotary = RotaryTable([rotation], target.dtype, rank.device)
+        self._rotary.reserve(options.row_length + self._depth)
         self._device = rank.device
         self._losses = _losses
         if rank.device.type == "cuda":
@@ -75,26 +86,33 @@ class EagleTask:
         with torch.no_grad():
             probs = self._probs(view.hidden)
             valid = _valid_anchors(batch, self._depth)
-            embeddings = self._embeddings(batch)
+        loss: torch.Tensor = self._in_products(self._losses, batch, view, probs, valid)
+        return loss
+
+    def _in_products(
+        self, function: Any, batch: PackedRows, view: TargetView, *more: torch.Tensor
+    ) -> Any:
+        """A function of an unrolled head, in the target's number format."""
+        positions = view.text.positions
+        given = _Given(
+            # The tokens from the second one on.
+            F.pad(batch.token_ids[:, 1:].long(), (0, self._depth + 1)),
+            view.features,
+            positions,
+            [self._rotary.at(positions + step) for step in range(self._depth)],
+            view.text.mask(LayerKind()),
+        )
         with mixed_precision(self._target):
-            return self._losses(
-                self.module, embeddings, view.features, self._rotation, view.mask, probs, valid
-            )
+            head = self.module.weights(self._frozen.stack.embedding, self._feature_layers)
+            return function(self.module.shape.architecture, head, given, *more)
 
     def _probs(self, hidden: torch.Tensor) -> torch.Tensor:
         """The target's probabilities from the second position on, padded behind the end.
 
         Returns  # [batch, length + depth, draft_vocab].
         """
-        probs = torch.cat(
-            [target_probs(part, self._frozen.head_weight, self._ids) for part in hidden.split(4)]
-        )
-        return F.pad(probs[:, 1:], (0, 0, 0, self._depth + 1))
-
-    def _embeddings(self, batch: PackedRows) -> torch.Tensor:
-        """Of the tokens from the second one on  # [batch, length + depth, hidden]."""
-        ids = F.pad(batch.token_ids[:, 1:].long(), (0, self._depth + 1))
-        return F.embedding(ids, self._target.module.base_model.embed_tokens.weight)
+        probs = [probs_of(self._frozen.output(part), self._ids) for part in hidden.split(4)]
+        return F.pad(torch.cat(probs)[:, 1:], (0, 0, 0, self._depth + 1))
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -111,30 +129,22 @@ class EagleTask:
             )
             view = self._frozen(batch)
             best = torch.cat(
-                [
-                    F.linear(part, self._frozen.head_weight).argmax(-1)
-                    for part in view.hidden.split(4)
-                ]
+                [self._frozen.output(part).argmax(-1) for part in view.hidden.split(4)]
             )
             best = F.pad(best[:, 1:], (0, self._depth + 1), value=-1)
             valid = _valid_anchors(batch, self._depth)
-            with mixed_precision(self._target):
-                states = unroll(
-                    self.module, self._embeddings(batch), view.features, self._rotation,
-                    view.mask, self._depth,
-                )  # fmt: skip
-                right = valid[-1].clone()
-                length = batch.token_ids.shape[1]
-                num_anchors += right.sum()
-                for step, state in enumerate(states):
-                    logits = head_logits(self.module, state)
-                    drafted = self._ids[logits.argmax(-1)]
-                    right &= drafted == best[:, step : step + length]
-                    accepted[step] += right.sum()
-                    if step == 0:
-                        probs = self._probs(view.hidden)[:, :length]
-                        both = torch.minimum(probs, logits.softmax(-1).to(probs.dtype)).sum(-1)
-                        overlap += (both.float() * valid[-1]).sum()
+            right = valid[-1].clone()
+            size = batch.token_ids.shape
+            num_anchors += right.sum()
+            for step, found in enumerate(self._in_products(_unrolled, batch, view)):
+                drafted = self._ids[found.argmax(-1)].view(size)
+                right &= drafted == best[:, step : step + size[1]]
+                accepted[step] += right.sum()
+                if step == 0:
+                    probs = self._probs(view.hidden)[:, : size[1]]
+                    own = found.softmax(-1).to(probs.dtype).view(*size, -1)
+                    both = torch.minimum(probs, own).sum(-1)
+                    overlap += (both.float() * valid[-1]).sum()
         figures = chain_figures(accepted, num_anchors)
         figures["overlap"] = float(overlap / num_anchors.clamp(min=1))
         return figures
@@ -148,29 +158,31 @@ class EagleTask:
         }
         write_parts(tensors, folder, {"format": "pt"}, _MOST_FILE_BYTES)
         description: dict[str, Any] = {
-            "format": "eagle3",
+            **head_config(self.module.shape, self._feature_layers),
             "target_sha256": model_key(self._target),
-            "feature_layers": list(self._feature_layers),
             "depth": self._depth,
             "steps": step,
             "held_out": {name: round(value, 4) for name, value in figures.items()},
-            **self.module.shape._asdict(),
         }
         (folder / "config.json").write_text(dumps(description, indent=1) + "\n")
 
 
-def _shape(module: Any, num_features: int, options: argparse.Namespace) -> HeadShape:
-    config = module.config
+def _shape(target: LoadedModel, num_features: int, options: argparse.Namespace) -> HeadShape:
+    """The target's own sizes, in a layer of Llama's form."""
+    assert target.model_config is not None, "our own forward computes it"
+    described = target.model_config.described
+    shape, rotation = described.architecture, described.rotations[0].settings or {}
     return HeadShape(
-        hidden_size=config.hidden_size,
-        num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
-        head_dim=module.base_model.layers[0].self_attn.head_dim,
-        intermediate_size=options.width or config.intermediate_size,
+        hidden_size=described.hidden_size,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=options.width or described.inner_size,
         draft_vocab_size=options.draft_vocab,
-        vocab_size=config.vocab_size,
+        vocab_size=shape.vocab_size,
         num_features=num_features,
-        norm_eps=config.rms_norm_eps,
+        norm_eps=shape.norm_eps,
+        rope_theta=float(rotation.get("rope_theta", _ROPE_THETA)),
     )
 
 
@@ -189,20 +201,32 @@ def _valid_anchors(batch: PackedRows, depth: int) -> torch.Tensor:
     return torch.stack(steps)
 
 
+class _Given(NamedTuple):
+    """What `unroll` takes beside the head."""
+
+    token_ids: torch.Tensor
+    features: torch.Tensor
+    positions: torch.Tensor
+    rotations: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    mask: torch.Tensor
+
+
+def _unrolled(shape: Architecture, head: HeadWeights, given: _Given) -> list[torch.Tensor]:
+    """Logits of every step  # [batch * length, draft_vocab] each."""
+    made: list[HeadRows] = unroll(shape, head, *given)
+    return [bounded_logits(shape, head.stack.head(rows.normed)) for rows in made]
+
+
 def _losses(
-    head: EagleHead,
-    embeddings: torch.Tensor,  # [batch, length + depth, hidden]
-    features: torch.Tensor,  # [batch, length, num_features * hidden]
-    rotation: Rotation,
-    mask: torch.Tensor,  # [batch, 1, length, length]
+    shape: Architecture,
+    head: HeadWeights,
+    given: _Given,
     probs: torch.Tensor,  # [batch, length + depth, draft_vocab]
     valid: torch.Tensor,  # [depth, batch, length]
 ) -> torch.Tensor:
-    depth, length = valid.shape[0], features.shape[1]
-    states = unroll(head, embeddings, features, rotation, mask, depth)
-    total = torch.zeros((), device=features.device)
-    for step, state in enumerate(states):
-        wanted = probs[:, step : step + length]
-        weight = _STEP_WEIGHT**step
-        total = total + weight * soft_loss(head_logits(head, state), wanted, valid[step].float())
+    depth, length = valid.shape[0], valid.shape[2]
+    total = torch.zeros((), device=probs.device)
+    for step, found in enumerate(_unrolled(shape, head, given)):
+        wanted = probs[:, step : step + length].flatten(0, 1)
+        total = total + _STEP_WEIGHT**step * soft_loss(found, wanted, valid[step].flatten().float())
     return total / sum(_STEP_WEIGHT**step for step in range(depth))

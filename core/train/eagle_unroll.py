@@ -6,90 +6,63 @@ rows up to that position, and of every later step only their own: as in drafting
 committed rows below it and one row a depth.
 """
 
-import torch
-import torch.nn.functional as F
+from collections.abc import Sequence
 
-from core.drafters.eagle_head import EagleHead
-from core.train.batched_llama import Rotation, norm, rotate
+import torch
+
+from core.backends.torch.layer import Attend
+from core.backends.torch.weights import LayerWeights
+from core.drafters.eagle_weights import HeadRows, HeadWeights, fused, head_rows
+from core.families.architecture import Architecture
+from core.train.packed_forward import by_heads, by_rows
 
 
 def unroll(
-    head: EagleHead,
-    embeddings: torch.Tensor,  # [batch, length + depth, hidden]
+    shape: Architecture,
+    weights: HeadWeights,
+    token_ids: torch.Tensor,  # [batch, length + depth]
     features: torch.Tensor,  # [batch, length, num_features * hidden]
-    rotation: Rotation,  # of length + depth positions
+    positions: torch.Tensor,  # [batch * length]
+    rotations: Sequence[tuple[torch.Tensor, torch.Tensor]],
     mask: torch.Tensor,  # [batch, 1, length, length] additive
-    depth: int,
-) -> list[torch.Tensor]:
-    """Hidden states of every step, which `head_logits` reads  # [batch, length, hidden] each.
+) -> list[HeadRows]:
+    """What the head makes in every step, rows of [batch * length].
 
-    `embeddings` are those of the tokens from the second one on.
+    `token_ids` are those from the second one on; `rotations` has an entry a step, of the positions so
+    much further on.
     """
     length = features.shape[1]
-    x = head.fc(features)
+    states = fused(weights, features.flatten(0, 1), shape.norm_eps)
     caches: list[tuple[torch.Tensor, torch.Tensor]] = []
-    states = []
-    for step in range(depth):
-        here = Rotation(*(table[:, :, step : step + length] for table in rotation))
-        x = _layer(head, embeddings[:, step : step + length], x, here, mask, caches)
-        states.append(x)
-    return states
 
+    def attention(layer: LayerWeights) -> Attend:
+        return lambda *heads: _attend(shape, heads, caches, mask)
 
-def head_logits(head: EagleHead, state: torch.Tensor) -> torch.Tensor:
-    """Logits over the draft vocabulary  # [..., draft_vocab]."""
-    logits: torch.Tensor = head.lm_head(norm(state, head.norm.weight, head.shape.norm_eps))
-    return logits
-
-
-def _layer(
-    head: EagleHead,
-    embeddings: torch.Tensor,  # [batch, length, hidden]
-    x: torch.Tensor,  # [batch, length, hidden]
-    rotation: Rotation,
-    mask: torch.Tensor,
-    caches: list[tuple[torch.Tensor, torch.Tensor]],
-) -> torch.Tensor:
-    layer, shape = head.midlayer, head.shape
-    batch, length, _ = x.shape
-    both = torch.cat(
-        [
-            norm(embeddings, layer.input_layernorm.weight, shape.norm_eps),
-            norm(x, layer.hidden_norm.weight, shape.norm_eps),
-        ],
-        dim=-1,
-    )
-    groups = shape.num_heads // shape.num_kv_heads
-
-    def heads(projection: torch.nn.Module) -> torch.Tensor:
-        projected: torch.Tensor = projection(both)
-        return projected.view(batch, length, -1, shape.head_dim).transpose(1, 2)
-
-    queries = rotate(heads(layer.self_attn.q_proj), rotation)
-    keys = rotate(heads(layer.self_attn.k_proj), rotation).repeat_interleave(groups, dim=1)
-    values = heads(layer.self_attn.v_proj).repeat_interleave(groups, dim=1)
-    caches.append((keys, values))
-    attended = _attend(queries, caches, mask, shape.head_dim**-0.5)
-    x = x + layer.self_attn.o_proj(attended.transpose(1, 2).reshape(batch, length, -1))
-    normed = norm(x, layer.post_attention_layernorm.weight, shape.norm_eps)
-    gated = F.silu(layer.mlp.gate_proj(normed)) * layer.mlp.up_proj(normed)
-    result: torch.Tensor = x + layer.mlp.down_proj(gated)
-    return result
+    made = []
+    for step, rotation in enumerate(rotations):
+        ids = token_ids[:, step : step + length].flatten()
+        rows = head_rows(shape, weights, ids, states, positions + step, rotation, attention)
+        states = rows.made
+        made.append(rows)
+    return made
 
 
 def _attend(
-    queries: torch.Tensor,  # [batch, heads, length, head_dim]
+    shape: Architecture,
+    heads: Sequence[torch.Tensor],  # queries, keys and values: [batch * length, heads, head_dim]
     caches: list[tuple[torch.Tensor, torch.Tensor]],
     mask: torch.Tensor,  # [batch, 1, length, length]
-    scale: float,
 ) -> torch.Tensor:
-    """The first step's rows under the mask, and each later step's row at the same position."""
+    """The first step's rows under the mask, and each later step's row at the same position; those of
+    this step join the `caches`  # [batch * length, heads * head_dim]."""
+    queries, keys, values = (by_heads(part, len(mask), shape.num_heads) for part in heads)
+    caches.append((keys, values))
     keys, values = caches[0]
-    scores = [torch.matmul(queries, keys.transpose(-1, -2)) * scale + mask.to(queries.dtype)]
-    scores += [(queries * keys).sum(-1, keepdim=True) * scale for keys, _ in caches[1:]]
+    scores = [torch.matmul(queries, keys.transpose(-1, -2)) * shape.scale + mask.to(queries.dtype)]
+    scores += [(queries * keys).sum(-1, keepdim=True) * shape.scale for keys, _ in caches[1:]]
     weights = torch.cat(scores, dim=-1).float().softmax(dim=-1).to(values.dtype)
     length = values.shape[2]
     attended = torch.matmul(weights[..., :length], values)
     for index, (_, own) in enumerate(caches[1:], length):
         attended = attended + weights[..., index : index + 1] * own
-    return attended
+    return by_rows(attended)

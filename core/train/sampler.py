@@ -7,14 +7,19 @@ decides what a slot does next is tensor arithmetic: a column is one CUDA graph w
 the CPU.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from core.train.batched_llama import Rotation, layer_forward, layer_tensors, rotation_of
+from core.backends.torch.arithmetic import bounded_logits, rms_norm, scaled_rows
+from core.backends.torch.attention import attend
+from core.backends.torch.forward import TorchForward
+from core.backends.torch.layer import Attend, decoder_layer
+from core.backends.torch.linear import DenseLinear
+from core.backends.torch.weights import LayerWeights
+from core.backends.windows import hidden
 from core.train.chat_frame import ChatFrame
 
 # Columns that one graph attends to grow in pieces of this size.
@@ -54,22 +59,19 @@ class SampledRound(NamedTuple):
 class Sampler:
     """Runs rounds of one size; keeps cache and graphs between them."""
 
-    def __init__(self, module: Any, frame: ChatFrame, settings: SamplerSettings):
-        self._module = module
+    def __init__(self, forward: TorchForward, frame: ChatFrame, settings: SamplerSettings):
+        self._forward = forward
         self._settings = settings
-        self._device = module.device
-        config = module.config
+        shape, like = forward.shape, forward.stack.layers[0].o
+        assert isinstance(like, DenseLinear), "the target's weights are dense"
+        self._device, self._dtype = like.weight.device, like.weight.dtype
         slots, columns = settings.num_slots, settings.num_columns
-        head_dim = module.base_model.layers[0].self_attn.head_dim
-        shape = (slots, config.num_key_value_heads, columns, head_dim)
+        sizes = (shape.num_layers, slots, shape.num_kv_heads, columns, shape.head_dim)
         # Zeros: masked columns are multiplied by zero, and what memory held may be no number.
         self._keys, self._values = (
-            [torch.zeros(shape, dtype=module.dtype, device=self._device) for _ in range(count)]
-            for count in (config.num_hidden_layers,) * 2
+            torch.zeros(sizes, dtype=self._dtype, device=self._device) for _ in range(2)
         )
-        self._rotation = rotation_of(module, torch.arange(columns, device=self._device))
-        self._layers = [layer_tensors(layer) for layer in module.base_model.layers]
-        self._head_dim, self._eps = head_dim, config.rms_norm_eps
+        forward.reserve(columns)
         self._script_width = settings.most_user_tokens + len(frame.opening) + 64
         self._ends = torch.tensor(sorted(frame.end_token_ids), device=self._device)
         self._user_end = frame.answer_header[0]
@@ -88,7 +90,9 @@ class Sampler:
         if state.set_openings(self._headers, openings, width):
             self._graphs.clear()  # they read the tables that were replaced
         state.restart_all()
-        if self._device.type == "cuda" and not self._graphs:
+        # What a router chooses is asked for, which no graph can do.
+        is_captured = self._device.type == "cuda" and self._forward.shape.experts is None
+        if is_captured and not self._graphs:
             self._capture()
             state.restart_all()
         torch.manual_seed(seed)
@@ -125,47 +129,70 @@ class Sampler:
         column = state.column
         columns = torch.arange(num_visible, device=self._device)
         seen = (columns >= state.start[:, None]) & (columns <= column) | (columns == column)
-        mask = torch.zeros(seen.shape, dtype=self._module.dtype, device=self._device)
-        mask = mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)[:, None, None]
-
-        token = state.token_ids.index_select(1, column)  # [num_slots, 1]
-        rotation = Rotation(*(table.index_select(2, column) for table in self._rotation))
-        x = F.embedding(token, self._module.base_model.embed_tokens.weight)
-        for index, weights in enumerate(self._layers):
-            attend = self._attention(index, num_visible, mask)
-            x = layer_forward(weights, x, rotation, self._head_dim, self._eps, attend)
-        norm = self._module.base_model.norm.weight
-        hidden = F.rms_norm(x, x.shape[-1:], norm, self._eps)
-        logits = F.linear(hidden[:, 0], self._module.lm_head.weight).float()
-        noise = torch.empty_like(logits).exponential_().log_()
-        sampled = logits.sub_(noise.mul_(state.temperature[:, None])).argmax(dim=-1)
+        # A conversation's own; a slot between two of them writes what nobody reads.
+        positions = (column - state.start).clamp(min=0)
+        placed = columns - state.start[:, None]
+        masks = {}
+        shape, stack = self._forward.shape, self._forward.stack
+        rotation = self._forward.rotary.at(positions)
+        x = scaled_rows(shape, stack.embedding.rows(state.token_ids.index_select(1, column)[:, 0]))
+        for weights in stack.layers:
+            window, chunk = seen_by = weights.kind.window, weights.kind.chunk
+            if seen_by not in masks:
+                is_seen = seen[:, None]
+                if not weights.kind.sees_all:
+                    is_seen = is_seen & ~hidden(positions[:, None], placed, window, chunk)
+                mask = torch.zeros(is_seen.shape, dtype=self._dtype, device=self._device)
+                masks[seen_by] = mask.masked_fill_(~is_seen, torch.finfo(mask.dtype).min)[:, None]
+            attention = self._attention(weights, num_visible, masks[seen_by])
+            normed = rms_norm(x, weights.input_norm, shape.norm_eps)
+            x = decoder_layer(shape, weights, x, normed, positions, rotation, attention)
+        found = bounded_logits(
+            shape, stack.head(rms_norm(x, stack.final_norm, shape.norm_eps))
+        ).float()
+        noise = torch.empty_like(found).exponential_().log_()
+        sampled = found.sub_(noise.mul_(state.temperature[:, None])).argmax(dim=-1)
         state.advance(sampled, self._user_end, self._ends, self._settings)
 
     def _attention(
         self,
-        layer: int,
+        weights: LayerWeights,
         num_visible: int,
         mask: torch.Tensor,  # [num_slots, 1, 1, num_visible]
-    ) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    ) -> Attend:
         """Attention of one column over the cache, in which it is written."""
-        cached_keys, cached_values = self._keys[layer], self._values[layer]
+        shape = self._forward.shape
+        cached_keys, cached_values = (
+            self._keys[weights.cache_index],
+            self._values[weights.cache_index],
+        )
 
-        def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-            cached_keys.index_copy_(2, self._state.column, keys)
-            cached_values.index_copy_(2, self._state.column, values)
-            slots, num_heads, _, head_dim = queries.shape
-            num_kv_heads = keys.shape[1]
+        def attend_slots(
+            queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+        ) -> torch.Tensor:
+            cached_keys.index_copy_(2, self._state.column, keys[:, :, None])
+            cached_values.index_copy_(2, self._state.column, values[:, :, None])
             # The heads of a group are rows beside each other: each key is read once.
-            grouped = queries.view(slots, num_kv_heads, -1, head_dim)
-            attended = F.scaled_dot_product_attention(
-                grouped,
+            grouped = queries.reshape(len(queries), shape.num_kv_heads, -1, shape.head_dim)
+            seen_keys, seen_values = (
                 cached_keys[:, :, :num_visible],
                 cached_values[:, :, :num_visible],
-                mask.expand(-1, num_kv_heads, grouped.shape[2], -1),
             )
-            return attended.reshape(slots, num_heads, 1, head_dim)
+            if shape.attention_cap is None and weights.sinks is None:
+                own_mask = mask.expand(-1, shape.num_kv_heads, grouped.shape[2], -1)
+                attended = F.scaled_dot_product_attention(
+                    grouped, seen_keys, seen_values, own_mask, scale=shape.scale
+                )
+            else:
+                sinks = weights.sinks
+                attended = attend(
+                    grouped, seen_keys, seen_values, mask, scale=shape.scale,
+                    cap=shape.attention_cap,
+                    sinks=None if sinks is None else sinks.view(1, shape.num_kv_heads, -1, 1),
+                )  # fmt: skip
+            return attended.flatten(1)
 
-        return attend
+        return attend_slots
 
 
 class _State:

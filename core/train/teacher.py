@@ -4,9 +4,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from core.config import DEFAULT_TARGET
+from core.errors import InvalidSettingError
 from core.runtime.triton_cache import provide_triton_cache
 
 if TYPE_CHECKING:
+    from core.backends.torch.forward import TorchForward
     from core.loading.loading import LoadedModel
 
 
@@ -23,14 +25,26 @@ def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
 
 
 def load_teacher(options: argparse.Namespace) -> "LoadedModel":
-    """The target as transformers' module; raises as `load_model` does."""
+    """The target in dense weights; raises as `load_model` does."""
     from core.loading.loading import load_model
 
     provide_triton_cache()
     return load_model(
-        options.target,
-        dtype=options.dtype,
-        device=options.device,
-        compile=False,
-        as_module=True,
+        options.target, dtype=options.dtype, device=options.device, weights="full", compile=False
     )
+
+
+def own_forward(target: "LoadedModel") -> "TorchForward":
+    """The eager forward of a target.
+
+    Raises InvalidSettingError for one that only transformers' module computes.
+    """
+    from core.backends.torch.forward import TorchForward
+    from core.families.description import reason_against
+    from core.loading.forward import runner_of
+
+    forward = runner_of(target).forward
+    if not isinstance(forward, TorchForward):
+        reason = reason_against(target.module.config.to_dict())
+        raise InvalidSettingError(f"drafters cannot be trained for this target: {reason}.")
+    return forward

@@ -40,13 +40,11 @@ def _run(options: argparse.Namespace) -> None:
     with quick_imports():
         from core.distributed.ranks import join_ranks, leave_ranks
         from core.loading.fingerprint import model_key
-        from core.train.batched_llama import check_supported
         from core.train.distillation import load_data
         from core.train.draft_task import DraftTask
         from core.train.loop import train
     rank = join_ranks(options.device)
     target = load_teacher(options)
-    check_supported(target.module)
     data = load_data(options.data, target, options.row_length, options.data_share)
     task = DraftTask(target, data, options, rank)
     identity: dict[str, Any] = {

@@ -8,10 +8,10 @@ from core.errors import InvalidSettingError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
-from core.train.teacher import add_teacher_options, load_teacher
+from core.train.teacher import add_teacher_options, load_teacher, own_forward
 
 if TYPE_CHECKING:
-    from core.loading.loading import LoadedModel
+    pass
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,15 +41,14 @@ def _run(options: argparse.Namespace) -> None:
     with quick_imports():
         from core.distributed.ranks import join_ranks, leave_ranks
         from core.loading.fingerprint import model_key
-        from core.train.batched_llama import check_supported
         from core.train.distillation import load_data
         from core.train.eagle_task import EagleTask
         from core.train.loop import train
     rank = join_ranks(options.device)
     target = load_teacher(options)
-    check_supported(target.module)
-    layers = _feature_layers(options.feature_layers, target)
-    vocab_size = target.module.config.vocab_size
+    shape = own_forward(target).shape
+    layers = _feature_layers(options.feature_layers, shape.num_layers)
+    vocab_size = shape.vocab_size
     if not 1 <= options.draft_vocab <= vocab_size:
         raise InvalidSettingError(
             f"--draft-vocab is {options.draft_vocab}; give 1 to {vocab_size}."
@@ -74,10 +73,9 @@ def _run(options: argparse.Namespace) -> None:
     leave_ranks(rank)
 
 
-def _feature_layers(text: str | None, target: "LoadedModel") -> tuple[int, ...]:
+def _feature_layers(text: str | None, num_layers: int) -> tuple[int, ...]:
     from core.drafters.eagle_head import default_feature_layers
 
-    num_layers = target.module.config.num_hidden_layers
     if text is None:
         return default_feature_layers(num_layers)
     try:

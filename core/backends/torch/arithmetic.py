@@ -13,7 +13,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.
     """Over the last dimension; without a weight, x itself."""
     if weight is None:
         return x
-    if weight.dtype != x.dtype:  # of a norm that is counted from one
+    if weight.dtype != x.dtype:  # of a norm that is counted from one, or one in training
         return F.rms_norm(x.float(), x.shape[-1:], weight, eps).to(x.dtype)
     return F.rms_norm(x, x.shape[-1:], weight, eps)
 

@@ -12,10 +12,9 @@ import torch.nn.functional as F
 
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
-from core.backends.torch.activations import GATES
-from core.backends.torch.arithmetic import added, bounded_logits, heads_of, rms_norm, scaled_rows
+from core.backends.torch.arithmetic import bounded_logits, rms_norm, scaled_rows
 from core.backends.torch.attention import attend_grouped
-from core.backends.torch.experts import add_experts
+from core.backends.torch.layer import Attend, decoder_layer
 from core.backends.torch.weights import LayerStack, LayerWeights
 from core.backends.windows import View, note_positions, view_of
 from core.families.architecture import Architecture, LayerKind, Rotation
@@ -161,23 +160,18 @@ class TorchForward:
         spans = self.spans(blocks)
         positions = joined_positions(blocks)
         rotation = self.rotary.at(positions)
-        x = scaled_rows(self.shape, self.stack.embedding.rows(joined_token_ids(blocks)))
-        for index, layer in enumerate(self.stack.layers):
+        shape, stack = self.shape, self.stack
+        x = scaled_rows(shape, stack.embedding.rows(joined_token_ids(blocks)))
+        for index, weights in enumerate(stack.layers):
             _keep_states(spans, index, x)
-            x = self.layer(layer, x, self.norm(x, layer.input_norm), positions, rotation, spans)
-        _keep_states(spans, len(self.stack.layers), x)
-        return self.logits(self.norm(x, self.stack.final_norm)) if want_logits else None
-
-    def norm(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-        """RMS norm over the last dimension; without a weight, x itself."""
-        return rms_norm(x, weight, self.shape.norm_eps)
-
-    def logits(
-        self,
-        normed: torch.Tensor,  # [rows, hidden]
-    ) -> torch.Tensor:
-        """What the head makes of normed rows  # [rows, vocab]."""
-        return bounded_logits(self.shape, self.stack.head(normed))
+            x = decoder_layer(
+                shape, weights, x, rms_norm(x, weights.input_norm, shape.norm_eps), positions,
+                rotation, self.attention(weights, spans), has_one_shape=self._exact_sums,
+            )  # fmt: skip
+        _keep_states(spans, len(stack.layers), x)
+        if not want_logits:
+            return None
+        return bounded_logits(shape, stack.head(rms_norm(x, stack.final_norm, shape.norm_eps)))
 
     def spans(self, blocks: Sequence[RowBlock]) -> list[Span]:
         """The blocks as attention goes through them."""
@@ -186,57 +180,20 @@ class TorchForward:
             for rows, block in zip(row_slices(blocks), blocks, strict=True)
         ]
 
-    def layer(
-        self,
-        layer: LayerWeights,
-        x: torch.Tensor,  # [rows, hidden]
-        normed: torch.Tensor,  # [rows, width of the layer's input]
-        positions: torch.Tensor,  # [rows]
-        rotation: tuple[torch.Tensor, torch.Tensor],
-        spans: Sequence[Span],
-    ) -> torch.Tensor:
-        """One decoder layer on the residual `x`, whose attention reads `normed`  # [rows, hidden]."""
-        attended = layer.o(self._attend(layer, normed, positions, rotation, spans))
-        x = added(self.shape, x, self.norm(attended, layer.attention_out_norm))
-        fed = self._feed(layer, self.norm(x, layer.ffn_norm))
-        return added(self.shape, x, self.norm(fed, layer.ffn_out_norm))
+    def attention(self, weights: LayerWeights, spans: Sequence[Span]) -> Attend:
+        """How a layer's rows attend, each block's over its own cache, into which it writes them."""
 
-    def _feed(
-        self,
-        layer: LayerWeights,
-        x: torch.Tensor,  # [rows, hidden]
-    ) -> torch.Tensor:
-        """The feed-forward, experts included  # [rows, hidden]."""
-        gate_of, fed = GATES[self.shape.activation], None
-        if layer.gate_up is not None and layer.down is not None:
-            fed = layer.down(gate_of(*layer.gate_up(x).chunk(2, dim=-1)))
-        if self.shape.experts is None or layer.router is None:
-            assert fed is not None, "a layer has a feed-forward or experts"
-            return fed
-        return add_experts(
-            layer, self.shape.experts, gate_of, x, fed, has_one_shape=self._exact_sums
-        )
+        def attend_spans(
+            queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+        ) -> torch.Tensor:
+            attended = []
+            for span in spans:
+                view = span.view(weights.kind)
+                kv = self._write(span, view, weights, keys[span.rows], values[span.rows])
+                attended.append(self._attend_span(weights, queries[span.rows], *kv, view.mask))
+            return joined(attended)
 
-    def _attend(
-        self,
-        layer: LayerWeights,
-        normed: torch.Tensor,  # [rows, width of the layer's input]
-        positions: torch.Tensor,  # [rows]
-        rotation: tuple[torch.Tensor, torch.Tensor],
-        spans: Sequence[Span],
-    ) -> torch.Tensor:
-        """Attention of all rows, each over its own cache  # [rows, heads * dim]."""
-        kind = layer.kind
-        cos, sin = rotation[0][kind.rotation], rotation[1][kind.rotation]
-        queries, new_keys, new_values = heads_of(
-            self.shape, kind, layer.qkv(normed), layer.q_norm, layer.k_norm, cos, sin, positions
-        )
-        attended = []
-        for span in spans:
-            view = span.view(kind)
-            kv = self._write(span, view, layer, new_keys[span.rows], new_values[span.rows])
-            attended.append(self._attend_span(layer, queries[span.rows], *kv, view.mask))
-        return joined(attended)
+        return attend_spans
 
     def _write(
         self,

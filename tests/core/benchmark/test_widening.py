@@ -46,11 +46,6 @@ def test_a_widened_model_gives_the_same_logits(narrow: Path, tmp_path: Path) -> 
 def test_a_widened_head_drafts_the_same(narrow: Path, tmp_path: Path) -> None:
     sizes = widen_llama(narrow, tmp_path / "wide", WIDE, torch.float32)
     head = Path(eagle3_head(tmp_path / "head", tiny_model("llama").config))
-    description = (
-        '{"num_heads": 4, "num_kv_heads": 2, "head_dim": 16, "intermediate_size": 128,'
-        ' "feature_layers": [0, 2]}'
-    )
-    (head / "config.json").write_text(description)
     widen_eagle(head, tmp_path / "wide head", sizes, WIDE, torch.float32)
     drafter = {"depth": 4, "branching": 2, "num_nodes": 12, "fixed_size": True}
     settings = {"mode": "sd-eagle", "drafter": drafter}

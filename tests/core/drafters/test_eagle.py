@@ -59,6 +59,8 @@ def test_a_head_of_other_sizes_is_refused_with_the_tensor_that_misfits(
     engine: Engine, tmp_path: Path
 ) -> None:
     draft = eagle3_head(tmp_path / "head", engine.target.module.config)
-    (tmp_path / "head" / "config.json").write_text(json.dumps({"feature_layers": [0, 1, 2]}))
+    (tmp_path / "head" / "config.json").write_text(
+        json.dumps({"eagle_aux_hidden_state_layer_ids": [0, 1, 2]})
+    )
     with pytest.raises(DrafterUnavailableError, match=r"fc\.weight has sizes .* of this target\.$"):
         run(engine, mode="sd-eagle", draft=draft)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from core.engine import Engine
 from core.errors import InvalidSettingError, ModelUnavailableError
@@ -87,6 +87,6 @@ def test_a_draft_model_with_more_tokens_than_rows_is_refused(
 def test_a_model_that_transformers_computes_is_held_against_its_tokenizer_as_well(
     tmp_path: Path,
 ) -> None:
-    name = save_module(tmp_path, model_of(100))
+    name = save_module(tmp_path, GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=32, n_head=2)))
     with pytest.raises(ModelUnavailableError, match=r"80 tokens that its embedding of 100 rows"):
-        load_model(name, dtype="float32", compile=False, as_module=True)
+        load_model(name, dtype="float32", compile=False)

@@ -13,12 +13,18 @@ from core.train.filters import NearDuplicates, is_held_out, is_repetitive
 from core.train.packing import pack, rows_of_step
 from core.train.sampler import Opening, Sampler, SamplerSettings
 from core.train.shards import read_shards
+from core.train.teacher import own_forward
+from tests.core.families.family_configs import random_module
+from tests.core.train.conftest import write_chat_model
 
 
-def test_sampled_answers_are_those_of_plain_greedy_decoding(chat_folder: str) -> None:
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt_oss", "llama4_text"])
+def test_sampled_answers_are_those_of_plain_greedy_decoding(family: str, tmp_path: Path) -> None:
+    """Windows, caps, sinks, experts and chunks among them."""
+    chat_folder = write_chat_model(tmp_path, random_module(family))
     target = load_model(chat_folder, dtype="float32", compile=False)
     frame = chat_frame(target.tokenizer, target.eos_token_ids)
-    sampler = Sampler(target.module, frame, SamplerSettings(2, 60, 16, 20))
+    sampler = Sampler(own_forward(target), frame, SamplerSettings(2, 60, 16, 20))
     openings = [
         Opening(frame.conversation_start([10 + index, 11]), True, 1, 0.0) for index in range(4)
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from core.engine import Engine
 from core.errors import DrafterUnavailableError
@@ -15,6 +16,8 @@ from core.loading.loading import load_model
 from core.train import train_draft, train_eagle
 from core.train.draft_task import DraftTask
 from tests.core.conftest import run
+from tests.core.families.family_configs import random_module
+from tests.core.train.conftest import write_answers, write_chat_model
 
 
 def losses_of(out: Path) -> list[float]:
@@ -58,6 +61,39 @@ def test_a_head_that_learnt_a_text_by_heart_drafts_it(chat_folder: str, head_fol
         )  # fmt: skip
         assert trace.token_ids == plain.token_ids
         assert trace.stats.acceptance_length > 2.0
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gpt_oss"])
+def test_a_head_for_windows_caps_and_experts_drafts_more_than_an_untrained_one(
+    family: str, tmp_path: Path
+) -> None:
+    chat_folder = write_chat_model(tmp_path / "chat", random_module(family))
+    data_folder = write_answers(tmp_path / "data", chat_folder)
+    engine = Engine(load_model(chat_folder, dtype="float32", compile=False))
+    prompt = engine.target.tokenizer.decode([181, 84, 10, 11, 12, 180, 181, 64])
+    expected = run(engine, prompt, max_new_tokens=24).token_ids
+    lengths = []
+    for steps, rate in ((1, "1e-8"), (160, "5e-3")):
+        out = tmp_path / f"{steps} steps"
+        options = options_of(chat_folder, data_folder, out, steps)
+        options += ["--learning-rate", rate, "--depth", "3", "--draft-vocab", "100"]
+        assert train_eagle.main(options) == 0
+        shape = {"branching": 1, "depth": 4, "fixed_size": True}
+        trace = run(
+            engine, prompt, max_new_tokens=24, mode="sd-eagle", draft=str(out), drafter=shape
+        )
+        assert trace.token_ids == expected
+        lengths.append(trace.stats.acceptance_length)
+    assert lengths[0] < 1.5 and lengths[1] > 2.0, lengths
+
+
+def test_a_target_that_only_transformers_computes_is_refused_in_a_sentence(
+    data_folder: Path, tmp_path: Path, capsys
+) -> None:
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=192, n_embd=32, n_head=2, n_layer=2))
+    chat_folder = write_chat_model(tmp_path / "chat", gpt2)
+    assert train_eagle.main(options_of(chat_folder, data_folder, tmp_path / "out", 5)) == 2
+    assert "cannot be trained for this target: gpt2 is not one of" in capsys.readouterr().err
 
 
 def test_a_head_of_another_target_is_refused_with_a_sentence(

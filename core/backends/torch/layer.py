@@ -1,0 +1,71 @@
+"""A decoder layer over rows, whose attention is the caller's.
+
+Decoding calls it over caches and training over packed texts, with gradients where weights ask for
+them.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+from core.backends.torch.activations import GATES
+from core.backends.torch.arithmetic import added, heads_of, rms_norm
+from core.backends.torch.experts import add_experts
+from core.backends.torch.weights import LayerWeights
+from core.families.architecture import Architecture
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Queries [rows, heads, head_dim], keys and values [rows, kv_heads, head_dim], all rotated already,
+to what the rows read  # [rows, heads * head_dim]."""
+
+
+def decoder_layer(
+    shape: Architecture,
+    weights: LayerWeights,
+    x: torch.Tensor,  # [rows, hidden]
+    normed: torch.Tensor,  # [rows, width of the layer's input]
+    positions: torch.Tensor,  # [rows]
+    rotation: tuple[torch.Tensor, torch.Tensor],  # [rotations, rows, 1, head_dim] both
+    attend: Attend,
+    *,
+    has_one_shape: bool = False,
+) -> torch.Tensor:
+    """One decoder layer on the residual `x`, whose attention reads `normed`  # [rows, hidden].
+
+    `rotation` is what `RotaryTable.at` gives for the positions; `has_one_shape` is for `add_experts`.
+    """
+    eps = shape.norm_eps
+    attended = weights.o(attend(*layer_heads(shape, weights, normed, positions, rotation)))
+    x = added(shape, x, rms_norm(attended, weights.attention_out_norm, eps))
+    fed = _feed(shape, weights, rms_norm(x, weights.ffn_norm, eps), has_one_shape)
+    return added(shape, x, rms_norm(fed, weights.ffn_out_norm, eps))
+
+
+def layer_heads(
+    shape: Architecture,
+    weights: LayerWeights,
+    normed: torch.Tensor,  # [rows, width of the layer's input]
+    positions: torch.Tensor,  # [rows]
+    rotation: tuple[torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values of a layer, as `Attend` takes them."""
+    kind = weights.kind
+    cos, sin = rotation[0][kind.rotation], rotation[1][kind.rotation]
+    product = weights.qkv(normed)
+    return heads_of(shape, kind, product, weights.q_norm, weights.k_norm, cos, sin, positions)
+
+
+def _feed(
+    shape: Architecture,
+    weights: LayerWeights,
+    x: torch.Tensor,  # [rows, hidden]
+    has_one_shape: bool,
+) -> torch.Tensor:
+    """The feed-forward, experts included  # [rows, hidden]."""
+    gate_of, fed = GATES[shape.activation], None
+    if weights.gate_up is not None and weights.down is not None:
+        fed = weights.down(gate_of(*weights.gate_up(x).chunk(2, dim=-1)))
+    if shape.experts is None or weights.router is None:
+        assert fed is not None, "a layer has a feed-forward or experts"
+        return fed
+    return add_experts(weights, shape.experts, gate_of, x, fed, has_one_shape=has_one_shape)
