@@ -55,5 +55,12 @@ def eagle1_head(folder: Path, config: Any) -> str:
     folder.mkdir()
     tensors = {name: 0.1 * torch.randn(size) for name, size in sizes.items()}
     torch.save(tensors, folder / "pytorch_model.bin")
-    (folder / "config.json").write_text("{}")
+    description = {
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_attention_heads": config.num_attention_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "vocab_size": config.vocab_size,
+    }
+    (folder / "config.json").write_text(json.dumps(description))
     return str(folder)

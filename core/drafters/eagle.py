@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from core.backends.cuda.forward import reason_against
 from core.backends.kv_cache import HeadStates
 from core.backends.runner import PREFILL_CHUNK, ModelRunner
 from core.backends.torch.forward import TorchForward
@@ -63,8 +64,9 @@ class EagleDrafter:
 
     @property
     def device_form(self) -> DeviceForm | None:
-        """See `Drafter.device_form`; heads before EAGLE-3 have no norm of their states."""
-        if self.forward.weights.state_norm is None:
+        """See `Drafter.device_form`."""
+        forward = self.forward
+        if not forward.weights.is_usual or reason_against(forward) is not None:
             return None
         return DeviceForm(_Levels(self.own_runner, self.forward))
 
@@ -193,7 +195,7 @@ def make_eagle(context: DrafterContext) -> EagleDrafter:
 
     forward, own = context.kept.get("EAGLE head", str(folder), load)
     weights = forward.weights
-    runner.keep_hidden_states(weights.state_layers, weights.hidden_size)
+    runner.keep_hidden_states(weights.state_layers, weights.target_size)
     proposer = context.proposer()
     if weights.target_ids is not None:
         proposer = ReducedProposer(proposer, weights.target_ids, runner.vocab_size)

@@ -123,10 +123,10 @@ class EagleHead(nn.Module):
             stack=LayerStack((own,), embedding, self.norm.weight, DenseLinear(self.lm_head.weight)),
             fuse=DenseLinear(self.fc.weight),
             state_norm=layer.hidden_norm.weight,
-            target_norm=None,
             target_ids=self.target_ids,
             state_layers=state_layers,
             hidden_size=self.shape.hidden_size,
+            target_size=self.shape.hidden_size,
         )
 
 

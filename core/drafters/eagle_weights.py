@@ -17,6 +17,13 @@ from core.backends.torch.weights import LayerStack, LayerWeights
 from core.families.architecture import Architecture
 
 
+class TargetNorm(NamedTuple):
+    """The norm in front of a target's output layer."""
+
+    weight: torch.Tensor  # [hidden]
+    eps: float
+
+
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
     """A head ready to run; `core.drafters.eagle_loading` makes it of files."""
@@ -27,21 +34,27 @@ class HeadWeights:
     """EAGLE-3: hidden states of several layers to one. Before: embedding and state to one."""
     state_norm: torch.Tensor | None  # [hidden]
     """EAGLE-3's norm of the states; None for the earlier form, which has no norms but one."""
-    target_norm: torch.Tensor | None  # [hidden]
-    """The target's last norm, which the earlier form reads its states behind."""
     target_ids: torch.Tensor | None  # [draft_vocab]
     """The target's id of every output; None where they are the same."""
     state_layers: tuple[int, ...]
     hidden_size: int
+    target_size: int
+    """Width of the target's states."""
+    target_norm: TargetNorm | None = None
+    """The target's last norm, which the earlier form reads its states behind."""
+    fuse_norms: tuple[torch.Tensor, ...] = ()
+    """Norms in front of `fuse`, each of an equal part of what it reads."""
+    residual_is_normed: bool = False
+    made_is_normed: bool = False
+    """See `core.drafters.eagle_description.HeadDescription`."""
+    num_bytes: int = 0
+    """Memory of what the head has of its own."""
 
     @property
-    def num_bytes(self) -> int:
-        """Memory of what the head has of its own."""
-        layer = self.stack.layers[0]
-        linears = [*layer.linears().values(), self.fuse]
-        if self.target_ids is not None:
-            linears.append(self.stack.head)
-        return sum(linear.num_bytes for linear in linears)
+    def is_usual(self) -> bool:
+        """Whether it is of EAGLE-3's first form, the one that compiled backends compute."""
+        is_first = not (self.residual_is_normed or self.made_is_normed)
+        return self.state_norm is not None and is_first and len(self.stack.layers) == 1
 
 
 class HeadRows(NamedTuple):
@@ -60,7 +73,14 @@ def fused(
 ) -> torch.Tensor:
     """The target's states as the head reads them  # [rows, hidden]."""
     if weights.target_norm is not None:
-        return rms_norm(hidden_states, weights.target_norm, eps)
+        return rms_norm(hidden_states, *weights.target_norm)
+    if weights.fuse_norms:
+        parts = hidden_states.chunk(len(weights.fuse_norms), dim=-1)
+        normed = [
+            rms_norm(part, weight, eps)
+            for part, weight in zip(parts, weights.fuse_norms, strict=True)
+        ]
+        hidden_states = torch.cat(normed, dim=-1)
     return weights.fuse(hidden_states)
 
 
@@ -74,17 +94,20 @@ def head_rows(
     attention: Callable[[LayerWeights], Attend],
 ) -> HeadRows:
     """The head's layers over rows, which attend as a layer's `attention` does."""
-    stack, layer, eps = weights.stack, weights.stack.layers[0], shape.norm_eps
-    embedded = stack.embedding.rows(token_ids)
+    stack, eps = weights.stack, shape.norm_eps
+    embedded, first = stack.embedding.rows(token_ids), stack.layers[0]
     if weights.state_norm is None:
         x = weights.fuse(torch.cat([embedded, states], dim=-1))
         normed = x
     else:
-        x = states
-        read = [
-            rms_norm(embedded, layer.input_norm, eps),
-            rms_norm(states, weights.state_norm, eps),
-        ]
-        normed = torch.cat(read, dim=-1)
-    x = decoder_layer(shape, layer, x, normed, positions, rotation, attention(layer))
-    return HeadRows(x, x if weights.state_norm is None else rms_norm(x, stack.final_norm, eps))
+        state = rms_norm(states, weights.state_norm, eps)
+        x = state if weights.residual_is_normed else states
+        normed = torch.cat([rms_norm(embedded, first.input_norm, eps), state], dim=-1)
+    for layer in stack.layers:
+        if layer is not first:
+            normed = rms_norm(x, layer.input_norm, eps)
+        x = decoder_layer(shape, layer, x, normed, positions, rotation, attention(layer))
+    if weights.state_norm is None:
+        return HeadRows(x, x)
+    normed = rms_norm(x, stack.final_norm, eps)
+    return HeadRows(normed if weights.made_is_normed else x, normed)

@@ -59,8 +59,8 @@ def test_a_head_of_other_sizes_is_refused_with_the_tensor_that_misfits(
     engine: Engine, tmp_path: Path
 ) -> None:
     draft = eagle3_head(tmp_path / "head", engine.target.module.config)
-    (tmp_path / "head" / "config.json").write_text(
-        json.dumps({"eagle_aux_hidden_state_layer_ids": [0, 1, 2]})
-    )
+    path = tmp_path / "head" / "config.json"
+    told = {**json.loads(path.read_text()), "eagle_aux_hidden_state_layer_ids": [0, 1, 2]}
+    path.write_text(json.dumps(told))
     with pytest.raises(DrafterUnavailableError, match=r"fc\.weight has sizes .* of this target\.$"):
         run(engine, mode="sd-eagle", draft=draft)

@@ -1,0 +1,224 @@
+"""What an EAGLE head computes, as data: one description for the forms in which heads are published.
+
+They differ in where config.json says what, in what a number of a layer means, and in what a head
+leaves to its reader. Read here are the forms of SafeAILab/EAGLE (1, 2 and 3), sgl-project/SpecForge,
+vllm-project/speculators and NVIDIA/Model-Optimizer. A setting that is not known may change what a
+head computes, and is refused by its name.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.drafters.eagle_head import default_feature_layers
+from core.errors import DrafterUnavailableError, shown
+from core.families.description import Description, NotDescribedError, describe
+from core.models.quiet import quiet_transformers
+
+Refusal = Callable[[str], DrafterUnavailableError]
+"""Makes the error of a reason, which is the rest of a sentence about the head."""
+
+# Whose decoder layers published heads are made of.
+_LAYER_TYPES = ("llama", "qwen3")
+# What a head is where its config.json does not say so (SafeAILab's and SpecForge's classes).
+_DEFAULTS: dict[str, Any] = {
+    "model_type": "llama", "num_hidden_layers": 1, "hidden_act": "silu", "rms_norm_eps": 1e-6,
+    "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
+    "max_position_embeddings": 2048,
+}  # fmt: skip
+_ROPE_THETA = 10_000.0
+HIDDEN_NORM = "layers.0.hidden_norm.weight"
+"""The tensor that EAGLE-3 has and the earlier form has not."""
+_IDS = "eagle_aux_hidden_state_layer_ids"
+# Of the head beside its layers, in config.json itself or in its `eagle_config`.
+_SWITCHES = ("norm_before_residual", "norm_before_fc", "fc_norm", "norm_output")
+_SETTINGS = {*_SWITCHES, _IDS, "draft_vocab_size", "target_hidden_size"}
+# Model-Optimizer's, at the value with which they ask for what all heads do.
+_USUAL: dict[str, Any] = {
+    "use_aux_hidden_state": True, "use_input_layernorm_in_first_layer": True,
+    "use_last_layernorm": True, "use_mtp_layernorm": False, "next_layer_regular": True,
+    "parallel_draft_step": 1, "parallel_draft_heads_num_layers": 1,
+}  # fmt: skip
+# Tensors tell whether there are biases; the rest is of training, of engines or of our own.
+_WITHOUT_EFFECT = {
+    "architectures", "auto_map", "bias", "depth", "dtype", "eagle_decoder_type", "embed_requires_grad",
+    "held_out", "qkv_bias", "speculators_config", "speculators_model_type", "speculators_version",
+    "steps", "target_model_type", "target_sha256", "torch_dtype", "transformers_version",
+}  # fmt: skip
+_LAYERS = "transformer_layer_config"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadDescription:
+    """A head beside its weights."""
+
+    described: Description
+    """Its layers; the first of an EAGLE-3 head reads two rows beside each other."""
+    state_layers: tuple[int, ...] | None
+    """Of the target, whose inputs are fused; the number of layers stands for what the last one makes.
+    None for EAGLE-1 and -2, which read what the target's output layer reads."""
+    draft_vocab_size: int | None
+    """None where config.json does not say it."""
+    target_size: int | None
+    """Width of the target's states, where config.json says it."""
+    residual_is_normed: bool
+    """Whether the first layer adds to the normed state, and not to the state as it is."""
+    made_is_normed: bool
+    """Whether the head drafts on from what its output layer reads."""
+    fuse_norm: str | None
+    """"each" for a norm of every fused state, "all" for one of them together."""
+
+
+def describe_head(
+    config: Mapping[str, Any], names: Collection[str], num_target_layers: int, refused: Refusal
+) -> HeadDescription:
+    """Reads a config.json beside the names of the head's tensors.
+
+    Raises what `refused` makes where a setting is unknown, of an impossible value, or asks for something
+    that is not computed here.
+    """
+    is_eagle3 = any(plain_name(name) == HIDDEN_NORM for name in names)
+    is_nested = "speculators_model_type" in config
+    if config.get("speculators_model_type", "eagle3") != "eagle3":
+        raise refused(f"is of the type {shown(config['speculators_model_type'])}, not eagle3")
+    if config.get("quantization_config") is not None:
+        raise refused("is quantized; give one in 16 or 32 bits")
+    own = _own_settings(config, refused)
+    layers = config.get(_LAYERS) if is_nested else config
+    if not isinstance(layers, Mapping):
+        raise refused(f"has no {_LAYERS} in its config.json")
+    described = _described_layers(layers, is_nested, refused)
+    switches = {name: own.get(name) or False for name in _SWITCHES}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise refused(f"has {name} {shown(value)}, which is neither true nor false")
+    if switches["fc_norm"] and switches["norm_before_fc"]:
+        raise refused("norms what it fuses twice, by fc_norm and norm_before_fc")
+    if not is_eagle3:
+        asked = [name for name in _SWITCHES if switches[name]]
+        if asked:
+            raise refused(f"has no EAGLE-3 layer and asks for {asked[0]}")
+    return HeadDescription(
+        described=described,
+        state_layers=_state_layers(config, num_target_layers, refused) if is_eagle3 else None,
+        draft_vocab_size=own.get("draft_vocab_size"),
+        target_size=own.get("target_hidden_size"),
+        residual_is_normed=switches["norm_before_residual"],
+        made_is_normed=_made_is_normed(own, names, refused),
+        fuse_norm="each" if switches["fc_norm"] else "all" if switches["norm_before_fc"] else None,
+    )
+
+
+def plain_name(name: str) -> str:
+    """A tensor's name with the prefixes taken off that some writers put on."""
+    name = name.removeprefix("model.").replace("midlayer.", "layers.0.", 1)
+    for index, place in enumerate(("low", "mid", "high")):
+        name = name.replace(f"aux_norm_{place}.", f"fc_norm.{index}.")
+    return name
+
+
+def _own_settings(config: Mapping[str, Any], refused: Refusal) -> dict[str, Any]:
+    """What config.json says of the head beside its layers."""
+    nested = config.get("eagle_config") or {}
+    if not isinstance(nested, Mapping):
+        raise refused("has an eagle_config that is no object")
+    for name, value in nested.items():
+        if name in _USUAL:
+            is_known = value in (None, _USUAL[name])
+        else:
+            is_known = name in _SETTINGS or name in _WITHOUT_EFFECT or _is_off(value)
+        if not is_known:
+            raise refused(
+                f"sets {name} to {shown(value)} in eagle_config, which is not computed here"
+            )
+    if "speculators_model_type" in config:
+        unknown = set(config) - _SETTINGS - _WITHOUT_EFFECT - {_LAYERS, "eagle_config"}
+        asked = sorted(name for name in unknown if not _is_off(config[name]))
+        if asked:
+            raise refused(f"sets {asked[0]}, which is not known here")
+    own = {name: config[name] for name in _SETTINGS if config.get(name) is not None}
+    return {**{name: value for name, value in nested.items() if name in _SETTINGS}, **own}
+
+
+def _is_off(value: Any) -> bool:
+    return value is None or value is False or value in ("", [], {})
+
+
+def _described_layers(layers: Mapping[str, Any], is_nested: bool, refused: Refusal) -> Description:
+    """The head's layers by the table of the family that they are of."""
+    given = dict(layers)
+    if given.get("model_type", "llama") not in _LAYER_TYPES:
+        raise refused(
+            f"is made of layers of the type {shown(given['model_type'])}, not "
+            f"{' or '.join(_LAYER_TYPES)}"
+        )
+    if is_nested:  # written without what its class has by default
+        given = _with_class_defaults(given)
+    else:
+        known = _SETTINGS | _WITHOUT_EFFECT | {"eagle_config"}
+        given = {name: value for name, value in given.items() if name not in known}
+    _leave_out_unused_windows(given)
+    given = {**_DEFAULTS, **given}
+    if not (given.get("rope_theta") or given.get("rope_parameters")):
+        given["rope_theta"] = _ROPE_THETA
+    if given.get("num_key_value_heads") is None and "num_attention_heads" in given:
+        given["num_key_value_heads"] = given["num_attention_heads"]
+    try:
+        return describe(given)
+    except NotDescribedError as error:
+        raise refused(f"is not computed here: {error}") from error
+    except KeyError as error:
+        raise refused(f"does not say {error.args[0]} in its config.json") from error
+    except (ValueError, TypeError) as error:
+        raise refused(f"has an impossible value in its config.json ({error})") from error
+
+
+def _with_class_defaults(layers: Mapping[str, Any]) -> dict[str, Any]:
+    from transformers import AutoConfig
+
+    quiet_transformers()
+    rest = {name: value for name, value in layers.items() if name != "model_type"}
+    filled: dict[str, Any] = AutoConfig.for_model(layers["model_type"], **rest).to_dict()
+    return filled
+
+
+def _leave_out_unused_windows(layers: dict[str, Any]) -> None:
+    """Windows are heeded by those layers alone that `layer_types` gives one."""
+    if "sliding_attention" in (layers.get("layer_types") or ()):
+        return
+    for name in ("layer_types", "sliding_window", "max_window_layers", "use_sliding_window"):
+        layers.pop(name, None)
+    if layers.get("model_type") == "qwen3":
+        layers |= {"use_sliding_window": False, "sliding_window": None}
+
+
+def _state_layers(config: Mapping[str, Any], num_layers: int, refused: Refusal) -> tuple[int, ...]:
+    """The layers whose inputs are fused.
+
+    Whoever writes their numbers into config.json itself means inputs, and whoever writes them into
+    `eagle_config` outputs, but where the number of layers is among them, which no output has.
+    """
+    told, is_output = config.get(_IDS), False
+    if told is None:
+        told = (config.get("eagle_config") or {}).get(_IDS)
+        is_output = told is not None
+    if told is None:
+        return default_feature_layers(num_layers)
+    if not isinstance(told, list) or not told or any(type(number) is not int for number in told):
+        raise refused(f"has {_IDS} {shown(told)}, which are no numbers of layers")
+    is_output = is_output and max(told) < num_layers
+    found = tuple(number + is_output for number in told)
+    if not all(0 <= number <= num_layers for number in found):
+        raise refused(f"reads layers {told} and the target has {num_layers}")
+    return found
+
+
+def _made_is_normed(own: Mapping[str, Any], names: Collection[str], refused: Refusal) -> bool:
+    """By `norm_output`, which SpecForge means otherwise than all others: as whether there is a norm in
+    front of the output layer. Its layer is called `midlayer`."""
+    told = own.get("norm_output")
+    if told is None or not any("midlayer." in name for name in names):
+        return bool(told)
+    if told is False:
+        raise refused("has norm_output false, which leaves out the norm of its output layer")
+    return False
