@@ -1,5 +1,7 @@
 """The forwards of one draft: levels of tree rows written behind a cache's committed tokens."""
 
+from collections.abc import Sequence
+
 import torch
 
 from core.backends.runner import ModelRunner, TargetForward
@@ -10,15 +12,22 @@ class DraftPass:
     """Computes the levels of one tree; call it with the root first, then level by level."""
 
     def __init__(
-        self, runner: ModelRunner, unseen_token_ids: list[int], forward: TargetForward | None = None
+        self,
+        runner: ModelRunner,
+        unseen_token_ids: list[int],
+        forward: TargetForward | None = None,
+        *,
+        behind_root: Sequence[int] = (),
     ):
         """`unseen_token_ids` are the committed tokens that the cache lacks, the root last: they
-        are computed with the root. `forward` replaces the runner's own, over the same cache."""
+        are computed with the root, and so are the tokens `behind_root`, a chain of which every row has
+        its logits. `forward` replaces the runner's own, over the same cache."""
         self.paths: list[tuple[int, ...]] = []
         """Token ids from the root's child down to each row of the tree computed so far."""
         self._runner = runner
         self._forward = forward
         self._unseen = unseen_token_ids
+        self.behind_root = behind_root
         self._root_position = runner.cache.length + len(unseen_token_ids) - 1
         self._ancestors: list[list[int]] = []
         """For each row, the window's columns that it attends to: itself and what is above it."""
@@ -30,7 +39,10 @@ class DraftPass:
         return len(self._unseen) - 1
 
     def __call__(self, rows: list[LevelRow]) -> torch.Tensor:
-        """Logits after the rows of a level  # [rows, vocab] float32."""
+        """Logits after the rows of a level  # [rows, vocab] float32.
+
+        Of the first one they are those of the root and of what is behind it.
+        """
         if not self.paths:
             return self._root()
         first = self.num_before_root + len(self.paths)
@@ -43,12 +55,13 @@ class DraftPass:
         return self._forward_rows([row.token_id for row in rows], positions, allowed)
 
     def _root(self) -> torch.Tensor:
-        count = len(self._unseen)
-        self._ancestors.append(list(range(count)))
+        token_ids = [*self._unseen, *self.behind_root]
+        count, first = len(token_ids), self._root_position - self.num_before_root
+        self._ancestors.append(list(range(len(self._unseen))))
         self.paths.append(())
-        start = self._root_position - count + 1
         causal = torch.ones(count, count, dtype=torch.bool).tril()
-        return self._forward_rows(self._unseen, range(start, start + count), causal)[-1:]
+        found = self._forward_rows(token_ids, range(first, first + count), causal)
+        return found[self.num_before_root :]
 
     def _forward_rows(
         self,

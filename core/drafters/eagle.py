@@ -52,10 +52,15 @@ class EagleDrafter:
         self.forward = forward
         self.own_runner = own
         self._target = target
-        self._grower = TreeGrower(settings, proposer, draft_cost)
+        self._mask = forward.weights.mask
+        self._depth = settings.depth
+        self._grower = TreeGrower(
+            settings, proposer, draft_cost, in_one_pass=self._mask is not None
+        )
         self._token_ids: list[int] = []
         self._pass: DraftPass | None = None
         self._states = torch.empty(0)  # [rows of this draft, hidden]
+        self._levels = torch.empty(0)  # [levels, vocab] of a draft in one pass
         self._exchange = HeadStates()
 
     @property
@@ -101,12 +106,14 @@ class EagleDrafter:
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`. Without a committed token there is no state to draft from."""
         self._pass = None
+        depth = min(self._depth, limits.depth)
         self._catch_up(PREFILL_CHUNK // 2)
         start = self.own_runner.cache.length
         count = self._target.cache.length - start
         if count < 1:
             return DraftTree(root_token_id)
-        self._pass = DraftPass(self.own_runner, self._token_ids[start + 1 :])
+        behind = [] if self._mask is None else [self._mask.token_id] * (depth - 1)
+        self._pass = DraftPass(self.own_runner, self._token_ids[start + 1 :], behind_root=behind)
         try:
             return self._grower.grow(
                 root_token_id, len(self._token_ids), limits, cost, self._level_forward
@@ -116,18 +123,25 @@ class EagleDrafter:
             raise
 
     def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
-        """Logits over the head's vocabulary; keeps what the head made of each row."""
+        """Logits over the head's vocabulary; keeps what the head made of each row, or, of a draft in one
+        pass, the logits of all levels."""
         assert self._pass is not None
-        is_root = not self._pass.paths
-        if is_root:  # only here, for a draft that does not pay never comes so far
-            start, count = self.own_runner.cache.length, self._pass.num_before_root + 1
-            self._exchange.given = self._fused(start, count)
-        else:
+        if self._pass.paths:
+            if self._mask is not None:
+                return self._levels[rows[0].depth].repeat(len(rows), 1)
             self._exchange.given = self._states[[row.parent_row for row in rows]]
-        logits = self._pass(rows)
-        made = self._exchange.made
-        self._states = made[-1:] if is_root else torch.cat([self._states, made])
-        return logits
+            logits = self._pass(rows)
+            self._states = torch.cat([self._states, self._exchange.made])
+            return logits
+        # Only here, for a draft that does not pay never comes so far.
+        given = self._fused(self.own_runner.cache.length, self._pass.num_before_root + 1)
+        if self._mask is not None:
+            count = len(self._pass.behind_root)
+            given = torch.cat([given, self._mask.state.expand(count, -1)])
+        self._exchange.given = given
+        self._levels = self._pass(rows)
+        self._states = self._exchange.made[-1:]
+        return self._levels[:1]
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`: rows with the target's own states stay, up to the root's."""

@@ -20,6 +20,7 @@ Refusal = Callable[[str], DrafterUnavailableError]
 
 # Whose decoder layers published heads are made of.
 _LAYER_TYPES = ("llama", "qwen3")
+_SPECULATORS_TYPES = ("eagle3", "peagle")
 # What a head is where its config.json does not say so (SafeAILab's and SpecForge's classes).
 _DEFAULTS: dict[str, Any] = {
     "model_type": "llama", "num_hidden_layers": 1, "hidden_act": "silu", "rms_norm_eps": 1e-6,
@@ -29,10 +30,14 @@ _DEFAULTS: dict[str, Any] = {
 _ROPE_THETA = 10_000.0
 HIDDEN_NORM = "layers.0.hidden_norm.weight"
 """The tensor that EAGLE-3 has and the earlier form has not."""
+MASK_HIDDEN = "mask_hidden"
+"""The tensor that P-EAGLE has."""
 _IDS = "eagle_aux_hidden_state_layer_ids"
 # Of the head beside its layers, in config.json itself or in its `eagle_config`.
 _SWITCHES = ("norm_before_residual", "norm_before_fc", "fc_norm", "norm_output")
-_SETTINGS = {*_SWITCHES, _IDS, "draft_vocab_size", "target_hidden_size"}
+# As vLLM looks for it.
+_MASK_IDS = ("mask_token_id", "ptd_token_id", "pard_token")
+_SETTINGS = {*_SWITCHES, *_MASK_IDS, _IDS, "draft_vocab_size", "target_hidden_size"}
 # Model-Optimizer's, at the value with which they ask for what all heads do.
 _USUAL: dict[str, Any] = {
     "use_aux_hidden_state": True, "use_input_layernorm_in_first_layer": True,
@@ -65,6 +70,8 @@ class HeadDescription:
     """Whether the first layer adds to the normed state, and not to the state as it is."""
     made_is_normed: bool
     """Whether the head drafts on from what its output layer reads."""
+    mask_token_id: int | None
+    """The token that stands for unknown ones, of a head that drafts in one pass (P-EAGLE)."""
     fuse_norm: str | None
     """"each" for a norm of every fused state, "all" for one of them together."""
 
@@ -79,8 +86,11 @@ def describe_head(
     """
     is_eagle3 = any(plain_name(name) == HIDDEN_NORM for name in names)
     is_nested = "speculators_model_type" in config
-    if config.get("speculators_model_type", "eagle3") != "eagle3":
-        raise refused(f"is of the type {shown(config['speculators_model_type'])}, not eagle3")
+    if config.get("speculators_model_type", "eagle3") not in _SPECULATORS_TYPES:
+        raise refused(
+            f"is of the type {shown(config['speculators_model_type'])}, not "
+            f"{' or '.join(_SPECULATORS_TYPES)}"
+        )
     if config.get("quantization_config") is not None:
         raise refused("is quantized; give one in 16 or 32 bits")
     own = _own_settings(config, refused)
@@ -105,6 +115,7 @@ def describe_head(
         target_size=own.get("target_hidden_size"),
         residual_is_normed=switches["norm_before_residual"],
         made_is_normed=_made_is_normed(own, names, refused),
+        mask_token_id=_mask_token_id(config, names, described, refused),
         fuse_norm="each" if switches["fc_norm"] else "all" if switches["norm_before_fc"] else None,
     )
 
@@ -222,3 +233,16 @@ def _made_is_normed(own: Mapping[str, Any], names: Collection[str], refused: Ref
     if told is False:
         raise refused("has norm_output false, which leaves out the norm of its output layer")
     return False
+
+
+def _mask_token_id(
+    config: Mapping[str, Any], names: Collection[str], described: Description, refused: Refusal
+) -> int | None:
+    told = next((config[name] for name in _MASK_IDS if config.get(name) is not None), None)
+    if not any(plain_name(name) == MASK_HIDDEN for name in names):
+        if told is not None or config.get("speculators_model_type") == "peagle":
+            raise refused(f"drafts in one pass and has no {MASK_HIDDEN}")
+        return None
+    if type(told) is not int or not 0 <= told < described.architecture.vocab_size:
+        raise refused(f"has mask_token_id {shown(told)}, which is no id of a token")
+    return told

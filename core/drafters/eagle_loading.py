@@ -10,10 +10,16 @@ from core.backends.cpu.forward import CpuForward, cpu_reason
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear, Embedding, Linear
 from core.backends.torch.weights import LayerStack, LayerWeights
-from core.drafters.eagle_description import HIDDEN_NORM, HeadDescription, describe_head, plain_name
+from core.drafters.eagle_description import (
+    HIDDEN_NORM,
+    MASK_HIDDEN,
+    HeadDescription,
+    describe_head,
+    plain_name,
+)
 from core.drafters.eagle_forward import EagleForward
 from core.drafters.eagle_head import read_parts
-from core.drafters.eagle_weights import HeadWeights, TargetNorm
+from core.drafters.eagle_weights import HeadWeights, MaskRow, TargetNorm, fused
 from core.errors import DrafterUnavailableError
 from core.families.description import Description
 from core.families.tensors import layer_tensors
@@ -134,6 +140,7 @@ class _Reader:
                 self._take(f"fc_norm.{index}.weight", self._target_hidden)
                 for index in range(len(state_layers))
             )
+        fuse = self._linear("fc", hidden, width)
         head, target_ids = self._output()
         stack = LayerStack(
             layers=self._layers(2 * hidden),
@@ -141,9 +148,9 @@ class _Reader:
             final_norm=self._take("norm.weight", hidden),
             head=head,
         )
-        return HeadWeights(
+        made = HeadWeights(
             stack=stack,
-            fuse=self._linear("fc", hidden, width),
+            fuse=fuse,
             state_norm=self._take(HIDDEN_NORM, hidden),
             target_ids=target_ids,
             state_layers=state_layers,
@@ -153,6 +160,12 @@ class _Reader:
             residual_is_normed=self._found.residual_is_normed,
             made_is_normed=self._found.made_is_normed,
         )
+        token_id = self._found.mask_token_id
+        if token_id is None:
+            return made
+        states = self._take(MASK_HIDDEN, 1, 1, width).view(1, width)
+        state = fused(made, states, self._found.described.architecture.norm_eps)[0]
+        return replace(made, mask=MaskRow(token_id, state))
 
     def _eagle1(self) -> HeadWeights:
         hidden, target = self._hidden, self._target_stack

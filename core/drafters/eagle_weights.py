@@ -24,6 +24,13 @@ class TargetNorm(NamedTuple):
     eps: float
 
 
+class MaskRow(NamedTuple):
+    """What stands for a token that is not known yet."""
+
+    token_id: int
+    state: torch.Tensor  # [hidden]
+
+
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
     """A head ready to run; `core.drafters.eagle_loading` makes it of files."""
@@ -47,6 +54,8 @@ class HeadWeights:
     residual_is_normed: bool = False
     made_is_normed: bool = False
     """See `core.drafters.eagle_description.HeadDescription`."""
+    mask: MaskRow | None = None
+    """Of a head that drafts all its tokens in one pass (P-EAGLE)."""
     num_bytes: int = 0
     """Memory of what the head has of its own."""
 
@@ -54,7 +63,8 @@ class HeadWeights:
     def is_usual(self) -> bool:
         """Whether it is of EAGLE-3's first form, the one that compiled backends compute."""
         is_first = not (self.residual_is_normed or self.made_is_normed)
-        return self.state_norm is not None and is_first and len(self.stack.layers) == 1
+        is_one = len(self.stack.layers) == 1 and self.mask is None
+        return self.state_norm is not None and is_first and is_one
 
 
 class HeadRows(NamedTuple):

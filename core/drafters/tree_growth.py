@@ -45,11 +45,22 @@ _RECENT_SHARE = 0.1
 class TreeGrower:
     """Grows the trees of one run and learns from what becomes of them."""
 
-    def __init__(self, settings: TreeSettings, proposer: Proposer, draft_cost: CostOfRows | None):
-        """`draft_cost` is the drafter's measured forward; None leaves the sizes to the settings."""
+    def __init__(
+        self,
+        settings: TreeSettings,
+        proposer: Proposer,
+        draft_cost: CostOfRows | None,
+        *,
+        in_one_pass: bool = False,
+    ):
+        """`draft_cost` is the drafter's measured forward; None leaves the sizes to the settings.
+
+        `in_one_pass` tells that the first level's forward computes all levels, a row each.
+        """
         self._settings = settings
         self._proposer = proposer
         self._draft_cost = draft_cost
+        self._in_one_pass = in_one_pass
         self._calibration = Calibration(prob_is_chance=proposer.prob_is_chance)
         self._choosing_s = 0.0
         self.drafting_s = 0.0
@@ -72,14 +83,14 @@ class TreeGrower:
         frontier = [0]
         self.drafting_s = 0.0
         for level in range(depth):
-            if not self._pays(growth, frontier, depth - level, cost):
+            costs = self._level_costs(len(frontier), level, depth)
+            if not self._pays(growth, frontier, depth - level, cost, costs):
                 break
             logits = forward([growth.level_row(node) for node in frontier])
             start_s = time.perf_counter()
             positions = [position + level] * len(frontier)
             proposals = self._proposer.propose(logits, positions, self._settings.branching)
-            if self._draft_cost is not None:
-                self.drafting_s += self._level_s(frontier)
+            self.drafting_s += costs.pass_s + costs.level_s
             children = growth.expand(frontier, proposals, self._calibration)
             children.sort(key=lambda node: -growth.reach[node])
             choosing_s = time.perf_counter() - start_s
@@ -90,7 +101,12 @@ class TreeGrower:
         return growth.result(cost if self._draft_cost else None, self.drafting_s)
 
     def _pays(
-        self, growth: "_Growth", frontier: list[int], num_levels: int, cost: CostOfRows | None
+        self,
+        growth: "_Growth",
+        frontier: list[int],
+        num_levels: int,
+        cost: CostOfRows | None,
+        costs: "_LevelCosts",
     ) -> bool:
         if cost is None or self._draft_cost is None:
             return True
@@ -101,17 +117,29 @@ class TreeGrower:
             num_levels,
             cost,
             self.drafting_s,
-            self._level_s(frontier),
+            *costs,
         )
 
-    def _level_s(self, frontier: list[int]) -> float:
-        """Expected seconds of a level: its forward, and choosing the children."""
-        assert self._draft_cost is not None
-        return self._draft_cost(len(frontier)) + self._choosing_s
+    def _level_costs(self, num_rows: int, level: int, depth: int) -> "_LevelCosts":
+        """Of a level of so many rows: its forward, and choosing the children."""
+        if self._draft_cost is None:
+            return _LevelCosts(0.0, 0.0)
+        if self._in_one_pass:
+            return _LevelCosts(self._choosing_s, 0.0 if level else self._draft_cost(depth))
+        return _LevelCosts(self._draft_cost(num_rows) + self._choosing_s, 0.0)
 
     def learn(self, outcome: Outcome) -> None:
         """Learns how good the probabilities of a judged tree were."""
         self._calibration.learn(outcome)
+
+
+class _LevelCosts(NamedTuple):
+    """Expected seconds of drafting."""
+
+    level_s: float
+    """Of this level, and of each behind it."""
+    pass_s: float
+    """Of what is computed once, with this level."""
 
 
 class _Growth:

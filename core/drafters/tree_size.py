@@ -60,13 +60,14 @@ def pays_to_continue(
     cost: CostOfRows,
     spent_s: float,
     level_s: float,
+    pass_s: float = 0.0,
 ) -> bool:
     """Whether some number of further levels raises the expected tokens per second.
 
     `reach` are the chances of the nodes so far, best first; `frontier_reach` is the chance that one
     of the last level is accepted. Of each level behind it `hit_rate` of the chance remains, for one
-    row and `level_s` seconds of drafting. Looking further than one level matters where the first
-    additional row is dear and the next ones are cheap.
+    row and `level_s` seconds of drafting, beside `pass_s` for all of them. Looking further than one
+    level matters where the first additional row is dear and the next ones are cheap.
     """
     expected_tokens = 1.0
     best_rate = (1.0 if spent_s else _MIN_GAIN) / (cost(1) + spent_s)
@@ -77,7 +78,7 @@ def pays_to_continue(
     for ahead in range(1, num_levels + 1):
         frontier_reach *= hit_rate
         expected_tokens += frontier_reach
-        step_s = cost(size + ahead + 1) + spent_s + ahead * level_s
+        step_s = cost(size + ahead + 1) + spent_s + pass_s + ahead * level_s
         if expected_tokens / step_s > best_rate:
             return True
     return False

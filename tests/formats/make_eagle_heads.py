@@ -204,6 +204,48 @@ def make_specforge(
     record(folder, target.features(layers), draft, head.d2t)
 
 
+def speculators_head(
+    name: str,
+    algorithm: str,
+    layer_config: Any,
+    layers: tuple[int, ...] | None,
+    seed: int,
+    **more: Any,
+) -> Any:
+    """One of `speculators`, saved by itself."""
+    from speculators.config import SpeculatorsConfig, VerifierConfig
+    from speculators.models.eagle3 import Eagle3DraftModel, Eagle3SpeculatorConfig
+    from speculators.models.peagle.config import PEagleSpeculatorConfig
+    from speculators.models.peagle.core import PEagleDraftModel
+    from speculators.proposals.greedy import GreedyTokenProposalConfig
+
+    layer_config._attn_implementation = "eager"
+    config_class, head_class = {
+        "eagle3": (Eagle3SpeculatorConfig, Eagle3DraftModel),
+        "peagle": (PEagleSpeculatorConfig, PEagleDraftModel),
+    }[algorithm]
+    config = config_class(
+        transformer_layer_config=layer_config,
+        draft_vocab_size=DRAFT_VOCAB,
+        eagle_aux_hidden_state_layer_ids=None if layers is None else list(layers),
+        speculators_config=SpeculatorsConfig(
+            algorithm=algorithm,
+            proposal_methods=[GreedyTokenProposalConfig(speculative_tokens=COUNT)],
+            default_proposal_method="greedy",
+            verifier=VerifierConfig(name_or_path=None, architectures=["LlamaForCausalLM"]),
+        ),
+        **more,
+    )
+    head = head_class(config)
+    d2t, t2d = vocabulary()
+    head.load_vocab_mappings(t2d, d2t)
+    randomized(head, seed)
+    deepcopy(head).bfloat16().save_pretrained(FOLDER / name)  # its own rotation stays in float32
+    for path in (FOLDER / name).glob("*.py"):  # a copy of the package's own code
+        path.unlink()
+    return head
+
+
 def make_speculators(
     target: Target,
     name: str,
@@ -212,31 +254,7 @@ def make_speculators(
     seed: int,
     **more: Any,
 ) -> None:
-    from speculators.config import SpeculatorsConfig, VerifierConfig
-    from speculators.models.eagle3 import Eagle3DraftModel, Eagle3SpeculatorConfig
-    from speculators.proposals.greedy import GreedyTokenProposalConfig
-
-    layer_config._attn_implementation = "eager"
-    config = Eagle3SpeculatorConfig(
-        transformer_layer_config=layer_config,
-        draft_vocab_size=DRAFT_VOCAB,
-        eagle_aux_hidden_state_layer_ids=None if layers is None else list(layers),
-        speculators_config=SpeculatorsConfig(
-            algorithm="eagle3",
-            proposal_methods=[GreedyTokenProposalConfig(speculative_tokens=COUNT)],
-            default_proposal_method="greedy",
-            verifier=VerifierConfig(name_or_path=None, architectures=["LlamaForCausalLM"]),
-        ),
-        **more,
-    )
-    head = Eagle3DraftModel(config)
-    d2t, t2d = vocabulary()
-    head.load_vocab_mappings(t2d, d2t)
-    randomized(head, seed)
-    folder = FOLDER / name
-    deepcopy(head).bfloat16().save_pretrained(folder)  # its own rotation stays in float32
-    for path in folder.glob("*.py"):  # a copy of the package's own code
-        path.unlink()
+    head = speculators_head(name, "eagle3", layer_config, layers, seed, **more)
     made: list[torch.Tensor] = []
     head.lm_head.register_forward_hook(lambda module, given, out: made.append(out))
 
@@ -249,7 +267,73 @@ def make_speculators(
         head(torch.cat([features, behind], dim=1), ids, torch.zeros_like(ids), ttt_steps=steps)
         return made[-1][0, length - 1]
 
-    record(folder, target.features(layers or DEFAULT_LAYERS), draft, head.d2t)
+    record(FOLDER / name, target.features(layers or DEFAULT_LAYERS), draft, head.d2t)
+
+
+def make_parallel_speculators(
+    target: Target, name: str, layer_config: Any, layers: tuple[int, ...], seed: int, **more: Any
+) -> None:
+    from speculators.losses import resolve_loss_config
+    from speculators.models.peagle import core
+
+    head = speculators_head(name, "peagle", layer_config, layers, seed, mask_token_id=5, **more)
+    made: list[torch.Tensor] = []
+    head.lm_head.register_forward_hook(lambda module, given, out: made.append(out))
+    chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    choose = core.generate_cod_sample_indices
+
+    def noting(**how: Any) -> Any:
+        chosen.append(choose(**how))
+        return chosen[-1]
+
+    core.generate_cod_sample_indices = noting
+
+    def draft(features: torch.Tensor, tokens: list[int]) -> torch.Tensor:
+        """Of all depths behind all positions, which training computes at once, one is taken."""
+        length, depth = features.shape[1], len(tokens) - features.shape[1]
+        behind = features.new_zeros(1, COUNT, features.shape[2])
+        ids = torch.tensor([[*tokens[:length], *[0] * COUNT]])
+        head(
+            torch.cat([features, behind], dim=1), ids, torch.zeros_like(ids),
+            verifier_last_hidden_states=torch.zeros(1, length + COUNT, HIDDEN), num_depths=COUNT,
+            down_sample_ratio=1.0, down_sample_ratio_min=1.0,
+            loss_config=resolve_loss_config("kl_div", "eager"),
+        )  # fmt: skip
+        anchors, depths = chosen[-1]
+        row = ((anchors == length - 1) & (depths == depth)).nonzero()
+        return made[-1][0, int(row)]
+
+    record(FOLDER / name, target.features(layers), draft, head.d2t)
+
+
+def make_parallel_specforge(target: Target, name: str, more: dict[str, Any], seed: int) -> None:
+    from specforge.modeling.draft.peagle import PEagleDraftModel
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    config = {
+        **SIZES,
+        "rms_norm_eps": 1e-5,
+        "draft_vocab_size": DRAFT_VOCAB,
+        "head_dim": 16,
+        **more,
+    }
+    head = PEagleDraftModel(LlamaConfig(**config, pad_token_id=0))
+    head = with_vocabulary(randomized(head, seed))
+    told = {"architectures": ["PEagleDraftModel"], "model_type": "llama", **config}
+    folder = write(name, told, head.state_dict())
+
+    def draft(features: torch.Tensor, tokens: list[int]) -> torch.Tensor:
+        length, depth = features.shape[1], len(tokens) - features.shape[1]
+        ids = torch.tensor([[*tokens[:length], *[config["mask_token_id"]] * depth]])
+        states = torch.cat([features, head.mask_hidden.expand(1, depth, -1)], dim=1)
+        count = length + depth
+        mask = create_block_mask(
+            lambda batch, heads, row, column: row >= column, None, None, count, count, device="cpu"
+        )
+        normed = head(states, head.embed_input_ids(ids), mask, torch.arange(count)[None])
+        return head.lm_head(normed[0, -1])
+
+    record(folder, target.features(DEFAULT_LAYERS), draft, head.d2t)
 
 
 def rename(
@@ -305,6 +389,15 @@ def main() -> None:
     make_speculators(target, "speculators-3.1", qwen3, (1, 5), 8, fc_norm=True, norm_output=True)
     plain = LlamaConfig(**SIZES, rms_norm_eps=1e-5, rope_theta=10_000.0)
     make_speculators(target, "speculators-plain", plain, None, 9)
+    parallel = LlamaConfig(**{**SIZES, "num_hidden_layers": 2}, head_dim=16, rope_theta=2000.0)
+    make_parallel_speculators(
+        target, "speculators-parallel", parallel, (1, 4, 6), 10, norm_before_residual=True,
+        fc_norm=True,
+    )  # fmt: skip
+    make_parallel_specforge(
+        target, "specforge-parallel",
+        {"num_hidden_layers": 3, "mask_token_id": 9, "rope_theta": 1000.0}, 11,
+    )  # fmt: skip
     rename(
         "safeailab-3", "model-optimizer",
         lambda key: None if key == "t2d" else key.replace("midlayer.", "layers.0."),

@@ -84,12 +84,13 @@ def tensor(name: str, made: Callable[[Tensors], torch.Tensor | None]) -> Change:
         ("model-optimizer", eagle_config(next_layer_regular=False), "sets next_layer_regular to False"),
         ("model-optimizer", eagle_config(parallel_draft_step=4), "sets parallel_draft_step to 4"),
         ("model-optimizer", eagle_config(use_aux_hidden_state=False), "use_aux_hidden_state to False"),
-        ("speculators-plain", setting(speculators_model_type="peagle"), "type 'peagle', not eagle3"),
+        ("speculators-plain", setting(speculators_model_type="peagle"), "pass and has no mask_hidden"),
+        ("speculators-plain", setting(speculators_model_type="dflash"), "not eagle3 or peagle"),
         ("speculators-plain", setting(block_size=8), "sets block_size, which is not known"),
         ("speculators-plain", setting(transformer_layer_config=None), "no transformer_layer_config"),
         (
             "safeailab-3", tensor("mask_hidden", lambda have: torch.zeros(1, 1, 96)),
-            "holds mask_hidden, which is not known",
+            "has mask_token_id None, which is no id of a token",
         ),
         (
             "safeailab-3", tensor("midlayer.self_attn.q_norm.weight", lambda have: torch.ones(8)),

@@ -106,6 +106,27 @@ def test_cheap_drafts_are_long_and_dear_ones_are_not_made() -> None:
     assert sized(sure, draft_s=0.01, verify_s=20.0).num_drafted == 0
 
 
+def test_a_draft_in_one_pass_is_paid_for_with_its_first_level() -> None:
+    """Four levels for the price of one: chains, whose levels cost that each, stop before the first."""
+    drafted = {}
+    for in_one_pass in (False, True):
+        levels, forward = same_everywhere([0.001, 0.998, 0.001])
+        asked: list[int] = []
+
+        def draft_cost(rows: int, asked: list[int] = asked) -> float:
+            asked.append(rows)
+            return 1.5
+
+        grower = TreeGrower(
+            TreeSettings(depth=4), BestProposer(), draft_cost, in_one_pass=in_one_pass
+        )
+        tree = grower.grow(9, 10, LIMITS, lambda rows: 1.0, forward)
+        drafted[in_one_pass] = tree.num_drafted
+    assert drafted == {False: 0, True: 4}
+    assert asked == [4] and len(levels) == 4
+    assert grower.drafting_s == pytest.approx(1.5, abs=0.1)
+
+
 def test_a_drafter_that_is_always_refused_stops_and_is_tried_again() -> None:
     _, forward = same_everywhere([0.001, 0.998, 0.001])
     grower = TreeGrower(TreeSettings(depth=4), BestProposer(), lambda rows: 0.2)
