@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.modes.layer_skip import LayerSkipSettings as LayerSkipSettings
     from core.modes.ngram import NgramSettings as NgramSettings
     from core.modes.registry import register_drafter as register_drafter
+    from core.modes.sd_block import BlockSettings as BlockSettings
     from core.modes.sd_classic import ClassicSettings as ClassicSettings
     from core.modes.sd_eagle import EagleSettings as EagleSettings
     from core.modes.settings import DrafterSettings as DrafterSettings
@@ -63,6 +64,7 @@ _NAMES_OF = {
     "core.modes.layer_skip": ("LayerSkipSettings",),
     "core.modes.ngram": ("NgramSettings",),
     "core.modes.registry": ("register_drafter",),
+    "core.modes.sd_block": ("BlockSettings",),
     "core.modes.sd_classic": ("ClassicSettings",),
     "core.modes.sd_eagle": ("EagleSettings",),
     "core.modes.settings": ("DrafterSettings", "TreeSettings"),

@@ -18,16 +18,19 @@ class DraftPass:
         forward: TargetForward | None = None,
         *,
         behind_root: Sequence[int] = (),
+        sees_behind: bool = False,
     ):
         """`unseen_token_ids` are the committed tokens that the cache lacks, the root last: they
         are computed with the root, and so are the tokens `behind_root`, a chain of which every row has
-        its logits. `forward` replaces the runner's own, over the same cache."""
+        its logits; with `sees_behind` all of these rows see each other. `forward` replaces the
+        runner's own, over the same cache."""
         self.paths: list[tuple[int, ...]] = []
         """Token ids from the root's child down to each row of the tree computed so far."""
         self._runner = runner
         self._forward = forward
         self._unseen = unseen_token_ids
         self.behind_root = behind_root
+        self._sees_behind = sees_behind
         self._root_position = runner.cache.length + len(unseen_token_ids) - 1
         self._ancestors: list[list[int]] = []
         """For each row, the window's columns that it attends to: itself and what is above it."""
@@ -59,8 +62,10 @@ class DraftPass:
         count, first = len(token_ids), self._root_position - self.num_before_root
         self._ancestors.append(list(range(len(self._unseen))))
         self.paths.append(())
-        causal = torch.ones(count, count, dtype=torch.bool).tril()
-        found = self._forward_rows(token_ids, range(first, first + count), causal)
+        seen = torch.ones(count, count, dtype=torch.bool)
+        found = self._forward_rows(
+            token_ids, range(first, first + count), seen if self._sees_behind else seen.tril()
+        )
         return found[self.num_before_root :]
 
     def _forward_rows(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.drafters.eagle_head import default_feature_layers
+from core.drafters.head_tensors import plain_name
 from core.errors import DrafterUnavailableError, shown
 from core.families.description import Description, NotDescribedError, describe
 from core.models.quiet import quiet_transformers
@@ -97,7 +98,12 @@ def describe_head(
     layers = config.get(_LAYERS) if is_nested else config
     if not isinstance(layers, Mapping):
         raise refused(f"has no {_LAYERS} in its config.json")
-    described = _described_layers(layers, is_nested, refused)
+    described = described_layers(
+        layers,
+        refused,
+        is_nested=is_nested,
+        known=() if is_nested else _SETTINGS | _WITHOUT_EFFECT | {"eagle_config"},
+    )
     switches = {name: own.get(name) or False for name in _SWITCHES}
     for name, value in switches.items():
         if not isinstance(value, bool):
@@ -118,14 +124,6 @@ def describe_head(
         mask_token_id=_mask_token_id(config, names, described, refused),
         fuse_norm="each" if switches["fc_norm"] else "all" if switches["norm_before_fc"] else None,
     )
-
-
-def plain_name(name: str) -> str:
-    """A tensor's name with the prefixes taken off that some writers put on."""
-    name = name.removeprefix("model.").replace("midlayer.", "layers.0.", 1)
-    for index, place in enumerate(("low", "mid", "high")):
-        name = name.replace(f"aux_norm_{place}.", f"fc_norm.{index}.")
-    return name
 
 
 def _own_settings(config: Mapping[str, Any], refused: Refusal) -> dict[str, Any]:
@@ -155,19 +153,27 @@ def _is_off(value: Any) -> bool:
     return value is None or value is False or value in ("", [], {})
 
 
-def _described_layers(layers: Mapping[str, Any], is_nested: bool, refused: Refusal) -> Description:
-    """The head's layers by the table of the family that they are of."""
+def described_layers(
+    layers: Mapping[str, Any],
+    refused: Refusal,
+    *,
+    is_nested: bool,
+    known: Collection[str],
+    types: tuple[str, ...] = _LAYER_TYPES,
+) -> Description:
+    """Layers by the table of the family that they are of.
+
+    Settings that are `known` are no matter of theirs; `is_nested` are layers of which only that is
+    written which their class has not by default.
+    """
     given = dict(layers)
-    if given.get("model_type", "llama") not in _LAYER_TYPES:
+    if given.get("model_type", "llama") not in types:
         raise refused(
-            f"is made of layers of the type {shown(given['model_type'])}, not "
-            f"{' or '.join(_LAYER_TYPES)}"
+            f"is made of layers of the type {shown(given.get('model_type'))}, not {' or '.join(types)}"
         )
-    if is_nested:  # written without what its class has by default
+    if is_nested:
         given = _with_class_defaults(given)
-    else:
-        known = _SETTINGS | _WITHOUT_EFFECT | {"eagle_config"}
-        given = {name: value for name, value in given.items() if name not in known}
+    given = {name: value for name, value in given.items() if name not in known}
     _leave_out_unused_windows(given)
     given = {**_DEFAULTS, **given}
     if not (given.get("rope_theta") or given.get("rope_parameters")):

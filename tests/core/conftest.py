@@ -10,6 +10,7 @@ from core.engine import Engine
 from core.loading.loading import load_model
 from core.trace.events import Event, RunFailed
 from core.trace.file import Trace
+from tests.block_drafters import block_drafter
 from tests.eagle_heads import eagle3_head
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
@@ -21,13 +22,14 @@ PROMPT = "The quick brown fox jumps over the lazy dog. The quick brown "
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the models `target`, `draft` (other weights), `shifted` (other ids), `neox`, and
-    `head`, a random EAGLE head for `target`."""
+    `head` and `block`, a random EAGLE head and block drafter for `target`."""
     home = tmp_path_factory.mktemp("models")
     save_tiny_model(home / "target")
     save_tiny_model(home / "draft", seed=1)
     save_tiny_model(home / "shifted", first_id=3)
     save_tiny_model(home / "neox", "gpt-neox")
     eagle3_head(home / "head", tiny_model("llama").config)
+    block_drafter(home / "block", tiny_model("llama").config)
     return home
 
 

@@ -19,9 +19,9 @@ PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 def test_the_list_is_this_one() -> None:
     """A name that goes or comes is a change for everybody: it stands in CHANGELOG.md as well."""
     assert sorted(core.__all__) == [
-        "Accepted", "BadLogitsError", "ClassicSettings", "Committed", "Drafted", "DrafterFailed",
-        "DrafterSettings", "DrafterUnavailableError", "EagleSettings", "Engine", "Event",
-        "HybridSettings",
+        "Accepted", "BadLogitsError", "BlockSettings", "ClassicSettings", "Committed", "Drafted",
+        "DrafterFailed", "DrafterSettings", "DrafterUnavailableError", "EagleSettings", "Engine",
+        "Event", "HybridSettings",
         "InvalidSettingError", "KernelsUnavailableError", "LayerSkipSettings", "LoadedModel",
         "ModelUnavailableError", "NgramSettings", "Prefilled", "Prompt", "RunConfig", "RunFailed",
         "RunFinished", "RunStarted", "RunStats", "SamplingConfig", "ShareSdSettings",

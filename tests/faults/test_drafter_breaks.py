@@ -13,6 +13,7 @@ from core.engine import Engine
 from core.loading.loading import load_model
 from core.trace.events import Drafted, DrafterFailed, Event, RunFailed
 from core.trace.file import Trace, read_trace
+from tests.block_drafters import block_drafter
 from tests.core.conftest import PROMPT, run
 from tests.eagle_heads import eagle3_head
 from tests.own_cache import own_cache
@@ -26,6 +27,7 @@ MODES: dict[str, dict[str, Any]] = {
     "ngram": {"fixed_size": True},
     "sd-classic": FIXED,
     "sd-eagle": FIXED,
+    "sd-block": FIXED,
     "share-sd": {**FIXED, "group_size": 32},
     "layer-skip": {**FIXED, "layers": ["0-1"]},
     "hybrid": {**FIXED, "group_size": 32},
@@ -78,6 +80,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_model(home / "target")
     save_tiny_model(home / "draft", seed=1)
     eagle3_head(home / "head", tiny_model("llama").config)
+    block_drafter(home / "block", tiny_model("llama").config)
     return home
 
 
@@ -110,7 +113,8 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def settings_of(mode: str, home: Path) -> dict[str, Any]:
-    drafts = {"sd-classic": str(home / "draft"), "sd-eagle": str(home / "head")}
+    names = {"sd-classic": "draft", "sd-eagle": "head", "sd-block": "block"}
+    drafts = {mode: str(home / name) for mode, name in names.items()}
     return {"mode": mode, "draft": drafts.get(mode), "drafter": MODES[mode]}
 
 

@@ -1,63 +1,32 @@
 """What of a published head cannot be computed rightly is refused by its name, before anything runs."""
 
-import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from core.drafters.eagle_loading import load_head
 from core.errors import DrafterUnavailableError
 from core.loading.forward import runner_of
-from core.loading.loading import LoadedModel, load_model
-from tests.formats.test_eagle_heads import HEADS
-from tests.tiny_folder import byte_tokenizer
+from core.loading.loading import LoadedModel
+from tests.formats.published import HEADS, Change, load_target, setting, tensor, write_changed
 
-Tensors = dict[str, torch.Tensor]
-Change = Callable[[dict[str, Any], Tensors], None]
 IDS = "eagle_aux_hidden_state_layer_ids"
 
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    folder = tmp_path_factory.mktemp("formats") / "target"
-    shutil.copytree(HEADS / "target", folder)
-    byte_tokenizer().save_pretrained(folder)
-    return load_model(str(folder), dtype="float32", compile=False)
+    return load_target(tmp_path_factory.mktemp("formats") / "target", compile=False)
 
 
 def load_changed(target: LoadedModel, folder: Path, source: str, change: Change) -> Any:
-    """Loads a head whose configuration and tensors were changed in place."""
-    shutil.copytree(HEADS / source, folder)
-    config = json.loads((folder / "config.json").read_text())
-    tensors = load_file(folder / "model.safetensors")
-    change(config, tensors)
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file(tensors, folder / "model.safetensors")
-    return load_head(folder, target, runner_of(target).forward)
-
-
-def setting(**changed: Any) -> Change:
-    return lambda config, tensors: config.update(changed)
+    written = write_changed(folder, HEADS / source, change)
+    return load_head(written, target, runner_of(target).forward)
 
 
 def eagle_config(**changed: Any) -> Change:
     return setting(eagle_config=changed)
-
-
-def tensor(name: str, made: Callable[[Tensors], torch.Tensor | None]) -> Change:
-    def change(config: dict[str, Any], tensors: Tensors) -> None:
-        found = made(tensors)
-        if found is None:
-            del tensors[name]
-        else:
-            tensors[name] = found
-
-    return change
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ MODES: dict[str, dict[str, Any]] = {
     "ngram": {},
     "sd-classic": {},
     "sd-eagle": {},
+    "sd-block": {},
     "share-sd": {"bits": 4, "group_size": 32},
     "layer-skip": {"layers": ["0", "2"]},
     "hybrid": {"bits": 3, "group_size": 32, "min_match": 1},
@@ -31,7 +32,7 @@ SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.95, "s
 
 
 def mode_settings(mode: str, shape: dict[str, Any], home: Path) -> dict[str, Any]:
-    name = {"sd-classic": "draft", "sd-eagle": "head"}.get(mode)
+    name = {"sd-classic": "draft", "sd-eagle": "head", "sd-block": "block"}.get(mode)
     draft = str(home / name) if name else None
     return {"mode": mode, "draft": draft, "drafter": {**MODES[mode], **shape}}
 

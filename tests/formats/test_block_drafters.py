@@ -1,0 +1,145 @@
+"""Block drafters of every published form draft what their authors' own code drafts with them.
+
+`make_block_drafters.py` made the folders and says how.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.backends.cpu.library import Kernels
+from core.drafters.block_loading import load_block
+from core.engine import Engine
+from core.errors import DrafterUnavailableError
+from core.loading.forward import runner_of
+from core.loading.loading import LoadedModel
+from core.trace.events import Drafted
+from tests.formats.published import (
+    BLOCKS,
+    TOLERANCE,
+    Change,
+    load_target,
+    names_in,
+    recorded,
+    setting,
+    tensor,
+    trace_of,
+    write_changed,
+)
+
+NAMES = names_in(BLOCKS)
+TREE = {"branching": 3, "depth": 4, "num_nodes": 12, "fixed_size": True}
+SAMPLED = {"do_sample": True, "temperature": 1.0, "seed": 4}
+
+
+@pytest.fixture(scope="module", params=["eager", "kernels"])
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Kernels
+) -> Engine:
+    folder = tmp_path_factory.mktemp("formats") / "target"
+    return Engine(load_target(folder, compile=request.param == "kernels"))
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load_target(tmp_path_factory.mktemp("formats") / "target", compile=False)
+
+
+def test_every_form_is_there() -> None:
+    assert NAMES == ["specforge", "speculators", "z-lab"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_published_block_drafter_drafts_as_its_authors_code_does(
+    name: str, engine: Engine
+) -> None:
+    expected = recorded(BLOCKS / name)
+    chain = {"branching": 1, "depth": 8, "num_nodes": 8, "fixed_size": True}
+    found = trace_of(
+        engine, expected.prompt, mode="sd-block", draft=str(BLOCKS / name), drafter=chain
+    )
+    first = next(iter(found.of_kind(Drafted)))
+    assert first.token_ids[1:] == expected.drafted
+    assert first.draft_probs[1:] == pytest.approx(expected.probs, abs=TOLERANCE)
+    assert found.token_ids == trace_of(engine, expected.prompt).token_ids
+
+
+@pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("drafter", [TREE, {"depth": 3}], ids=["tree", "by cost"])
+def test_trees_and_sizes_by_cost_leave_the_text_as_it_is(
+    drafter: dict, sampling: dict, engine: Engine
+) -> None:
+    draft = BLOCKS / "speculators"
+    prompt, settings = recorded(draft).prompt, {"sampling": sampling, "max_new_tokens": 40}
+    found = trace_of(engine, prompt, mode="sd-block", draft=str(draft), drafter=drafter, **settings)
+    assert found.token_ids == trace_of(engine, prompt, **settings).token_ids
+    if drafter is TREE:
+        assert found.stats.num_drafted > 100
+
+
+def test_a_draft_behind_accepted_tokens_is_that_of_a_prompt_with_them(engine: Engine) -> None:
+    """The states of what was committed stand in the drafter's cache as those of a prompt do."""
+    draft = BLOCKS / "z-lab"
+    prompt = recorded(draft).prompt
+    settings = {
+        "mode": "sd-block",
+        "draft": str(draft),
+        "drafter": {"depth": 4, "fixed_size": True},
+    }
+    found = trace_of(engine, prompt, **settings)
+    later = list(found.of_kind(Drafted))[3]
+    so_far = [*prompt, *found.token_ids]
+    count = next(
+        end for end in range(len(prompt) + 1, len(so_far)) if so_far[end - 1] == later.token_ids[0]
+        and end >= len(prompt) + 3
+    )  # fmt: skip
+    anew = next(iter(trace_of(engine, so_far[:count], **settings).of_kind(Drafted)))
+    assert anew.token_ids == later.token_ids
+    assert anew.draft_probs == pytest.approx(later.draft_probs, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("source", "change", "told"),
+    [
+        ("z-lab", setting(dflash_config={"mask_token_id": 11, "causal": True}), "sets causal to True"),
+        ("z-lab", setting(dflash_config={"mask_token_id": 11, "markov_rank": 8}), "sets markov_rank"),
+        ("z-lab", setting(dflash_config={}), "mask_token_id None, which is no number from 0 to 191"),
+        ("z-lab", setting(block_size=1), "block_size 1, which is no number from 2 to 256"),
+        ("z-lab", setting(num_target_layers=36), "for a target of 36 layers, not 8"),
+        ("z-lab", setting(model_type="llama"), "layers of the type 'llama', not qwen3"),
+        ("z-lab", setting(final_logit_softcapping=30.0), "final_logit_softcapping"),
+        ("z-lab", setting(hidden_size=48, num_attention_heads=6), "has hidden_size 48"),
+        (
+            "z-lab",
+            setting(layer_types=["sliding_attention"] * 3, sliding_window=8, use_sliding_window=True),
+            "layers with a window",
+        ),
+        ("z-lab", setting(dflash_config={"mask_token_id": 11, "target_layer_ids": [8]}), "target has 8"),
+        ("z-lab", tensor("markov_head.markov_w1.weight", lambda have: torch.ones(2)), "markov_w1"),
+        ("z-lab", tensor("hidden_norm.weight", lambda have: None), "hidden_norm.weight has nothing"),
+        ("speculators", setting(sample_from_anchor=True), "sets sample_from_anchor to True"),
+        ("speculators", setting(speculators_model_type="dspark"), "type 'dspark', not dflash"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_computed_is_refused_by_its_name(
+    source: str, change: Change, told: str, target: LoadedModel, tmp_path: Path
+) -> None:
+    folder = write_changed(tmp_path / "drafter", BLOCKS / source, change)
+    with pytest.raises(DrafterUnavailableError, match=told) as refused:
+        load_block(folder, target, runner_of(target).forward)
+    assert "\n" not in str(refused.value)
+
+
+def test_layers_of_the_target_are_spread_where_none_are_named(
+    target: LoadedModel, tmp_path: Path
+) -> None:
+    unnamed = setting(dflash_config={"mask_token_id": 11})
+    folder = write_changed(tmp_path / "drafter", BLOCKS / "z-lab", unnamed)
+    block = load_block(folder, target, runner_of(target).forward)
+    assert block.weights.state_layers == (2, 4, 6)
+
+
+def test_without_a_folder_the_mode_says_what_to_give(engine: Engine) -> None:
+    with pytest.raises(DrafterUnavailableError, match="give --draft a folder with a block drafter"):
+        trace_of(engine, [1, 2, 3], mode="sd-block")
