@@ -215,6 +215,7 @@ class Engine:
             dtype=dtype,
             device=self.target.device.type,
             compile=self.target.is_compiled,
+            as_draft=True,
             progress=self._progress,
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from core.backends.cpu.forward import CpuForward, cpu_reason
+from core.backends.cpu.linear import can_read_dense, cpu_bytes
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear, Embedding
 from core.backends.torch.weights import LayerStack
@@ -33,13 +34,17 @@ def load_head(path: Path, target: LoadedModel, forward: TorchForward) -> EagleFo
         own = replace(own, logit_scale=shape.logit_scale, logit_cap=shape.logit_cap)
     rotations = model_config_from(found.described, frozenset()).rotations
     rotary = RotaryTable(rotations, target.row_dtype, target.device)
-    on_cpu = None
-    if isinstance(forward, CpuForward) and weights.is_usual:
-        on_cpu = CpuForward(
-            own, weights.stack, rotary, forward.kernels, forward.made, weights.state_norm
-        )
-        on_cpu = on_cpu if cpu_reason(on_cpu) is None else None
-    return EagleForward(own, weights, rotary, on_cpu)
+    if not isinstance(forward, CpuForward):
+        return EagleForward(own, weights, rotary)
+    kernels, fuse = forward.kernels, weights.fuse
+    if isinstance(fuse, DenseLinear) and can_read_dense(fuse.weight):
+        weights = replace(weights, fuse=cpu_bytes(kernels, fuse.weight, fuse.bias))
+    on_cpu = CpuForward(
+        own, weights.stack, rotary, kernels, state_norm=weights.state_norm, rounds_weights=True
+    )
+    if weights.is_usual and cpu_reason(on_cpu) is None:
+        return EagleForward(own, weights, rotary, on_cpu)
+    return EagleForward(own, weights, rotary)
 
 
 class _Reader:

@@ -114,6 +114,7 @@ def load_model(
     weights: str | None = None,
     compile: bool | None = None,
     gpu_memory: str | None = None,
+    as_draft: bool = False,
     placement: Placing = "whole",
     progress: Progress = no_progress,
 ) -> LoadedModel:
@@ -123,8 +124,9 @@ def load_model(
     a GGUF file's whole numbers as they are where there are kernels for them, full writes them out, and
     q4 and q8 are the file's own or quantized; unset is file for a .gguf file, else full. `compile`
     unset compiles where device, dtype and architecture allow it. Without a compiler the model is loaded
-    all the same, and `note` says so. A `placement` of split has the processes that torchrun started hold
-    a part each, and spread all GPUs of this one (`core.distributed`). Raises ModelUnavailableError
+    all the same, and `note` says so. `as_draft` rounds floating weights to 8 bits where kernels read
+    them, for others check what it drafts. A `placement` of split has the processes that torchrun started
+    hold a part each, and spread all GPUs of this one (`core.distributed`). Raises ModelUnavailableError
     where it cannot be had, and InvalidSettingError for a missing device and for settings that do not go
     together.
     """
@@ -150,6 +152,7 @@ def load_model(
         torch.device("cpu" if gpu_memory else device),
         kernels,
         rounds_rows=wanted == "bfloat16",
+        rounds_weights=as_draft,
     )
     split = None
     if placement != "whole":

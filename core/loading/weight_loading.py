@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from core.backends.cpu.library import Kernels
-from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_dense
+from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_bytes, cpu_dense
 from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import ExpertWeights, LayerStack, LayerWeights
 from core.families.description import Description
@@ -42,6 +42,8 @@ class Placement(NamedTuple):
     """They keep weights of 16 bits as they are, whatever the dtype of the rows is."""
     rounds_rows: bool = False
     """Whether the kernels' weights are bfloat16, and meet rows rounded to it."""
+    rounds_weights: bool = False
+    """Whether the kernels' weights are rounded to 8 bits."""
 
 
 @contextmanager
@@ -258,6 +260,8 @@ class Reader:
         bias = None if bias is None else bias.to(place.device, place.dtype)
         kernels = place.kernels
         if kernels is not None and can_read_dense(weights[0]):
+            if place.rounds_weights:
+                return cpu_bytes(kernels, weights, bias)
             if place.rounds_rows:
                 weights = [weight.bfloat16() for weight in weights]
             return cpu_dense(kernels, weights, bias, rounds_rows=place.rounds_rows)

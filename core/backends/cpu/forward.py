@@ -21,7 +21,7 @@ from core.backends.cpu.library import (
     check_floats,
     check_indices,
 )
-from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_dense
+from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_bytes, cpu_dense
 from core.backends.row_block import (
     RowBlock,
     joined_positions,
@@ -53,8 +53,11 @@ class CpuForward(TorchForward):
         kernels: Kernels,
         made: "WeakKeyDictionary[Any, CpuLinear] | None" = None,
         state_norm: torch.Tensor | None = None,  # [hidden]
+        *,
+        rounds_weights: bool = False,
     ):
-        """`made` holds the kernels' copies of dense layers, shared between forwards.
+        """`made` holds the kernels' copies of dense layers, shared between forwards that round their
+        weights to 8 bits or not.
 
         With `state_norm` it is an EAGLE-3 head's, and `from_states` computes it.
         """
@@ -62,6 +65,7 @@ class CpuForward(TorchForward):
         self.kernels = kernels
         self.made = WeakKeyDictionary() if made is None else made
         self._state_norm = state_norm
+        self._make = cpu_bytes if rounds_weights else cpu_dense
         self._last_layer = torch.tensor([shape.num_layers], dtype=torch.int32)
         self._model: ModelStruct | None = None
         self._model_of: LayerStack | None = None
@@ -271,7 +275,7 @@ class CpuForward(TorchForward):
         if not isinstance(linear, DenseLinear) or not _fits(linear):
             return None
         if linear not in self.made:
-            self.made[linear] = cpu_dense(self.kernels, linear.weight, linear.bias)
+            self.made[linear] = self._make(self.kernels, linear.weight, linear.bias)
         return self.made[linear]
 
     def _pointer(self, tensor: torch.Tensor | None) -> int | None:

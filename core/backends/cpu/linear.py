@@ -218,18 +218,51 @@ def _exactly_halved(weight: torch.Tensor) -> torch.Tensor:
     return weight.float()
 
 
+def cpu_bytes(
+    kernels: Kernels,
+    weights: torch.Tensor | Sequence[torch.Tensor],  # [out_features, in_features], any float dtype
+    bias: torch.Tensor | None,  # [out_features] float32
+) -> CpuLinear:
+    """The same with weights rounded to 8 bits, 32 of a row to a scale, as Q8_0 has them: for drafts, of
+    which others choose."""
+    parts = [weights] if isinstance(weights, torch.Tensor) else list(weights)
+    segments = [_rounded_segment(kernels, part) for part in parts]
+    return CpuLinear(kernels, parts[0].shape[1], segments, bias)
+
+
+def _rounded_segment(kernels: Kernels, weight: torch.Tensor) -> Segment:
+    num_outputs, width = weight.shape
+    groups = weight.float().view(num_outputs, -1, _UNIT)
+    scales = (groups.abs().amax(dim=-1) / 127.0).half()
+    # What is too small for a scale is zero.
+    inverse = torch.where(scales > 0, 1.0 / scales.float(), 0.0)
+    numbers = (groups * inverse[:, :, None]).round().clamp(-127, 127) + 128
+    values = kernels.pack_numbers(numbers.to(torch.uint8).view(num_outputs, width), 8)
+    panels = _in_panels(kernels, scales[:, :, None]).view(torch.uint8)
+    kernel = "native Q8_0, rows in 8 bits"
+    return Segment(Format.Q8_0, kernel, num_outputs, values, panels.view(len(values), -1))
+
+
+def _in_panels(
+    kernels: Kernels,
+    numbers: torch.Tensor,  # [num_outputs, num_groups, count]
+) -> torch.Tensor:
+    """Side by side what belongs to the outputs of a panel
+    # [panels, num_groups * count, outputs of a panel]"""
+    panel = kernels.panel_outputs
+    num_panels = -(-len(numbers) // panel)
+    padded = numbers.new_zeros(num_panels * panel, *numbers.shape[1:])
+    padded[: len(numbers)] = numbers
+    return padded.view(num_panels, panel, -1).transpose(1, 2).contiguous()
+
+
 def cpu_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> CpuLinear:
     """A layer of 2-, 3-, 4- or 8-bit whole numbers; scales in half precision where that is exact.
 
     Its products round their rows to 8 bits, as llama.cpp's do.
     """
     num_outputs, in_features = grid.values.shape
-    panel = kernels.panel_outputs
-    num_panels = -(-num_outputs // panel)
-    both = torch.stack([grid.scales, grid.offsets], dim=-1)  # [out_features, num_groups, 2]
-    padded = torch.zeros(num_panels * panel, *both.shape[1:])
-    padded[:num_outputs] = both
-    pairs = padded.view(num_panels, panel, -1).transpose(1, 2).contiguous()
+    pairs = _in_panels(kernels, torch.stack([grid.scales, grid.offsets], dim=-1))
     halved = pairs.half()
     scales = halved if torch.equal(halved.float(), pairs) else pairs
     segment = Segment(
@@ -237,7 +270,7 @@ def cpu_grid(kernels: Kernels, grid: WeightGrid, bias: torch.Tensor | None) -> C
         f"native int{grid.bits}, rows in 8 bits",
         num_outputs,
         kernels.pack_numbers(grid.values.contiguous(), grid.bits),
-        scales.view(torch.uint8).view(num_panels, -1),
+        scales.view(torch.uint8).view(len(scales), -1),
         grid.group_size,
     )
     return CpuLinear(kernels, in_features, [segment], bias)
