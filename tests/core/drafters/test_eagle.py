@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.backends.cpu.library import Kernels
+from core.backends.cpu.linear import cpu_dense
 from core.engine import Engine
 from core.errors import DrafterUnavailableError
 from core.loading.loading import load_model
@@ -41,8 +42,12 @@ def test_a_head_in_a_published_format_drafts_and_changes_nothing(
 
 
 def test_compiled_kernels_draft_the_trees_that_torch_drafts(
-    engine: Engine, compiled_engine: Engine, tmp_path: Path
+    engine: Engine, compiled_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in ("core.backends.cpu.forward", "core.drafters.eagle_loading"):
+        monkeypatch.setattr(
+            f"{module}.cpu_bytes", cpu_dense
+        )  # else they are those of other weights
     draft = eagle3_head(tmp_path / "head", engine.target.module.config)
     eager, compiled = (
         [

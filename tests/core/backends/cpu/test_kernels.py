@@ -8,7 +8,7 @@ import torch
 from core.backends.cpu.build import built_library
 from core.backends.cpu.forward import CpuForward
 from core.backends.cpu.library import Kernels
-from core.backends.cpu.linear import cpu_dense, cpu_grid
+from core.backends.cpu.linear import cpu_bytes, cpu_dense, cpu_grid
 from core.backends.runner import ModelRunner
 from core.backends.torch.linear import WeightGrid
 from core.errors import KernelsUnavailableError
@@ -171,6 +171,19 @@ def test_rows_in_bfloat16_are_rounded_one_by_one(kernels_of_each_level: Kernels)
     torch.testing.assert_close(linear(x).double(), expected, rtol=1e-5, atol=1e-5)
     for count in (1, 2, 3, 5, 8, 17):
         assert torch.equal(linear(x[:count]), linear(x)[:count])
+
+
+def test_weights_rounded_to_eight_bits_are_near_and_exact_where_they_fit(kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(24, 96)
+    rounded = cpu_bytes(kernels, weight, None).dequantize()
+    largest = weight.view(24, 3, 32).abs().amax(dim=-1, keepdim=True)
+    bound = (0.505 / 127 * largest).expand(24, 3, 32).reshape(24, 96)
+    assert bool(((rounded - weight).abs() <= bound).all())
+    assert torch.equal(cpu_bytes(kernels, rounded, None).dequantize(), rounded)
+    assert torch.equal(
+        cpu_bytes(kernels, torch.zeros(8, 32), None).dequantize(), torch.zeros(8, 32)
+    )
 
 
 def test_only_bfloat16_weights_meet_rounded_rows(kernels: Kernels) -> None:
