@@ -17,8 +17,9 @@ from core.command_line import (
 from core.distributed.role import follow, is_follower
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
+from core.models.sources import find_model
 from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
-from core.runtime.imports import quick_imports
+from core.runtime.imports import quick_imports, read_torch_ahead
 from core.runtime.text_files import STANDARD_INPUT, read_text
 from core.trace.events import Committed, DrafterFailed, Event, RunFailed, RunFinished, RunStarted
 from core.trace.file import Trace, save_trace
@@ -124,12 +125,15 @@ def _write_files(trace: Trace, options: Any) -> None:
 def _start(
     config: "RunConfig", prompt: str, options: Any, should_stop: Interrupt
 ) -> Iterator[Event]:
-    """Loads the target and starts the run; torch is imported once the options are known to be good."""
-    with quick_imports():
-        from core.engine import Engine
-        from core.loading.loading import load_target
+    """Loads the target and starts the run; torch is imported once the options are known to be good,
+    and what a model's headers say is read beside it."""
+    read_torch_ahead()
     with ProgressBar(config.target) as bar:
-        engine = Engine(load_target(config, bar.show), progress=bar.show)
+        source = find_model(config.target, bar.show)
+        with quick_imports():
+            from core.engine import Engine
+            from core.loading.loading import load_target
+        engine = Engine(load_target(config, bar.show, source), progress=bar.show)
         events = engine.run(_as_read(engine, prompt, options), config, should_stop=should_stop)
     tell_notes(engine.target, config)
     return events

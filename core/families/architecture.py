@@ -5,9 +5,10 @@ against. Those say themselves which part they cover.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class Rotation(NamedTuple):
@@ -17,7 +18,7 @@ class Rotation(NamedTuple):
     rotate only a part of a head, are brought into this order when they are read.
     """
 
-    inv_freq: torch.Tensor  # [head_dim / 2] float32
+    inv_freq: "torch.Tensor"  # [head_dim / 2] float32
     """0 for pairs that are not rotated."""
     scaling: float
     """Of cosines and sines of the others."""

@@ -22,7 +22,7 @@ from core.models.chat_encoder import ChatEncoder
 from core.models.generation_rules import unapplied_rules
 from core.models.memory_check import check_memory
 from core.models.model_config import ModelConfig
-from core.models.sources import ModelSource, find_folder, find_model
+from core.models.sources import ModelSource, find_model, with_folder
 from core.models.tokenizer import read_tokenizer
 from core.models.transformers_loading import check_computable, read_module
 from core.models.weight_files import CONFIG, read_json_object
@@ -107,7 +107,7 @@ class LoadedModel:
 
 
 def load_model(
-    name: str,
+    name: str | ModelSource,
     *,
     dtype: str | None = None,
     device: str = "cpu",
@@ -118,7 +118,8 @@ def load_model(
     placement: Placing = "whole",
     progress: Progress = no_progress,
 ) -> LoadedModel:
-    """Finds and loads a model by catalogue name, folder, .gguf file or hub id.
+    """Finds and loads a model by catalogue name, folder, .gguf file or hub id, or loads one that was
+    found already.
 
     Without a dtype, float32 on a CPU, and on a GPU bfloat16 where it computes it. `weights` file takes
     a GGUF file's whole numbers as they are where there are kernels for them, full writes them out, and
@@ -137,8 +138,7 @@ def load_model(
         _check_split(weights, compile, gpu_memory)
     if placement == "spread":
         check_spread()
-    find = find_folder if placement != "whole" else find_model
-    source = find(name, progress)
+    source = _found(name, progress, with_files=placement != "whole")
     weights = weights or _default_weights(source)
     if placement != "whole":
         compile = False
@@ -190,7 +190,7 @@ def load_model(
     return LoadedModel(
         tokenizer=tokenizer,
         identity=ModelIdentity(
-            name,
+            source.name,
             source.kind,
             source.sha256,
             contents.num_parameters,
@@ -221,6 +221,12 @@ def load_model(
 def _default_weights(source: ModelSource) -> str:
     """A file is taken as it is; the catalogue's are files for the sake of their size."""
     return "file" if source.gguf is not None and source.kind != "catalogue" else "full"
+
+
+def _found(name: str | ModelSource, progress: Progress, *, with_files: bool) -> ModelSource:
+    """`with_files` has transformers' files written where the model is no folder of them."""
+    source = name if isinstance(name, ModelSource) else find_model(name, progress)
+    return with_folder(source, progress) if with_files else source
 
 
 def _check_together(
@@ -277,10 +283,13 @@ def _kernels(progress: Progress) -> _Kernels:
         return _Kernels(None, str(error))
 
 
-def load_target(config: RunConfig, progress: Progress = no_progress) -> LoadedModel:
-    """The target that a run asks for; raises as `load_model` does."""
+def load_target(
+    config: RunConfig, progress: Progress = no_progress, source: ModelSource | None = None
+) -> LoadedModel:
+    """The target that a run asks for, `source` where it was found already; raises as `load_model`
+    does."""
     return load_model(
-        config.target,
+        source or config.target,
         dtype=config.dtype,
         device=config.device,
         weights=config.weights,

@@ -11,10 +11,13 @@ def check_vocabulary(name: str, tokenizer: Any, num_rows: int) -> None:
     Added tokens may, such as one for padding that no weights were made for: a prompt that has one is
     refused when it is asked.
     """
+    vocabulary = tokenizer.get_vocab()
+    if max(vocabulary.values(), default=0) < num_rows:
+        return
     added = tokenizer.added_tokens_decoder
     excess = {
         token_id: token
-        for token, token_id in tokenizer.get_vocab().items()
+        for token, token_id in vocabulary.items()
         if token_id >= num_rows and token_id not in added
     }
     if excess:

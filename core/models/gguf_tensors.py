@@ -1,12 +1,15 @@
 """Tensors of GGUF files, and the numbers that they mean."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 _PLAIN = ("F64", "F32", "F16")
+_BFLOAT16_BYTES = 2
 # So many numbers at once stay in a core's own memory while their blocks are taken apart.
 _NUMBERS_AT_ONCE = 1 << 17
 _NUMBERS_OF_ONE_THREAD = 1 << 14
@@ -25,11 +28,11 @@ class GgufTensor(NamedTuple):
     @property
     def num_bytes(self) -> int:
         """Of the numbers that `numbers_of` gives."""
-        plain = self.data.itemsize if self.type_name in _PLAIN else torch.bfloat16.itemsize
+        plain = self.data.itemsize if self.type_name in _PLAIN else _BFLOAT16_BYTES
         return int(np.prod(self.shape, dtype=np.int64)) * plain
 
 
-class GgufNumbers(Mapping[str, torch.Tensor]):
+class GgufNumbers(Mapping[str, "torch.Tensor"]):
     """Tensors by name, whose numbers are made as they are asked for."""
 
     def __init__(self, tensors: Mapping[str, GgufTensor], shapes: Mapping[str, tuple[int, ...]]):
@@ -45,7 +48,7 @@ class GgufNumbers(Mapping[str, torch.Tensor]):
     def num_numbers(self) -> int:
         return sum(int(np.prod(sizes, dtype=np.int64)) for sizes in self._shapes.values())
 
-    def __getitem__(self, name: str) -> torch.Tensor:
+    def __getitem__(self, name: str) -> "torch.Tensor":
         return numbers_of(self._tensors[name]).view(self._shapes[name])
 
     def __iter__(self) -> Iterator[str]:
@@ -55,8 +58,10 @@ class GgufNumbers(Mapping[str, torch.Tensor]):
         return len(self._shapes)
 
 
-def numbers_of(tensor: GgufTensor) -> torch.Tensor:
+def numbers_of(tensor: GgufTensor) -> "torch.Tensor":
     """What the tensor means: plain numbers as they are, blocks in bfloat16."""
+    import torch  # a file's header is read before it is there
+
     if tensor.type_name in _PLAIN:
         return torch.tensor(tensor.data)
     if tensor.type_name == "BF16":
@@ -79,8 +84,9 @@ def can_read(type_name: str) -> bool:
     return True
 
 
-def _from_blocks(tensor: GgufTensor) -> torch.Tensor:
+def _from_blocks(tensor: GgufTensor) -> "torch.Tensor":
     """Some blocks at a time, whatever row they are of  # [numbers] bfloat16."""
+    import torch
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
 
     kind = GGMLQuantizationType[tensor.type_name]
@@ -95,7 +101,7 @@ def _from_blocks(tensor: GgufTensor) -> torch.Tensor:
     return numbers.view(-1)
 
 
-def _round_into(numbers: torch.Tensor, exact: torch.Tensor) -> None:
+def _round_into(numbers: "torch.Tensor", exact: "torch.Tensor") -> None:
     """In pieces that torch leaves to one thread: waiting for others would take longer."""
     for start in range(0, len(exact), _NUMBERS_OF_ONE_THREAD):
         piece = slice(start, start + _NUMBERS_OF_ONE_THREAD)

@@ -105,7 +105,7 @@ def _byte_pairs(
     """Pairs merge in the order of the file's list, inside the words that the splitting makes."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    ids = vocabulary.ids()
+    ids = vocabulary.ids
     model = models.BPE(
         vocab=ids,
         merges=_listed_merges(vocabulary, metadata, splitting),
@@ -131,7 +131,7 @@ def _listed_merges(
     vocabulary: Vocabulary, metadata: dict[str, Any], splitting: Splitting
 ) -> list[tuple[str, str]]:
     """Each pair once, at its first place."""
-    ids = vocabulary.ids()
+    ids = vocabulary.ids
     spelled = {
         "".join(_CHARACTERS[byte] for byte in text.encode())
         if splitting.is_byte_level
@@ -157,7 +157,7 @@ def _sentencepiece(vocabulary: Vocabulary, metadata: dict[str, Any]) -> "Tokeniz
     """The neighbours that make the token of the highest score merge first."""
     from tokenizers import Tokenizer, models, normalizers
 
-    ids = vocabulary.ids()
+    ids = vocabulary.ids
     _need_bytes(ids)
     merges = _scored_merges(vocabulary, metadata)
     backend = Tokenizer(models.BPE(vocab=ids, merges=merges, byte_fallback=True))

@@ -61,6 +61,8 @@ class Vocabulary(NamedTuple):
     """All tokens of a file, by their ids."""
 
     tokens: list[str]
+    ids: dict[str, int]
+    """The ids by the texts."""
     kinds: list[Kind]
     start: int | None
     end: int | None
@@ -68,10 +70,6 @@ class Vocabulary(NamedTuple):
     padding: int | None
     end_token_ids: frozenset[int]
     """All that end an answer."""
-
-    def ids(self) -> dict[str, int]:
-        """The ids by the texts."""
-        return {token: index for index, token in enumerate(self.tokens)}
 
     def texts_of(self, *kinds: Kind) -> list[str]:
         """The texts of all tokens of these kinds, in the order of their ids."""
@@ -120,6 +118,7 @@ def read_vocabulary(
             kinds[found] = Kind.CONTROL
     return Vocabulary(
         tokens,
+        ids,
         kinds,
         start,
         end,

@@ -7,12 +7,11 @@ everything. Where it leaves something to the classes' defaults, they are asked.
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from core.errors import ModelUnavailableError, shown
 from core.families.architecture import Architecture, Rotation, default_rotation
 from core.families.description import Description, RotationSettings, describe
 from core.models.weight_files import CONFIG, read_json_object
+from core.runtime.imports import quick_imports
 
 # Tokenizers and configurations without a limit say 10**30; nothing holds so many tokens.
 MOST_CONTEXT = 1 << 20
@@ -117,6 +116,8 @@ class _RotationConfig(NamedTuple):
 
 def _rotation(described: Description, found: RotationSettings) -> Rotation:
     """An ordinary rotation from its base; the scaled ones are computed by transformers."""
+    with quick_imports():  # the first that needs it of all that reads a model
+        import torch
     shape = described.architecture
     half = shape.head_dim // 2
     if found.settings is None:

@@ -76,9 +76,8 @@ def find_model(name: str, progress: Progress) -> ModelSource:
     raise unknown_name(name)
 
 
-def find_folder(name: str, progress: Progress) -> ModelSource:
+def with_folder(source: ModelSource, progress: Progress) -> ModelSource:
     """The same with a folder, whose making takes a while for a large GGUF file."""
-    source = find_model(name, progress)
     if source.model is None:
         return source
     assert source.gguf is not None, "it was read"

@@ -60,7 +60,8 @@ class PlainTokenizer:
         return dict(self.backend_tokenizer.get_added_tokens_decoder())
 
     def get_vocab(self) -> dict[str, int]:
-        return dict(self.backend_tokenizer.get_vocab())
+        vocabulary: dict[str, int] = self.backend_tokenizer.get_vocab()
+        return vocabulary
 
     def convert_ids_to_tokens(self, token_id: int) -> str | None:
         return self.backend_tokenizer.id_to_token(token_id)

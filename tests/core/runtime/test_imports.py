@@ -23,6 +23,10 @@ def test_options_are_read_before_torch_is_there() -> None:
     assert loaded_after("import core.generate") == set()
 
 
+def test_headers_of_models_are_read_before_torch_is_there() -> None:
+    assert loaded_after("import core.models.gguf_model, core.models.sources") == set()
+
+
 def test_interrupts_are_as_before_once_all_is_imported() -> None:
     before = signal.getsignal(signal.SIGINT)
     with quick_imports():
