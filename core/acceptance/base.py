@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -77,12 +77,37 @@ def judge(
     end_token_ids: Set[int],
 ) -> Judgement:
     """Walks from the root as long as the rule keeps a child; `position` follows the root."""
+    return _walk(
+        lambda node: rule.choose(tree, node, logits[node], position + tree.depths[node]),
+        tree,
+        end_token_ids,
+    )
+
+
+def judge_greedily(
+    tree: DraftTree, best_token_ids: Sequence[int], end_token_ids: Set[int]
+) -> Judgement:
+    """The walk of greedy decoding, given the target's best token after every node."""
+    return _walk(lambda node: match_children(tree, node, best_token_ids[node]), tree, end_token_ids)
+
+
+def match_children(tree: DraftTree, node: int, token_id: int) -> Choice:
+    """Keeps the child that is the token; those before it were tested."""
+    tested: list[int] = []
+    for child in tree.children[node]:
+        tested.append(child)
+        if tree.token_ids[child] == token_id:
+            return Choice(tested, child, None)
+    return Choice(tested, None, token_id)
+
+
+def _walk(choose: Callable[[int], Choice], tree: DraftTree, end_token_ids: Set[int]) -> Judgement:
     path: list[int] = []
     tested: list[int] = []
     trials: list[Trial] = []
     node = 0
     while True:
-        choice = rule.choose(tree, node, logits[node], position + tree.depths[node])
+        choice = choose(node)
         tested += choice.tested
         trials += choice.trials
         if choice.kept is None:

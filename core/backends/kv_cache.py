@@ -87,22 +87,32 @@ class TreeCache:
         self.write_start = 0
         """Where the next forward writes; behind `length` while a drafter is at work."""
 
-    @torch.inference_mode()  # a cache may have been made while a forward ran
     def keep(self, rows: Sequence[int]) -> None:
         """Commits rows written behind the committed length, given by their increasing offsets."""
         start, num_kept = self.length, len(rows)
         if num_kept and rows[-1] != num_kept - 1:
-            for storage in self.storages():
-                index = torch.tensor(rows, device=storage.device) + start
-                storage[..., start : start + num_kept, :] = storage.index_select(-2, index)
-            if self.hidden_states is not None:
-                states = self.hidden_states.rows
-                index = torch.tensor(rows, device=states.device) + start
-                states[start : start + num_kept] = states.index_select(0, index)
-        if self.positions is not None:  # a path's tokens stand one after the other
-            end = start + num_kept
-            self.positions[start:end] = torch.arange(start, end)
+            self._move(rows, start)
+        if self.positions is not None:
+            self._put_positions(start, start + num_kept)
         self.truncate(start + num_kept)
+
+    @torch.inference_mode()
+    def _put_positions(self, start: int, end: int) -> None:
+        """A path's tokens stand one after the other."""
+        assert self.positions is not None, "they are kept"
+        self.positions[start:end] = torch.arange(start, end)
+
+    @torch.inference_mode()  # a cache may have been made while a forward ran
+    def _move(self, rows: Sequence[int], start: int) -> None:
+        """Moves rows, by their offsets from a column, to that column and those behind it."""
+        end = start + len(rows)
+        for storage in self.storages():
+            index = torch.tensor(rows, device=storage.device) + start
+            storage[..., start:end, :] = storage.index_select(-2, index)
+        if self.hidden_states is not None:
+            states = self.hidden_states.rows
+            index = torch.tensor(rows, device=states.device) + start
+            states[start:end] = states.index_select(0, index)
 
     @torch.inference_mode()
     def wipe(self, start: int) -> None:

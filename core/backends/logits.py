@@ -1,6 +1,6 @@
 """What logits must be for a token to be chosen by them, and the largest of them, found fast."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -8,6 +8,7 @@ from core.errors import BadLogitsError
 
 # The largest numbers of a row are looked for among the maxima of blocks first: several times faster.
 BLOCK = 64
+_LARGEST = torch.finfo(torch.float32).max
 
 
 def block_maxima(
@@ -34,18 +35,16 @@ def are_usable(
     return highest.isfinite()
 
 
-def check_target(
-    highest: torch.Tensor,  # [rows]
-    positions: Iterable[int],
-) -> None:
+def check_target(highest: Sequence[float], positions: Iterable[int], divisor: float = 1.0) -> None:
     """Raises BadLogitsError where the target's rows with these largest logits are not usable.
 
-    `positions` are those of the tokens that the rows would choose.
+    `positions` are those of the tokens that the rows would choose; what the logits are divided by may
+    make infinite in float32 what is merely large.
     """
-    is_usable = are_usable(highest)
-    if not bool(is_usable.all()):
-        rows = zip(positions, is_usable.tolist(), strict=True)
-        raise bad_logits("target", min(position for position, usable in rows if not usable))
+    limit = _LARGEST * divisor
+    if not all(abs(value) <= limit for value in highest):  # NaN is not, either
+        rows = zip(positions, highest, strict=True)
+        raise bad_logits("target", min(place for place, value in rows if not abs(value) <= limit))
 
 
 def bad_logits(who: str, position: int) -> BadLogitsError:

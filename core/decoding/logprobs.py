@@ -1,11 +1,14 @@
-"""What a trace records of the target's distributions, without moving them off the device."""
+"""What a trace records of the target's distributions, read from logits in the host's memory.
+
+`core.decoding.logprobs_device` reads them where they are on a device; a test holds both equal.
+"""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 
-from core.backends.logits import BLOCK, block_maxima
 from core.trees.tree import DraftTree
 
 
@@ -23,78 +26,8 @@ class Logprobs(NamedTuple):
 NOT_RECORDED = Logprobs([], [], [], [], None)
 
 
-class Facts(NamedTuple):
-    """The same on the device, a row a node."""
-
-    entropies: torch.Tensor  # [rows] nats
-    probs: torch.Tensor  # [rows]
-    """Of each node's token after its parent; of the target's own token in the root's place."""
-    top_k_token_ids: torch.Tensor  # [rows, k]
-    top_k_probs: torch.Tensor  # [rows, k]
-
-
-def measure(
-    logits: torch.Tensor,  # [rows, vocab] float32
-    top_k: int,
-    parents: torch.Tensor,  # [rows]
-    token_ids: torch.Tensor,  # [rows]
-    work: torch.Tensor,  # [rows, vocab] float32
-    maxima: torch.Tensor | None = None,  # [rows, blocks]
-) -> Facts:
-    """Probabilities at temperature 1. The root's place holds the target's own token and the node
-    that it follows; `work` is written over. `maxima` are the logits' own, where they are known.
-
-    An entropy is NaN where a logit is minus infinity; `without_infinity` comes before.
-    """
-    top_logits, top_ids = _top_k(logits, top_k, maxima)
-    highest = top_logits[:, :1]  # [rows, 1]
-    torch.sub(logits, highest, out=work).exp_()
-    total = work.sum(dim=-1)  # [rows]
-    mean_logit = torch.linalg.vecdot(work, logits) / total
-    log_total = total.log() + highest[:, 0]  # [rows]
-    return Facts(
-        entropies=log_total - mean_logit,
-        probs=(logits[parents, token_ids] - log_total[parents]).exp(),
-        top_k_token_ids=top_ids,
-        top_k_probs=(top_logits - log_total[:, None]).exp(),
-    )
-
-
-def without_infinity(
-    logits: torch.Tensor,  # [rows, vocab]
-    out: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """The lowest number in place of minus infinity, which times no probability would be no number
-    # [rows, vocab]"""
-    return torch.clamp(logits, min=torch.finfo(logits.dtype).min, out=out)
-
-
-def logprobs_of(
-    entropies: list[float],
-    probs: list[float],
-    top_k_token_ids: list[list[int]],
-    top_k_probs: list[list[float]],
-    num_nodes: int,
-    *,
-    has_next: bool,
-) -> Logprobs:
-    """The facts of the first `num_nodes` rows, read from the device."""
-    return Logprobs(
-        target_probs=[1.0, *probs[1:num_nodes]],
-        top_k_token_ids=top_k_token_ids[:num_nodes],
-        top_k_probs=top_k_probs[:num_nodes],
-        # A one-hot distribution may come out a rounding below zero.
-        entropies_nats=[max(0.0, value) for value in entropies[:num_nodes]],
-        next_prob=probs[0] if has_next else None,
-    )
-
-
-class LogprobsReader:
-    """Reads probabilities of all nodes from logits; its buffers are kept between steps."""
-
-    def __init__(self, top_k: int):
-        self._top_k = top_k
-        self._work = torch.empty(0)  # [rows, vocab]
+class LogprobsReader(Protocol):
+    """Reads probabilities of all nodes from logits, at temperature 1."""
 
     def read_logprobs(
         self,
@@ -102,51 +35,90 @@ class LogprobsReader:
         tree: DraftTree,
         last_node: int,
         next_token_id: int | None,
-        maxima: torch.Tensor | None = None,  # [num_nodes, blocks]
     ) -> Logprobs:
-        """See `measure`; `next_token_id` is the target's own token after `last_node`, if any."""
-        if self._top_k == 0:
-            return NOT_RECORDED
-        rows, vocab_size = logits.shape
-        if self._work.shape[0] < rows or self._work.shape[-1] != vocab_size:
-            self._work = torch.empty_like(logits)
-        own = next_token_id if next_token_id is not None else 0
-        parents = torch.tensor([last_node, *tree.parents[1:]], device=logits.device)
-        tokens = torch.tensor([own, *tree.token_ids[1:]], device=logits.device)
-        work = self._work[:rows]
-        facts = measure(logits, self._top_k, parents, tokens, work, maxima)
-        # One read from the device for all numbers.
-        floats = torch.cat([facts.entropies, facts.probs, facts.top_k_probs.flatten()]).tolist()
-        if any(map(math.isnan, floats[:rows])):  # the model excludes tokens
-            facts = measure(without_infinity(logits), self._top_k, parents, tokens, work, maxima)
-            floats[:rows] = facts.entropies.tolist()
-        ids = facts.top_k_token_ids.tolist()
-        width = len(ids[0])
-        tops = [floats[start : start + width] for start in range(2 * rows, len(floats), width)]
-        return logprobs_of(
-            floats[:rows],
-            floats[rows : 2 * rows],
-            ids,
-            tops,
-            rows,
-            has_next=next_token_id is not None,
+        """`next_token_id` is the target's own token after `last_node`, if any."""
+        ...
+
+
+class NothingReader:
+    """Implements `LogprobsReader` where nothing is recorded."""
+
+    def read_logprobs(
+        self, logits: torch.Tensor, tree: DraftTree, last_node: int, next_token_id: int | None
+    ) -> Logprobs:
+        """See `LogprobsReader.read_logprobs`."""
+        return NOT_RECORDED
+
+
+class HostLogprobsReader:
+    """Implements `LogprobsReader`. A step is over sooner than a few dozen of torch's calls, so nearly
+    all is numpy and plain Python; the buffer is kept between steps."""
+
+    def __init__(self, top_k: int):
+        self._top_k = top_k
+        self._works: dict[torch.Size, torch.Tensor] = {}
+        """Buffers by their shape: even a slice of one takes a tenth of this."""
+
+    def read_logprobs(
+        self,
+        logits: torch.Tensor,  # [num_nodes, vocab] float32
+        tree: DraftTree,
+        last_node: int,
+        next_token_id: int | None,
+    ) -> Logprobs:
+        """See `LogprobsReader.read_logprobs`."""
+        work = self._works.get(logits.shape)
+        if work is None:
+            work = self._works[logits.shape] = torch.empty(logits.shape)
+        # torch's exponentials are the fastest, in this function.
+        probs = torch.softmax(logits, dim=-1, out=work).numpy()
+        given = logits.numpy()
+        top_ids = [_largest(row, self._top_k) for row in given]
+        top_probs = [
+            [float(row[token_id]) for token_id in ids]
+            for row, ids in zip(probs, top_ids, strict=True)
+        ]
+        # No matrix product: those have threads of their own, which get in the way of the next forward.
+        mean_logits = np.einsum("rv,rv->r", probs, given).tolist()
+        if any(map(math.isnan, mean_logits)):  # the model excludes tokens
+            finite = np.maximum(given, np.finfo(np.float32).min)
+            mean_logits = np.einsum("rv,rv->r", probs, finite).tolist()
+        entropies = [
+            float(row[ids[0]]) - math.log(own_probs[0]) - mean_logit
+            for row, ids, own_probs, mean_logit in zip(
+                given, top_ids, top_probs, mean_logits, strict=True
+            )
+        ]
+        drafted = zip(tree.parents[1:], tree.token_ids[1:], strict=True)
+        return Logprobs(
+            target_probs=[1.0, *(float(probs[parent, token_id]) for parent, token_id in drafted)],
+            top_k_token_ids=top_ids,
+            top_k_probs=top_probs,
+            entropies_nats=[max(0.0, value) for value in entropies],  # a rounding below, at most
+            next_prob=None if next_token_id is None else float(probs[last_node, next_token_id]),
         )
 
 
-def _top_k(
-    logits: torch.Tensor,  # [rows, vocab]
-    k: int,
-    maxima: torch.Tensor | None,  # [rows, blocks]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values and ids of the k largest logits of each row, best first  # [rows, k] both."""
-    rows, vocab_size = logits.shape
-    k = min(k, vocab_size)
-    if vocab_size % BLOCK or vocab_size // BLOCK <= k or not logits.is_contiguous():
-        return logits.topk(k, dim=-1)
-    maxima = block_maxima(logits) if maxima is None else maxima
-    best_blocks = maxima.topk(k, dim=-1).indices  # [rows, k]
-    blocks = logits.view(rows, -1, BLOCK)
-    inside = blocks.gather(1, best_blocks[:, :, None].expand(-1, -1, BLOCK)).view(rows, -1)
-    values, places = inside.topk(k, dim=-1)
-    ids = best_blocks.gather(1, places // BLOCK) * BLOCK + places % BLOCK
-    return values, ids
+def _largest(
+    row: np.ndarray,  # [vocab] float32
+    count: int,
+) -> list[int]:
+    """The ids of the largest logits, best first and of equal ones the lower; so many, or all.
+
+    They are taken out one by one, which is quicker than any sorting, and put back.
+    """
+    found: list[int] = []
+    values: list[float] = []
+    for _ in range(min(count, len(row))):
+        token_id = int(row.argmax())
+        if row[token_id] == -np.inf:  # nothing is left that the model does not exclude
+            found += [other for other in range(len(row)) if other not in found][
+                : count - len(found)
+            ]
+            break
+        found.append(token_id)
+        values.append(row[token_id])
+        row[token_id] = -np.inf
+    for token_id, value in zip(found, values, strict=False):
+        row[token_id] = value
+    return found

@@ -81,13 +81,14 @@ class Decoder:
                 step += 1
                 resumed_s = self._clock()
                 result = self._stepper.result()
-                self._num_emitted += len(result.emitted)
-                reason = self._end_reason(result.emitted[-1])
+                emitted = result.emitted
+                self._num_emitted += len(emitted)
+                reason = self._end_reason(emitted[-1])
                 # A device works on the next step while this one is told.
-                self._go_on(reason, result.emitted[-1])
+                self._go_on(reason, emitted[-1])
                 if result.draft_failure is not None:
                     yield self._drafter_failed(step, result.draft_failure, result.times.drafted_s)
-                yield from self._emit(step, result, resumed_s)
+                yield from self._emit(step, result, emitted, resumed_s)
                 if reason is None and self._should_stop():
                     reason = "stopped"
             return reason
@@ -140,10 +141,10 @@ class Decoder:
         return DrafterFailed(step=step, t_start_s=at_s, t_end_s=at_s, **failure._asdict())
 
     def _emit(
-        self, step: int, result: StepResult, resumed_s: float
+        self, step: int, result: StepResult, emitted: list[int], resumed_s: float
     ) -> tuple[Drafted, Verified, Accepted, Committed]:
         tree, judgement, logprobs = result.tree, result.judgement, result.read_logprobs()
-        times, emitted = result.times, result.emitted
+        times = result.times
         next_source: TokenSource | None
         if judgement.next_token_id is None:
             next_source = None

@@ -10,14 +10,15 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 
-from core.acceptance.base import Judgement, RuleParts, judge
+from core.acceptance.base import Judgement, RuleParts, judge, judge_greedily
 from core.acceptance.registry import make_rule
-from core.acceptance.sampling import TokenDrawer, divisor
-from core.backends.logits import block_maxima, check_target
+from core.acceptance.sampling import TokenDrawer, best_of, divisor
+from core.backends.logits import check_target
 from core.config import RunConfig
 from core.decoding.backend import Backend
 from core.decoding.failures import describe_failure
-from core.decoding.logprobs import Logprobs, LogprobsReader
+from core.decoding.logprobs import Logprobs
+from core.decoding.logprobs_device import make_logprobs_reader
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.trees.tree import DraftTree
 
@@ -115,7 +116,8 @@ class HostStepper:
             config.accept,
             RuleParts(config.sampling, drawer, generator, records_noise=config.trace_top_k > 0),
         )
-        self._logprobs_reader = LogprobsReader(config.trace_top_k)
+        self._logprobs_reader = make_logprobs_reader(config.trace_top_k, device)
+        self._is_greedy = config.sampling.is_greedy
         self._divisor = divisor(config.sampling)
         self._goes_on_plain = config.draft_failure == "plain"
         self._draft_failure: DraftFailure | None = None
@@ -159,8 +161,7 @@ class HostStepper:
         drafted_s = self._clock()
         logits = self._backend.tree_forward(tree)
         verified_s = self._clock()
-        maxima = self._checked(logits, tree)
-        judgement = judge(self._rule, tree, logits, self._length, self._end_token_ids)
+        judgement = self._judge(logits, tree)
         accepted_s = self._clock()
         self._commit(tree, judgement)
         committed_s = self._clock()
@@ -176,23 +177,23 @@ class HostStepper:
                 tree,
                 last_node,
                 judgement.next_token_id,
-                maxima,
             ),
             times=StepTimes(start_s, drafted_s, verified_s, accepted_s, committed_s),
             draft_failure=failure,
         )
 
-    def _checked(
+    def _judge(
         self,
         logits: torch.Tensor,  # [num_nodes, vocab]
         tree: DraftTree,
-    ) -> torch.Tensor:
-        """The maxima of the logits; BadLogitsError where those of any node are no numbers."""
-        maxima = block_maxima(logits)
-        # A temperature near zero makes infinite what is merely large.
-        highest = maxima.amax(dim=-1) / self._divisor
-        check_target(highest, [self._length + depth for depth in tree.depths])
-        return maxima
+    ) -> Judgement:
+        """Raises BadLogitsError where the largest logit of any node is no number."""
+        best = best_of(logits)
+        positions = (self._length + depth for depth in tree.depths)
+        check_target(best.logits, positions, self._divisor)
+        if self._is_greedy:
+            return judge_greedily(tree, best.token_ids, self._end_token_ids)
+        return judge(self._rule, tree, logits, self._length, self._end_token_ids)
 
     def _draft(self, root_token_id: int, limits: DraftLimits) -> DraftTree:
         root = DraftTree(root_token_id)

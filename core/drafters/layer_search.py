@@ -68,7 +68,7 @@ class LayerSearch:
         rows = []
         for _ in range(TOKENS_PER_TEXT):
             logits = runner.tree_forward(DraftTree(token_ids[-1]))
-            check_target(logits.amax(dim=-1), [len(token_ids)])
+            check_target(logits.amax(dim=-1).tolist(), [len(token_ids)])
             logits = logits[0]
             rows.append(logits.softmax(dim=-1))
             runner.commit([])

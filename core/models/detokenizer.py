@@ -21,6 +21,8 @@ class StreamDecoder:
         """Tokens of the last complete piece."""
         self._before_text = ""
         self._pending: list[int] = []
+        self._texts: dict[tuple[int, ...], str] = {}
+        """Of complete pieces by themselves, for most come again."""
 
     def push(self, token_id: int) -> str:
         """What the token adds to the text; empty while a character is incomplete."""
@@ -34,7 +36,7 @@ class StreamDecoder:
             self._before, self._before_text = [], ""
         elif piece:  # special tokens add no text, and are no context for a next one
             self._before = self._pending
-            self._before_text = self._decode(self._before)
+            self._before_text = self._alone(tuple(self._before))
         self._pending = []
         return piece
 
@@ -43,6 +45,12 @@ class StreamDecoder:
         text = self._decode([*self._before, *self._pending])
         self._pending = []
         return text[len(self._before_text) :]
+
+    def _alone(self, token_ids: tuple[int, ...]) -> str:
+        text = self._texts.get(token_ids)
+        if text is None:
+            text = self._texts[token_ids] = self._decode(list(token_ids))
+        return text
 
     def _decode(self, token_ids: list[int]) -> str:
         text: str = self._tokenizer.decode(

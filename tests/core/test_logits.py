@@ -7,7 +7,13 @@ import torch
 
 from core.backends.logits import BLOCK, are_usable, block_maxima, check_target
 from core.config import RunConfig
-from core.decoding.logprobs import LogprobsReader
+from core.decoding.logprobs import (
+    NOT_RECORDED,
+    HostLogprobsReader,
+    LogprobsReader,
+    NothingReader,
+)
+from core.decoding.logprobs_device import DeviceLogprobsReader
 from core.drafters.proposals import BestProposer, NoisyProposer, SamplingProposer
 from core.errors import BadLogitsError
 from core.trace.events import Verified
@@ -43,7 +49,7 @@ def test_the_largest_logit_of_a_row_must_be_a_finite_number(vocab: int) -> None:
 
 
 def test_the_first_position_is_told() -> None:
-    highest = torch.tensor([1.0, NAN, 2.0, INF])
+    highest = [1.0, NAN, 2.0, INF]
     with pytest.raises(BadLogitsError, match=r"target's logits .* from position 12 on"):
         check_target(highest, [10, 13, 11, 12])
     check_target(highest[::2], [10, 11])
@@ -88,11 +94,51 @@ def test_excluded_tokens_are_never_chosen_and_every_number_of_the_trace_is_one(
             assert event.target_probs[1:2] == [0.0][: event.num_rows - 1]
 
 
-def test_the_numbers_of_a_trace_are_those_of_the_maxima_that_were_given() -> None:
-    logits = torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(0))
-    tree = tree_from(1, [(0, 2), (1, 3)])
-    alone = LogprobsReader(2).read_logprobs(logits, tree, 2, 4)
-    assert LogprobsReader(2).read_logprobs(logits, tree, 2, 4, block_maxima(logits)) == alone
+def logprobs_of(reader: LogprobsReader, logits: torch.Tensor) -> list[float]:
+    """All numbers that are read, after a check of the ids."""
+    found = reader.read_logprobs(logits, tree_from(1, [(0, 2), (1, 3)]), 2, 4)
+    assert found.next_prob is not None
+    return [
+        *(float(token_id) for ids in found.top_k_token_ids for token_id in ids),
+        *(prob for probs in found.top_k_probs for prob in probs),
+        *found.target_probs,
+        *found.entropies_nats,
+        found.next_prob,
+    ]
+
+
+@pytest.mark.parametrize("vocab", [VOCAB, VOCAB - 1])
+@pytest.mark.parametrize("excluded", [(), (7,), tuple(range(2, VOCAB - 1))])
+def test_host_and_device_read_the_same_and_leave_the_logits_as_they_are(
+    vocab: int, excluded: tuple[int, ...]
+) -> None:
+    logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(0))
+    logits[1, list(excluded)] = -INF
+    before = logits.clone()
+    found = logprobs_of(HostLogprobsReader(5), logits)
+    assert torch.equal(logits, before)
+    if len(excluded) < vocab - 5:  # else the last of the five are any of the excluded
+        assert found == pytest.approx(logprobs_of(DeviceLogprobsReader(5), logits), abs=1e-5)
+    assert NothingReader().read_logprobs(logits, tree_from(1, []), 0, 4) == NOT_RECORDED
+
+
+def test_a_row_has_the_same_numbers_whatever_stands_beside_it() -> None:
+    logits = torch.randn(9, VOCAB, generator=torch.Generator().manual_seed(1))
+    tree = tree_from(1, [(0, token_id) for token_id in range(8)])
+    reader = HostLogprobsReader(3)
+    together = reader.read_logprobs(logits, tree, 0, 4)
+    for row_index in range(9):
+        alone = reader.read_logprobs(logits[row_index : row_index + 1], tree_from(1, []), 0, 4)
+        assert alone.top_k_probs == together.top_k_probs[row_index : row_index + 1]
+        assert alone.entropies_nats == together.entropies_nats[row_index : row_index + 1]
+
+
+def test_equal_logits_are_told_by_the_lower_id_and_all_there_are_at_most() -> None:
+    logits = torch.tensor([[1.0, 2.0, 2.0, -INF]])
+    found = HostLogprobsReader(9).read_logprobs(logits, tree_from(1, []), 0, 2)
+    assert found.top_k_token_ids == [[1, 2, 0, 3]]
+    assert found.top_k_probs[0][0] == found.next_prob == found.top_k_probs[0][1]
+    assert found.top_k_probs[0][3] == 0.0
 
 
 def test_a_temperature_that_makes_large_logits_infinite_is_told() -> None:

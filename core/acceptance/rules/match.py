@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from core.acceptance.base import Choice, RuleParts, Trial
+from core.acceptance.base import Choice, RuleParts, Trial, match_children
 from core.acceptance.registry import Explanation, Rule, register_rule
 
 if TYPE_CHECKING:
@@ -35,15 +35,11 @@ class MatchRule:
         if self._records_noise and children:
             race = self._drawer.race(logits, position)
         token_id = self._drawer.draw(logits, position) if race is None else race.token_id
-        tested: list[int] = []
-        kept = None
-        for child in children:
-            tested.append(child)
-            if tree.token_ids[child] == token_id:
-                kept = child
-                break
-        trials = [] if race is None else _trials(race, [tree.token_ids[child] for child in tested])
-        return Choice(tested, kept, None if kept is not None else token_id, trials)
+        choice = match_children(tree, node, token_id)
+        if race is None:
+            return choice
+        tested = [tree.token_ids[child] for child in choice.tested]
+        return choice._replace(trials=_trials(race, tested))
 
 
 def _trials(race: Race, token_ids: list[int]) -> list[Trial]:

@@ -12,7 +12,7 @@ from core.backends.cuda.forward import DeviceForward
 from core.backends.cuda.graphs import Graphs
 from core.backends.kv_cache import TreeCache
 from core.decoding.device.readout import Readout, StepTensors
-from core.decoding.logprobs import Facts, measure, without_infinity
+from core.decoding.logprobs_device import Facts, measure, without_infinity
 from core.drafters.calibration import DeviceTables
 from core.drafters.device_drafting import DeviceDrafter
 from core.drafters.tree_growth_device import Chances, Choose, GrowthShape, grow

@@ -8,7 +8,8 @@ import torch
 
 from core.acceptance.base import Trial
 from core.acceptance.device import Verdict
-from core.decoding.logprobs import NOT_RECORDED, Facts, Logprobs, logprobs_of
+from core.decoding.logprobs import NOT_RECORDED, Logprobs
+from core.decoding.logprobs_device import Facts, logprobs_of
 from core.trees.tensors import Proposals, TreeRows
 from core.trees.tree import DraftTree
 
