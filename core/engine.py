@@ -32,6 +32,7 @@ from core.models.detokenizer import TokenTable
 from core.modes.settings import as_chains
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
+from core.runtime.freed_memory import give_back
 from core.runtime.storage import Progress, cache_home, no_progress
 from core.settings import parse_bytes
 from core.trace.events import Event
@@ -71,6 +72,7 @@ class Engine:
         self._token_table = TokenTable(target.tokenizer)
         self._kept = KeptParts(num_kept)
         self._costs = MeasuredCosts(self.target, progress)
+        give_back()
 
     @property
     def can_branch(self) -> bool:

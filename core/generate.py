@@ -189,6 +189,7 @@ def _result(trace: Trace) -> dict[str, Any]:
         "token_ids": trace.token_ids,
         "text": trace.text,
         "finish_reason": finished.reason if finished else "failed",
+        "peak_memory_bytes": finished.peak_memory_bytes if finished else None,
         "stats": {name: stats[name] for name in _STATS},
     }
 

@@ -42,8 +42,8 @@ WITHOUT_TORCH = (
     "core.config",
     "core.errors",
 )
-# Run by another Python, without the rest of the project.
-NO_COMMAND = {"llama_worker.py"}
+# Run by another Python without the rest of the project, or by a command alone.
+NO_COMMAND = {"loop.py", "llama_server.py", "transformers_worker.py"}
 MAX_LINES = 500
 
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))

@@ -9,10 +9,15 @@ from core.benchmark.meter import Meter
 from core.benchmark.named_configs import NamedConfig
 from core.benchmark.outside.engine_runners import outside_runners
 from core.benchmark.outside.engines import OutsideEngine
+from core.benchmark.outside.peer_target import peer_target
+from core.benchmark.peer_pace import TEXT, PeerPace, fastest_paces
 from core.benchmark.runners import EngineRunner, Facts, Runner
+from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.errors import InvalidSettingError
 from core.loading.loading import load_target
+from core.models.sources import ModelSource, find_model
+from core.models.tokenizer import read_tokenizer
 from core.runtime.energy import find_energy_meter
 from core.runtime.environment import describe_device, package_versions
 from core.runtime.storage import Progress
@@ -38,6 +43,8 @@ class BenchDescription(NamedTuple):
     """Of every runner, by its label."""
     energy: str
     """What counts it, or why nothing does."""
+    peer_paces: dict[str, PeerPace]
+    """Of every other program, by its label."""
 
 
 class Bench:
@@ -46,10 +53,17 @@ class Bench:
     def __init__(self, plan: Plan, progress: Progress):
         """Loads and starts all that takes part; raises SpecDecodesError."""
         config = plan.configs[0].config
-        target = load_target(config, progress)
+        source = find_model(config.target, progress)
+        others = _other_runners(plan, source, progress)
+        prompt = Prompt(TEXT, read_tokenizer(source)(TEXT).input_ids) if others else None
+        alone = {} if prompt is None else fastest_paces(others, prompt)
+        target = load_target(config, progress, source)
         self._engine = Engine(target, progress=progress, num_kept=len(plan.configs))
-        self._runners = _own_runners(self._engine, plan.configs)
-        self._runners += outside_runners(plan.outside, target, config, plan.draft, progress)
+        own = _own_runners(self._engine, plan.configs)
+        self._runners = [*own, *others]
+        if prompt is not None:
+            own[0].answer(prompt)
+        inside = {} if prompt is None else fastest_paces(others, prompt)
         self._meter = Meter(find_energy_meter(target.device))
         self.description = BenchDescription(
             target.identity.to_dict(),
@@ -57,6 +71,11 @@ class Bench:
             package_versions(),
             {runner.label: runner.facts for runner in self._runners},
             self._meter.energy.description,
+            {
+                label: PeerPace(pace, inside[label])
+                for label, pace in alone.items()
+                if pace and inside[label]
+            },
         )
         self._is_warm = False
 
@@ -69,6 +88,15 @@ class Bench:
             warm_up(self._runners, self._engine.chat_prompt)
             self._is_warm = True
         return compare(self._runners, task, self._engine.chat_prompt, self._meter)
+
+
+def _other_runners(plan: Plan, source: ModelSource, progress: Progress) -> list[Runner]:
+    """They start before ours is loaded, and live as long."""
+    if not plan.outside:
+        return []
+    config = plan.configs[0].config
+    target = peer_target(source, config)
+    return outside_runners(plan.outside, target, config, plan.draft, progress)
 
 
 def _own_runners(engine: Engine, configs: Sequence[NamedConfig]) -> list[Runner]:

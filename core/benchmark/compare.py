@@ -18,6 +18,7 @@ from core.benchmark.options import (
     questions_from_options,
 )
 from core.benchmark.outside.engines import PLACES, parse_engines
+from core.benchmark.peer_pace import pace_table
 from core.benchmark.report import answers_csv, caption, make_report
 from core.benchmark.result_file import ResultFile
 from core.benchmark.summary import summarize
@@ -82,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     tables = [
         *tables_of(summarize(measurements), benches[0].energy, measurements),
         *facts_table(benches[0].facts),
+        *pace_table(benches[0].peer_paces),
     ]
     try:
         _write(options, report, tables, measurements)

@@ -38,6 +38,7 @@ def make_report(
         "configs": {label: config.to_dict() for label, config in configs},
         "facts": {label: facts._asdict() for label, facts in first.facts.items()},
         "energy": first.energy,
+        "peer_paces": {label: pace._asdict() for label, pace in first.peer_paces.items()},
         "question_ids": list(dict.fromkeys(item.question_id for item in measurements)),
         "summary": [row.to_dict() for row in summarize(measurements)],
         "answers": [item.to_dict() for item in measurements],

@@ -139,7 +139,7 @@ def load_model(
     if placement == "spread":
         check_spread()
     source = _found(name, progress, with_files=placement != "whole")
-    weights = weights or _default_weights(source)
+    weights = weights or default_weights(source)
     if placement != "whole":
         compile = False
     elif compile is None:
@@ -218,7 +218,7 @@ def load_model(
     )
 
 
-def _default_weights(source: ModelSource) -> str:
+def default_weights(source: ModelSource) -> str:
     """A file is taken as it is; the catalogue's are files for the sake of their size."""
     return "file" if source.gguf is not None and source.kind != "catalogue" else "full"
 

@@ -11,7 +11,7 @@ from core.families.tensors import expected_shapes
 from core.models.gguf_config import ROPE_FACTORS, ROPE_FREQS, config_of
 from core.models.gguf_index import GgufFile, open_gguf
 from core.models.gguf_tensors import GgufTensor, can_read
-from core.models.gguf_tokenizer import GgufTokenizer, read_tokenizer
+from core.models.gguf_tokenizer import TOKEN_LISTS, GgufTokenizer, read_tokenizer
 from core.models.model_config import ModelConfig, model_config_from
 from core.models.weight_files import listed
 
@@ -62,6 +62,8 @@ def _read(file: GgufFile) -> GgufModel:
     file_type = _file_type(file.metadata)
     if file.architecture not in architectures():
         return GgufModel(file, tokenizer, file_type, None, None, None)
+    for key in TOKEN_LISTS:  # megabytes that the tokenizer has taken over
+        file.metadata.pop(key, None)
     config = config_of(file.metadata, file.tensors)
     described = describe(config)
     layout = in_gguf(described, file.tensors)

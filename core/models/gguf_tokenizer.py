@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _MODEL, _PRE = "tokenizer.ggml.model", "tokenizer.ggml.pre"
+# The keys of a header's long lists, which nothing else reads.
+TOKEN_LISTS = tuple(
+    f"tokenizer.ggml.{name}" for name in ("tokens", "scores", "token_type", "merges")
+)
 _SPACE = "\u2581"
 _CHARACTERS = {byte: character for character, byte in bytes_by_character().items()}
 _BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))

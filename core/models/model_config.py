@@ -145,6 +145,11 @@ def _rotation(described: Description, found: RotationSettings) -> Rotation:
     return Rotation(torch.cat([inv_freq.float(), unrotated]), float(scaling))
 
 
+def ends_of(folder: Path) -> frozenset[int]:
+    """The ids that end an answer, by the files of a folder whatever computes it."""
+    return _ends(folder, read_json_object(folder / CONFIG))
+
+
 def _ends(folder: Path, config: dict[str, Any]) -> frozenset[int]:
     """Those of the generation settings, where there are any; config.json's have to be ids as well."""
     ends = _ids(config.get("eos_token_id"))

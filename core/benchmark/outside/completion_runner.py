@@ -22,11 +22,15 @@ from core.runtime.peak_memory import MemoryGauge
 INTERFACE = "ids to /v1/completions, tokens by the server's usage"
 # An answer may take long to begin; a server that is not there is known at once.
 _TIMEOUT = httpx.Timeout(600.0, connect=10.0)
+# Servers close connections that wait, while others answer, and a request on one of them would fail.
+_NO_KEPT_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
 
 
 def open_client(url: str) -> httpx.Client:
     """A client that talks to the server itself, whatever proxies the environment names."""
-    return httpx.Client(base_url=url.rstrip("/"), timeout=_TIMEOUT, trust_env=False)
+    return httpx.Client(
+        base_url=url.rstrip("/"), timeout=_TIMEOUT, trust_env=False, limits=_NO_KEPT_CONNECTIONS
+    )
 
 
 def served_model(client: httpx.Client, name: str) -> str:

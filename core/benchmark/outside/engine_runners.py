@@ -3,26 +3,29 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 
-import torch
-
+import core
 from core.benchmark.outside.engines import OutsideEngine
 from core.benchmark.outside.llama_cli import LlamaCliRunner
-from core.benchmark.outside.llama_cpp_python import llama_cpp_runners
-from core.benchmark.outside.servers import server_runner
-from core.benchmark.outside.transformers_generate import transformers_runners
-from core.benchmark.runners import Runner
+from core.benchmark.outside.peer_target import PeerTarget
+from core.benchmark.outside.peers import PEERS
+from core.benchmark.outside.servers import server_runners
+from core.benchmark.outside.worker_runner import (
+    WorkerError,
+    WorkerProcess,
+    WorkerRunner,
+    peer_runners,
+)
+from core.benchmark.runners import Facts, Runner
 from core.config import RunConfig
-from core.loading.loading import LoadedModel, load_model
-from core.models.shipped import shipped_folder
-from core.modes.settings import SELF, SHIPPED_HEAD
+from core.errors import InvalidSettingError
 from core.runtime.storage import Progress
 
 
 def outside_runners(
     engines: Sequence[OutsideEngine],
-    target: LoadedModel,
+    target: PeerTarget,
     config: RunConfig,
     draft: str | None,
     progress: Progress,
@@ -38,40 +41,45 @@ def outside_runners(
         label = name if counts[name] == 1 else engine.text
         progress(f"starting {label}", 0, 0)
         if name == "transformers":
-            module_target = _in_dtype(target, where)
-            assistant = _assistant(module_target, draft, progress)
-            runners += transformers_runners(
-                label,
-                module_target,
-                config,
-                assistant,
-                is_our_dtype=module_target.dtype == target.dtype,
-            )
-        elif name == "llama-cpp":
-            runners += llama_cpp_runners(label, where or sys.executable, target, config)
+            runners += _transformers_runners(label, where or target.dtype, target, config, draft)
+        elif name in PEERS:
+            runners += peer_runners(name, label, where or sys.executable, target, config)
         elif name == "llama-cli":
             runners.append(LlamaCliRunner(label, where, target, config))
         else:
-            runners.append(server_runner(name, label, where, target, config, progress))
+            runners += server_runners(name, label, where, target, config, progress)
     return runners
 
 
-def _in_dtype(target: LoadedModel, dtype: str | None) -> LoadedModel:
-    """The target as transformers is to compute it; ours may compute in another format."""
-    if dtype is None:
-        return target
-    return replace(target, dtype=getattr(torch, dtype), given_module=None)
+def _transformers_runners(
+    label: str, dtype: str, target: PeerTarget, config: RunConfig, draft: str | None
+) -> list[WorkerRunner]:
+    """All ways over one module in one process.
 
-
-def _assistant(target: LoadedModel, name: str | None, progress: Progress) -> LoadedModel | None:
-    """The named draft model, else the one shipped for the target: the one that sd-classic takes."""
-    if name in (None, SELF, SHIPPED_HEAD):
-        folder = shipped_folder(target.source_key, "draft")
-        if folder is None:
-            return None
-        name = str(folder)
-    assert name is not None
-    dtype = str(target.dtype).removeprefix("torch.")
-    return load_model(
-        name, dtype=dtype, device=target.device.type, compile=False, progress=progress
+    In another number format than ours a near-tie may fall differently, so that its text is not held
+    against plain decoding's.
+    """
+    target.folder("transformers")
+    settings = {
+        "label": label,
+        "config": config.to_dict(),
+        "dtype": dtype,
+        "draft": draft,
+        "num_threads": target.num_threads,
+    }
+    command = [sys.executable, "-m", "core.benchmark.outside.transformers_worker"]
+    try:
+        process = WorkerProcess(command, settings, Path(core.__file__).parents[1])
+    except WorkerError as error:
+        raise InvalidSettingError(
+            f"transformers cannot run {target.source.name} ({str(error).rstrip('.')}); give another "
+            "target or leave transformers out."
+        ) from error
+    facts = Facts(
+        target.full_weights(dtype), f"transformers', {dtype}", "ids to a process of its own"
     )
+    has_our_text = config.sampling.is_greedy and dtype == target.dtype
+    return [
+        WorkerRunner(name, process, facts, way=way, gives_plain_text=has_our_text)
+        for way, name in enumerate(process.started["labels"])
+    ]

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from core.benchmark.outside.peers import PEERS
 from core.config import DTYPES
 from core.errors import InvalidSettingError
 
 # What may stand behind each name.
 PLACES = {
     "transformers": "DTYPE",
-    "llama-cpp": "PYTHON",
+    **dict.fromkeys(PEERS, "PYTHON"),
     "llama-cli": "PATH",
-    "llama-server": "PATH or URL",
+    "llama-server": "PYTHON, PATH or URL",
     "vllm": "PATH or URL",
     "sglang": "PATH or URL",
 }

@@ -13,15 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from core.benchmark.measurement import Answer, Emission
-from core.benchmark.outside.gguf_target import gguf_target
+from core.benchmark.outside.peer_target import PeerTarget
 from core.benchmark.runners import Facts
 from core.config import RunConfig, SamplingConfig
 from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.loading.loading import LoadedModel
 from core.runtime.peak_memory import PeakMemory, high_water_bytes
 
 NAME = "llama-cli"
@@ -76,9 +73,9 @@ class LlamaCliRunner:
 
     gives_plain_text = False
 
-    def __init__(self, label: str, where: str | None, target: LoadedModel, config: RunConfig):
+    def __init__(self, label: str, where: str | None, target: PeerTarget, config: RunConfig):
         """`where` is the program, else the path is searched; raises InvalidSettingError."""
-        gguf = gguf_target(target, NAME)
+        gguf = target.gguf(NAME)
         program = where or next(filter(None, map(shutil.which, _PROGRAMS)), None)
         if program is None or shutil.which(program) is None:
             raise InvalidSettingError(
@@ -91,13 +88,13 @@ class LlamaCliRunner:
             gguf.weights, "llama.cpp's", "text to a process an answer, times by what it prints"
         )
         self._read_text: Callable[[list[int]], str] = target.tokenizer.decode
-        threads = str(torch.get_num_threads())
+        threads = str(target.num_threads)
         self._command = [
-            program, "-m", str(gguf.path), "-c", str(gguf.context), "-t", threads, "-tb", threads,
+            program, "-m", str(gguf.path), "-c", str(target.context), "-t", threads, "-tb", threads,
             "-n", str(config.max_new_tokens), "--repeat-penalty", "1.0", "--min-p", "0.0",
             "-no-cnv", "--no-display-prompt", "--simple-io", "--perf",
             *_sampling_words(config.sampling),
-            *(["-ngl", "0"] if target.device.type == "cpu" else []),
+            *(["-ngl", "0"] if target.device == "cpu" else []),
         ]  # fmt: skip
 
     def answer(self, prompt: Prompt) -> Answer:

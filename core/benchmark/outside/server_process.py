@@ -1,11 +1,13 @@
 """A server program that is started for a comparison and ended with it."""
 
 import atexit
+import os
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import httpx
 
@@ -16,6 +18,7 @@ HOST = "127.0.0.1"
 # Large models are read and compiled for minutes.
 _LONGEST_START_S = 900.0
 _POLL_S = 0.2
+_NOTHING_ELSE: Mapping[str, str] = MappingProxyType({})
 
 
 def free_port() -> int:
@@ -28,8 +31,11 @@ def free_port() -> int:
 class ServerProcess:
     """The running program; ended when Python ends, with all that it started."""
 
-    def __init__(self, name: str, command: Sequence[str]):
-        """Raises InvalidSettingError where the program cannot be started."""
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] = _NOTHING_ELSE
+    ):
+        """`environment` is added to ours. Raises InvalidSettingError where the program cannot be
+        started."""
         self._name = name
         # What it prints is read only where it fails; a pipe that nobody reads would stop it.
         self._output = tempfile.TemporaryFile("w+b")  # noqa: SIM115
@@ -39,6 +45,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
             )
         except OSError as error:
             raise InvalidSettingError(

@@ -1,4 +1,4 @@
-"""transformers' own `generate` on the engine's loaded model: plain, prompt lookup and assisted."""
+"""transformers' own `generate` on a loaded model: plain, prompt lookup and assisted."""
 
 import time
 from collections.abc import Callable
@@ -7,12 +7,9 @@ from typing import Any
 import torch
 
 from core.benchmark.measurement import Answer, Emission
-from core.benchmark.runners import IN_PROCESS, Facts, weights_in_words
 from core.config import RunConfig, SamplingConfig
 from core.decoding.run_start import Prompt
-from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel
-from core.runtime.peak_memory import OwnMemory
 
 # The value that transformers' own examples use.
 LOOKUP_TOKENS = 10
@@ -41,7 +38,7 @@ class _EmissionClock:
 
 
 class TransformersRunner:
-    """Implements `core.benchmark.runners.Runner`."""
+    """Answers one prompt after the other; runs in a process of its own."""
 
     def __init__(
         self,
@@ -49,20 +46,11 @@ class TransformersRunner:
         target: LoadedModel,
         config: RunConfig,
         *,
-        is_our_dtype: bool = True,
         clock: Callable[[], float] = time.perf_counter,
         **extra: Any,
     ):
-        """`extra` goes to `generate`; length, end and sampling are those of `config`.
-
-        In another number format than ours a near-tie may fall differently, so that its text is not
-        held against plain decoding's.
-        """
+        """`extra` goes to `generate`; length, end and sampling are those of `config`."""
         self.label = label
-        self.gives_plain_text = config.sampling.is_greedy and is_our_dtype
-        dtype = str(target.dtype).removeprefix("torch.")
-        self.facts = Facts(weights_in_words(target), f"transformers', {dtype}", IN_PROCESS)
-        self.memory = OwnMemory(target.device)
         self._target = target
         self._module = target.module  # read before anything is timed
         self._settings = _generation_settings(target, config)
@@ -71,7 +59,7 @@ class TransformersRunner:
         self._extra = extra
 
     def answer(self, prompt: Prompt) -> Answer:
-        """See `Runner.answer`."""
+        """The whole answer; a failure is told in it."""
         prompt_ids = torch.tensor([prompt.token_ids], device=self._target.device)  # [1, prompt]
         torch.manual_seed(self._seed)
         start_s = self._clock()
@@ -124,25 +112,12 @@ def transformers_runners(
     target: LoadedModel,
     config: RunConfig,
     draft: LoadedModel | None,
-    *,
-    is_our_dtype: bool = True,
 ) -> list[TransformersRunner]:
-    """Plain, prompt lookup and, where there is a draft model, assisted generation.
-
-    Raises InvalidSettingError for a target whose weights transformers does not have.
-    """
-    if target.is_packed:
-        raise InvalidSettingError(
-            f"transformers computes no whole numbers, which weights {target.weights} of the target "
-            "are; give weights full or leave transformers out."
-        )
+    """Plain, prompt lookup and, where there is a draft model, assisted generation."""
     ways: list[tuple[str, dict[str, Any]]] = [
         (label, {}),
         (f"{label} lookup", {"prompt_lookup_num_tokens": LOOKUP_TOKENS}),
     ]
     if draft is not None:
         ways.append((f"{label} assisted", {"assistant_model": draft.module}))
-    return [
-        TransformersRunner(name, target, config, is_our_dtype=is_our_dtype, **extra)
-        for name, extra in ways
-    ]
+    return [TransformersRunner(name, target, config, **extra) for name, extra in ways]

@@ -9,6 +9,7 @@ from core.benchmark.measurement import Answer, Emission
 from core.benchmark.runners import Facts
 from core.decoding.run_start import Prompt
 from core.engine import Engine
+from core.runtime.peak_memory import MemoryGauge
 from core.trace.events import Event
 from core.trace.file import Trace
 from tests.scripted import ScriptedBackend, following, run_loop
@@ -40,7 +41,7 @@ class ScriptedRunner:
 
     gives_plain_text = True
     facts = Facts("none", "none", "by script")
-    memory = None
+    memory: MemoryGauge | None = None
 
     def __init__(
         self, label: str, answer: Callable[[Prompt], Answer], order: list[str] | None = None

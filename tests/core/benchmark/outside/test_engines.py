@@ -2,7 +2,6 @@
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,20 +9,11 @@ import pytest
 from core.benchmark.outside.engine_runners import outside_runners
 from core.benchmark.outside.engines import OutsideEngine, parse_engines
 from core.benchmark.outside.llama_cli import LlamaCliRunner, PrintedTimes, read_times
+from core.benchmark.outside.peer_target import PeerTarget
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.loading.loading import LoadedModel, load_model
 from core.runtime.storage import no_progress
-
-
-@pytest.fixture(scope="module")
-def target(tiny_home: Path) -> LoadedModel:
-    return load_model(str(tiny_home / "target"), dtype="float32", compile=False)
-
-
-def with_gguf(target: LoadedModel) -> LoadedModel:
-    return replace(target, source=replace(target.source, gguf=Path("model.gguf")))
 
 
 def test_an_engine_is_a_name_and_a_place_each_once() -> None:
@@ -48,7 +38,9 @@ def test_a_word_that_is_no_engine_is_refused(text: str, complaint: str) -> None:
         parse_engines([text])
 
 
-def test_two_of_a_kind_are_told_apart(target: LoadedModel, tmp_path: Path) -> None:
+def test_two_of_a_kind_are_told_apart(
+    gguf_target: PeerTarget, config: RunConfig, tmp_path: Path
+) -> None:
     program = tmp_path / "llama-cli"
     program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o755)
@@ -56,15 +48,17 @@ def test_two_of_a_kind_are_told_apart(target: LoadedModel, tmp_path: Path) -> No
     other.write_bytes(program.read_bytes())
     other.chmod(0o755)
     engines = parse_engines([f"llama-cli={program}", f"llama-cli={other}", "transformers"])
-    runners = outside_runners(engines, with_gguf(target), RunConfig(), None, no_progress)
+    runners = outside_runners(engines, gguf_target, config, None, no_progress)
     assert [runner.label for runner in runners] == [
         f"llama-cli={program}", f"llama-cli={other}", "transformers", "transformers lookup",
     ]  # fmt: skip
 
 
-def test_transformers_computes_in_the_number_format_asked_for(target: LoadedModel) -> None:
+def test_transformers_computes_in_the_number_format_asked_for(
+    target: PeerTarget, config: RunConfig
+) -> None:
     engines = parse_engines(["transformers=bfloat16", "transformers"])
-    others = outside_runners(engines, target, RunConfig(max_new_tokens=4), None, no_progress)
+    others = outside_runners(engines, target, config, None, no_progress)
     told = {runner.label: (runner.facts.arithmetic, runner.gives_plain_text) for runner in others}
     assert told["transformers=bfloat16"] == ("transformers', bfloat16", False)
     assert told["transformers"] == ("transformers', float32", True)
@@ -80,11 +74,11 @@ common_perf_print:       total time =    9000.00 ms /    10 tokens
 PROMPT = Prompt("?", [65, 66, 67])
 
 
-def cli(target: LoadedModel, folder: Path, body: str) -> LlamaCliRunner:
+def cli(gguf_target: PeerTarget, folder: Path, body: str) -> LlamaCliRunner:
     program = folder / "llama-cli"
     program.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
     program.chmod(0o755)
-    return LlamaCliRunner("llama-cli", str(program), with_gguf(target), RunConfig())
+    return LlamaCliRunner("llama-cli", str(program), gguf_target, RunConfig())
 
 
 def test_the_printed_times_are_read() -> None:
@@ -94,17 +88,19 @@ def test_the_printed_times_are_read() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
 def test_a_command_is_given_the_text_and_timed_by_what_it_prints(
-    target: LoadedModel, tmp_path: Path
+    gguf_target: PeerTarget, tmp_path: Path
 ) -> None:
     words, text = tmp_path / "words", tmp_path / "text"
     body = f'echo "$@" > {words}; for last; do :; done; cat "$last" > {text}\n'
-    runner = cli(target, tmp_path, f"{body}sleep 0.3; printf answer; cat >&2 <<'END'{PRINTED}END")
+    runner = cli(
+        gguf_target, tmp_path, f"{body}sleep 0.3; printf answer; cat >&2 <<'END'{PRINTED}END"
+    )
     runner.memory.reset()
     answer = runner.answer(PROMPT)
     assert answer.error is None and answer.text == "answer"
     assert [emission.num_tokens for emission in answer.emissions] == [1, 7]
     assert answer.emissions[0].t_s == 0.5 and answer.total_s == pytest.approx(2.002)
-    assert text.read_text(encoding="utf-8") == target.tokenizer.decode(PROMPT.token_ids)
+    assert text.read_text(encoding="utf-8") == gguf_target.tokenizer.decode(PROMPT.token_ids)
     assert "--temp 0" in words.read_text(encoding="utf-8")
     resident = runner.memory.peak().resident_bytes
     assert sys.platform != "linux" or (resident is not None and 0 < resident < 50e6)
@@ -120,17 +116,17 @@ def test_a_command_is_given_the_text_and_timed_by_what_it_prints(
     ],
 )
 def test_a_command_that_fails_is_a_failed_answer(
-    target: LoadedModel, tmp_path: Path, body: str, why: str
+    gguf_target: PeerTarget, tmp_path: Path, body: str, why: str
 ) -> None:
-    error = cli(target, tmp_path, body).answer(PROMPT).error
+    error = cli(gguf_target, tmp_path, body).answer(PROMPT).error
     assert error is not None and why in error
 
 
 def test_llama_cpp_needs_a_gguf_and_a_program(
-    target: LoadedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    target: PeerTarget, gguf_target: PeerTarget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InvalidSettingError, match="is no GGUF file, which llama-cli needs"):
         LlamaCliRunner("llama-cli", None, target, RunConfig())
     with pytest.raises(InvalidSettingError, match="no program llama-completion or llama-cli"):
-        LlamaCliRunner("llama-cli", None, with_gguf(target), RunConfig())
+        LlamaCliRunner("llama-cli", None, gguf_target, RunConfig())

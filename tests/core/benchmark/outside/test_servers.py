@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from core.benchmark.measurement import Answer, pace_of
-from core.benchmark.outside.servers import server_runner
+from core.benchmark.outside.peer_target import PeerTarget
+from core.benchmark.outside.servers import server_runners
 from core.config import RunConfig, SamplingConfig
 from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
-from core.loading.loading import LoadedModel, load_model
 from core.runtime.storage import no_progress
 from tests.core.benchmark.completion_server import (
     Script,
@@ -22,11 +22,6 @@ from tests.core.benchmark.completion_server import (
 )
 
 PROMPT = Prompt("?", [5, 6, 7])
-
-
-@pytest.fixture(scope="module")
-def target(tiny_home: Path) -> LoadedModel:
-    return load_model(str(tiny_home / "target"), dtype="float32", compile=False)
 
 
 @pytest.fixture
@@ -41,15 +36,15 @@ def url(script: Script) -> Iterator[str]:
 
 
 def answer(
-    url: str, target: LoadedModel, name: str = "vllm", config: RunConfig | None = None
+    url: str, target: PeerTarget, name: str = "vllm", config: RunConfig | None = None
 ) -> Answer:
-    runner = server_runner(name, name, url, target, config or RunConfig(), no_progress)
+    (runner,) = server_runners(name, name, url, target, config or RunConfig(), no_progress)
     assert runner.memory is None and runner.facts.weights == "as the server has them (tiny)"
     return runner.answer(PROMPT)
 
 
 def test_tokens_are_those_of_the_usage_figures(
-    url: str, target: LoadedModel, script: Script
+    url: str, target: PeerTarget, script: Script
 ) -> None:
     """Events need not hold one token each: with speculation they hold several."""
     script.events = [text_event("a"), text_event("bcd"), text_event(""), usage_event(6, 3)]
@@ -63,7 +58,7 @@ def test_tokens_are_those_of_the_usage_figures(
 
 @pytest.mark.parametrize("place", ["usage", "timings"])
 def test_counts_told_on_the_way_say_how_many_tokens_came_first(
-    url: str, target: LoadedModel, script: Script, place: str
+    url: str, target: PeerTarget, script: Script, place: str
 ) -> None:
     def so_far(num: int) -> dict[str, object]:
         is_usage = place == "usage"
@@ -80,7 +75,7 @@ def test_counts_told_on_the_way_say_how_many_tokens_came_first(
 
 
 def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
-    url: str, target: LoadedModel, script: Script
+    url: str, target: PeerTarget, script: Script
 ) -> None:
     script.events = [text_event("a"), usage_event(1, 3)]
     assert answer(url, target, "llama-server", RunConfig(max_new_tokens=9)).error is None
@@ -93,7 +88,7 @@ def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
     sampled = script.requests[-1]
     assert (sampled["temperature"], sampled["top_p"], sampled["seed"]) == (0.7, 0.9, 4)
     assert sampled["top_k"] == -1 and sampled["repetition_penalty"] == 1.0
-    assert sampled["stop_token_ids"] == sorted(target.eos_token_ids)
+    assert sampled["stop_token_ids"] == sorted(target.end_token_ids)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +102,7 @@ def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
     ],
 )
 def test_a_stream_that_says_too_little_is_a_failure(
-    url: str, target: LoadedModel, script: Script, events: list[object], why: str
+    url: str, target: PeerTarget, script: Script, events: list[object], why: str
 ) -> None:
     script.events = events  # type: ignore[assignment]
     error = answer(url, target).error
@@ -115,7 +110,7 @@ def test_a_stream_that_says_too_little_is_a_failure(
 
 
 def test_a_refusal_is_a_failure_with_the_servers_words(
-    url: str, target: LoadedModel, script: Script
+    url: str, target: PeerTarget, script: Script
 ) -> None:
     script.num_served, script.status, script.refusal = 0, 400, "the prompt is too long"
     error = answer(url, target).error
@@ -123,7 +118,7 @@ def test_a_refusal_is_a_failure_with_the_servers_words(
 
 
 def test_comments_and_an_answer_of_the_end_alone_are_understood(
-    url: str, target: LoadedModel, script: Script
+    url: str, target: PeerTarget, script: Script
 ) -> None:
     script.events = [": ping", usage_event(1, 3)]
     given = answer(url, target)
@@ -131,18 +126,18 @@ def test_comments_and_an_answer_of_the_end_alone_are_understood(
 
 
 @pytest.mark.parametrize("where", ["http://127.0.0.1:9", "http://"])
-def test_an_address_where_nobody_answers_is_one_sentence(target: LoadedModel, where: str) -> None:
+def test_an_address_where_nobody_answers_is_one_sentence(target: PeerTarget, where: str) -> None:
     with pytest.raises(InvalidSettingError, match=r"tells no model .*; give --with sglang=URL"):
-        server_runner("sglang", "sglang", where, target, RunConfig(), no_progress)
+        server_runners("sglang", "sglang", where, target, RunConfig(), no_progress)
 
 
 @pytest.mark.parametrize("name", ["llama-server", "vllm", "sglang"])
 def test_a_program_that_is_not_installed_is_one_sentence(
-    target: LoadedModel, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    target: PeerTarget, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InvalidSettingError, match=rf"{name} is not installed: .*; install it"):
-        server_runner(name, name, None, target, RunConfig(), no_progress)
+        server_runners(name, name, None, target, RunConfig(), no_progress)
 
 
 SERVING = """#!{python}
@@ -167,24 +162,28 @@ def program(path: Path, text: str) -> str:
 
 @pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
 def test_a_program_is_started_awaited_measured_and_ended(
-    target: LoadedModel, tmp_path: Path
+    target: PeerTarget, tmp_path: Path
 ) -> None:
     import psutil
 
     text = SERVING.format(python=sys.executable, root=str(Path.cwd()))
     where = program(tmp_path / "vllm", text)
-    runner = server_runner("vllm", "vllm", where, target, RunConfig(), no_progress)
+    runner, speculating = server_runners("vllm", "vllm", where, target, RunConfig(), no_progress)
+    assert (runner.label, speculating.label) == ("vllm", "vllm ngram")
     assert runner.memory is not None
     runner.memory.reset()
     assert runner.answer(PROMPT).error is None
     resident = runner.memory.peak().resident_bytes
     assert sys.platform != "linux" or (resident is not None and resident > 1e6)
-    (child,) = (
+    child, other = (
         one
         for one in psutil.Process().children()
         if one.status() != psutil.STATUS_ZOMBIE and where in one.cmdline()
     )
-    words = child.cmdline()
+    words, others = child.cmdline(), other.cmdline()
+    assert "--speculative-config" not in words
+    assert '"method": "ngram"' in others[others.index("--speculative-config") + 1]
+    assert child.environ()["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert words[words.index("serve") + 1] == str(target.source.folder)
     assert "float32" in words and "--no-enable-prefix-caching" in words
     child.kill()
@@ -192,10 +191,15 @@ def test_a_program_is_started_awaited_measured_and_ended(
     assert error is not None, "a server that ends in the middle is a failure, no crash"
 
 
+def test_a_python_that_lacks_the_server_is_told_how_to_install_it(gguf_target: PeerTarget) -> None:
+    with pytest.raises(InvalidSettingError, match=r"No module named 'xllamacpp'.*pip install xll"):
+        server_runners("llama-server", "s", sys.executable, gguf_target, RunConfig(), no_progress)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
 def test_a_program_that_ends_at_once_is_told_with_its_last_words(
-    target: LoadedModel, tmp_path: Path
+    target: PeerTarget, tmp_path: Path
 ) -> None:
     where = program(tmp_path / "vllm", "#!/bin/sh\necho no GPU found\nexit 3\n")
     with pytest.raises(InvalidSettingError, match=r"vllm ended with status 3: no GPU found; give"):
-        server_runner("vllm", "vllm", where, target, RunConfig(), no_progress)
+        server_runners("vllm", "vllm", where, target, RunConfig(), no_progress)
