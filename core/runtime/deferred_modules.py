@@ -54,7 +54,7 @@ class _Waiting(ModuleType):
 def _execute(module: _Waiting) -> None:
     loader = module.__loader__
     assert isinstance(loader, _LateLoader), "it was found by us"
-    module.__class__ = ModuleType
+    module.__class__ = ModuleType  # type: ignore[assignment]  # its attributes are those of the module
     loader.actual.exec_module(module)
 
 
