@@ -26,6 +26,8 @@ class Rotation(NamedTuple):
 
 def default_rotation(rotary_size: int, base: float) -> Rotation:
     """Pair i rotates by base ** (-2i / rotary_size) a position."""
+    import torch  # whoever describes a model need not have it
+
     exponents = torch.arange(0, rotary_size, 2).float() / rotary_size
     return Rotation(1.0 / (base**exponents), 1.0)
 
