@@ -4,7 +4,7 @@
 
 #include "lanes.h"
 
-#if defined(__AVX512VNNI__) || (defined(__AVXVNNI__) && !defined(HAS_512_BITS))
+#if defined(HAS_512_BITS) || defined(__AVXVNNI__)
 #define HAS_BYTE_DOTS 1
 #endif
 
@@ -12,12 +12,22 @@ namespace {
 
 // Adds to each word four products of weights without signs and rows with them.
 inline WideWords add_products(WideWords sums, WideWords weights, WideWords x) {
-#if defined(HAS_BYTE_DOTS) && defined(HAS_512_BITS)
+#if defined(HAS_512_BITS)
   return (WideWords)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, (__m512i)x);
-#elif defined(HAS_BYTE_DOTS) && defined(__AVX512VNNI__)
-  return (WideWords)_mm256_dpbusd_epi32((__m256i)sums, (__m256i)weights, (__m256i)x);
-#elif defined(HAS_BYTE_DOTS)
+#elif defined(__AVXVNNI__)
   return (WideWords)_mm256_dpbusd_avx_epi32((__m256i)sums, (__m256i)weights, (__m256i)x);
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+  for (int half = 0; half < 2; ++half) {
+    int32x4_t some;
+    uint8x16_t w;
+    int8x16_t row;
+    std::memcpy(&some, (const char*)&sums + 16 * half, 16);
+    std::memcpy(&w, (const char*)&weights + 16 * half, 16);
+    std::memcpy(&row, (const char*)&x + 16 * half, 16);
+    some = vusdotq_s32(some, w, row);
+    std::memcpy((char*)&sums + 16 * half, &some, 16);
+  }
+  return sums;
 #else
   for (int i = 0; i < 4; ++i)
     sums += ((weights >> (8 * i)) & 255) * ((x << (24 - 8 * i)) >> 24);
@@ -30,7 +40,7 @@ template <int BITS>
 class ByteSum {
  public:
   void start(WideWords first) { sums = first; }
-#if defined(HAS_BYTE_DOTS) || !defined(__AVX2__) || defined(HAS_512_BITS)
+#if defined(HAS_BYTE_DOTS) || !defined(__AVX2__)
   void add(int, WideWords weights, WideWords x) { sums = add_products(sums, weights, x); }
   WideWords words() const { return sums; }
 

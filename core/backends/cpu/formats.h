@@ -23,7 +23,7 @@ struct Float16 {
   static constexpr bool IS_PACKED = false;
   static constexpr int COLUMNS = 1, BYTES = 2;
   static void read(const char* from, Wide* w) {
-    w[0] = load_panel(reinterpret_cast<const _Float16*>(from));
+    w[0] = load_panel(reinterpret_cast<const Half*>(from));
   }
 };
 
@@ -112,7 +112,7 @@ struct SuperScales {
                              int64_t unit) {
     const int64_t at = panel * (num_units / SUPER_UNITS) + unit / SUPER_UNITS;
     const char* super = static_cast<const char*>(segment.scales) + at * BYTES;
-    const _Float16* outer = reinterpret_cast<const _Float16*>(super);
+    const Half* outer = reinterpret_cast<const Half*>(super);
     const int8_t* inner = reinterpret_cast<const int8_t*>(outer + HALVES * PANEL) +
                           unit % SUPER_UNITS * PARTS * HALVES * PANEL;
     const Wide scale = load_panel(outer);
@@ -143,18 +143,18 @@ void with_format(int32_t format, Call call) {
     case 0: call(Float32{}); break;
     case 1: call(BFloat16{}); break;
     case 2: call(Float16{}); break;
-    case 3: call(Packed<2, ScalesAndOffsets<_Float16>>{}); break;
-    case 4: call(Packed<3, ScalesAndOffsets<_Float16>>{}); break;
-    case 5: call(Packed<4, ScalesAndOffsets<_Float16>>{}); break;
-    case 6: call(Packed<5, ScalesAndOffsets<_Float16>>{}); break;
-    case 7: call(Packed<8, ScalesAndOffsets<_Float16>>{}); break;
+    case 3: call(Packed<2, ScalesAndOffsets<Half>>{}); break;
+    case 4: call(Packed<3, ScalesAndOffsets<Half>>{}); break;
+    case 5: call(Packed<4, ScalesAndOffsets<Half>>{}); break;
+    case 6: call(Packed<5, ScalesAndOffsets<Half>>{}); break;
+    case 7: call(Packed<8, ScalesAndOffsets<Half>>{}); break;
     case 8: call(Packed<2, ScalesAndOffsets<float>>{}); break;
     case 9: call(Packed<3, ScalesAndOffsets<float>>{}); break;
     case 10: call(Packed<4, ScalesAndOffsets<float>>{}); break;
     case 11: call(Packed<8, ScalesAndOffsets<float>>{}); break;
-    case 12: call(Packed<4, Scales<_Float16>, 3>{}); break;           // Q4_0
-    case 13: call(Packed<5, Scales<_Float16>, 4>{}); break;           // Q5_0
-    case 14: call(Packed<8, Scales<_Float16>, 7>{}); break;           // Q8_0
+    case 12: call(Packed<4, Scales<Half>, 3>{}); break;           // Q4_0
+    case 13: call(Packed<5, Scales<Half>, 4>{}); break;           // Q5_0
+    case 14: call(Packed<8, Scales<Half>, 7>{}); break;           // Q8_0
     case 15: call(Packed<2, SuperScales<2, true>>{}); break;          // Q2_K
     case 16: call(Packed<3, SuperScales<2, false>, 2>{}); break;      // Q3_K
     case 17: call(Packed<4, SuperScales<1, true>>{}); break;          // Q4_K

@@ -7,10 +7,17 @@
 
 #if defined(__AVX__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace {
 
+#if defined(__aarch64__)
+typedef __fp16 Half;  // older compilers know no other name there
+#else
+typedef _Float16 Half;
+#endif
 typedef float Lanes __attribute__((vector_size(32)));
 typedef int32_t Words __attribute__((vector_size(32)));
 typedef float FourFloats __attribute__((vector_size(16)));
@@ -18,8 +25,10 @@ typedef float LooseLanes __attribute__((vector_size(32), aligned(4), may_alias))
 
 constexpr int LANES = 8;
 
-// The outputs of a panel of weights, a lane each, as wide as the processor adds up.
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+// The outputs of a panel of weights, a lane each, as wide as the processor adds up. Without products of
+// bytes 512 bits wide (VNNI) the narrower ones of AVX2 serve.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && \
+    defined(__AVX512DQ__) && defined(__AVX512VNNI__)
 #define HAS_512_BITS 1
 constexpr int PANEL = 16;
 #if defined(__AVX512BF16__)
@@ -30,7 +39,7 @@ constexpr int PANEL = 8;
 #endif
 typedef float Wide __attribute__((vector_size(4 * PANEL)));
 typedef int32_t WideWords __attribute__((vector_size(4 * PANEL)));
-typedef _Float16 WideHalves __attribute__((vector_size(2 * PANEL)));
+typedef Half WideHalves __attribute__((vector_size(2 * PANEL)));
 typedef int8_t WideBytes __attribute__((vector_size(PANEL)));
 typedef float LooseWide __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
 typedef int32_t LooseWideWords __attribute__((vector_size(4 * PANEL), aligned(4), may_alias));
@@ -65,6 +74,16 @@ inline Wide as_floats(WideWords words) { return __builtin_convertvector(words, W
 inline Lanes fused(Lanes a, Lanes b, Lanes c) {
 #if defined(__FMA__)
   return (Lanes)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  for (size_t half = 0; half < sizeof(c); half += 16) {
+    float32x4_t parts[3];
+    std::memcpy(&parts[0], (const char*)&a + half, 16);
+    std::memcpy(&parts[1], (const char*)&b + half, 16);
+    std::memcpy(&parts[2], (const char*)&c + half, 16);
+    parts[2] = vfmaq_f32(parts[2], parts[0], parts[1]);
+    std::memcpy((char*)&c + half, &parts[2], 16);
+  }
+  return c;
 #else
   return a * b + c;
 #endif
@@ -76,7 +95,7 @@ inline Wide fused(Wide a, Wide b, Wide c) {
 #endif
 
 // A panel's numbers, written out to float32.
-inline Wide load_panel(const _Float16* from) {
+inline Wide load_panel(const Half* from) {
 #if defined(HAS_512_BITS)
   return (Wide)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 #elif defined(__F16C__)
