@@ -87,7 +87,9 @@ def test_a_layer_s_cache_is_like_what_the_layer_first_writes() -> None:
 def test_what_it_cannot_do_is_said(spread_engine: Engine, tiny_home: Path) -> None:
     reason = spread_engine.unavailable_reason("share-sd")
     assert reason is not None and "it is spread over several GPUs" in reason
-    with pytest.raises(InvalidSettingError, match="spread is for weights file or full on device cuda"):
+    with pytest.raises(
+        InvalidSettingError, match="spread is for weights file or full on device cuda"
+    ):
         RunConfig(spread=True)
 
 
