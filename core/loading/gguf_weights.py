@@ -81,7 +81,7 @@ def _check_types(name: str, tensors: Mapping[str, GgufTensor], weights: str) -> 
         return
     raise InvalidSettingError(
         f"{name} holds {' and '.join(sorted(found))} and weights {weights} is {' or '.join(wanted)}; "
-        "leave weights out, and they are taken as they are."
+        "give weights file, which takes them as they are."
     )
 
 

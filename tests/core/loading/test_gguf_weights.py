@@ -153,6 +153,6 @@ def test_quantized_layers_are_not_quantized_again(tmp_path: Path) -> None:
     module = tiny_model("llama")
     write_gguf(tmp_path / "model.gguf", module, "Q8_0", "Q8_0")
     with pytest.raises(
-        InvalidSettingError, match=r"holds Q8_0 and weights q4 is Q4_0 or Q4_1; leave weights out"
+        InvalidSettingError, match=r"holds Q8_0 and weights q4 is Q4_0 or Q4_1; give weights file"
     ):
         stack_of_file(tmp_path / "model.gguf", module, "q4", None)
