@@ -67,9 +67,8 @@ def main() -> None:
             for type_name in options.types.split(","):
                 path = Path(folder) / f"{shape}-{type_name}.gguf"
                 random_file(path, shape, type_name)
-                weights = ["--weights", "q8"] if type_name == "Q8_0" else []
                 compare.main(
-                    ["--modes", "ngram", "--target", str(path), *weights, *beside, "--limit", "3",
+                    ["--modes", "ngram", "--target", str(path), *beside, "--limit", "3",
                      "--max-new-tokens", "64"]
                 )  # fmt: skip
                 path.unlink()
