@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from core import __version__
 from core.acceptance.registry import lossy_rule
-from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, rounding_note, settings_of
+from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, settings_of
 from core.errors import InvalidSettingError, StorageError
 from core.modes.registry import mode_names, modes
 from core.settings import Settings, build
@@ -204,8 +204,7 @@ def start_logging(formatter: logging.Formatter | None = None) -> None:
 def tell_notes(target: Any, config: RunConfig) -> None:
     """Says on stderr what whoever reads an answer has to know of its target, its number format and its
     rule."""
-    rounding = rounding_note(config, str(target.row_dtype).removeprefix("torch."))
-    for note in (target.note, rounding):
+    for note in (target.note, target.rounding_note(config)):
         if note:
             print(note, file=sys.stderr)
     rule = lossy_rule(config.to_dict())

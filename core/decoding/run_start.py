@@ -8,7 +8,7 @@ from core.acceptance.registry import lossy_rule
 from core.backends.cost_curve import CostCurve
 from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
-from core.config import RunConfig, rounding_note
+from core.config import RunConfig
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
 from core.drafters.base import CostOfRows, Drafter
 from core.loading.loading import LoadedModel
@@ -55,7 +55,7 @@ def run_started(
         target["kernels"] = forward.kernel_names
     if parts.curve is not None:
         target["forward_ms"] = parts.curve.to_ms()
-    rounding = rounding_note(config, str(target_model.row_dtype).removeprefix("torch."))
+    rounding = target_model.rounding_note(config)
     if rounding:
         target["rounding"] = rounding
     if originals is not None and originals.is_offloaded:

@@ -27,6 +27,7 @@ from core.models.model_config import (
 from core.models.sources import ModelSource
 from core.models.transformers_loading import read_module, told
 from core.models.weight_files import weight_files
+from core.quant.stack import is_packed
 from core.runtime.storage import Progress
 
 
@@ -41,6 +42,8 @@ class Contents(NamedTuple):
     end_token_ids: frozenset[int]
     model_config: ModelConfig | None = None
     stack: LayerStack | None = None
+    is_packed: bool = False
+    """Whether layers hold whole numbers."""
     module: Any = None
 
 
@@ -137,4 +140,5 @@ def _own_contents(total: int, model_config: ModelConfig, stack: LayerStack) -> C
         end_token_ids=model_config.end_token_ids,
         model_config=model_config,
         stack=stack,
+        is_packed=is_packed(stack),
     )

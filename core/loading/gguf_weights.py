@@ -24,14 +24,13 @@ from core.families.description import Description
 from core.families.tensors import StackedPart, expected_shapes
 from core.loading.weight_loading import Placement, Reader
 from core.models.gguf_model import GgufModel
-from core.models.gguf_tensors import GgufNumbers, GgufTensor, numbers_of
+from core.models.gguf_tensors import FLOATS, GgufNumbers, GgufTensor, numbers_of
 from core.runtime.storage import Progress
 
 # Runs of rows that a layer may be put together of, each as it stands in the file.
 _MOST_RUNS = 16
 # What is of the size already that is asked for.
 _OWN_TYPES = {"q4": ("Q4_0", "Q4_1"), "q8": ("Q8_0",)}
-_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class GgufStack(NamedTuple):
@@ -63,7 +62,7 @@ def gguf_stack(
 
 def has_floats(tensors: Mapping[str, GgufTensor]) -> bool:
     """Whether all layers are floating numbers."""
-    return _layer_types(tensors) <= set(_FLOATS)
+    return _layer_types(tensors) <= set(FLOATS)
 
 
 def _layer_types(tensors: Mapping[str, GgufTensor]) -> set[str]:
@@ -143,7 +142,7 @@ class _BlockReader(Reader):
         kernels = self._place.kernels
         assert kernels is not None
         width = stored[0].shape[1]
-        if not any(can_read_blocks(tensor.type_name, width) for tensor in stored) or width % 32:
+        if not any(can_read_blocks(tensor.type_name, width) for tensor in stored):
             return None
         if order is None:
             order = range(sum(tensor.shape[0] for tensor in stored))

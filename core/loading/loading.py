@@ -8,7 +8,7 @@ import torch
 
 from core.backends.cpu.library import Kernels, load_kernels
 from core.backends.torch.weights import LayerStack
-from core.config import RunConfig
+from core.config import RunConfig, rounding_note
 from core.distributed.role import num_ranks
 from core.distributed.split_module import SplitModule
 from core.distributed.spread import check_spread, read_spread_module
@@ -26,7 +26,6 @@ from core.models.sources import ModelSource, find_model, with_folder
 from core.models.tokenizer import read_tokenizer
 from core.models.transformers_loading import check_computable, read_module
 from core.models.weight_files import CONFIG, read_json_object
-from core.quant.stack import is_packed
 from core.quant.streaming import streamed
 from core.runtime.storage import Progress, no_progress, weights_sha256
 from core.settings import parse_bytes
@@ -85,6 +84,10 @@ class LoadedModel:
     """Where its layers are split over several processes."""
     is_spread: bool = False
     """Whether its layers are on several GPUs of this process."""
+
+    def rounding_note(self, config: RunConfig) -> str:
+        """See `core.config.rounding_note`, for the numbers that its rows have."""
+        return rounding_note(config, str(self.row_dtype).removeprefix("torch."))
 
     @property
     def row_dtype(self) -> torch.dtype:
@@ -205,8 +208,7 @@ def load_model(
         device=torch.device(device),
         source_key=source_key,
         weights=weights,
-        is_packed=weights in QUANTIZED
-        or (contents.stack is not None and is_packed(contents.stack)),
+        is_packed=weights in QUANTIZED or contents.is_packed,
         model_config=contents.model_config,
         stack=contents.stack,
         kernels=kernels,

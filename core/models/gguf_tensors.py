@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import torch
 
 _PLAIN = ("F64", "F32", "F16")
+FLOATS = (*_PLAIN, "BF16")
+"""Types of floating numbers; all others are blocks."""
 _BFLOAT16_BYTES = 2
 # So many numbers at once stay in a core's own memory while their blocks are taken apart.
 _NUMBERS_AT_ONCE = 1 << 17

@@ -120,7 +120,6 @@ class CpuLinear:
         self.out_features = sum(segment.num_outputs for segment in segments)
         self.kernels = kernels
         self.bias = bias
-        self.rounds_rows = rounds_rows
         self.segments = tuple(segments)
         names = sorted({segment.kernel for segment in segments})
         self.kernel = " and ".join(names) + (", rows in bf16" if rounds_rows else "")

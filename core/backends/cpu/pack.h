@@ -172,7 +172,6 @@ inline void pack_bytes(int32_t bits, const uint8_t* row, int64_t in_features, in
     case 2: pack(Numbers<2>{}, 2); break;
     case 3: pack(Numbers<3>{}, 3); break;
     case 4: pack(Numbers<4>{}, 4); break;
-    case 5: pack(Numbers<5>{}, 5); break;
     case 8: pack(Numbers<8>{}, 8); break;
   }
 }

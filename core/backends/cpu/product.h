@@ -69,8 +69,8 @@ struct Columns {
 
 // All rows, as many at a time as registers hold the sums of.
 template <int NUM_PANELS, class Tile>
-void add_by_registers(const Tile& tile, int64_t first, int64_t count, int64_t begin, int64_t end,
-                      Wide (*totals)[Tile::PANELS]) {
+void add_rows(const Tile& tile, int64_t first, int64_t count, int64_t begin, int64_t end,
+              Wide (*totals)[Tile::PANELS]) {
   Columns columns{begin, end, 0, (int)((count + TILE_ROWS - 1) / TILE_ROWS)};
   for (int64_t row = 0; row < count; ++columns.turn) {
     const int taken = tile_rows(count - row);
@@ -96,12 +96,6 @@ struct DenseTile {
   int64_t panel_bytes;
   const Input& x;
   int64_t width;
-
-  template <int NUM_PANELS>
-  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
-                Wide (*totals)[PANELS]) const {
-    add_by_registers<NUM_PANELS>(*this, first, count, begin, end, totals);
-  }
 
   // Adds columns of NUM_ROWS rows.
   template <int NUM_PANELS, int NUM_ROWS>
@@ -146,12 +140,6 @@ struct HalvesTile {
   const Input& x;
   int64_t width;
 
-  template <int NUM_PANELS>
-  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
-                Wide (*totals)[PANELS]) const {
-    add_by_registers<NUM_PANELS>(*this, first, count, begin, end, totals);
-  }
-
   template <int NUM_PANELS, int NUM_ROWS>
   void add(int64_t row, Columns columns, Wide (*totals)[PANELS]) const {
     Wide sums[NUM_ROWS][NUM_PANELS];
@@ -192,8 +180,8 @@ struct HalvesTiles {
   int64_t width;
 
   template <int NUM_PANELS>
-  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
-                Wide (*totals)[PANELS]) const {
+  void add_all(int64_t first, int64_t count, int64_t begin, int64_t end,
+               Wide (*totals)[PANELS]) const {
     constexpr int STEP = 32;  // columns of a tile
     for (int64_t row = 0; row < count; row += MOST_TILE_ROWS) {
       const int64_t left = count - row;
@@ -233,6 +221,12 @@ struct HalvesTiles {
     _tile_release();
   }
 };
+
+template <int NUM_PANELS>
+void add_rows(const HalvesTiles& tiles, int64_t first, int64_t count, int64_t begin, int64_t end,
+              Wide (*totals)[HalvesTiles::PANELS]) {
+  tiles.template add_all<NUM_PANELS>(first, count, begin, end, totals);
+}
 #endif
 
 // Whole numbers with rows rounded to 8 bits.
@@ -243,12 +237,6 @@ struct PackedTile {
   int64_t panel;
   const Input& x;
   int64_t num_units;
-
-  template <int NUM_PANELS>
-  void add_rows(int64_t first, int64_t count, int64_t begin, int64_t end,
-                Wide (*totals)[PANELS]) const {
-    add_by_registers<NUM_PANELS>(*this, first, count, begin, end, totals);
-  }
 
   template <int NUM_PANELS, int NUM_ROWS>
   void add(int64_t row, Columns columns, Wide (*totals)[PANELS]) const {
@@ -315,7 +303,7 @@ void multiply_panels(const Linear& linear, const Segment& segment, const Tile& t
       for (int p = 0; p < NUM_PANELS; ++p) totals[row][p] = Wide{};
     for (int64_t column = 0; column < linear.in_features; column += COLUMNS) {
       const int64_t last = column + COLUMNS < linear.in_features ? column + COLUMNS : linear.in_features;
-      tile.template add_rows<NUM_PANELS>(first, count, column, last, totals);
+      add_rows<NUM_PANELS>(tile, first, count, column, last, totals);
     }
     for (int64_t row = 0; row < count; ++row)
       for (int p = 0; p < NUM_PANELS; ++p) {

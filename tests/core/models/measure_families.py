@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gguf import LlamaFileType
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, Qwen3Config
 
 from core.benchmark import compare
@@ -19,8 +20,6 @@ from core.models.sources import find_model
 from core.runtime.storage import no_progress
 from tests.core.models.gguf_models import write_model
 
-# As llama.cpp numbers them (llama.h, llama_ftype).
-_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7}
 _COMMON: dict[str, Any] = {"max_position_embeddings": 8192, "pad_token_id": 0, "bos_token_id": 1}
 # As google/gemma-3-270m and, halved in depth, Qwen/Qwen3-0.6B, with fewer tokens.
 SHAPES: dict[str, Any] = {
@@ -43,7 +42,7 @@ def random_file(path: Path, shape: str, type_name: str) -> str:
     assert default is not None, "the default model is one"
     told = open_gguf(default).metadata
     tokens = {key: value for key, value in told.items() if key.startswith("tokenizer.")}
-    tokens["general.file_type"] = _FILE_TYPES[type_name]
+    tokens["general.file_type"] = LlamaFileType[f"MOSTLY_{type_name}"].value
     config = SHAPES[shape](len(tokens["tokenizer.ggml.tokens"]))
     torch.manual_seed(0)
     module: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]

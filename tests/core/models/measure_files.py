@@ -9,12 +9,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from gguf import LlamaFileType
+
 from core.benchmark import compare
 from core.models.sources import find_model
 from core.runtime.storage import no_progress
 
-# As llama.cpp numbers them (llama.h, llama_ftype).
-FILE_TYPES = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K_M": 15, "Q6_K": 18}
 _REQUANTIZE = """
 import ctypes, sys, llama_cpp
 settings = llama_cpp.llama_model_quantize_default_params()
@@ -33,15 +33,16 @@ def main() -> None:
         "--llama-cpp", metavar="PYTHON", required=True, help="it has llama-cpp-python"
     )
     parser.add_argument(
-        "--types", default="Q4_0,Q8_0,Q4_K_M,F16", help=f"of {', '.join(FILE_TYPES)}"
+        "--types", default="Q4_0,Q8_0,Q4_K_M,F16", help="as llama.cpp names them, commas"
     )
     options = parser.parse_args()
     default = find_model("smollm2-135m", no_progress).gguf
     with tempfile.TemporaryDirectory() as folder:
         for name in options.types.split(","):
             path = str(Path(folder) / f"{name}.gguf")
+            number = str(LlamaFileType[f"MOSTLY_{name}"].value)
             subprocess.run(
-                [options.llama_cpp, "-c", _REQUANTIZE, str(default), path, str(FILE_TYPES[name])],
+                [options.llama_cpp, "-c", _REQUANTIZE, str(default), path, number],
                 check=True, capture_output=True,
             )  # fmt: skip
             compare.main(
