@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from core.acceptance.sampling_config import SamplingConfig
+from core.backends.logits import first_argmax
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
@@ -23,36 +24,6 @@ _NUCLEUS_CANDIDATES = 512
 
 # Positions whose noise is kept: more than a tree is deep.
 _MOST_KEPT = 32
-
-
-def first_argmax(
-    logits: torch.Tensor,  # [rows, vocab]
-) -> torch.Tensor:
-    """The first of each row's largest logits, as `argmax` takes it  # [rows]."""
-    if logits.device.type != "cpu" or logits.dtype != torch.float32:
-        return logits.argmax(dim=-1)
-    # numpy's is ten times as fast.
-    return torch.from_numpy(logits.numpy().argmax(axis=-1))
-
-
-class Best(NamedTuple):
-    """The largest logit of each row, and the first token that has it."""
-
-    token_ids: list[int]
-    logits: list[float]
-
-
-def best_of(
-    logits: torch.Tensor,  # [rows, vocab]
-) -> Best:
-    """NaN counts as the largest."""
-    if logits.device.type != "cpu":
-        token_ids = first_argmax(logits)
-        return Best(token_ids.tolist(), logits.gather(1, token_ids[:, None])[:, 0].tolist())
-    # A step has few rows, so that Python's numbers are quicker than torch's calls.
-    rows = logits.numpy()
-    ids = rows.argmax(axis=-1).tolist()
-    return Best(ids, [float(row[token_id]) for row, token_id in zip(rows, ids, strict=True)])
 
 
 def _signed(word: int) -> int:

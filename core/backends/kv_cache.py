@@ -4,9 +4,20 @@ Tree tokens are written behind the committed ones; the accepted path is then mov
 index, in one operation over all layers. Nothing is stacked anew or cropped by copying.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 
 import torch
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """On the CPU in fresh pages of the system, which are zero and take no memory before they are
+    written: most of a cache is never used  # [*shape]"""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, access=mmap.ACCESS_COPY)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)
 
 
 class HiddenStates:
@@ -23,9 +34,8 @@ class HiddenStates:
         """The states in front of these layers; the number of layers stands for the last state."""
         self.layers = layers
         self.layer_ids = torch.tensor(layers, dtype=torch.int32)  # for compiled kernels
-        self.rows = torch.zeros(
-            (capacity, len(layers) * hidden_size), dtype=dtype, device=device
-        )  # [capacity, num_layers * hidden]
+        # The shape is [capacity, num_layers * hidden]
+        self.rows = _zeros((capacity, len(layers) * hidden_size), dtype, device)
         self._hidden_size = hidden_size
 
     def put(self, layer: int, x: torch.Tensor, start: int) -> None:  # [rows, hidden]
@@ -79,9 +89,7 @@ class TreeCache:
     ):
         # The shape is [num_layers, 2, 1, num_kv_heads, capacity, head_dim]
         # Zeros, for what a mask hides must be finite.
-        self.storage = torch.zeros(
-            (num_layers, 2, 1, num_kv_heads, capacity, head_dim), dtype=dtype, device=device
-        )
+        self.storage = _zeros((num_layers, 2, 1, num_kv_heads, capacity, head_dim), dtype, device)
         self.capacity = capacity
         self.length = 0
         self.write_start = 0

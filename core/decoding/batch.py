@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from greenlet import greenlet
 
+from core.backends.logit_facts import part_with_facts
 from core.backends.row_block import RowBlock, row_slices
 from core.backends.runner import ModelRunner, TargetForward, compute_at_once
 from core.config import MOST_TOGETHER, RunConfig
@@ -213,7 +214,7 @@ def _compute(part: Sequence[_Member]) -> None:
             member.error = error
         return
     for member, rows in zip(part, row_slices(blocks), strict=True):
-        member.answer = None if logits is None else logits[rows]
+        member.answer = None if logits is None else part_with_facts(logits, rows)
 
 
 def check_batch(configs: Sequence[RunConfig], size: int) -> None:

@@ -12,13 +12,13 @@ import torch
 
 from core.acceptance.base import Judgement, RuleParts, judge, judge_greedily
 from core.acceptance.registry import make_rule
-from core.acceptance.sampling import TokenDrawer, best_of, divisor
-from core.backends.logits import check_target
+from core.acceptance.sampling import TokenDrawer, divisor
+from core.backends.logit_facts import facts_of
+from core.backends.logits import LogitFacts, check_target
 from core.config import RunConfig
 from core.decoding.backend import Backend
 from core.decoding.failures import describe_failure
-from core.decoding.logprobs import Logprobs
-from core.decoding.logprobs_device import make_logprobs_reader
+from core.decoding.logprobs import NOT_RECORDED, Logprobs, logprobs_from
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.trees.tree import DraftTree
 
@@ -116,7 +116,7 @@ class HostStepper:
             config.accept,
             RuleParts(config.sampling, drawer, generator, records_noise=config.trace_top_k > 0),
         )
-        self._logprobs_reader = make_logprobs_reader(config.trace_top_k, device)
+        self._trace_top_k = config.trace_top_k
         self._is_greedy = config.sampling.is_greedy
         self._divisor = divisor(config.sampling)
         self._goes_on_plain = config.draft_failure == "plain"
@@ -161,7 +161,8 @@ class HostStepper:
         drafted_s = self._clock()
         logits = self._backend.tree_forward(tree)
         verified_s = self._clock()
-        judgement = self._judge(logits, tree)
+        facts = facts_of(logits, max(1, self._trace_top_k))
+        judgement = self._judge(logits, facts, tree)
         accepted_s = self._clock()
         self._commit(tree, judgement)
         committed_s = self._clock()
@@ -172,12 +173,10 @@ class HostStepper:
             tree=tree,
             judgement=judgement,
             read_logprobs=partial(
-                self._logprobs_reader.read_logprobs,
-                logits,
-                tree,
-                last_node,
-                judgement.next_token_id,
-            ),
+                logprobs_from, facts, logits, tree, last_node, judgement.next_token_id
+            )
+            if self._trace_top_k
+            else lambda: NOT_RECORDED,
             times=StepTimes(start_s, drafted_s, verified_s, accepted_s, committed_s),
             draft_failure=failure,
         )
@@ -185,14 +184,15 @@ class HostStepper:
     def _judge(
         self,
         logits: torch.Tensor,  # [num_nodes, vocab]
+        facts: LogitFacts,
         tree: DraftTree,
     ) -> Judgement:
         """Raises BadLogitsError where the largest logit of any node is no number."""
-        best = best_of(logits)
         positions = (self._length + depth for depth in tree.depths)
-        check_target(best.logits, positions, self._divisor)
+        check_target([best for best, *_ in facts.top_logits], positions, self._divisor)
         if self._is_greedy:
-            return judge_greedily(tree, best.token_ids, self._end_token_ids)
+            best_ids = [best for best, *_ in facts.top_ids]
+            return judge_greedily(tree, best_ids, self._end_token_ids)
         return judge(self._rule, tree, logits, self._length, self._end_token_ids)
 
     def _draft(self, root_token_id: int, limits: DraftLimits) -> DraftTree:

@@ -6,8 +6,9 @@ from typing import NamedTuple, Protocol
 import torch
 
 from core.acceptance.registry import rules
-from core.acceptance.sampling import first_argmax, keyed_noise, log_probs_under
-from core.backends.logits import bad_logits
+from core.acceptance.sampling import keyed_noise, log_probs_under
+from core.backends.logit_facts import facts_of
+from core.backends.logits import bad_logits, first_argmax
 from core.config import RunConfig
 
 # Proposals draw from another stream than the acceptance tests, which must not depend on them.
@@ -42,10 +43,10 @@ class Proposer(Protocol):
         ...
 
 
-def _read(ids: torch.Tensor, probs: torch.Tensor, positions: list[int]) -> list[Proposal]:
+def _read(ids: list[list[int]], probs: list[list[float]], positions: list[int]) -> list[Proposal]:
     """Tokens that have a probability; the best of a row always has, unless its logits are none."""
     proposals = []
-    rows = zip(ids.tolist(), probs.tolist(), positions, strict=True)
+    rows = zip(ids, probs, positions, strict=True)
     for row_ids, row_probs, position in rows:
         if not all(map(math.isfinite, row_probs)):
             raise bad_logits("drafter", position)
@@ -64,14 +65,15 @@ class BestProposer:
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`; probabilities are at temperature 1, and tokens without any are
         left out."""
-        return _read(*self.choose(logits, count), positions)
+        facts = facts_of(logits, count)
+        return _read(facts.top_ids, facts.top_probs, positions)
 
     def choose(
         self,
         logits: torch.Tensor,  # [rows, vocab] float32
         count: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids and probabilities, best first  # [rows, count] both."""
+        """The same on a device: ids and probabilities, best first  # [rows, count] both."""
         # Of tied logits, common in bf16, the target takes the one that argmax takes.
         ids = first_argmax(logits)[:, None]
         if count > 1:
@@ -96,7 +98,8 @@ class NoisyProposer:
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`. Tokens that the drafter excludes are left out."""
         log_noise = torch.stack([self._noise.log_at(position) for position in positions])
-        return _read(*self.choose(logits, log_noise, count), positions)
+        ids, probs = self.choose(logits, log_noise, count)
+        return _read(ids.tolist(), probs.tolist(), positions)
 
     def choose(
         self,

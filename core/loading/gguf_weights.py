@@ -56,7 +56,13 @@ def gguf_stack(
         reader: Reader = _BlockReader(numbers, place, _laid_out(model.file.tensors, layout))
     else:
         reader = Reader(numbers, place, is_mapped=False)
-    stack = reader.stack(layout, numbers.num_bytes, progress, has_head=not layout.is_tied)
+
+    def forgetting(stage: str, done: int, total: int) -> None:
+        model.file.forget_pages()  # of the layers before, which have memory of their own
+        progress(stage, done, total)
+
+    stack = reader.stack(layout, numbers.num_bytes, forgetting, has_head=not layout.is_tied)
+    model.file.forget_pages()
     return GgufStack(stack, numbers.num_numbers)
 
 
@@ -144,9 +150,8 @@ class _BlockReader(Reader):
         width = stored[0].shape[1]
         if not any(can_read_blocks(tensor.type_name, width) for tensor in stored):
             return None
-        if order is None:
-            order = range(sum(tensor.shape[0] for tensor in stored))
-        runs = _runs(stored, order)
+        whole = [_Run(tensor, slice(None)) for tensor in stored]
+        runs = whole if order is None else _runs(stored, order)
         if len(runs) > _MOST_RUNS:
             return None
         segments = []
@@ -164,7 +169,7 @@ class _Run(NamedTuple):
     """Rows of one tensor."""
 
     tensor: GgufTensor
-    rows: list[int]
+    rows: list[int] | slice
 
 
 def _runs(stored: Sequence[GgufTensor], order: Sequence[int]) -> list[_Run]:

@@ -1,5 +1,6 @@
 """A GGUF model's files, mapped into memory: what their headers say, and where the tensors lie."""
 
+import mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,15 @@ class GgufFile(NamedTuple):
     metadata: dict[str, Any]
     """Of the first shard, which has them all."""
     tensors: dict[str, GgufTensor]
+    maps: list[mmap.mmap]
+    """The memory that the tensors' data lie in, one for each shard."""
+
+    def forget_pages(self) -> None:
+        """Takes what was read of the files out of this process' memory; it is read again when it is
+        asked for. Nothing happens on systems that don't offer it."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for mapped in self.maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     @property
     def architecture(self) -> str:
@@ -37,11 +47,14 @@ def open_gguf(path: Path) -> GgufFile:
     shards = shards_of(path)
     metadata: dict[str, Any] = {}
     tensors: dict[str, GgufTensor] = {}
+    maps = []
     for number, shard in enumerate(shards):
         header = read_header(shard)
         check_shard(header.metadata, number, len(shards))
         metadata = metadata or header.metadata
-        whole = np.memmap(shard, dtype=np.uint8, mode="r")
+        with shard.open("rb") as opened:
+            maps.append(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+        whole = np.frombuffer(maps[-1], np.uint8)
         end = header.start
         for name, place in header.tensors.items():
             if name in tensors:
@@ -58,7 +71,7 @@ def open_gguf(path: Path) -> GgufFile:
     wanted = metadata.get("split.tensors.count", len(tensors))
     if wanted != len(tensors):
         raise ValueError(f"its shards have {len(tensors)} of {wanted} tensors")
-    return GgufFile(metadata, tensors)
+    return GgufFile(metadata, tensors, maps)
 
 
 def _mapped(whole: np.ndarray[Any, Any], name: str, place: TensorPlace) -> GgufTensor:

@@ -1,21 +1,23 @@
 """Which logits a token can be chosen by, and that excluded tokens are no fault."""
 
 import json
+import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.backends.logits import BLOCK, are_usable, block_maxima, check_target
+from core.backends import logit_facts
+from core.backends.cpu.library import load_kernels
+from core.backends.logit_facts import facts_of, note_facts, part_with_facts, without_infinity
+from core.backends.logits import BLOCK, LogitFacts, are_usable, block_maxima, check_target
 from core.config import RunConfig
-from core.decoding.logprobs import (
-    NOT_RECORDED,
-    HostLogprobsReader,
-    LogprobsReader,
-    NothingReader,
-)
-from core.decoding.logprobs_device import DeviceLogprobsReader
+from core.decoding.logprobs import logprobs_from
+from core.decoding.logprobs_device import logprobs_of, measure
 from core.drafters.proposals import BestProposer, NoisyProposer, SamplingProposer
 from core.errors import BadLogitsError
+from core.runtime.storage import no_progress
 from core.trace.events import Verified
 from core.trace.file import event_line
 from tests.core.test_bad_numbers import RULES
@@ -94,48 +96,95 @@ def test_excluded_tokens_are_never_chosen_and_every_number_of_the_trace_is_one(
             assert event.target_probs[1:2] == [0.0][: event.num_rows - 1]
 
 
-def logprobs_of(reader: LogprobsReader, logits: torch.Tensor) -> list[float]:
-    """All numbers that are read, after a check of the ids."""
-    found = reader.read_logprobs(logits, tree_from(1, [(0, 2), (1, 3)]), 2, 4)
-    assert found.next_prob is not None
-    return [
-        *(float(token_id) for ids in found.top_k_token_ids for token_id in ids),
-        *(prob for probs in found.top_k_probs for prob in probs),
-        *found.target_probs,
-        *found.entropies_nats,
-        found.next_prob,
-    ]
+def by_torch(logits: torch.Tensor, k: int, monkeypatch: pytest.MonkeyPatch) -> LogitFacts:
+    """Facts as a machine without compiled kernels finds them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(logit_facts, "loaded_kernels", lambda: None)
+        return facts_of(logits, k)
 
 
-@pytest.mark.parametrize("vocab", [VOCAB, VOCAB - 1])
-@pytest.mark.parametrize("excluded", [(), (7,), tuple(range(2, VOCAB - 1))])
-def test_host_and_device_read_the_same_and_leave_the_logits_as_they_are(
-    vocab: int, excluded: tuple[int, ...]
+@pytest.fixture(scope="module", autouse=True)
+def kernels() -> None:
+    load_kernels(no_progress)
+
+
+@pytest.mark.parametrize("vocab", [1, 7, BLOCK, VOCAB, VOCAB - 1, 5000])
+@pytest.mark.parametrize("share_excluded", [0.0, 0.5, 1.0])
+def test_kernels_and_torch_find_the_same_and_leave_the_logits_as_they_are(
+    vocab: int, share_excluded: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(0))
-    logits[1, list(excluded)] = -INF
+    random = torch.Generator().manual_seed(vocab)
+    logits = 4 * torch.randn(3, vocab, generator=random)
+    order = torch.randperm(vocab, generator=random)
+    logits[1, order[: min(vocab - 1, round(share_excluded * vocab))]] = -INF
     before = logits.clone()
-    found = logprobs_of(HostLogprobsReader(5), logits)
+    found, expected = facts_of(logits, 5), by_torch(logits, 5, monkeypatch)
     assert torch.equal(logits, before)
-    if len(excluded) < vocab - 5:  # else the last of the five are any of the excluded
-        assert found == pytest.approx(logprobs_of(DeviceLogprobsReader(5), logits), abs=1e-5)
-    assert NothingReader().read_logprobs(logits, tree_from(1, []), 0, 4) == NOT_RECORDED
+    for row_index in range(3):
+        left = min(5, int((logits[row_index] > -INF).sum()))  # behind them any of the excluded
+        for name in ("top_ids", "top_logits"):
+            ours, theirs = getattr(found, name)[row_index], getattr(expected, name)[row_index]
+            assert ours[:left] == theirs[:left] and len(ours) == len(theirs) == min(5, vocab)
+        assert found.top_probs[row_index] == pytest.approx(
+            expected.top_probs[row_index], rel=1e-5, abs=1e-12
+        )
+    assert found.log_totals == pytest.approx(expected.log_totals, abs=1e-5)
+    assert found.entropies == pytest.approx(expected.entropies, abs=2e-5)
+    probs = logits.double().softmax(dim=-1)
+    entropies = -torch.special.xlogy(probs, probs).sum(dim=-1)
+    assert found.entropies == pytest.approx(entropies.tolist(), abs=2e-5)
+
+
+@given(st.lists(st.integers(-2, 2), min_size=150, max_size=150), st.integers(1, 12))
+def test_the_largest_are_those_of_a_stable_sort(values: list[int], k: int) -> None:
+    order = sorted(range(150), key=lambda place: -values[place])
+    logits = torch.tensor([values]).float()
+    assert facts_of(logits, k).top_ids == [order[:k]]
+
+
+@pytest.mark.parametrize("place", [*PLACES, 70])
+def test_no_number_counts_as_the_largest(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.stack([row(), row(**{f"at{place}": NAN})])
+    for facts in (facts_of(logits, 3), by_torch(logits, 3, monkeypatch)):
+        assert math.isnan(facts.top_logits[1][0]) and facts.top_ids[1][0] == place
+        assert facts.top_ids[0] == [VOCAB - 1, VOCAB - 2, VOCAB - 3]
 
 
 def test_a_row_has_the_same_numbers_whatever_stands_beside_it() -> None:
     logits = torch.randn(9, VOCAB, generator=torch.Generator().manual_seed(1))
-    tree = tree_from(1, [(0, token_id) for token_id in range(8)])
-    reader = HostLogprobsReader(3)
-    together = reader.read_logprobs(logits, tree, 0, 4)
+    together = facts_of(logits, 3)
     for row_index in range(9):
-        alone = reader.read_logprobs(logits[row_index : row_index + 1], tree_from(1, []), 0, 4)
-        assert alone.top_k_probs == together.top_k_probs[row_index : row_index + 1]
-        assert alone.entropies_nats == together.entropies_nats[row_index : row_index + 1]
+        alone = facts_of(logits[row_index : row_index + 1], 3)
+        assert alone == together.of_rows(slice(row_index, row_index + 1))
+
+
+def test_facts_that_are_noted_are_those_of_the_logits_and_of_their_parts() -> None:
+    logits = torch.randn(4, VOCAB, generator=torch.Generator().manual_seed(2))
+    facts = facts_of(logits, 8)
+    note_facts(logits, facts._replace(entropies=[1.0, 2.0, 3.0, 4.0]))
+    assert facts_of(logits, 5).entropies == [1.0, 2.0, 3.0, 4.0]
+    part = part_with_facts(logits, slice(1, 3))
+    assert facts_of(part, 2).entropies == [2.0, 3.0]
+    assert facts_of(part, 2).top_ids == [ids[:2] for ids in facts.top_ids[1:3]]
+    assert facts_of(part, 9) == facts_of(part.clone(), 9)  # more than was noted
+
+
+@pytest.mark.parametrize("excluded", [(), (7,), tuple(range(6, VOCAB - 1))])
+def test_host_and_device_record_the_same(excluded: tuple[int, ...]) -> None:
+    logits = torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(0))
+    logits[1, list(excluded)] = -INF
+    tree = tree_from(1, [(0, 2), (1, 3)])
+    found = logprobs_from(facts_of(logits, 5), logits, tree, 2, 4)
+    parents, token_ids = torch.tensor([2, 0, 1]), torch.tensor([4, 2, 3])
+    facts = measure(without_infinity(logits), 5, parents, token_ids, torch.empty_like(logits))
+    expected = logprobs_of(*(tensor.tolist() for tensor in facts), num_nodes=3, has_next=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), atol=1e-5, rtol=0)
 
 
 def test_equal_logits_are_told_by_the_lower_id_and_all_there_are_at_most() -> None:
     logits = torch.tensor([[1.0, 2.0, 2.0, -INF]])
-    found = HostLogprobsReader(9).read_logprobs(logits, tree_from(1, []), 0, 2)
+    found = logprobs_from(facts_of(logits, 9), logits, tree_from(1, []), 0, 2)
     assert found.top_k_token_ids == [[1, 2, 0, 3]]
     assert found.top_k_probs[0][0] == found.next_prob == found.top_k_probs[0][1]
     assert found.top_k_probs[0][3] == 0.0

@@ -12,6 +12,7 @@ import torch
 
 from core.backends.cpu.library import (
     BlockStruct,
+    FactsRoom,
     Kernels,
     LayerStruct,
     LinearStruct,
@@ -22,6 +23,7 @@ from core.backends.cpu.library import (
     check_indices,
 )
 from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_bytes, cpu_dense
+from core.backends.logit_facts import note_facts
 from core.backends.row_block import (
     RowBlock,
     joined_positions,
@@ -36,6 +38,8 @@ from core.backends.torch.weights import LayerStack, LayerWeights
 from core.backends.windows import note_positions, positions_of
 from core.families.architecture import Architecture
 
+# The largest logits that are told with them: traces and drafters seldom ask for more.
+_NOTED_FACTS = 8
 _HEAD_DIM_STEP = 8
 _LARGEST_HEAD_DIM = 512
 
@@ -142,7 +146,9 @@ class CpuForward(TorchForward):
         want_logits: bool,
     ) -> torch.Tensor | None:
         rows, capacity = num_rows(blocks), max(block.cache.capacity for block in blocks)
-        work_floats = self.kernels.work_floats(model, rows, capacity)
+        num_facts = min(_NOTED_FACTS, self.shape.vocab_size) if want_logits else 0
+        room = FactsRoom(rows, num_facts)
+        work_floats = self.kernels.work_floats(model, rows, capacity, num_facts)
         if self._work.shape[0] < work_floats:
             self._work = torch.empty(work_floats)
         token_ids, positions = joined_token_ids(blocks), joined_positions(blocks)
@@ -166,8 +172,11 @@ class CpuForward(TorchForward):
                 work=self._work.data_ptr(),
                 work_floats=len(self._work),
                 logits=None if logits is None else logits.data_ptr(),
+                facts=room.struct,
             ),
         )
+        if logits is not None:
+            note_facts(logits, room.facts())
         return logits
 
     def _block_struct(self, block: RowBlock) -> BlockStruct:

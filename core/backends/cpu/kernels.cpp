@@ -14,6 +14,7 @@
 
 #include "attention.h"
 #include "check.h"
+#include "facts.h"
 #include "pack.h"
 #include "product.h"
 #include "team.h"
@@ -57,10 +58,11 @@ struct Work {
   float *normed, *attended, *product;  // rooms of matrices
   // A thread's own.
   float *scores, *queries;
+  FactsWork facts;
   int64_t floats;  // of all
 
   // Without memory it only counts; a thread other than the first has its own part behind theirs.
-  Work(const Model& model, int64_t rows, int64_t capacity, float* memory, int thread,
+  Work(const Model& model, int64_t rows, int64_t capacity, int32_t k, float* memory, int thread,
        int num_threads)
       : rows(rows), capacity(capacity) {
     for (int32_t i = 0; i < model.num_layers; ++i) {
@@ -83,6 +85,8 @@ struct Work {
     normed = room.take<float>(Matrix::floats(rows, inputs, needs));
     attended = room.take<float>(Matrix::floats(rows, model.num_heads * dim, needs));
     product = room.take<float>(Matrix::floats(rows, model.intermediate, needs));
+    const int64_t parts = num_threads * rows;
+    facts = {room.take<Facts>(parts), room.take<int64_t>(parts * k), room.take<float>(parts * k)};
     const int64_t one_scores = padded(capacity + LANES);
     const int64_t own = QUERIES * one_scores + padded(QUERIES * dim);
     room.next += thread * own;
@@ -98,8 +102,9 @@ struct Work {
 extern "C" {
 
 // Floats of working memory for so many rows over a cache of so many columns.
-int64_t work_floats(const Model* model, int64_t rows, int64_t capacity, int32_t num_threads) {
-  return Work(*model, rows, capacity, nullptr, 0, num_threads).floats;
+int64_t work_floats(const Model* model, int64_t rows, int64_t capacity, int32_t k,
+                    int32_t num_threads) {
+  return Work(*model, rows, capacity, k, nullptr, 0, num_threads).floats;
 }
 
 // Null, or what is wrong with the rows, which are then not computed.
@@ -107,14 +112,14 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
   const Model& model = *model_pointer;
   const Rows& rows = *rows_pointer;
   if (const char* problem = problem_of(rows, model)) return problem;
-  if (rows.work_floats < work_floats(model_pointer, rows.count, rows.capacity, num_threads))
+  if (rows.work_floats < work_floats(model_pointer, rows.count, rows.capacity, rows.facts.k, num_threads))
     return "too little working memory";
   const int64_t n = rows.count, hidden = model.hidden, dim = model.head_dim;
   const int64_t num_heads = model.num_heads, num_kv_heads = model.num_kv_heads;
   const int64_t intermediate = model.intermediate;
   const Activation activation = static_cast<Activation>(model.activation);
   const int64_t qkv_width = (num_heads + 2 * num_kv_heads) * dim, q_width = num_heads * dim;
-  Place* places = Work(model, n, rows.capacity, rows.work, 0, num_threads).places;
+  Place* places = Work(model, n, rows.capacity, rows.facts.k, rows.work, 0, num_threads).places;
   int64_t num_placed = 0;
   for (int32_t block = 0; block < rows.num_blocks; ++block)
     for (int32_t row = 0; row < rows.blocks[block].count; ++row)
@@ -135,7 +140,7 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
 #pragma omp barrier
       }
     };
-    const Work work(model, n, rows.capacity, rows.work, thread, num_threads);
+    const Work work(model, n, rows.capacity, rows.facts.k, rows.work, thread, num_threads);
     const Needs needs = work.needs;
     float* x = work.x;
     const Matrix attended(work.attended, n, q_width, needs);
@@ -291,6 +296,7 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
       multiply(model.head, own_vocab.begin, own_vocab.end, {n, head_in, rows.logits, vocab});
       for (int64_t row = 0; row < n; ++row)
         finish_logits(rows.logits + row * vocab, own_vocab.begin, own_vocab.end, model);
+      find_facts(rows.facts, work.facts, rows.logits, n, vocab, thread, team, wait);
     }
   }
   return nullptr;
@@ -316,6 +322,22 @@ void multiply_rows(const Linear* linear, int64_t count, const float* x, float* y
     const Share own(linear->out_features, PANEL, thread, team);
     multiply(*linear, own.begin, own.end, {count, rows.input(needs), y, linear->out_features});
   }
+}
+
+// The facts of rows of logits.
+void logit_facts(int64_t rows, int64_t vocab, const float* logits, const LogitFacts* facts,
+                 int32_t num_threads) {
+  const int64_t parts = num_threads * rows;
+  const std::unique_ptr<char[]> memory(new char[parts * sizeof(Facts) + alignof(Facts)]);
+  const std::unique_ptr<int64_t[]> ids(new int64_t[parts * facts->k]);
+  const std::unique_ptr<float[]> values(new float[parts * facts->k]);
+  const uintptr_t aligned =
+      ((uintptr_t)memory.get() + alignof(Facts) - 1) / alignof(Facts) * alignof(Facts);
+  const FactsWork work{reinterpret_cast<Facts*>(aligned), ids.get(), values.get()};
+#pragma omp parallel num_threads(num_threads)
+  find_facts(*facts, work, logits, rows, vocab, omp_get_thread_num(), omp_get_num_threads(), [] {
+#pragma omp barrier
+  });
 }
 
 // All weights.

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from core.backends.cpu.build import built_library
+from core.backends.logits import LogitFacts
 from core.runtime.storage import Progress
 
 
@@ -107,6 +108,10 @@ class BlockStruct(Structure):
     )
 
 
+class LogitFactsStruct(Structure):
+    _fields_ = (("k", c_int32), ("top_ids", c_void_p), ("numbers", c_void_p))
+
+
 class RowsStruct(Structure):
     _fields_ = (
         ("count", c_int64),
@@ -121,7 +126,28 @@ class RowsStruct(Structure):
         ("work", c_void_p),
         ("work_floats", c_int64),
         ("logits", c_void_p),
+        ("facts", LogitFactsStruct),
     )
+
+
+class FactsRoom:
+    """Where the kernels write the facts of rows of logits."""
+
+    def __init__(self, num_rows: int, k: int):
+        self._ids = np.empty((num_rows, k), np.int64)
+        self._numbers = np.empty((num_rows, 2 * k + 2), np.float32)
+        self.struct = LogitFactsStruct(k, self._ids.ctypes.data, self._numbers.ctypes.data)
+
+    def facts(self) -> LogitFacts:
+        """What was written."""
+        rows, k = self._numbers.tolist(), self._ids.shape[1]
+        return LogitFacts(
+            top_ids=self._ids.tolist(),
+            top_logits=[row[:k] for row in rows],
+            top_probs=[row[k : 2 * k] for row in rows],
+            log_totals=[row[-2] for row in rows],
+            entropies=[row[-1] for row in rows],
+        )
 
 
 # Pieces of weights are taken from memory of this size, each at the begin of a line of the cache.
@@ -142,12 +168,10 @@ class Kernels:
         library.work_floats.restype = c_int64
         library.forward.restype = library.write_rows.restype = c_char_p
 
-    def work_floats(self, model: ModelStruct, num_rows: int, capacity: int) -> int:
-        """Floats of working memory that a forward over so many rows needs."""
-        threads = torch.get_num_threads()
-        return int(
-            self._library.work_floats(byref(model), c_int64(num_rows), c_int64(capacity), threads)
-        )
+    def work_floats(self, model: ModelStruct, num_rows: int, capacity: int, k: int) -> int:
+        """Floats of working memory that a forward over so many rows needs; `k` is that of its facts."""
+        sizes = c_int64(num_rows), c_int64(capacity), c_int32(k), torch.get_num_threads()
+        return int(self._library.work_floats(byref(model), *sizes))
 
     def forward(self, model: ModelStruct, rows: RowsStruct) -> None:
         """Computes the rows: keys and values into the cache, logits where there is room.
@@ -172,6 +196,24 @@ class Kernels:
             c_void_p(to.data_ptr()),
             torch.get_num_threads(),
         )
+
+    def logit_facts(
+        self,
+        logits: torch.Tensor,  # [rows, vocab] float32, contiguous
+        k: int,
+    ) -> LogitFacts:
+        """Facts of at most as many as there are."""
+        rows, vocab = logits.shape
+        check_floats(logits, (rows, vocab))
+        room = FactsRoom(rows, k)
+        self._library.logit_facts(
+            c_int64(rows),
+            c_int64(vocab),
+            c_void_p(logits.data_ptr()),
+            byref(room.struct),
+            torch.get_num_threads(),
+        )
+        return room.facts()
 
     def pack_floats(
         self,
@@ -310,7 +352,17 @@ def check_indices(indices: torch.Tensor, count: int) -> None:
 
 @cache
 def _loaded(path: str) -> Kernels:
-    return Kernels(ctypes.CDLL(path), Path(path).stem)
+    global _last_loaded
+    _last_loaded = Kernels(ctypes.CDLL(path), Path(path).stem)
+    return _last_loaded
+
+
+_last_loaded: Kernels | None = None
+
+
+def loaded_kernels() -> Kernels | None:
+    """The kernels, if anything in this process has loaded them."""
+    return _last_loaded
 
 
 def load_kernels(progress: Progress) -> Kernels:

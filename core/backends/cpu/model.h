@@ -70,6 +70,13 @@ struct Block {
   const float* given;      // [count, hidden]: states to start from where the model has state_norm
 };
 
+// Of every row of logits.
+struct LogitFacts {
+  int32_t k;
+  int64_t* top_ids;  // [rows, k] of the largest
+  float* numbers;    // [rows, 2 * k + 2]: those, their probabilities, logarithm of the sum, entropy
+};
+
 // All rows of a forward, block after block.
 struct Rows {
   int64_t count;
@@ -83,6 +90,7 @@ struct Rows {
   float* work;             // at least work_floats() of them
   int64_t work_floats;
   float* logits;           // [count, vocab] or null
+  LogitFacts facts;        // of the logits
 };
 
 }  // extern "C"

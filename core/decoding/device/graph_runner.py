@@ -11,8 +11,9 @@ from core.backends.cuda.attention import Rows
 from core.backends.cuda.forward import DeviceForward
 from core.backends.cuda.graphs import Graphs
 from core.backends.kv_cache import TreeCache
+from core.backends.logit_facts import without_infinity
 from core.decoding.device.readout import Readout, StepTensors
-from core.decoding.logprobs_device import Facts, measure, without_infinity
+from core.decoding.logprobs_device import Facts, measure
 from core.drafters.calibration import DeviceTables
 from core.drafters.device_drafting import DeviceDrafter
 from core.drafters.tree_growth_device import Chances, Choose, GrowthShape, grow

@@ -1,13 +1,11 @@
 """The largest logit of a row: always the one that argmax takes."""
 
-import math
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.acceptance.sampling import best_of, first_argmax
+from core.backends.logits import first_argmax
 
 
 @given(st.lists(st.integers(-2, 2), min_size=128, max_size=128), st.integers(1, 3))
@@ -28,9 +26,3 @@ def test_what_is_excluded_never_wins() -> None:
     logits = torch.full((2, 128), -torch.inf)
     logits[0, 77] = -1e30
     assert first_argmax(logits).tolist() == [77, 0]
-
-
-def test_the_best_of_rows_are_told_with_their_logits() -> None:
-    logits = torch.tensor([[1.0, 3.0, 3.0], [-2.0, float("-inf"), -1.5]])
-    assert best_of(logits) == ([1, 2], [3.0, -1.5])
-    assert math.isnan(best_of(torch.tensor([[1.0, float("nan"), 2.0]])).logits[0])

@@ -1,0 +1,124 @@
+"""Finds what is told of rows of logits: the largest, the sum of all, the entropy.
+
+Where compiled kernels are loaded they read logits in the host's memory, and their own as they make them;
+else torch does, on any device. A test holds both equal.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from core.backends.cpu.library import loaded_kernels
+from core.backends.logits import BLOCK, LogitFacts, block_maxima, first_argmax
+
+
+class FactTensors(NamedTuple):
+    """The facts on a device."""
+
+    top_ids: torch.Tensor  # [rows, k]
+    top_logits: torch.Tensor  # [rows, k]
+    log_totals: torch.Tensor  # [rows]
+    entropies: torch.Tensor  # [rows]
+
+
+def note_facts(
+    logits: torch.Tensor,  # [rows, vocab]
+    facts: LogitFacts,
+) -> None:
+    """Keeps with logits what was found as they were made, for as long as they are there."""
+    logits.noted_facts = facts  # type: ignore[attr-defined]
+
+
+def part_with_facts(
+    logits: torch.Tensor,  # [rows, vocab]
+    rows: slice,
+) -> torch.Tensor:
+    """Some of the rows, with what was noted of them  # [some rows, vocab]"""
+    part = logits[rows]
+    noted: LogitFacts | None = getattr(logits, "noted_facts", None)
+    if noted is not None:
+        note_facts(part, noted.of_rows(rows))
+    return part
+
+
+def facts_of(
+    logits: torch.Tensor,  # [rows, vocab] float32
+    k: int,
+) -> LogitFacts:
+    """Facts of the `k` largest, or of all there are."""
+    k = min(k, logits.shape[-1])
+    noted: LogitFacts | None = getattr(logits, "noted_facts", None)
+    if noted is not None and len(noted.top_ids[0]) >= k:
+        return noted if len(noted.top_ids[0]) == k else noted.of_largest(k)
+    kernels = loaded_kernels() if logits.device.type == "cpu" else None
+    if kernels is not None and logits.is_contiguous() and logits.dtype == torch.float32:
+        return kernels.logit_facts(logits, k)
+    facts = fact_tensors(logits, k, torch.empty_like(logits))
+    # One read from the device for all numbers.
+    columns = [facts.top_logits, facts.log_totals[:, None], facts.entropies[:, None]]
+    rows = torch.cat(columns, dim=-1).tolist()
+    top_logits, log_totals = [row[:k] for row in rows], [row[k] for row in rows]
+    entropies = [row[k + 1] for row in rows]
+    if any(map(math.isnan, entropies)):  # the model excludes tokens
+        finite = without_infinity(logits)
+        entropies = fact_tensors(finite, k, torch.empty_like(logits)).entropies.tolist()
+    return LogitFacts(
+        # Of tied logits, common in bf16, the first counts as the best one.
+        [
+            [best, *(other for other in ids if other != best)][:k]
+            for best, ids in zip(first_argmax(logits).tolist(), facts.top_ids.tolist(), strict=True)
+        ],
+        top_logits,
+        [
+            [math.exp(value - total) for value in row]
+            for row, total in zip(top_logits, log_totals, strict=True)
+        ],
+        log_totals,
+        entropies,
+    )
+
+
+def fact_tensors(
+    logits: torch.Tensor,  # [rows, vocab] float32
+    k: int,
+    work: torch.Tensor,  # [rows, vocab] float32
+) -> FactTensors:
+    """Facts of the `k` largest on the device, as captured graphs can compute them; `work` is written
+    over.
+
+    An entropy is NaN where a logit is minus infinity; `without_infinity` comes before.
+    """
+    top_logits, top_ids = _top_k(logits, k)
+    highest = top_logits[:, :1]  # [rows, 1]
+    torch.sub(logits, highest, out=work).exp_()
+    total = work.sum(dim=-1)  # [rows]
+    mean_logit = torch.linalg.vecdot(work, logits) / total
+    log_total = total.log() + highest[:, 0]  # [rows]
+    return FactTensors(top_ids, top_logits, log_total, log_total - mean_logit)
+
+
+def without_infinity(
+    logits: torch.Tensor,  # [rows, vocab]
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The lowest number in place of minus infinity, which times no probability would be no number
+    # [rows, vocab]"""
+    return torch.clamp(logits, min=torch.finfo(logits.dtype).min, out=out)
+
+
+def _top_k(
+    logits: torch.Tensor,  # [rows, vocab]
+    k: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and ids of the k largest logits of each row, best first  # [rows, k] both."""
+    rows, vocab_size = logits.shape
+    k = min(k, vocab_size)
+    if vocab_size % BLOCK or vocab_size // BLOCK <= k or not logits.is_contiguous():
+        return logits.topk(k, dim=-1)
+    best_blocks = block_maxima(logits).topk(k, dim=-1).indices  # [rows, k]
+    blocks = logits.view(rows, -1, BLOCK)
+    inside = blocks.gather(1, best_blocks[:, :, None].expand(-1, -1, BLOCK)).view(rows, -1)
+    values, places = inside.topk(k, dim=-1)
+    ids = best_blocks.gather(1, places // BLOCK) * BLOCK + places % BLOCK
+    return values, ids
