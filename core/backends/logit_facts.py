@@ -56,7 +56,8 @@ def facts_of(
         return kernels.logit_facts(logits, k)
     facts = fact_tensors(logits, k, torch.empty_like(logits))
     # One read from the device for all numbers.
-    columns = [facts.top_logits, facts.log_totals[:, None], facts.entropies[:, None]]
+    ids, values = best_first(logits, k)
+    columns = [values, facts.log_totals[:, None], facts.entropies[:, None]]
     rows = torch.cat(columns, dim=-1).tolist()
     top_logits, log_totals = [row[:k] for row in rows], [row[k] for row in rows]
     entropies = [row[k + 1] for row in rows]
@@ -64,11 +65,7 @@ def facts_of(
         finite = without_infinity(logits)
         entropies = fact_tensors(finite, k, torch.empty_like(logits)).entropies.tolist()
     return LogitFacts(
-        # Of tied logits, common in bf16, the first counts as the best one.
-        [
-            [best, *(other for other in ids if other != best)][:k]
-            for best, ids in zip(first_argmax(logits).tolist(), facts.top_ids.tolist(), strict=True)
-        ],
+        ids.tolist(),
         top_logits,
         [
             [math.exp(value - total) for value in row]
@@ -77,6 +74,21 @@ def facts_of(
         log_totals,
         entropies,
     )
+
+
+def best_first(
+    logits: torch.Tensor,  # [rows, vocab]
+    k: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and values of the k largest, or of all; of tied ones, common in bf16, the best is the one that
+    argmax takes  # [rows, k] both"""
+    ids = first_argmax(logits)[:, None]
+    values = logits.gather(-1, ids)
+    if k == 1:
+        return ids, values
+    # Where all others are excluded the best comes again, as one of them.
+    others = logits.scatter(-1, ids, -torch.inf).topk(min(k, logits.shape[-1]) - 1)
+    return torch.cat([ids, others.indices], dim=-1), torch.cat([values, others.values], dim=-1)
 
 
 def fact_tensors(

@@ -7,7 +7,7 @@ import torch
 
 from core.acceptance.registry import rules
 from core.acceptance.sampling import keyed_noise, log_probs_under
-from core.backends.logit_facts import facts_of
+from core.backends.logit_facts import best_first, facts_of
 from core.backends.logits import bad_logits, first_argmax
 from core.config import RunConfig
 
@@ -74,13 +74,8 @@ class BestProposer:
         count: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The same on a device: ids and probabilities, best first  # [rows, count] both."""
-        # Of tied logits, common in bf16, the target takes the one that argmax takes.
-        ids = first_argmax(logits)[:, None]
-        if count > 1:
-            others = logits.scatter(-1, ids, -torch.inf).topk(min(count, logits.shape[-1]) - 1)
-            ids = torch.cat([ids, others.indices], dim=-1)
-        total = logits.logsumexp(dim=-1, keepdim=True)
-        return ids, (logits.gather(-1, ids) - total).exp()
+        ids, values = best_first(logits, count)
+        return ids, (values - logits.logsumexp(dim=-1, keepdim=True)).exp()
 
 
 class NoisyProposer:
