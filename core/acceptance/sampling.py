@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from core.acceptance.sampling_config import SamplingConfig
+from core.backends.cpu.library import loaded_kernels
 from core.backends.logits import first_argmax
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -51,6 +52,7 @@ class KeyedNoise:
     def __init__(self, seed: int, vocab_size: int, device: torch.device):
         self._kept: dict[int, torch.Tensor] = {}
         self._seed_key = _mix((seed + _GOLDEN) & _WORD)
+        self._kernels = loaded_kernels() if device.type == "cpu" else None
         # The shape is [vocab].
         self._counters = torch.arange(vocab_size, dtype=torch.int64, device=device)
         self._counters.mul_(_signed(_GOLDEN))
@@ -68,7 +70,12 @@ class KeyedNoise:
         if kept is None:
             while len(self._kept) >= _MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
-            kept = self._kept[position] = self.at(position).log_()
+            if self._kernels is None:
+                kept = self.at(position).log_()
+            else:
+                key = _mix(_mix((position + 1) * _GOLDEN & _WORD) ^ self._seed_key)
+                kept = self._kernels.log_noise(key, len(self._counters))
+            self._kept[position] = kept
         return kept
 
     def rows(

@@ -15,6 +15,7 @@
 #include "attention.h"
 #include "check.h"
 #include "facts.h"
+#include "noise.h"
 #include "pack.h"
 #include "product.h"
 #include "team.h"
@@ -338,6 +339,15 @@ void logit_facts(int64_t rows, int64_t vocab, const float* logits, const LogitFa
   find_facts(*facts, work, logits, rows, vocab, omp_get_thread_num(), omp_get_num_threads(), [] {
 #pragma omp barrier
   });
+}
+
+// The logarithms of the noise of all tokens at a position, which has this key.
+void log_noise(uint64_t key, int64_t vocab, float* to, int32_t num_threads) {
+#pragma omp parallel num_threads(num_threads)
+  {
+    const Share own(vocab, PANEL, omp_get_thread_num(), omp_get_num_threads());
+    log_noise_of(key, own.begin, own.end, to);
+  }
 }
 
 // All weights.

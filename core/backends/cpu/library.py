@@ -5,7 +5,17 @@ is one of many numbers, behind the call (`check.h`).
 """
 
 import ctypes
-from ctypes import POINTER, Structure, byref, c_char_p, c_float, c_int32, c_int64, c_void_p
+from ctypes import (
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_float,
+    c_int32,
+    c_int64,
+    c_uint64,
+    c_void_p,
+)
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -214,6 +224,17 @@ class Kernels:
             torch.get_num_threads(),
         )
         return room.facts()
+
+    def log_noise(self, key: int, vocab_size: int) -> torch.Tensor:
+        """Logarithms of the noise of `core.acceptance.sampling` under an unsigned key  # [vocab]"""
+        noise = torch.empty(vocab_size)
+        self._library.log_noise(
+            c_uint64(key),
+            c_int64(vocab_size),
+            c_void_p(noise.data_ptr()),
+            torch.get_num_threads(),
+        )
+        return noise
 
     def pack_floats(
         self,

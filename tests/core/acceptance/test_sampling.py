@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from core.acceptance.sampling import KeyedNoise, TokenDrawer, keyed_noise, log_probs_under
+from core.backends.cpu.library import load_kernels
 from core.config import SamplingConfig
+from core.runtime.storage import no_progress
 
 CPU = torch.device("cpu")
 
@@ -98,9 +100,22 @@ def test_noise_is_kept_for_a_while_and_shared_while_it_is_held() -> None:
     noise = keyed_noise(3, 200, CPU)
     assert keyed_noise(3, 200, CPU) is noise and keyed_noise(4, 200, CPU) is not noise
     first = noise.log_at(7)
-    assert torch.equal(first, KeyedNoise(3, 200, CPU).at(7).log())
+    torch.testing.assert_close(first, KeyedNoise(3, 200, CPU).at(7).log(), atol=1e-6, rtol=1e-6)
     assert noise.log_at(7) is first
     for position in range(100, 200):
         noise.log_at(position)
     assert noise.log_at(7) is not first and torch.equal(noise.log_at(7), first)
     assert len(noise._kept) <= 32
+
+
+@pytest.mark.parametrize("vocab_size", [1, 7, 8, 130, 49152])
+def test_kernels_and_torch_make_the_same_noise(
+    vocab_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_kernels(no_progress)
+    by_kernels = KeyedNoise(11, vocab_size, torch.device("cpu"))
+    monkeypatch.setattr("core.acceptance.sampling.loaded_kernels", lambda: None)
+    by_torch = KeyedNoise(11, vocab_size, torch.device("cpu"))
+    for position in (0, 1, 1 << 40):
+        found, expected = by_kernels.log_at(position), by_torch.log_at(position)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
