@@ -16,14 +16,14 @@ def eagle3_head(folder: Path, config: Any) -> str:
     shape = HeadShape(
         hidden_size=config.hidden_size,
         num_heads=config.num_attention_heads,
-        num_kv_heads=config.num_key_value_heads,
+        num_kv_heads=getattr(config, "num_key_value_heads", config.num_attention_heads),
         head_dim=getattr(config, "head_dim", None)
         or config.hidden_size // config.num_attention_heads,
         intermediate_size=2 * config.hidden_size,
         draft_vocab_size=DRAFT_VOCAB,
         vocab_size=config.vocab_size,
         num_features=2,
-        norm_eps=config.rms_norm_eps,
+        norm_eps=1e-6,
         rope_theta=10_000.0,
     )
     torch.manual_seed(0)

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 from transformers import (
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
+    CodeGenConfig,
+    CodeGenForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -44,9 +44,18 @@ FAMILIES: dict[str, Any] = {
     "mistral": lambda: MistralForCausalLM(MistralConfig(**_SIZES, sliding_window=None)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SIZES)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SIZES, head_dim=32)),
-    "gpt-neox": lambda: GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            **{key: value for key, value in _SIZES.items() if key != "num_key_value_heads"}
+    # No family of ours: transformers' module computes it.
+    "codegen": lambda: CodeGenForCausalLM(
+        CodeGenConfig(
+            vocab_size=192,
+            n_embd=64,
+            n_inner=96,
+            n_layer=3,
+            n_head=4,
+            n_positions=512,
+            rotary_dim=8,
+            bos_token_id=1,
+            eos_token_id=2,
         )
     ),
 }

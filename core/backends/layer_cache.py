@@ -23,6 +23,8 @@ class LayerCache(TreeCache):
     """What transformers' module reads the columns through, where it computes trees."""
     state: ChainState | None = None
     """What a module keeps that computes chains alone."""
+    lowest = 0
+    """Position of the first row of the forward under way: layers with a window read from there back."""
 
     def __init__(self, capacity: int):
         self.capacity = capacity

@@ -59,7 +59,9 @@ def view_of(
     """
     if window is None and chunk is None:
         return View(block.mask, 0)
-    first = 0 if keeps_columns else _first_seen(block, window, chunk)
+    first = 0
+    if not keeps_columns:
+        first = first_seen(int(block.positions.min()), block.cache.length, window, chunk)
     if block.mask is None:  # one row, behind a text without branches
         return View(None, first)
     mask = block.mask[:, first:]
@@ -68,12 +70,12 @@ def view_of(
     return View(mask.masked_fill(is_hidden, torch.finfo(mask.dtype).min), first)
 
 
-def _first_seen(block: RowBlock, window: int | None, chunk: int | None) -> int:
-    """The first column that any row sees: committed tokens stand at their positions."""
-    lowest = int(block.positions.min())
+def first_seen(lowest: int, length: int, window: int | None, chunk: int | None) -> int:
+    """The first column that any row sees, of rows from position `lowest` on: the `length` committed
+    tokens stand at their positions."""
     if window is not None:
         first = lowest - window + 1
     else:
         assert chunk is not None, "a layer has one of them"
         first = lowest // chunk * chunk
-    return max(0, min(first, block.cache.length))
+    return max(0, min(first, length))

@@ -13,7 +13,7 @@ import torch
 from core.backends.cpu.forward import CpuForward
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock
-from core.backends.torch.arithmetic import rms_norm
+from core.backends.torch.arithmetic import normalized
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.layer import layer_heads
 from core.backends.torch.linear import Linear
@@ -72,7 +72,7 @@ class BlockForward(TorchForward):
         shape, start = self.shape, cache.length
         end = start + len(hidden_states)
         eps = shape.norm_eps
-        fused = rms_norm(self.weights.fuse(hidden_states), self.weights.fused_norm, eps)
+        fused = normalized(self.weights.fuse(hidden_states), self.weights.fused_norm, eps)
         positions = torch.arange(start, end, device=fused.device)
         rotation = self.rotary.at(positions)
         for layer in self.stack.layers:

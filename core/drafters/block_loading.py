@@ -21,7 +21,7 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
     folder, shape, stack = HeadFolder("block drafter", path, target), forward.shape, forward.stack
     config, given = folder.config(), folder.tensors()
     found = describe_block(config, shape.num_layers, folder.refused)
-    hidden, target_hidden = found.described.hidden_size, len(stack.final_norm)
+    hidden, target_hidden = found.described.hidden_size, stack.final_norm.shape[-1]
     for name, told in (("hidden_size", hidden), ("target_hidden_size", found.target_size)):
         if told not in (None, target_hidden):
             raise folder.misfit("its config.json", f"{name} {told}")

@@ -58,7 +58,7 @@ class _Reader:
         self._folder = folder
         self._tensors = tensors
         self._target_stack, self._target_shape = forward.stack, forward.shape
-        self._target_hidden = len(forward.stack.final_norm)
+        self._target_hidden = forward.stack.final_norm.shape[-1]
         self._found = found
         self._hidden = found.described.hidden_size
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from core.backends.torch.arithmetic import rms_norm
+from core.backends.torch.arithmetic import normalized
 from core.backends.torch.layer import Attend, decoder_layer
 from core.backends.torch.linear import Linear
 from core.backends.torch.weights import LayerStack, LayerWeights
@@ -83,11 +83,11 @@ def fused(
 ) -> torch.Tensor:
     """The target's states as the head reads them  # [rows, hidden]."""
     if weights.target_norm is not None:
-        return rms_norm(hidden_states, *weights.target_norm)
+        return normalized(hidden_states, *weights.target_norm)
     if weights.fuse_norms:
         parts = hidden_states.chunk(len(weights.fuse_norms), dim=-1)
         normed = [
-            rms_norm(part, weight, eps)
+            normalized(part, weight, eps)
             for part, weight in zip(parts, weights.fuse_norms, strict=True)
         ]
         hidden_states = torch.cat(normed, dim=-1)
@@ -110,14 +110,14 @@ def head_rows(
         x = weights.fuse(torch.cat([embedded, states], dim=-1))
         normed = x
     else:
-        state = rms_norm(states, weights.state_norm, eps)
+        state = normalized(states, weights.state_norm, eps)
         x = state if weights.residual_is_normed else states
-        normed = torch.cat([rms_norm(embedded, first.input_norm, eps), state], dim=-1)
+        normed = torch.cat([normalized(embedded, first.input_norm, eps), state], dim=-1)
     for layer in stack.layers:
         if layer is not first:
-            normed = rms_norm(x, layer.input_norm, eps)
+            normed = normalized(x, layer.input_norm, eps)
         x = decoder_layer(shape, layer, x, normed, positions, rotation, attention(layer))
     if weights.state_norm is None:
         return HeadRows(x, x)
-    normed = rms_norm(x, stack.final_norm, eps)
+    normed = normalized(x, stack.final_norm, eps)
     return HeadRows(normed if weights.made_is_normed else x, normed)

@@ -141,8 +141,9 @@ class HeadTensors:
                 own = described._replace(family=described.family._replace(norms=norms))
             names = layer_tensors(own, index)
             taken = {
-                vector.name: self.take(plain_name(vector.name), vector.size)
+                name: self.take(plain_name(name), vector.size)
                 for vector in names.vectors.values()
+                for name in vector.names
             }
             for part, linear in names.linears.items():
                 width = first_width if index == 0 and part == "qkv" else linear.width
@@ -159,7 +160,7 @@ class HeadTensors:
     ) -> tuple[Linear, torch.Tensor | None]:
         """The output layer, the target's where there is none, and the target's id of each row."""
         if "lm_head.weight" not in self._left:
-            if hidden != len(target.final_norm) or "d2t" in self._left:
+            if hidden != target.final_norm.shape[-1] or "d2t" in self._left:
                 raise self._folder.misfit("lm_head.weight", "nothing")
             return target.head, None
         rows = self.take("lm_head.weight", None, hidden)

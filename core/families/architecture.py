@@ -76,7 +76,11 @@ class Architecture:
     vocab_size: int
     norm_eps: float
     activation: str = "silu"
-    """A key of `core.backends.torch.activations.GATES`."""
+    """A key of `core.backends.torch.activations.ACTIVATIONS`, or clamped."""
+    is_gated: bool = True
+    """Whether the feed-forward scales one product by another's activation, or is one product's alone."""
+    is_parallel: bool = False
+    """Whether the feed-forward reads what attention reads, and not what attention has added to it."""
     attention_scale: float | None = None
     """Of products of queries and keys; None for head_dim ** -0.5."""
     attention_cap: float | None = None

@@ -10,7 +10,8 @@ from core.families.registry import FAMILIES
 
 ACTIVATIONS = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh", "relu": "relu", "clamped": "clamped",
+    "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "relu": "relu", "relu2": "relu2",
+    "clamped": "clamped",
 }  # fmt: skip
 _FULL, _WINDOW, _CHUNK = "full_attention", "sliding_attention", "chunked_attention"
 # Rotations that depend on the position alone, not on the length of the whole text, and what of their
@@ -57,14 +58,15 @@ _TYPES: dict[str, tuple[type, ...]] = {
 # They say where a model comes from, how it is trained or sampled, or how others store it.
 WITHOUT_EFFECT = {
     "_attn_implementation_autoset", "_model_name_or_path", "_name_or_path", "architectures",
-    "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "do_sample", "dtype",
-    "embd_pdrop", "eos_token_id", "id2label", "initializer_range", "is_llama_config", "label2id",
+    "attention_dropout", "bos_token_id", "chunk_size_feed_forward", "classifier_dropout", "do_sample",
+    "dtype", "embd_pdrop", "embedding_dropout", "eos_token_id", "hidden_dropout", "id2label",
+    "initializer_range", "is_llama_config", "label2id",
     "max_length", "max_sequence_length", "max_window_layers", "model_max_length",
     "neftune_noise_alpha", "output_attentions", "output_hidden_states", "output_router_logits",
-    "pad_token_id", "pretraining_tp", "repetition_penalty", "resid_pdrop", "return_dict",
-    "router_aux_loss_coef", "router_jitter_noise", "temperature", "tokenizer_class", "top_k", "top_p",
-    "torch_dtype", "transformers.js_config", "transformers_version", "transformers_weights",
-    "unk_token_id", "unsloth_fixed", "unsloth_version", "use_cache",
+    "pad_token_id", "pretraining_tp", "repetition_penalty", "resid_pdrop", "residual_dropout",
+    "return_dict", "router_aux_loss_coef", "router_jitter_noise", "temperature", "tokenizer_class",
+    "top_k", "top_p", "torch_dtype", "transformers.js_config", "transformers_version",
+    "transformers_weights", "unk_token_id", "unsloth_fixed", "unsloth_version", "use_cache",
 }  # fmt: skip
 # A file may tell of any number; this is far more than any model has.
 _MOST_OF_EACH = 1 << 14
@@ -99,7 +101,7 @@ class Description(NamedTuple):
     rotary_size: int
     """How many numbers of a head are rotated."""
     biases: frozenset[str]
-    """Of q, k, v, o, gate, up and down."""
+    """Of q, k, v, o, gate, up, down and head."""
     is_packed: bool
     """Whether the experts are in a packed form."""
     is_tied: bool
@@ -118,6 +120,8 @@ def describe(config: Mapping[str, Any]) -> Description:
         raise NotDescribedError(
             f"{config.get('model_type')} is not one of {', '.join(sorted(FAMILIES))}"
         )
+    own = {other: config[name] for name, other in family.aliases.items() if name in config}
+    config = {key: value for key, value in config.items() if key not in family.aliases} | own
     for key, types in _TYPES.items():
         if key in config and type(config[key]) not in types:
             raise NotDescribedError(f"its {key} is of the type {type(config[key]).__name__}")
@@ -149,9 +153,10 @@ class _Reader:
     """Reads settings, and knows at the end which of them nobody asked for."""
 
     def __init__(self, family: Family, config: Mapping[str, Any]):
-        self._family = family
         self._config = config
         self._asked = {"model_type", *family.without_effect, *_ROTATION_KEYS}
+        own = family.by_settings(self._get) if family.by_settings else {}
+        self._family = family._replace(**own)
 
     def description(self) -> Description:
         family = self._family
@@ -159,7 +164,8 @@ class _Reader:
         num_heads = self._count("num_attention_heads", _MOST_OF_EACH)
         hidden_size = self._count("hidden_size")
         head_dim = self._head_dim(hidden_size, num_heads)
-        num_kv_heads = self._count("num_key_value_heads")
+        kv_heads = self._value(family.kv_heads)
+        num_kv_heads = num_heads if family.kv_heads is None else _positive(kv_heads)
         if num_heads % num_kv_heads or head_dim % 2 or head_dim > _MOST_OF_EACH:
             raise ValueError("heads that do not come out even")
         self._check_expected()
@@ -173,8 +179,10 @@ class _Reader:
             num_kv_heads=num_kv_heads,
             head_dim=head_dim,
             vocab_size=self._count("vocab_size"),
-            norm_eps=self._number("rms_norm_eps"),
+            norm_eps=self._scale(family.norm_eps),
             activation=self._activation(),
+            is_gated="up" not in family.feed_forward or "gate" in family.feed_forward,
+            is_parallel=bool(self._value(family.is_parallel)),
             attention_scale=self._scalar(family.attention_scale),
             attention_cap=self._scalar(family.attention_cap),
             embedding_scale=self._scale(family.embedding_scale),
@@ -256,6 +264,8 @@ class _Reader:
         family = self._family
         types = self._types(num_layers)
         unrotated = self._get(family.unrotated) if family.unrotated else (1,) * num_layers
+        if family.rotates_windows_alone:
+            unrotated = tuple(layer_type == _WINDOW for layer_type in types)
         if len(unrotated) != num_layers:
             raise ValueError("a list of another length than there are layers")
         window = self._window() if _WINDOW in types else None
@@ -325,9 +335,10 @@ class _Reader:
             told = self._config.get("rope_scaling") or self._config.get("rope_parameters") or {}
             found = [RotationSettings(None, _settings(told, self._config))]
         shares = set()
+        usual = self._family.rotated_share
         for rotation in found:
             settings = dict(rotation.settings or {})
-            share = settings.pop("partial_rotary_factor", None)
+            share = settings.pop("partial_rotary_factor", usual)
             shares.add(1.0 if share is None else float(share))
             _check_rotation(settings)
             if "rope_theta" not in settings:
@@ -335,7 +346,7 @@ class _Reader:
             if settings.get("short_factor") != settings.get("long_factor"):
                 # Up to this length the rotation is the same.
                 _positive(settings["original_max_position_embeddings"])
-        if len(shares) > 1 or (shares != {1.0} and not self._family.rotates_parts):
+        if len(shares) > 1 or (shares != {1.0} and usual is None):
             raise NotDescribedError("it rotates only a part of each head")
         return tuple(found), shares.pop()
 

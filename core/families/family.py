@@ -4,7 +4,7 @@ An allow-list. A setting that is neither named here nor known to change nothing 
 transformers' own module, for it may well change the text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -40,6 +40,10 @@ FEED_FORWARD = MappingProxyType({
     "up": "mlp.up_proj",
     "down": "mlp.down_proj",
 })  # fmt: skip
+# What a layer norm has.
+LAYER_NORM = ("weight", "bias")
+UNGATED = MappingProxyType({"up": "mlp.up_proj", "down": "mlp.down_proj"})
+ALL_BIASES = MappingProxyType(dict.fromkeys(("q", "k", "v", "o", "up", "down"), True))
 ATTENTION_BIASES = MappingProxyType(dict.fromkeys(("q", "k", "v", "o"), Key("attention_bias")))
 MLP_BIASES = MappingProxyType(dict.fromkeys(("gate", "up", "down"), Key("mlp_bias")))
 
@@ -145,15 +149,27 @@ class Family(NamedTuple):
     layer: str = "model.layers.{}."
     """In front of the names of a layer's tensors."""
     norms: Mapping[str, str] = LLAMA_NORMS
+    """Two of one name are one norm, which two parts read."""
+    norm_eps: Value = Key("rms_norm_eps")
+    is_layer_norm: bool = False
+    """Whether norms take the mean away first (Ba et al. 2016)."""
+    norm_tensors: Collection[str] = ("weight",)
+    """What a norm has of `weight` and `bias`; without a weight its factors are 1."""
     attention: Mapping[str, str] = ATTENTION
     feed_forward: Mapping[str, str] = FEED_FORWARD
-    """`gate_up` stands for one tensor of both, `qkv` of all three."""
+    """`gate_up` stands for one tensor of both, `qkv` of all three; there may be no gate."""
+    is_grouped: bool = False
+    """Whether `qkv` holds, head by head of the keys, its queries, the key and the value."""
+    kv_heads: Value = Key("num_key_value_heads")
+    """None where every head has keys of its own."""
+    is_parallel: Value = False
+    """Whether the feed-forward reads what attention reads."""
     norms_all_heads: bool = False
     """Whether queries and keys are normed over all heads together, not each for itself."""
     sinks: str | None = None
     """The whole name of a logit for each head that takes a share of attention and adds nothing."""
     biases: Mapping[str, Value] = MappingProxyType({})
-    """Of the parts that may have some."""
+    """Of the parts that may have some, and of the `head`."""
     activation: Value = Key("hidden_act")
     norm_offset: float = 0.0
     """Added to what a file holds of a norm's weight."""
@@ -174,14 +190,20 @@ class Family(NamedTuple):
     """Whether each type of layers rotates in its own way."""
     unrotated: str | None = None
     """A list of one number a layer: 0 for layers without positions."""
-    rotates_parts: bool = False
-    """Whether `partial_rotary_factor` is heeded."""
+    rotates_windows_alone: bool = False
+    """Whether layers without a window have no positions."""
+    rotated_share: float | None = None
+    """What `partial_rotary_factor` is where no setting says it; None where it is not heeded."""
     is_interleaved: bool = False
     """Whether numbers that rotate together lie side by side."""
     norms_rotated: Value = False
     temperature: tuple[str, str, str] | None = None
     """Settings of `LayerKind.temperature` in layers without positions: switch, a, b."""
     experts: ExpertsOf | None = None
+    aliases: Mapping[str, str] = MappingProxyType({})
+    """Settings that go by names of the family's own, and what others call them."""
+    by_settings: Callable[[Callable[..., Any]], dict[str, Any]] | None = None
+    """Fields of this table that hang on settings, which it is given the means to ask for."""
     meanings: Mapping[str, Mapping[Any, Any]] = MappingProxyType({})
     """Values of settings that mean another, as the family's first files were published."""
     expects: Mapping[str, Any] = MappingProxyType({})

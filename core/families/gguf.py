@@ -50,6 +50,8 @@ def in_gguf(described: Description, tensors: Collection[str]) -> Description:
     own = family.gguf
     assert own is not None, "llama.cpp has the family"
     names = {**_NAMES, **own.names}
+    # A norm that two parts read has the name of the first.
+    firsts = {name: part for part, name in reversed(list(family.norms.items()))}
     is_whole = _QKV in tensors and _Q not in tensors
     attention = ("qkv", "o") if is_whole else tuple(family.attention)
     changed = family._replace(
@@ -57,9 +59,10 @@ def in_gguf(described: Description, tensors: Collection[str]) -> Description:
         final_norm="output_norm",
         head="output",
         layer="blk.{}.",
-        norms={part: names[part] for part in family.norms},
+        norms={part: names[firsts[name]] for part, name in family.norms.items()},
         norm_offset=0.0,
         attention={part: names[part] for part in attention},
+        is_grouped=False,
         feed_forward={part: names[part] for part in family.feed_forward},
         sinks="attn_sinks.weight" if family.sinks else None,
         is_interleaved=family.is_interleaved or own.is_permuted,

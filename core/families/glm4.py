@@ -14,6 +14,6 @@ FAMILY = Family(
     },
     feed_forward={"gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj"},
     biases=dict.fromkeys(("q", "k", "v"), Key("attention_bias")),
-    rotates_parts=True,
+    rotated_share=0.5,
     is_interleaved=True,
 )

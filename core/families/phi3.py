@@ -13,5 +13,5 @@ FAMILY = Family(
     attention={"qkv": "self_attn.qkv_proj", "o": "self_attn.o_proj"},
     feed_forward={"gate_up": "mlp.gate_up_proj", "down": "mlp.down_proj"},
     window="sliding_window",
-    rotates_parts=True,
+    rotated_share=1.0,
 )

@@ -12,14 +12,23 @@ PACKED_GROUP = 32
 
 
 class Vector(NamedTuple):
-    """A tensor of one dimension."""
+    """Numbers of one tensor of one dimension, or those of a layer norm."""
 
-    name: str
+    name: str | None
+    """None for factors that are 1 and in no file."""
     size: int
     offset: float = 0.0
     """To be added."""
     order: tuple[int, ...] | None = None
     """Which number comes first, second, ..."""
+    is_layer_norm: bool = False
+    bias_name: str | None = None
+    """Of what a layer norm adds, where it adds something."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of its tensors, which are all of its size."""
+        return [name for name in (self.name, self.bias_name) if name is not None]
 
 
 class Part(NamedTuple):
@@ -92,26 +101,36 @@ def embedding(described: Description) -> Part:
 
 def head(described: Description) -> Part:
     """The last layer, of a model that has one of its own."""
-    return embedding(described)._replace(names=(described.family.head,))
+    has_bias = "head" in described.biases
+    return embedding(described)._replace(names=(described.family.head,), has_bias=has_bias)
 
 
 def final_norm(described: Description) -> Vector:
     """The norm in front of the head."""
+    return _norm(described, described.family.final_norm, described.hidden_size)
+
+
+def _norm(
+    described: Description, name: str, size: int, order: tuple[int, ...] | None = None
+) -> Vector:
     family = described.family
-    return Vector(f"{family.final_norm}.weight", described.hidden_size, family.norm_offset)
+    weight, bias = (
+        f"{name}.{kind}" if kind in family.norm_tensors else None for kind in ("weight", "bias")
+    )
+    return Vector(weight, size, family.norm_offset, order, family.is_layer_norm, bias)
 
 
 def expected_shapes(described: Description) -> dict[str, tuple[int, ...]]:
     """The weights of a described model, its head only where it has one of its own."""
     shape = described.architecture
     shapes: dict[str, tuple[int, ...]] = dict(_shapes_of(embedding(described)))
-    shapes[final_norm(described).name] = (described.hidden_size,)
+    shapes |= dict.fromkeys(final_norm(described).names, (described.hidden_size,))
     if not described.is_tied:
         shapes |= dict(_shapes_of(head(described)))
     for index in range(shape.num_layers):
         layer = layer_tensors(described, index)
         for vector in layer.vectors.values():
-            shapes[vector.name] = (vector.size,)
+            shapes |= dict.fromkeys(vector.names, (vector.size,))
         for part in layer.linears.values():
             shapes |= dict(_shapes_of(part))
         for stack in layer.stacked.values():
@@ -169,7 +188,7 @@ def _vectors(described: Description, prefix: str) -> dict[str, Vector]:
             size, places = num_heads * shape.head_dim, _repeated(order, num_heads)
         else:
             size, places = described.hidden_size, None
-        vectors[part] = Vector(f"{prefix}{name}.weight", size, family.norm_offset, places)
+        vectors[part] = _norm(described, prefix + name, size, places)
     if family.sinks is not None:
         vectors["sinks"] = Vector(prefix + family.sinks, shape.num_heads)
     return vectors
@@ -184,6 +203,9 @@ def _attention(described: Description, prefix: str) -> dict[str, Part]:
     if order is not None:
         turned = _repeated(order, shape.num_heads + shape.num_kv_heads)
         places = (*(turned or ()), *range(queries + keys, queries + 2 * keys))
+    if family.is_grouped:
+        grouped = _grouped(shape.num_heads, shape.num_kv_heads, shape.head_dim)
+        places = tuple(grouped[place] for place in places or range(len(grouped)))
     return {
         "qkv": _joined(described, prefix, names, "qkv", (queries, keys, keys), places),
         "o": Part(
@@ -192,11 +214,21 @@ def _attention(described: Description, prefix: str) -> dict[str, Part]:
     }
 
 
+def _grouped(num_heads: int, num_kv_heads: int, head_dim: int) -> list[int]:
+    """Rows of all queries, keys and values, where each head of the keys stands beside its own."""
+    each = num_heads // num_kv_heads
+    heads = [group * (each + 2) + query for group in range(num_kv_heads) for query in range(each)]
+    for place in (each, each + 1):
+        heads += [group * (each + 2) + place for group in range(num_kv_heads)]
+    return [head * head_dim + number for head in heads for number in range(head_dim)]
+
+
 def _feed_forward(
     described: Description, prefix: str, names: Mapping[str, str], inner: int
 ) -> dict[str, Part]:
+    sizes = (inner, inner) if described.architecture.is_gated else (inner,)
     return {
-        "gate_up": _joined(described, prefix, names, "gate_up", (inner, inner), None),
+        "gate_up": _joined(described, prefix, names, "gate_up", sizes, None),
         "down": Part(
             (prefix + names["down"],),
             (described.hidden_size,),
@@ -218,7 +250,7 @@ def _joined(
     order: tuple[int, ...] | None,
 ) -> Part:
     """A part that files hold whole or in pieces."""
-    pieces = _JOINED[part]
+    pieces = _JOINED[part][-len(sizes) :]
     has_bias = pieces[0] in described.biases
     if part in names:
         pieces, sizes = (part,), (sum(sizes),)

@@ -206,14 +206,21 @@ class Reader:
         )
 
     def vector(self, vector: Vector) -> torch.Tensor:
-        """A norm's weight, or sinks  # [size]."""
-        found = self._take(vector.name)
-        if vector.order is not None:
-            found = found[list(vector.order)]
+        """A norm's weight, or sinks  # [size], of a layer norm what it multiplies and adds [2, size]"""
+        found = torch.ones(vector.size) if vector.name is None else self._take(vector.name)
         if vector.offset:
             # In float32, for a sum of 16 bits would lose what the offset was left out for.
-            return (found.float() + vector.offset).to(self._place.device)
-        return self._in_place(found)
+            found = found.float() + vector.offset
+        if vector.is_layer_norm:
+            added = (
+                torch.zeros_like(found)
+                if vector.bias_name is None
+                else self._take(vector.bias_name)
+            )
+            found = torch.stack([found, added.to(found.dtype)])
+        if vector.order is not None:
+            found = found[..., list(vector.order)]
+        return found.to(self._place.device) if vector.offset else self._in_place(found)
 
     def linear(self, part: Part) -> DenseLinear | CpuLinear:
         """One layer of the rows of all that it is made of."""

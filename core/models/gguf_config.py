@@ -50,8 +50,8 @@ _COMMON: dict[str, Any] = {
         "attention.key_length", lambda found: found["hidden_size"] // found["num_attention_heads"]
     ),
     "max_position_embeddings": GgufKey("context_length"),
-    "rms_norm_eps": GgufKey("attention.layer_norm_rms_epsilon"),
 }
+_RMS_EPS, _LAYER_EPS = "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"
 
 
 def config_of(metadata: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) -> dict[str, Any]:
@@ -69,7 +69,12 @@ def config_of(metadata: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) ->
         "vocab_size": num_rows(tensors),
         "tie_word_embeddings": "output.weight" not in tensors,
     }
+    eps = GgufKey(_LAYER_EPS if family.is_layer_norm else _RMS_EPS)
     settings = {**_COMMON, **own.settings}
+    if isinstance(family.norm_eps, Key):
+        settings[family.norm_eps.name] = eps
+    elif values.number(eps.name) != family.norm_eps:
+        raise values.not_honoured(eps.name)
     if isinstance(family.activation, Key):
         settings = {family.activation.name: "silu", **settings}
     for name, source in settings.items():
@@ -92,7 +97,9 @@ def config_of(metadata: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) ->
         # A class of transformers would have ids of its own.
         config[f"{name}_token_id"] = token_id if is_token else None
     values.check_all_honoured(_expected(family, own, config), own.without_effect)
-    return config
+    # As the family's own configuration names them; the first of several names is in use.
+    names = {other: name for name, other in reversed(list(family.aliases.items()))}
+    return {names.get(key, key): value for key, value in config.items()}
 
 
 def is_neutral(key: str, value: Any) -> bool:
@@ -151,7 +158,7 @@ def _rotations(
     """`rope_parameters`, by types of layers where they rotate in several ways."""
     head_dim = config["head_dim"]
     width = values.get("rope.dimension_count", head_dim)
-    if family.rotates_parts:
+    if family.rotated_share is not None:
         if type(width) is not int or not 0 < width <= head_dim:
             raise values.not_honoured("rope.dimension_count")
     else:
@@ -159,7 +166,7 @@ def _rotations(
     base = values.above_zero("rope.freq_base", _DEFAULT_THETA)
     settings = _rotation(values, tensors, own, width, config["max_position_embeddings"])
     settings["rope_theta"] = base
-    if family.rotates_parts:
+    if family.rotated_share is not None:
         settings["partial_rotary_factor"] = width / head_dim
     local = values.above_zero("rope.freq_base_swa", own.local_base or base)
     if own.local_base is None and local != base:
@@ -260,6 +267,8 @@ class _Values:
             self._asked.add(source.name)
             return source.default(config) if callable(source.default) else source.default
         value = self.get(source.name)
+        if type(value) is bool:
+            return value
         return self.count(source.name) if type(value) is int else self.number(source.name)
 
     def get(self, key: str, default: Any = None) -> Any:

@@ -44,11 +44,11 @@ def _weights(
     yield from _rows(embedding(described), embedding(layout), numbers)
     if not described.is_tied:
         yield from _rows(head(described), head(layout), numbers)
-    yield _vector(final_norm(described), final_norm(layout), numbers)
+    yield from _vector(final_norm(described), final_norm(layout), numbers)
     for index in range(described.architecture.num_layers):
         wanted, found = layer_tensors(described, index), layer_tensors(layout, index)
         for part, vector in found.vectors.items():
-            yield _vector(wanted.vectors[part], vector, numbers)
+            yield from _vector(wanted.vectors[part], vector, numbers)
         for part, linear in found.linears.items():
             yield from _rows(wanted.linears[part], linear, numbers)
         for part, stack in found.stacked.items():
@@ -57,11 +57,12 @@ def _weights(
 
 def _vector(
     wanted: Vector, found: Vector, numbers: Mapping[str, torch.Tensor]
-) -> tuple[str, torch.Tensor]:
-    values = _reordered(numbers[found.name], found.order, wanted.order)
-    if wanted.offset != found.offset:
-        values = values.float() - (wanted.offset - found.offset)
-    return wanted.name, values
+) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, found_name in zip(wanted.names, found.names, strict=True):
+        values = _reordered(numbers[found_name], found.order, wanted.order)
+        if wanted.offset != found.offset and name == wanted.name:
+            values = values.float() - (wanted.offset - found.offset)
+        yield name, values
 
 
 def _rows(

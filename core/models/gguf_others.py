@@ -18,9 +18,7 @@ from core.models.quiet import quiet_gguf_reader, quiet_transformers
 from core.models.weight_files import listed
 
 # As llama.cpp names them. All have been compared with transformers' own folders.
-OTHERS = (
-    "falcon", "gpt2", "nemotron", "stablelm", "starcoder2",
-)  # fmt: skip
+OTHERS = ("falcon", "gpt2")
 _LINEAR = ("scaling.type", "scaling.factor")
 # Keys behind the architecture's name, and the first of these that a configuration has takes the value.
 _ATTRIBUTES = {
@@ -32,11 +30,7 @@ _ATTRIBUTES = {
     "attention.head_count_kv": ("num_key_value_heads", "num_attention_heads"),
     "attention.key_length": ("head_dim",),
     "attention.value_length": ("head_dim",),
-    "attention.layer_norm_epsilon": (
-        "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps",
-    ),
-    "attention.sliding_window": ("sliding_window",),
-    "use_parallel_residual": ("use_parallel_residual",),
+    "attention.layer_norm_epsilon": ("layer_norm_epsilon",),
 }  # fmt: skip
 
 
@@ -109,8 +103,6 @@ def _honour(config: Any, file: GgufFile) -> None:
             continue
         name = key.removeprefix(prefix)
         places = [place for place in _ATTRIBUTES.get(name, ()) if hasattr(config, place)]
-        if name == "attention.sliding_window":
-            value = value or None  # 0 is none
         if name == "vocab_size" and value == config.vocab_size:
             continue
         if name.startswith("rope."):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from core.backends.torch.arithmetic import rms_norm, scaled_rows
+from core.backends.torch.arithmetic import normalized, scaled_rows
 from core.backends.torch.attention import attend
 from core.backends.torch.forward import RotaryTable
 from core.backends.torch.layer import Attend, decoder_layer
@@ -91,7 +91,7 @@ class PackedForward:
             mask = text.mask(weights.kind)
             x = self._layer(self._shape, weights, x, positions, rotation, mask)
         states[len(stack.layers)] = x
-        normed = rms_norm(x, stack.final_norm, self._shape.norm_eps)
+        normed = normalized(x, stack.final_norm, self._shape.norm_eps)
         kept = torch.cat([states[index] for index in keep], dim=-1) if keep else x[:, :0]
         size = token_ids.shape
         return PackedStates(normed.unflatten(0, size), kept.unflatten(0, size))
@@ -106,7 +106,7 @@ def packed_layer(
     mask: torch.Tensor,  # [batch, 1, length, length]
 ) -> torch.Tensor:
     """One decoder layer over packed rows  # [batch * length, hidden]."""
-    normed = rms_norm(x, weights.input_norm, shape.norm_eps)
+    normed = normalized(x, weights.input_norm, shape.norm_eps)
     attention = _attention(shape, weights, mask)
     return decoder_layer(shape, weights, x, normed, positions, rotation, attention)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from core.backends.torch.arithmetic import bounded_logits, rms_norm, scaled_rows
+from core.backends.torch.arithmetic import bounded_logits, normalized, scaled_rows
 from core.backends.torch.attention import attend
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.layer import Attend, decoder_layer
@@ -145,10 +145,10 @@ class Sampler:
                 mask = torch.zeros(is_seen.shape, dtype=self._dtype, device=self._device)
                 masks[seen_by] = mask.masked_fill_(~is_seen, torch.finfo(mask.dtype).min)[:, None]
             attention = self._attention(weights, num_visible, masks[seen_by])
-            normed = rms_norm(x, weights.input_norm, shape.norm_eps)
+            normed = normalized(x, weights.input_norm, shape.norm_eps)
             x = decoder_layer(shape, weights, x, normed, positions, rotation, attention)
         found = bounded_logits(
-            shape, stack.head(rms_norm(x, stack.final_norm, shape.norm_eps))
+            shape, stack.head(normalized(x, stack.final_norm, shape.norm_eps))
         ).float()
         noise = torch.empty_like(found).exponential_().log_()
         sampled = found.sub_(noise.mul_(state.temperature[:, None])).argmax(dim=-1)

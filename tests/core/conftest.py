@@ -21,13 +21,13 @@ PROMPT = "The quick brown fox jumps over the lazy dog. The quick brown "
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the models `target`, `draft` (other weights), `shifted` (other ids), `neox`, and
+    """Folder with the models `target`, `draft` (other weights), `shifted` (other ids), `codegen`, and
     `head` and `block`, a random EAGLE head and block drafter for `target`."""
     home = tmp_path_factory.mktemp("models")
     save_tiny_model(home / "target")
     save_tiny_model(home / "draft", seed=1)
     save_tiny_model(home / "shifted", first_id=3)
-    save_tiny_model(home / "neox", "gpt-neox")
+    save_tiny_model(home / "codegen", "codegen")
     eagle3_head(home / "head", tiny_model("llama").config)
     block_drafter(home / "block", tiny_model("llama").config)
     return home

@@ -171,7 +171,7 @@ def test_a_single_logit_of_no_number_is_enough(
 def test_other_ways_to_compute_are_checked_as_well(
     backend: str, engine_of: EngineOf, tmp_path: Path
 ) -> None:
-    family = "gpt-neox" if backend == "transformers" else "llama"
+    family = "codegen" if backend == "transformers" else "llama"
     engine = engine_of(save(tmp_path / "broken", with_norm(NAN), family), backend)
     trace = trace_of(engine, invariant=backend == "invariant", trace_top_k=0)
     assert failure_of(trace).message == sentence("target", START)

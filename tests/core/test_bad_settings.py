@@ -69,10 +69,10 @@ def test_a_bad_setting_gets_one_sentence_and_the_engine_goes_on(
 def test_a_target_that_only_transformers_computes_is_told_which_modes_it_lacks(
     mode: str, engine_of: EngineOf, tiny_home: Path
 ) -> None:
-    engine = engine_of("float32", "neox")
+    engine = engine_of("float32", "codegen")
     reason = engine.unavailable_reason(mode)
     assert reason is not None
-    assert "gpt_neox is not one of gemma, gemma2," in reason
+    assert "codegen is not one of arcee, cohere," in reason
     assert engine.unavailable_reason("sd-classic") is None
     assert engine.unavailable_reason("hybrid", draft="some-model") is None
     plain = run(engine)

@@ -47,7 +47,7 @@ def save(folder: Path, family: str = "llama", num_rows: int = NUM_ROWS, seed: in
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("models")
     save(home / "target", seed=13)
-    save(home / "neox", "gpt-neox")
+    save(home / "codegen", "codegen")
     save(home / "draft", num_rows=LATE.start, seed=13)
     return home
 
@@ -59,7 +59,7 @@ def engine_of(home: Path, request: pytest.FixtureRequest) -> Callable[[str], Eng
     def engine_of(backend: str) -> Engine:
         if backend == "kernels":
             request.getfixturevalue("kernels")
-        name = "neox" if backend == "transformers" else "target"
+        name = "codegen" if backend == "transformers" else "target"
         is_compiled = backend == "kernels"
         return Engine(load_model(str(home / name), dtype="float32", compile=is_compiled))
 

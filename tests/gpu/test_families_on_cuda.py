@@ -29,7 +29,10 @@ from tests.eagle_heads import eagle3_head
 pytestmark = pytest.mark.gpu
 
 # Steps of the device alone take as long to compile as they are many.
-COMPILED = ("mistral", "gemma2", "gemma3_text", "phi3", "olmo3", "granite", "glm4")
+COMPILED = (
+    "mistral", "gemma2", "gemma3_text", "phi3", "olmo3", "granite", "glm4", "gpt_neox", "cohere2", "phi",
+    "nemotron",
+)  # fmt: skip
 FIXED = {"fixed_size": True, "depth": 3, "branching": 2, "num_nodes": 8}
 MODES: dict[str, dict[str, Any]] = {
     "ngram": {},
@@ -134,8 +137,6 @@ def test_every_mode_gives_the_text_of_plain_decoding(case, engine_of, compile, s
         assert started.target["forward"] == ("lean, compiled" if compile else "lean")
         assert trace.token_ids == expected
     for mode, values in MODES.items():
-        if mode == "sd-eagle" and case.name in ("phi3", "glm4", "llama4_text"):
-            continue  # which rotate otherwise than heads do
         draft = values.get("draft")
         settings = {**values, "draft": str(case.home / draft)} if draft else values
         for _ in range(3 if compile else 1):

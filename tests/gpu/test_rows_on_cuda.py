@@ -21,7 +21,7 @@ from core.backends.cuda.kernels.packing import packed
 from core.backends.cuda.kernels.variant import Weight
 from core.backends.cuda.pieces import Pieces
 from core.backends.cuda.places import Places
-from core.backends.torch.activations import GATES
+from core.backends.torch.activations import inner_of
 from core.backends.torch.arithmetic import bounded_logits
 from core.backends.torch.linear import DenseLinear, WeightGrid
 from core.backends.torch.weights import LayerWeights
@@ -103,8 +103,7 @@ def test_dense_weights_multiply_rows(outputs, inputs, dtype) -> None:
 
 
 def gated_by(gate: str, gates: torch.Tensor) -> torch.Tensor:
-    first, second = gates.chunk(2, dim=-1)
-    return GATES[gate](first, second)
+    return inner_of(gate, is_gated=True)(gates)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,4 +1,4 @@
-// How a gate scales what stands beside it.
+// What stands between the two products of a feed-forward.
 
 #pragma once
 
@@ -9,7 +9,7 @@
 namespace {
 
 // As `library.py` numbers them.
-enum class Activation : int32_t { SILU, GELU_TANH, GELU, RELU };
+enum class Activation : int32_t { SILU, GELU_TANH, GELU, RELU, RELU2 };
 
 // tanh to about two units in the last place: near 0 by its series, for there the quotient cancels.
 inline Lanes tanh_of(Lanes x) {
@@ -36,6 +36,7 @@ inline Lanes activated(Activation activation, Lanes x) {
     }
     case Activation::GELU: return 0.5f * x * (1.0f + erf_of(x * 0.7071067812f));
     case Activation::RELU: return x > Lanes{} ? x : Lanes{};
+    case Activation::RELU2: return x > Lanes{} ? x * x : Lanes{};
     default: return x * (1.0f / (1.0f + exp_of(-x)));
   }
 }

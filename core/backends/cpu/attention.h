@@ -10,27 +10,42 @@
 
 namespace {
 
-// What a norm divides by, as a factor.
-float rms_factor(const float* x, int64_t width, float eps) {
-  Lanes squares = {};
-  for (int64_t i = 0; i < width; i += LANES) squares += load(x + i) * load(x + i);
-  return 1.0f / std::sqrt(sum_of(squares) / (float)width + eps);
-}
+// A norm of some numbers: what is taken away from them, and what they are multiplied by and what is
+// added then. A layer norm's addends stand behind its factors; an RMS norm has neither them nor a mean.
+class Normed {
+ public:
+  // `total` numbers are one norm's, of which those that are asked for begin at `from`.
+  Normed(const float* x, const float* norm, int64_t total, const Model& model, int64_t from = 0)
+      : x(x + from), factors(norm + from), addends(model.is_layer_norm ? norm + total + from : nullptr) {
+    Lanes sums = {}, squares = {};
+    if (addends) {
+      for (int64_t i = 0; i < total; i += LANES) sums += load(x + i);
+      mean = sum_of(sums) / (float)total;
+    }
+    for (int64_t i = 0; i < total; i += LANES) {
+      const Lanes difference = load(x + i) - mean;
+      squares += difference * difference;
+    }
+    factor = 1.0f / std::sqrt(sum_of(squares) / (float)total + model.norm_eps);
+  }
+  Lanes at(int64_t i) const {
+    const Lanes scaled = (load(x + i) - mean) * factor * load(factors + i);
+    return addends ? scaled + load(addends + i) : scaled;
+  }
+  void write(int64_t width, float* y) const {
+    for (int64_t i = 0; i < width; i += LANES) store(y + i, at(i));
+  }
 
-void scale_by(const float* x, float factor, const float* weight, int64_t width, float* y) {
-  for (int64_t i = 0; i < width; i += LANES) store(y + i, load(x + i) * factor * load(weight + i));
-}
-
-void rms_norm(const float* x, const float* weight, int64_t width, float eps, float* y) {
-  scale_by(x, rms_factor(x, width, eps), weight, width, y);
-}
+ private:
+  const float *x, *factors, *addends;
+  float mean = 0.0f, factor;
+};
 
 // Adds what a part made, normed.
-void add_normed(const float* made, const float* weight, int64_t width, float eps, float scale,
-                float* x) {
-  const float factor = rms_factor(made, width, eps);
+void add_normed(const float* made, const float* norm, int64_t width, const Model& model, float* x) {
+  const Normed normed(made, norm, width, model);
   for (int64_t i = 0; i < width; i += LANES)
-    store(x + i, load(x + i) + load(made + i) * factor * load(weight + i) * scale);
+    store(x + i, load(x + i) + normed.at(i) * model.residual_scale);
 }
 
 // Bounds numbers softly.
@@ -54,10 +69,8 @@ void turn_head(const float* first, int64_t index, int64_t num_heads, const float
   const int64_t dim = model.head_dim;
   const float* x = first + index * dim;
   if (norm) {
-    const bool all_heads = model.norms_all_heads;
-    const float factor = all_heads ? rms_factor(first, num_heads * dim, model.norm_eps)
-                                   : rms_factor(x, dim, model.norm_eps);
-    scale_by(x, factor, norm + (all_heads ? index * dim : 0), dim, normed);
+    if (model.norms_all_heads) Normed(first, norm, num_heads * dim, model, index * dim).write(dim, normed);
+    else Normed(x, norm, dim, model).write(dim, normed);
     x = normed;
   }
   const int64_t at = (layer.rotation * rows.num_positions + rows.positions[row]) * dim;

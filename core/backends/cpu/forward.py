@@ -242,6 +242,9 @@ class CpuForward(TorchForward):
             intermediate=known[0].down.in_features,
             norm_eps=self.shape.norm_eps,
             activation=_ACTIVATIONS.index(self.shape.activation),
+            is_gated=self.shape.is_gated,
+            is_parallel=self.shape.is_parallel,
+            is_layer_norm=stack.final_norm.dim() == 2,
             norms_all_heads=_norms_all_heads(stack, self.shape),
             attention_scale=self.shape.scale,
             attention_cap=self.shape.attention_cap or 0.0,
@@ -297,12 +300,12 @@ class CpuForward(TorchForward):
 
 _PARTS = ("qkv", "o", "gate_up", "down")
 # As `activations.h` numbers them.
-_ACTIVATIONS = ("silu", "gelu_tanh", "gelu", "relu")
+_ACTIVATIONS = ("silu", "gelu_tanh", "gelu", "relu", "relu2")
 
 
 def _norms_all_heads(stack: LayerStack, shape: Architecture) -> bool:
     norm = stack.layers[0].q_norm
-    return norm is not None and len(norm) != shape.head_dim
+    return norm is not None and norm.shape[-1] != shape.head_dim
 
 
 def _fits(linear: DenseLinear) -> bool:

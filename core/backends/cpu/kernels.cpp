@@ -77,7 +77,7 @@ struct Work {
     Room room{memory};
     x = room.take<float>(rows * hidden);
     qkv = room.take<float>(rows * (model.num_heads + 2 * model.num_kv_heads) * dim);
-    gate_up = room.take<float>(rows * 2 * model.intermediate);
+    gate_up = room.take<float>(rows * (model.is_gated ? 2 : 1) * model.intermediate);
     embedded = room.take<float>(model.state_norm ? rows * hidden : 0);
     made = room.take<float>(rows * hidden);
     seen = room.take<Seen>(model.num_views * rows);
@@ -118,6 +118,7 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
   const int64_t n = rows.count, hidden = model.hidden, dim = model.head_dim;
   const int64_t num_heads = model.num_heads, num_kv_heads = model.num_kv_heads;
   const int64_t intermediate = model.intermediate;
+  const int64_t inner_width = (model.is_gated ? 2 : 1) * intermediate;  // of gate and up
   const Activation activation = static_cast<Activation>(model.activation);
   const int64_t qkv_width = (num_heads + 2 * num_kv_heads) * dim, q_width = num_heads * dim;
   Place* places = Work(model, n, rows.capacity, rows.facts.k, rows.work, 0, num_threads).places;
@@ -148,16 +149,16 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
     const Matrix product(work.product, n, intermediate, needs);
     const Share own_rows(n, 1, thread, team);
     // Rows as a layer reads them: normed, and beside their embedding in a head's first layer.
-    const auto norm_rows = [&](const float* weight, const Linear& next, bool is_fusing) {
+    const auto norm_rows = [&](const float* norm, const Linear& next, bool is_fusing) {
       const Matrix normed(work.normed, n, is_fusing ? 2 * hidden : hidden, needs);
       const Needs wanted = needs_of(next);
       for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
         float* to = normed.row(row);
         if (is_fusing) {
-          rms_norm(work.embedded + row * hidden, weight, hidden, model.norm_eps, to);
-          rms_norm(x + row * hidden, model.state_norm, hidden, model.norm_eps, to + hidden);
-        } else if (weight) {
-          rms_norm(x + row * hidden, weight, hidden, model.norm_eps, to);
+          Normed(work.embedded + row * hidden, norm, hidden, model).write(hidden, to);
+          Normed(x + row * hidden, model.state_norm, hidden, model).write(hidden, to + hidden);
+        } else if (norm) {
+          Normed(x + row * hidden, norm, hidden, model).write(hidden, to);
         } else {
           std::memcpy(to, x + row * hidden, hidden * sizeof(float));
         }
@@ -209,8 +210,7 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
         multiply(linear, own_hidden.begin, own_hidden.end, {n, input, work.made, hidden});
         wait();
         for (int64_t row = own_rows.begin; row < own_rows.end; ++row)
-          add_normed(work.made + row * hidden, norm, hidden, model.norm_eps, model.residual_scale,
-                     x + row * hidden);
+          add_normed(work.made + row * hidden, norm, hidden, model, x + row * hidden);
       };
       // Where a block's keys or values of a head begin.
       const auto cached = [&](const Block& block, int64_t is_value, int64_t kv_head) {
@@ -272,17 +272,20 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
           attended.finish(attended_needs, row, 0, q_width);
         wait();
       }
+      Input product_in;
+      if (model.is_parallel) product_in = norm_rows(layer.ffn_norm, layer.gate_up, false);
       add_made(layer.o, attended, layer.attention_out_norm);
-      const Input product_in = norm_rows(layer.ffn_norm, layer.gate_up, false);
+      if (!model.is_parallel) product_in = norm_rows(layer.ffn_norm, layer.gate_up, false);
       const Share own_product(intermediate, UNIT, thread, team);
-      for (int64_t offset = 0; offset <= intermediate; offset += intermediate)
+      for (int64_t offset = 0; offset < inner_width; offset += intermediate)
         multiply(layer.gate_up, offset + own_product.begin, offset + own_product.end,
-                 {n, product_in, work.gate_up, 2 * intermediate});
+                 {n, product_in, work.gate_up, inner_width});
       const Needs product_needs = needs_of(layer.down);
       for (int64_t row = 0; row < n; ++row) {
         for (int64_t i = own_product.begin; i < own_product.end; i += LANES) {
-          const float* gate = work.gate_up + row * 2 * intermediate + i;
-          store(product.row(row) + i, activated(activation, load(gate)) * load(gate + intermediate));
+          const float* gate = work.gate_up + row * inner_width + i;
+          const Lanes scaled = activated(activation, load(gate));
+          store(product.row(row) + i, model.is_gated ? scaled * load(gate + intermediate) : scaled);
         }
         product.finish(product_needs, row, own_product.begin, own_product.end);
       }

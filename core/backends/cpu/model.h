@@ -41,7 +41,10 @@ struct View {
 struct Model {
   int32_t num_layers, num_heads, num_kv_heads, head_dim, hidden, intermediate;
   float norm_eps;
-  int32_t activation;       // of the gate: see activations.h
+  int32_t activation;       // see activations.h
+  int32_t is_gated;         // whether gate_up is a gate above what it scales, or the latter alone
+  int32_t is_parallel;      // whether the feed-forward reads what attention reads
+  int32_t is_layer_norm;    // whether norms are [2, width], factors and addends, and take the mean away
   int32_t norms_all_heads;  // whether q_norm and k_norm are [heads * head_dim]
   float attention_scale, attention_cap;  // no cap: 0
   float embedding_scale, residual_scale, logit_scale, logit_cap;

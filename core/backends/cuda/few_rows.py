@@ -25,7 +25,7 @@ from core.backends.cuda.kernels.kernel import (
 from core.backends.cuda.kernels.linear import weight_of
 from core.backends.cuda.kernels.variant import DENSE_BITS, ROWS, Weight
 from core.backends.cuda.places import Places
-from core.backends.torch.arithmetic import rms_norm
+from core.backends.torch.arithmetic import normalized
 from core.backends.torch.weights import LayerWeights
 from core.families.architecture import Architecture
 
@@ -64,7 +64,7 @@ def few_before(
         norm, rows = layer.input_norm, x
         if given is not None and state_norm is not None:
             eps = shape.norm_eps
-            rows = torch.cat([rms_norm(x, norm, eps), rms_norm(given, state_norm, eps)], dim=-1)
+            rows = torch.cat([normalized(x, norm, eps), normalized(given, state_norm, eps)], dim=-1)
             norm = None
         return _queries(shape, layer, weights, _Stream(rows), norm, Places(*places), rotate)
 
@@ -126,6 +126,12 @@ def few_head(shape: Architecture, norm: Tensor, head: Any, bound: Part) -> FewRo
 def _weights(shape: Architecture, layer: LayerWeights) -> _Layer | None:
     if shape.activation not in GATE_ENDINGS or shape.head_dim % _HEAD_STEP:
         return None
+    if (
+        not shape.is_gated
+        or shape.is_parallel
+        or any(map(_is_layer_norm, layer.vectors().values()))
+    ):
+        return None
     linears = (layer.qkv, layer.o, layer.gate_up, layer.down)
     found = [weight for weight in map(weight_of, linears) if weight is not None]
     if len(found) < len(linears):
@@ -137,7 +143,14 @@ def _weights(shape: Architecture, layer: LayerWeights) -> _Layer | None:
 
 def _can_norm(weight: Weight, norm: Tensor | None) -> bool:
     """Rows are divided by their length last: float16 beside large factors could overflow before."""
-    return norm is None or norm.dtype != torch.float32 or weight.data.dtype != torch.float16
+    if norm is None:
+        return True
+    is_large = norm.dtype == torch.float32 and weight.data.dtype == torch.float16
+    return not is_large and not _is_layer_norm(norm)
+
+
+def _is_layer_norm(vector: Tensor) -> bool:
+    return vector.dim() == 2
 
 
 def _most_rows(*weights: Weight) -> int:

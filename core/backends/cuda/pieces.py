@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from core.backends.cuda.few_rows import FewRows, few_after, few_before, few_between, few_head
-from core.backends.torch.activations import GATES
-from core.backends.torch.arithmetic import added, bounded_logits, heads_of, rms_norm
+from core.backends.torch.activations import inner_of
+from core.backends.torch.arithmetic import added, bounded_logits, heads_of, normalized
 from core.backends.torch.weights import LayerWeights
 from core.families.architecture import Architecture, LayerKind
 
@@ -176,9 +176,9 @@ def _before(shape: Architecture, kind: LayerKind, qkv: Callable[..., Tensor]) ->
         slots: Tensor, input_norm: Tensor | None, state_norm: Tensor | None,
         q_norm: Tensor | None, k_norm: Tensor | None, *tensors: Tensor,
     ) -> Tensor:  # fmt: skip
-        rows = rms_norm(x, input_norm, shape.norm_eps)
+        rows = normalized(x, input_norm, shape.norm_eps)
         if given is not None and state_norm is not None:
-            rows = torch.cat([rows, rms_norm(given, state_norm, shape.norm_eps)], dim=-1)
+            rows = torch.cat([rows, normalized(given, state_norm, shape.norm_eps)], dim=-1)
         product = qkv(rows, *tensors)
         return _queries(shape, kind, product, q_norm, k_norm, cos, sin, positions, storage, slots)
 
@@ -187,7 +187,7 @@ def _before(shape: Architecture, kind: LayerKind, qkv: Callable[..., Tensor]) ->
 
 def _add(shape: Architecture) -> Callable[..., Any]:
     def add(x: Tensor, part: Tensor, out_norm: Tensor | None) -> Tensor:
-        return added(shape, x, rms_norm(part, out_norm, shape.norm_eps))
+        return added(shape, x, normalized(part, out_norm, shape.norm_eps))
 
     return add
 
@@ -197,10 +197,10 @@ def _behind_attention(
     o_tensors: Any, gate_up_tensors: Any, down_tensors: Any,
 ) -> Tensor:  # fmt: skip
     attention_out_norm, ffn_norm, ffn_out_norm = norms
-    add, gate_of = _add(shape), GATES[shape.activation]
+    add, inner, before = _add(shape), inner_of(shape.activation, shape.is_gated), x
     x = add(x, o(attended, *o_tensors), attention_out_norm)
-    gates = gate_up(rms_norm(x, ffn_norm, shape.norm_eps), *gate_up_tensors)
-    fed = down(gate_of(*gates.chunk(2, dim=-1)), *down_tensors)
+    read = normalized(before if shape.is_parallel else x, ffn_norm, shape.norm_eps)
+    fed = down(inner(gate_up(read, *gate_up_tensors)), *down_tensors)
     return add(x, fed, ffn_out_norm)  # type: ignore[no-any-return]
 
 
@@ -221,7 +221,7 @@ def _between(shape: Architecture, kind: LayerKind, *products: Any) -> Callable[.
         *inner_tensors, qkv_tensors = tensors
         input_norm, q_norm, k_norm = norms
         x = _behind_attention(shape, x, attended, inner_norms, *inner, *inner_tensors)
-        product = qkv(rms_norm(x, input_norm, shape.norm_eps), *qkv_tensors)
+        product = qkv(normalized(x, input_norm, shape.norm_eps), *qkv_tensors)
         places = cos, sin, positions, storage, slots
         return x, _queries(shape, kind, product, q_norm, k_norm, *places)
 
@@ -239,7 +239,7 @@ def _lm_head(shape: Architecture, head: Any) -> Callable[..., Any]:
     bound = _bound(shape)
 
     def lm_head(x: Tensor, norm: Tensor, *tensors: Tensor) -> Tensor:
-        logits: Tensor = bound(head(rms_norm(x, norm, shape.norm_eps), *tensors))
+        logits: Tensor = bound(head(normalized(x, norm, shape.norm_eps), *tensors))
         return logits
 
     return lm_head

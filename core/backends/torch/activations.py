@@ -1,4 +1,4 @@
-"""How a gate scales what stands beside it."""
+"""What stands between the two products of a feed-forward."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,25 +6,40 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-Gate = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Inner = Callable[[torch.Tensor], torch.Tensor]
 _ALPHA, _LIMIT = 1.702, 7.0
 
 
-def _gated(activation: Callable[[torch.Tensor], torch.Tensor]) -> Gate:
-    return lambda gate, up: activation(gate).mul_(up)
+def _squared_relu(x: torch.Tensor) -> torch.Tensor:
+    return F.relu(x).square()
 
 
-def _clamped(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+ACTIVATIONS: dict[str, Inner] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "relu2": _squared_relu,
+}
+"""Of numbers one by one; `clamped` beside them is a gate's alone."""
+
+
+def inner_of(activation: str, is_gated: bool) -> Inner:
+    """From what the first product makes to what the second one reads: [rows, 2 * inner_size] of gate and
+    up beside each other, or [rows, inner_size] without a gate, to [rows, inner_size]."""
+    if activation == "clamped":
+        return _clamped
+    one_by_one = ACTIVATIONS[activation]
+    return partial(_gated, one_by_one) if is_gated else one_by_one
+
+
+def _gated(activation: Inner, product: torch.Tensor) -> torch.Tensor:
+    gate, up = product.chunk(2, dim=-1)
+    return activation(gate).mul_(up)
+
+
+def _clamped(product: torch.Tensor) -> torch.Tensor:
     """The gate of gpt-oss."""
+    gate, up = product.chunk(2, dim=-1)
     gate, up = gate.clamp(max=_LIMIT), up.clamp(-_LIMIT, _LIMIT)
     return (up + 1.0) * gate * torch.sigmoid(gate * _ALPHA)
-
-
-GATES: dict[str, Gate] = {
-    "silu": _gated(F.silu),
-    "gelu": _gated(F.gelu),
-    "gelu_tanh": _gated(partial(F.gelu, approximate="tanh")),
-    "relu": _gated(F.relu),
-    "clamped": _clamped,
-}
-"""Of (gate, up), both [rows, inner_size]."""

@@ -9,13 +9,16 @@ import torch.nn.functional as F
 from core.families.architecture import Architecture, LayerKind
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor | None, eps: float) -> torch.Tensor:
-    """Over the last dimension; without a weight, x itself."""
-    if weight is None:
+def normalized(x: torch.Tensor, norm: torch.Tensor | None, eps: float) -> torch.Tensor:
+    """Over the last dimension: by an RMS norm's factors [size], or by what a layer norm multiplies and
+    adds [2, size]; without a norm, x itself."""
+    if norm is None:
         return x
-    if weight.dtype != x.dtype:  # of a norm that is counted from one, or one in training
-        return F.rms_norm(x.float(), x.shape[-1:], weight, eps).to(x.dtype)
-    return F.rms_norm(x, x.shape[-1:], weight, eps)
+    if norm.dtype != x.dtype:  # of a norm that is counted from one, or one in training
+        return normalized(x.float(), norm.float(), eps).to(x.dtype)
+    if norm.dim() == 2:
+        return F.layer_norm(x, x.shape[-1:], norm[0], norm[1], eps)
+    return F.rms_norm(x, x.shape[-1:], norm, eps)
 
 
 def scaled_rows(
@@ -70,13 +73,13 @@ def heads_of(
 
 def _head_norm(
     heads: torch.Tensor,  # [rows, heads, dim]
-    weight: torch.Tensor,  # [dim] or [heads * dim]
+    norm: torch.Tensor,  # [dim] or [heads * dim], or two of these
     eps: float,
 ) -> torch.Tensor:
     """Heads normed each for itself, or all together  # [rows, heads, dim]."""
-    if len(weight) == heads.shape[-1]:
-        return rms_norm(heads, weight, eps)
-    return rms_norm(heads.flatten(1), weight, eps).view(heads.shape)
+    if norm.shape[-1] == heads.shape[-1]:
+        return normalized(heads, norm, eps)
+    return normalized(heads.flatten(1), norm, eps).view(heads.shape)
 
 
 def bounded_logits(

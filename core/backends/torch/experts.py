@@ -2,7 +2,7 @@
 
 import torch
 
-from core.backends.torch.activations import Gate
+from core.backends.torch.activations import Inner
 from core.backends.torch.weights import LayerWeights
 from core.families.architecture import Experts
 
@@ -10,7 +10,7 @@ from core.families.architecture import Experts
 def add_experts(
     layer: LayerWeights,
     experts: Experts,
-    gate_of: Gate,
+    inner: Inner,
     x: torch.Tensor,  # [rows, hidden]
     shared: torch.Tensor | None,  # [rows, hidden]
     *,
@@ -31,7 +31,7 @@ def add_experts(
         if has_one_shape:
             given = torch.zeros_like(x).index_copy_(0, rows, given)
         expert = layer.experts[index]
-        fed = expert.down(gate_of(*expert.gate_up(given).chunk(2, dim=-1)))
+        fed = expert.down(inner(expert.gate_up(given)))
         fed = fed[rows] if has_one_shape else fed
         made.index_add_(0, rows, fed if experts.is_sigmoid else fed * share)
     if shared is None:

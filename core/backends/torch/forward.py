@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock, joined, joined_positions, joined_token_ids, row_slices
-from core.backends.torch.arithmetic import bounded_logits, rms_norm, scaled_rows
+from core.backends.torch.arithmetic import bounded_logits, normalized, scaled_rows
 from core.backends.torch.attention import attend_grouped
 from core.backends.torch.layer import Attend, decoder_layer
 from core.backends.torch.weights import LayerStack, LayerWeights
@@ -165,13 +165,13 @@ class TorchForward:
         for index, weights in enumerate(stack.layers):
             _keep_states(spans, index, x)
             x = decoder_layer(
-                shape, weights, x, rms_norm(x, weights.input_norm, shape.norm_eps), positions,
+                shape, weights, x, normalized(x, weights.input_norm, shape.norm_eps), positions,
                 rotation, self.attention(weights, spans), has_one_shape=self._exact_sums,
             )  # fmt: skip
         _keep_states(spans, len(stack.layers), x)
         if not want_logits:
             return None
-        return bounded_logits(shape, stack.head(rms_norm(x, stack.final_norm, shape.norm_eps)))
+        return bounded_logits(shape, stack.head(normalized(x, stack.final_norm, shape.norm_eps)))
 
     def spans(self, blocks: Sequence[RowBlock]) -> list[Span]:
         """The blocks as attention goes through them."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import torch
 
-from core.backends.torch.activations import GATES
-from core.backends.torch.arithmetic import added, heads_of, rms_norm
+from core.backends.torch.activations import inner_of
+from core.backends.torch.arithmetic import added, heads_of, normalized
 from core.backends.torch.experts import add_experts
 from core.backends.torch.weights import LayerWeights
 from core.families.architecture import Architecture
@@ -36,9 +36,11 @@ def decoder_layer(
     """
     eps = shape.norm_eps
     attended = weights.o(attend(*layer_heads(shape, weights, normed, positions, rotation)))
-    x = added(shape, x, rms_norm(attended, weights.attention_out_norm, eps))
-    fed = _feed(shape, weights, rms_norm(x, weights.ffn_norm, eps), has_one_shape)
-    return added(shape, x, rms_norm(fed, weights.ffn_out_norm, eps))
+    before = x
+    x = added(shape, x, normalized(attended, weights.attention_out_norm, eps))
+    read = before if shape.is_parallel else x
+    fed = _feed(shape, weights, normalized(read, weights.ffn_norm, eps), has_one_shape)
+    return added(shape, x, normalized(fed, weights.ffn_out_norm, eps))
 
 
 def layer_heads(
@@ -62,10 +64,10 @@ def _feed(
     has_one_shape: bool,
 ) -> torch.Tensor:
     """The feed-forward, experts included  # [rows, hidden]."""
-    gate_of, fed = GATES[shape.activation], None
+    inner, fed = inner_of(shape.activation, shape.is_gated), None
     if weights.gate_up is not None and weights.down is not None:
-        fed = weights.down(gate_of(*weights.gate_up(x).chunk(2, dim=-1)))
+        fed = weights.down(inner(weights.gate_up(x)))
     if shape.experts is None or weights.router is None:
         assert fed is not None, "a layer has a feed-forward or experts"
         return fed
-    return add_experts(weights, shape.experts, gate_of, x, fed, has_one_shape=has_one_shape)
+    return add_experts(weights, shape.experts, inner, x, fed, has_one_shape=has_one_shape)

@@ -31,6 +31,7 @@ class LayerWeights:
     """One decoder layer; `cache_index` is its place in the KV cache.
 
     A norm that is None is none: what stands in front of a part, or what it makes, goes on as it is.
+    Sizes are those of RMS norms; a layer norm has what it multiplies and what it adds [2, size].
     """
 
     cache_index: int
@@ -41,7 +42,8 @@ class LayerWeights:
     o: Linear
     ffn_norm: torch.Tensor | None  # [hidden]
     gate_up: Linear | None
-    """Of the feed-forward that all rows pass; None where there are experts alone."""
+    """Of the feed-forward that all rows pass, without a gate `up` alone; None where there are experts
+    alone."""
     down: Linear | None
     attention_out_norm: torch.Tensor | None = None  # [hidden]
     ffn_out_norm: torch.Tensor | None = None  # [hidden]
@@ -86,7 +88,7 @@ class LayerStack:
     """A tuple, or layers that come to the device when they are iterated over."""
     embedding: Embedding
     """The very object of `head` where they are tied."""
-    final_norm: torch.Tensor  # [hidden]
+    final_norm: torch.Tensor  # [hidden], of a layer norm [2, hidden]
     head: Linear
 
     def linears(self) -> list[Linear]:

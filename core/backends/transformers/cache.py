@@ -14,10 +14,12 @@ from transformers.cache_utils import (
 )
 
 from core.backends.layer_cache import LayerCache
+from core.backends.windows import first_seen
 
-# Kinds of layers, as transformers' caches name them. For those of attention the mask alone decides
-# what is seen; the others keep nothing, or nothing that branches could share.
-_ATTENTION = ("full_attention", "sliding_attention", "chunked_attention")
+# Kinds of layers, as transformers' caches name them. For those of attention the mask decides what is
+# seen of the columns that they read; the others keep nothing, or nothing that branches could share.
+_CHUNK = "chunked_attention"
+_ATTENTION = ("full_attention", "sliding_attention", _CHUNK)
 _NOTHING = "dummy"
 _HYBRID = ("hybrid", "hybrid_sliding")
 
@@ -47,21 +49,23 @@ class TransformersCache(Cache):
 
 def _layer(cache: LayerCache, index: int, kind: str, how: dict[str, Any]) -> Any:
     if kind in _ATTENTION:
-        return _Layer(cache, index)
+        return _Layer(cache, index, kind, how.get("sliding_window"))
     if kind in _HYBRID:
-        return _HybridLayer(cache, index, how["number_of_states"])
+        return _HybridLayer(cache, index, kind, how.get("sliding_window"), how["number_of_states"])
     return DYNAMIC_LAYER_TYPE_MAPPING[kind](**how)
 
 
 class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One attention layer's view of a LayerCache."""
 
-    is_sliding = False
-
-    def __init__(self, cache: LayerCache, index: int):
+    def __init__(self, cache: LayerCache, index: int, kind: str, size: int | None):
+        """`size` is that of the window or the chunks of a layer that does not see all."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._cache = cache
         self._index = index
+        self.is_sliding = size is not None
+        self._window = None if kind == _CHUNK else size
+        self._chunk = size if kind == _CHUNK else None
 
     def __deepcopy__(self, memo: Any) -> Any:
         return self
@@ -78,7 +82,7 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         *args: Any,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes rows at the cache's write position; returns all that can be attended to."""
+        """Writes rows at the cache's write position; returns all that any of them may attend to."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None and self.values is not None
@@ -86,10 +90,19 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         end = start + key_states.shape[2]
         self.keys[:, :, start:end] = key_states
         self.values[:, :, start:end] = value_states
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        first = self._first()
+        return self.keys[:, :, first:end], self.values[:, :, first:end]
+
+    def _first(self) -> int:
+        """The first column that is read: what stands in front of a window costs nothing."""
+        if not self.is_sliding:
+            return 0
+        cache = self._cache
+        return first_seen(cache.lowest, cache.length, self._window, self._chunk)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._cache.write_start + query_length, 0
+        first = self._first()
+        return self._cache.write_start + query_length - first, first
 
     def get_seq_length(self) -> int:
         return self._cache.write_start
@@ -101,8 +114,10 @@ class _Layer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 class _HybridLayer(LinearAttentionLayer, _Layer):  # type: ignore[no-untyped-call, override]
     """A layer with attention and a state side by side."""
 
-    def __init__(self, cache: LayerCache, index: int, number_of_states: int):
-        _Layer.__init__(self, cache, index)
+    def __init__(
+        self, cache: LayerCache, index: int, kind: str, size: int | None, number_of_states: int
+    ):
+        _Layer.__init__(self, cache, index, kind, size)
         LinearAttentionLayer.__init__(self, number_of_states)
 
     def __deepcopy__(self, memo: Any) -> Any:

@@ -1,7 +1,8 @@
 """Attention masks of models whose layers do not all see the whole text: windows and chunks.
 
 transformers builds these masks itself only where it makes the whole mask. A mask that is given is
-taken as it is, so that what a layer's kind hides must be in it already.
+taken as it is, so that what a layer's kind hides must be in it already, of the columns that such a layer
+is given (`core.backends.transformers.cache`).
 """
 
 from typing import Any
@@ -39,7 +40,7 @@ class LayerMasks:
 
     def of(self, block: RowBlock) -> torch.Tensor | dict[str, torch.Tensor] | None:
         """The mask of a block, or one for each kind of layer where there are several
-        # [1, 1, rows, columns]
+        # [1, 1, rows, columns that such a layer reads]
 
         None stays None: for a row that sees everything, transformers makes the mask.
         """
@@ -62,6 +63,6 @@ class LayerMasks:
         if size is None:
             return mask[None, None]
         window, chunk = (size, None) if kind == _WINDOW else (None, size)
-        found = view_of(block, window, chunk, keeps_columns=True).mask
+        found = view_of(block, window, chunk).mask
         assert found is not None, "the block has a mask"
         return found[None, None]

@@ -62,6 +62,8 @@ class ModuleForward:
         """Rows that see what the block's mask shows, whatever the order of their columns."""
         if cache.view is None:
             cache.view = self._view(cache)
+        if not self._masks.is_plain:
+            cache.lowest = int(block.positions.min())
         run = self._module if want_logits else self._module.base_model
         output = run(
             use_cache=True,
@@ -132,7 +134,9 @@ class ModuleForward:
         self, state: ChainState, block: RowBlock, token_ids: list[int], want_logits: bool
     ) -> torch.Tensor | None:
         """Logits of tokens that follow the state, in the block's cache  # [tokens, vocab]."""
-        block.cache.write_start = start = state.num_seen
+        cache = block.cache
+        assert isinstance(cache, LayerCache), "the layers bring their own sizes"
+        cache.write_start = cache.lowest = start = state.num_seen
         device = block.token_ids.device
         inputs = {"input_ids": torch.tensor([token_ids], device=device), **state.live}
         run = self._module if want_logits else self._module.base_model

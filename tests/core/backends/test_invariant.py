@@ -82,4 +82,4 @@ def test_logits_are_those_of_ordinary_execution_up_to_rounding() -> None:
 
 def test_a_model_that_only_transformers_computes_is_refused_in_a_sentence() -> None:
     with pytest.raises(DrafterUnavailableError, match="leave --invariant out"):
-        invariant_sibling(make_runner(tiny_model("gpt-neox"), 512))
+        invariant_sibling(make_runner(tiny_model("codegen"), 512))

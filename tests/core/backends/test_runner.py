@@ -32,7 +32,7 @@ def test_tree_logits_are_those_of_each_path_alone(family: str) -> None:
     module = tiny_model(family)
     expected_of = tiny_model(family)  # untouched by the fusing of weights
     runner = make_runner(module, 512)
-    assert (runner.forward.name == "lean") == (family != "gpt-neox")
+    assert (runner.forward.name == "lean") == (family != "codegen")
     runner.begin(PROMPT, 100, never)
     tree = a_tree(PROMPT[-1])
     logits = runner.tree_forward(tree)
@@ -41,7 +41,7 @@ def test_tree_logits_are_those_of_each_path_alone(family: str) -> None:
         torch.testing.assert_close(logits[node], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt-neox"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "codegen"])
 def test_after_a_commit_the_cache_is_that_of_the_accepted_text(family: str) -> None:
     runner = make_runner(tiny_model(family), 512)
     runner.begin(PROMPT, 100, never)

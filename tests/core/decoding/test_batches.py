@@ -86,7 +86,7 @@ def test_sequences_may_have_modes_of_their_own(engine_of: EngineOf, tiny_home: P
 
 
 def test_models_that_transformers_computes_run_side_by_side(engine_of: EngineOf) -> None:
-    engine = engine_of("float32", "neox")
+    engine = engine_of("float32", "codegen")
     together = run_batch(engine, [{"mode": "ngram"}] * len(PROMPTS))
     assert [trace.token_ids for trace in together] == [
         run(engine, prompt).token_ids for prompt in PROMPTS

@@ -4,26 +4,48 @@ from typing import Any
 
 import torch
 from transformers import (
+    ArceeConfig,
     AutoModelForCausalLM,
+    Cohere2Config,
+    CohereConfig,
+    CwmConfig,
+    Ernie4_5Config,
+    Exaone4Config,
+    ExaoneConfig,
+    FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
     Glm4Config,
+    GlmConfig,
+    GPTNeoXConfig,
     GptOssConfig,
     GraniteConfig,
+    HeliumConfig,
+    InternLM3Config,
+    IQuestCoderConfig,
+    Jais2Config,
     Llama4TextConfig,
     LlamaConfig,
+    MinistralConfig,
     MistralConfig,
     MixtralConfig,
+    NemotronConfig,
     Olmo2Config,
     Olmo3Config,
+    OlmoConfig,
     OlmoeConfig,
     Phi3Config,
+    PhiConfig,
     Qwen2Config,
     Qwen2MoeConfig,
     Qwen3Config,
     Qwen3MoeConfig,
+    SeedOssConfig,
     SmolLM3Config,
+    StableLmConfig,
+    Starcoder2Config,
+    VaultGemmaConfig,
 )
 
 WINDOW = 8
@@ -73,6 +95,44 @@ CONFIGS: dict[str, Any] = {
         logits_scaling=4.0,
     ),
     "glm4": Glm4Config(**_SIZES, head_dim=16),
+    "gpt_neox": GPTNeoXConfig(**_SIZES),
+    "gpt_neox, in turn": GPTNeoXConfig(
+        **_SIZES, use_parallel_residual=False, attention_bias=False, rope_parameters=_HALF
+    ),
+    "starcoder2": Starcoder2Config(**_SIZES, **_WINDOWED, tie_word_embeddings=False),
+    "cohere": CohereConfig(**_SIZES, logit_scale=0.5),
+    "cohere2": Cohere2Config(**_FOUR, **_WINDOWED, logit_scale=0.5),
+    "phi": PhiConfig(**_SIZES),
+    "stablelm": StableLmConfig(**_SIZES, use_qkv_bias=True),
+    "stablelm, side by side": StableLmConfig(**_SIZES, use_parallel_residual=True),
+    "falcon, 7B": FalconConfig(**_SIZES, bias=True),
+    "falcon, 11B": FalconConfig(
+        **_SIZES, new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1
+    ),
+    "falcon, 40B": FalconConfig(**_SIZES, new_decoder_architecture=True, num_kv_heads=2),
+    "nemotron": NemotronConfig(**_SIZES, head_dim=32, mlp_bias=True),
+    "jais2": Jais2Config(**_SIZES),
+    "olmo": OlmoConfig(**_SIZES),
+    "arcee": ArceeConfig(**_SIZES, mlp_bias=True),
+    "ernie4_5": Ernie4_5Config(**_SIZES, head_dim=32, use_bias=True),
+    "helium": HeliumConfig(**_SIZES, head_dim=16),
+    "glm": GlmConfig(**_SIZES, head_dim=16),
+    "exaone": ExaoneConfig(**_SIZES),
+    "exaone4": Exaone4Config(**_FOUR, **_WINDOWED),
+    "exaone4, without windows": Exaone4Config(
+        **_SIZES, sliding_window=None, layer_types=["full_attention"] * 2
+    ),
+    "seed_oss": SeedOssConfig(**_SIZES, head_dim=32),
+    "ministral": MinistralConfig(
+        **_SIZES, **_WINDOWED, head_dim=16, layer_types=["sliding_attention", "full_attention"]
+    ),
+    "cwm": CwmConfig(**_FOUR, **_WINDOWED, head_dim=32),
+    "internlm3": InternLM3Config(**_SIZES, head_dim=16, attention_bias=True, mlp_bias=True),
+    "iquestcoder": IQuestCoderConfig(**_SIZES, head_dim=32),
+    "vaultgemma": VaultGemmaConfig(
+        **_SIZES, **_WINDOWED, head_dim=16, query_pre_attn_scalar=24, attn_logit_softcapping=2.0,
+        final_logit_softcapping=3.0,
+    ),
     "mixtral": MixtralConfig(**_SIZES, **_WINDOWED, num_local_experts=4, num_experts_per_tok=2),
     "qwen2_moe": Qwen2MoeConfig(**_SIZES, **_EXPERTS, shared_expert_intermediate_size=64),
     "qwen3_moe": Qwen3MoeConfig(
@@ -87,6 +147,15 @@ CONFIGS: dict[str, Any] = {
         attention_chunk_size=WINDOW, floor_scale=6, interleave_moe_layer_step=2,
     ),
 }  # fmt: skip
+# What they compute others compute as well, under other names or in another order.
+ALIKE = (
+    "gpt_neox, in turn", "starcoder2", "cohere", "stablelm", "stablelm, side by side", "falcon, 7B",
+    "falcon, 11B", "jais2", "arcee", "ernie4_5", "helium", "glm", "exaone", "exaone4, without windows",
+    "seed_oss", "ministral", "cwm", "internlm3", "iquestcoder", "vaultgemma",
+)  # fmt: skip
+# Those whose forms are all different, which is where tests of more than logits look.
+DISTINCT = [case for case in CONFIGS if case not in ALIKE]
+LAYER_NORMED = ("gpt_neox", "cohere2", "phi", "falcon, 40B", "nemotron", "olmo")
 # Their layers have experts, which the compiled kernels do not compute.
 SPARSE = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "llama4_text")
 

@@ -21,7 +21,7 @@ from core.loading.loading import LoadedModel, load_model
 from core.runtime.storage import no_progress
 from core.trace.file import Trace
 from core.trees.tree import DraftTree
-from tests.core.families.family_configs import CONFIGS, SPARSE, random_module
+from tests.core.families.family_configs import CONFIGS, DISTINCT, SPARSE, random_module
 from tests.core.models.folders import PROMPT, change_config, oracle_ids, save_module
 from tests.eagle_heads import eagle3_head
 from tests.tiny_folder import byte_tokenizer
@@ -57,6 +57,9 @@ def model(request: pytest.FixtureRequest, case: Case) -> LoadedModel:
     if compile:
         load_kernels(no_progress)
     return load_model(case.folder, dtype="float32", compile=compile)
+
+
+in_all_its_forms = pytest.mark.parametrize("case", DISTINCT, indirect=True)
 
 
 def rows_of_trees(
@@ -105,6 +108,7 @@ def test_trees_are_computed_as_the_module_computes_the_same_tokens_in_a_row(
         assert float((row - expected).norm() / expected.norm()) < TOLERANCE
 
 
+@in_all_its_forms
 def test_a_row_has_the_same_bits_in_a_tree_and_alone(case: Case, model: LoadedModel) -> None:
     runner = runner_of(model)
     if runner.forward.name != "native":
@@ -127,10 +131,12 @@ def check_modes(case: Case, model: LoadedModel, modes: Sequence[str]) -> None:
         assert ids_of(engine, mode, **drawn) == expected_drawn, mode
 
 
+@in_all_its_forms
 def test_drafts_change_no_text(case: Case) -> None:
     check_modes(case, load_model(case.folder, dtype="float32"), ("ngram", "share-sd"))
 
 
+@in_all_its_forms
 def test_a_head_drafts_from_the_states_of_every_family(case: Case, tmp_path: Path) -> None:
     engine = Engine(load_model(case.folder, dtype="float32"))
     head = eagle3_head(tmp_path / "head", case.module.config)
@@ -143,11 +149,13 @@ def test_all_modes_write_one_text(case: Case, model: LoadedModel) -> None:
     check_modes(case, model, tuple(MODES))
 
 
+@in_all_its_forms
 def test_sums_that_do_not_hang_on_the_shape_write_the_same_text(case: Case) -> None:
     engine = Engine(load_model(case.folder, dtype="float32", compile=False))
     assert ids_of(engine, "ngram", invariant=True) == ids_of(engine, "naive", invariant=True)
 
 
+@in_all_its_forms
 def test_a_folder_of_16_bit_weights_is_read_as_it_is(case: Case, tmp_path: Path) -> None:
     module = random_module(case.name).bfloat16()
     folder = save_module(tmp_path, module)

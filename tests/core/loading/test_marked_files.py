@@ -39,7 +39,7 @@ def test_a_mark_changes_neither_prompt_nor_answer(
 
 
 @pytest.mark.parametrize("content", [b'{"eos_token_id": ', MARK + b"{}", "{}".encode("utf-16")])
-@pytest.mark.parametrize("family", ["target", "neox"])
+@pytest.mark.parametrize("family", ["target", "codegen"])
 def test_end_tokens_that_cannot_be_read_are_not_left_out(
     family: str, content: bytes, tiny_home: Path, tmp_path: Path
 ) -> None:

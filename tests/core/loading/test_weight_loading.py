@@ -18,7 +18,7 @@ from tests.tiny_folder import byte_tokenizer
 from tests.tiny_models import FAMILIES, tiny_model
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
-LLAMA_SHAPED = [family for family in FAMILIES if family != "gpt-neox"]
+LLAMA_SHAPED = [family for family in FAMILIES if family != "codegen"]
 
 
 def saved(folder: Path, family: str, dtype: torch.dtype = torch.float32) -> str:

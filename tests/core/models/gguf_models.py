@@ -23,11 +23,23 @@ from tests.core.loading.test_gguf_weights import permuted
 _ARCHITECTURES = {
     "mistral": "llama", "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe",
     "gemma3_text": "gemma3", "olmo3": "olmo2", "gpt_oss": "gpt-oss", "llama4_text": "llama4",
+    "gpt_neox": "gptneox", "phi": "phi2", "cohere": "command-r",
 }  # fmt: skip
 # Their norms are written with one added.
-_ONE_ADDED = ("gemma", "gemma2", "gemma3")
+_ONE_ADDED = ("gemma", "gemma2", "gemma3", "nemotron")
 # Pairs of numbers that rotate together are written side by side.
-_PERMUTED = ("llama", "granite", "smollm3")
+_PERMUTED = ("llama", "granite", "smollm3", "olmo", "arcee")
+_WINDOWED = (
+    "gemma2",
+    "gemma3_text",
+    "olmo3",
+    "gpt_oss",
+    "phi3",
+    "cohere2",
+    "exaone4",
+    "starcoder2",
+)
+_LAYER_EPS = ("norm_epsilon", "layer_norm_eps", "layer_norm_epsilon", "norm_eps")
 
 
 def write_model(
@@ -69,9 +81,11 @@ def metadata_of(config: Any) -> dict[str, Any]:
         "embedding_length": config.hidden_size,
         "feed_forward_length": config.intermediate_size,
         "attention.head_count": config.num_attention_heads,
-        "attention.head_count_kv": config.num_key_value_heads,
+        "attention.head_count_kv": getattr(config, "num_key_value_heads", None),
         "attention.layer_norm_rms_epsilon": getattr(config, "rms_norm_eps", None),
-        "attention.layer_norm_epsilon": getattr(config, "norm_epsilon", None),
+        "attention.layer_norm_epsilon": next(
+            (getattr(config, name) for name in _LAYER_EPS if hasattr(config, name)), None
+        ),
         "attention.key_length": getattr(config, "head_dim", None),
         "attention.value_length": getattr(config, "head_dim", None),
         "general.type": "model",
@@ -108,7 +122,7 @@ def _of_family(config: Any) -> dict[str, Any]:
                 "expert_feed_forward_length": config.intermediate_size,
                 "interleave_moe_layer_step": config.interleave_moe_layer_step,
             }
-        case "phi3" | "glm4":
+        case "phi3" | "glm4" | "gpt_neox" | "phi" | "stablelm" | "nemotron":
             share = config.rope_parameters.get("partial_rotary_factor", 1.0)
             values = {"rope.dimension_count": int(_head_dim(config) * share)}
         case _:
@@ -120,8 +134,9 @@ def _of_family(config: Any) -> dict[str, Any]:
             "residual_scale": config.residual_multiplier,
             "logit_scale": config.logits_scaling,
         }
-    if config.model_type in ("gemma2", "gemma3_text", "olmo3", "gpt_oss", "phi3"):
+    if config.model_type in _WINDOWED:
         values |= {"attention.sliding_window": config.sliding_window or 0}
+    values |= _of_later_family(config)
     for key, name in (
         ("expert_count", "num_local_experts"),
         ("expert_count", "num_experts"),
@@ -130,6 +145,20 @@ def _of_family(config: Any) -> dict[str, Any]:
         if getattr(config, name, None) is not None:
             values[key] = getattr(config, name)
     return values
+
+
+def _of_later_family(config: Any) -> dict[str, Any]:
+    match config.model_type:
+        case "cohere" | "cohere2":
+            return {"logit_scale": config.logit_scale, "rope.scaling.type": "none"}
+        case "gpt_neox" | "stablelm":
+            return {"use_parallel_residual": config.use_parallel_residual}
+        case "olmo":
+            return {"attention.layer_norm_epsilon": 1e-5}
+        case "exaone4" if config.sliding_window:
+            windows = [kind == "sliding_attention" for kind in config.layer_types]
+            return {"attention.sliding_window_pattern": windows}
+    return {}
 
 
 def _head_dim(config: Any) -> int:
@@ -191,7 +220,8 @@ def tensors_of(module: Any, architecture: str) -> dict[str, np.ndarray[Any, Any]
     config = module.config
     kind = {name: number for number, name in MODEL_ARCH_NAMES.items()}[architecture]
     names = get_tensor_name_map(MODEL_ARCH(kind), config.num_hidden_layers)
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    num_heads = config.num_attention_heads
+    heads = {"q_proj": num_heads, "k_proj": getattr(config, "num_key_value_heads", num_heads)}
     found = {}
     for name, part in _plain_weights(module):
         if name == "lm_head.weight" and config.tie_word_embeddings:
@@ -203,6 +233,11 @@ def tensors_of(module: Any, architecture: str) -> dict[str, np.ndarray[Any, Any]
             weight = permuted(weight, heads[layer])
         if architecture in _ONE_ADDED and name.endswith("norm.weight"):
             weight = weight + 1
+        if architecture == "gptneox" and layer == "query_key_value":  # head by head
+            split = weight.reshape(num_heads, 3, -1, *weight.shape[1:])
+            weight = np.concatenate(
+                [split[:, part].reshape(-1, *weight.shape[1:]) for part in range(3)]
+            )
         if layer == "shared_expert_gate":
             weight = weight[0]
         found[f"{names.get_name(stem)}.{suffix}"] = np.ascontiguousarray(weight)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
-    Cohere2Config,
+    GraniteSWAConfig,
     LlamaConfig,
     MistralConfig,
+    PersimmonConfig,
     PreTrainedConfig,
     Qwen2Config,
     Qwen3Config,
-    StableLmConfig,
 )
 
 from core.engine import Engine
@@ -75,8 +75,8 @@ BY_TRANSFORMERS = {
         **_SIZES, rope_parameters={**_ROPE, "rope_type": "dynamic", "factor": 2.0}
     ),
     "an unknown setting": LlamaConfig(**_SIZES, logit_scale=0.5),
-    "a family without a table": StableLmConfig(**_SIZES),
-    "windows": Cohere2Config(**_SIZES, sliding_window=_WINDOW, pad_token_id=0),
+    "a family without a table": PersimmonConfig(**_SIZES),
+    "windows": GraniteSWAConfig(**_SIZES, sliding_window=_WINDOW, pad_token_id=0),
 }  # fmt: skip
 # Neither our own forward nor masks will do; drafts are chains, but for latent attention.
 CHAINS = ("bloom", "mamba", "rwkv", "falcon_h1", "minimax")
@@ -198,7 +198,7 @@ def test_ends_that_are_no_token_ids_get_a_sentence(value: object, tmp_path: Path
         ({"sliding_window": 8}, "sets sliding_window"),
         ({"attention_multiplier": 0.5}, "sets attention_multiplier"),
         ({"hidden_act": "tanh"}, "its activation is tanh"),
-        ({"model_type": "cohere"}, "cohere is not one of"),
+        ({"model_type": "codegen"}, "codegen is not one of"),
         ({"new_thing": 0}, "sets new_thing"),
     ],
 )  # fmt: skip

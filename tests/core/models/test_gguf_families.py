@@ -18,7 +18,13 @@ from core.models.sources import find_model
 from core.runtime.storage import no_progress
 from core.trees.tree import DraftTree
 from tests.core.models.folders import PROMPT, ids_of, oracle_ids, save_module
-from tests.core.models.gguf_families import CASES, NOT_AS_LLAMA_CPP, RECORDED, random_module
+from tests.core.models.gguf_families import (
+    CASES,
+    NOT_AS_LLAMA_CPP,
+    NOT_RECORDED,
+    RECORDED,
+    random_module,
+)
 from tests.core.models.gguf_models import write_model
 from tests.tiny_folder import byte_tokenizer
 
@@ -31,7 +37,6 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_every_family_that_llama_cpp_has_is_tried() -> None:
     wanted = {name for name, family in FAMILIES.items() if family.gguf is not None}
     assert {config.model_type for config in CASES.values()} == wanted
-    assert set(FAMILIES) - wanted == {"mistral"}
 
 
 def test_a_file_gives_the_text_of_its_folder(case: Any) -> None:
@@ -50,7 +55,7 @@ def test_the_same_numbers_come_out_of_a_file_as_went_in(case: Any) -> None:
     for key, part in module.state_dict().items():
         read = again.state_dict()[key]
         # One was added in the file and taken away again.
-        tolerance = 1e-6 if name.startswith("gemma") and part.dim() == 1 else 0.0
+        tolerance = 1e-6 if name.startswith(("gemma", "nemotron")) and part.dim() == 1 else 0.0
         torch.testing.assert_close(read, part, rtol=0.0, atol=tolerance, msg=f"{name} {key}")
     ids = torch.tensor([byte_tokenizer()(PROMPT).input_ids])
     with torch.inference_mode():
@@ -100,7 +105,7 @@ def test_no_folder_is_written_where_a_file_is_loaded(
 def test_llama_cpp_chooses_the_same_tokens(case: Any) -> None:
     """Recorded by `record_llama_cpp_families` for a prompt of several windows; None for close calls."""
     name, module, path = case
-    if name in NOT_AS_LLAMA_CPP:
+    if name in (*NOT_AS_LLAMA_CPP, *NOT_RECORDED):
         return
     recorded = json.loads(RECORDED.read_text("utf-8"))[name]
     assert sum(token_id is not None for token_id in recorded) > 40
@@ -175,9 +180,16 @@ ELSEWHERE = (
     "llama.expert_used_count",
     "rope_factors_short.weight",
     "olmo2.attention.sliding_window_pattern",
+    "exaone4.attention.sliding_window_pattern",
 )
-# The size of layers that gpt-oss does not have.
-WITHOUT_EFFECT = ("gpt-oss.feed_forward_length",)
+# The size of layers that gpt-oss does not have, a factor beside the word that there is none, and which
+# layers have a window beside none.
+WITHOUT_EFFECT = (
+    "gpt-oss.feed_forward_length",
+    "command-r.rope.scaling.factor",
+    "cohere2.rope.scaling.factor",
+    "exaone4.attention.sliding_window_pattern",
+)
 
 
 def test_what_a_file_says_is_honoured_or_refused_by_its_key(case: Any) -> None:
@@ -192,5 +204,5 @@ def test_what_a_file_says_is_honoured_or_refused_by_its_key(case: Any) -> None:
             told = str(error)
             assert any(words in told for words in (whole, *ELSEWHERE))
         else:
-            if whole not in WITHOUT_EFFECT:
+            if whole not in WITHOUT_EFFECT and file.metadata.get(whole) != value:
                 assert changed != plain, whole

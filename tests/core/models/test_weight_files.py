@@ -20,7 +20,7 @@ from tests.core.models.folders import (
 from tests.tiny_models import tiny_model
 
 # What our own forward computes, and what transformers' module does.
-FAMILIES = ["llama", "gpt-neox"]
+FAMILIES = ["llama", "codegen"]
 
 
 def assert_refused(name: str, *words: str) -> None:
@@ -130,8 +130,8 @@ def test_two_weights_of_one_name_are_refused(tmp_path: Path) -> None:
         ("mistral", "lm_head.weight"),
         ("qwen2", "model.layers.0.self_attn.k_proj.bias"),
         ("qwen3", "model.layers.0.self_attn.q_norm.weight"),
-        ("gpt-neox", "gpt_neox.layers.1.mlp.dense_h_to_4h.weight"),
-        ("gpt-neox", "gpt_neox.layers.0.attention.dense.bias"),
+        ("codegen", "transformer.h.1.mlp.fc_in.weight"),
+        ("codegen", "transformer.h.0.mlp.fc_out.bias"),
     ],
 )
 def test_a_missing_weight_is_named(family: str, weight: str, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_missing_weight_is_named(family: str, weight: str, tmp_path: Path) -> 
         ("llama", "model.layers.7.mlp.up_proj.weight"),
         ("llama", "score.weight"),
         ("qwen3", "model.layers.0.self_attn.o_proj.bias"),
-        ("gpt-neox", "gpt_neox.layers.1.more.weight"),
+        ("codegen", "transformer.h.1.more.weight"),
     ],
 )
 def test_a_weight_that_nobody_reads_is_refused(family: str, weight: str, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_weight_that_nobody_reads_is_refused(family: str, weight: str, tmp_pat
     assert_refused(name, weight)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt-neox"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "codegen"])
 def test_a_weight_of_another_size_is_named(family: str, tmp_path: Path) -> None:
     name = save_module(tmp_path, tiny_model(family))
     weight = max(load_file(tmp_path / "model.safetensors"), key=lambda key: ("down" in key, key))

@@ -19,7 +19,7 @@ from tests.tiny_models import FAMILIES, tiny_model
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
 never = bool  # called without arguments it is False
-LLAMA_SHAPED = [family for family in FAMILIES if family != "gpt-neox"]
+LLAMA_SHAPED = [family for family in FAMILIES if family != "codegen"]
 
 
 def cpu_runner(kernels: Kernels, family: str = "llama") -> ModelRunner:

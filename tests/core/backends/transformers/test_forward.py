@@ -15,7 +15,7 @@ from tests.tiny_models import tiny_model
 
 def test_a_module_that_leaves_the_cache_aside_is_told() -> None:
     """As other versions of transformers do, which know it by another name."""
-    module = tiny_model("gpt-neox")
+    module = tiny_model("codegen")
     runner = make_runner(module, 64)
     assert isinstance(runner.forward, TransformersForward)
     runner.begin([5, 17, 3], 20, bool)
@@ -38,7 +38,7 @@ def test_a_module_that_leaves_the_cache_aside_is_told() -> None:
 
 def test_token_ids_without_logits_are_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some modules leave out of their logits what fills the vocabulary up."""
-    module = tiny_model("gpt-neox")
+    module = tiny_model("codegen")
     forward = ModuleForward(module, "trees")
     runner = make_runner(module, 64).sibling(forward)
     whole = module.forward

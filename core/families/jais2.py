@@ -1,0 +1,13 @@
+"""Jais 2: layer norms, biases, and squares in place of a gate."""
+
+from core.families.family import ATTENTION_BIASES, LAYER_NORM, MLP_BIASES, UNGATED, Family
+
+FAMILY = Family(
+    model_type="jais2",
+    class_name="Jais2ForCausalLM",
+    is_layer_norm=True,
+    norm_tensors=LAYER_NORM,
+    feed_forward=UNGATED,
+    biases=ATTENTION_BIASES | MLP_BIASES,
+    aliases={"layer_norm_eps": "rms_norm_eps"},
+)

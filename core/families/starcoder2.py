@@ -1,0 +1,21 @@
+"""StarCoder 2: layer norms, a feed-forward without a gate, biases, a window."""
+
+from core.families.family import ALL_BIASES, LAYER_NORM, Family, Gguf, GgufKey, Key
+
+FAMILY = Family(
+    model_type="starcoder2",
+    class_name="Starcoder2ForCausalLM",
+    gguf=Gguf(
+        "starcoder2",
+        settings={
+            "hidden_act": "gelu_pytorch_tanh",
+            "sliding_window": GgufKey("attention.sliding_window", lambda _: None),
+        },
+    ),
+    is_layer_norm=True,
+    norm_tensors=LAYER_NORM,
+    feed_forward={"up": "mlp.c_fc", "down": "mlp.c_proj"},
+    biases=dict.fromkeys(ALL_BIASES, Key("use_bias")),
+    window="sliding_window",
+    aliases={"norm_epsilon": "rms_norm_eps"},
+)
