@@ -9,11 +9,11 @@ FAMILY = Family(
     class_name="CohereForCausalLM",
     gguf=Gguf("command-r", settings={"logit_scale": GgufKey("logit_scale", 1.0)}),
     norms=ONE_NORM,
+    norm_eps=Key("layer_norm_eps"),
     is_layer_norm=True,
     is_parallel=True,
     is_interleaved=True,
     biases=ATTENTION_BIASES,
     logit_scale=Key("logit_scale"),
-    aliases={"layer_norm_eps": "rms_norm_eps"},
     expects={"use_qk_norm": False},
 )

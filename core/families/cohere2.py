@@ -12,6 +12,7 @@ FAMILY = Family(
         pattern=4,
     ),
     norms=ONE_NORM,
+    norm_eps=Key("layer_norm_eps"),
     is_layer_norm=True,
     is_parallel=True,
     is_interleaved=True,
@@ -20,6 +21,5 @@ FAMILY = Family(
     window="sliding_window",
     has_layer_types=True,
     rotates_windows_alone=True,
-    aliases={"layer_norm_eps": "rms_norm_eps"},
     without_effect=frozenset({"sliding_window_pattern", "_sliding_window_pattern"}),
 )

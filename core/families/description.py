@@ -10,8 +10,7 @@ from core.families.registry import FAMILIES
 
 ACTIVATIONS = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "relu": "relu", "relu2": "relu2",
-    "clamped": "clamped",
+    "gelu_new": "gelu_tanh", "relu": "relu", "relu2": "relu2", "clamped": "clamped",
 }  # fmt: skip
 _FULL, _WINDOW, _CHUNK = "full_attention", "sliding_attention", "chunked_attention"
 # Rotations that depend on the position alone, not on the length of the whole text, and what of their

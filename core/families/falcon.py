@@ -26,6 +26,7 @@ FAMILY = Family(
     embedding="transformer.word_embeddings",
     final_norm="transformer.ln_f",
     layer="transformer.h.{}.",
+    norm_eps=Key("layer_norm_epsilon"),
     is_layer_norm=True,
     norm_tensors=LAYER_NORM,
     attention={"qkv": "self_attention.query_key_value", "o": "self_attention.dense"},
@@ -34,7 +35,6 @@ FAMILY = Family(
     biases=dict.fromkeys(ALL_BIASES, Key("bias")),
     activation=Key("activation"),
     aliases={
-        "layer_norm_epsilon": "rms_norm_eps",
         "num_kv_heads": "num_key_value_heads",
         "ffn_hidden_size": "intermediate_size",
     },

@@ -16,6 +16,7 @@ FAMILY = Family(
     final_norm="gpt_neox.final_layer_norm",
     layer="gpt_neox.layers.{}.",
     norms=LLAMA_NORMS,
+    norm_eps=Key("layer_norm_eps"),
     is_layer_norm=True,
     norm_tensors=LAYER_NORM,
     attention={"qkv": "attention.query_key_value", "o": "attention.dense"},
@@ -26,7 +27,6 @@ FAMILY = Family(
     biases=ALL_BIASES | dict.fromkeys(("q", "k", "v", "o"), Key("attention_bias")),
     rotated_share=0.25,
     aliases={
-        "layer_norm_eps": "rms_norm_eps",
         "rotary_pct": "partial_rotary_factor",
         "rotary_emb_base": "rope_theta",
     },

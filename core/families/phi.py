@@ -1,6 +1,6 @@
 """Phi 1 and 2: one layer norm, an ungated feed-forward beside attention, biases up to the head."""
 
-from core.families.family import ALL_BIASES, LAYER_NORM, Family, Gguf
+from core.families.family import ALL_BIASES, LAYER_NORM, Family, Gguf, Key
 
 FAMILY = Family(
     model_type="phi",
@@ -8,6 +8,7 @@ FAMILY = Family(
     gguf=Gguf("phi2", settings={"hidden_act": "gelu_new"}),
     final_norm="model.final_layernorm",
     norms={"input_norm": "input_layernorm", "ffn_norm": "input_layernorm"},
+    norm_eps=Key("layer_norm_eps"),
     is_layer_norm=True,
     norm_tensors=LAYER_NORM,
     attention={
@@ -20,6 +21,5 @@ FAMILY = Family(
     is_parallel=True,
     biases=ALL_BIASES | {"head": True},
     rotated_share=0.5,
-    aliases={"layer_norm_eps": "rms_norm_eps"},
     expects={"qk_layernorm": False},
 )

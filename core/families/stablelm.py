@@ -16,11 +16,11 @@ FAMILY = Family(
     model_type="stablelm",
     class_name="StableLmForCausalLM",
     gguf=Gguf("stablelm", settings={"use_parallel_residual": GgufKey("use_parallel_residual")}),
+    norm_eps=Key("layer_norm_eps"),
     is_layer_norm=True,
     norm_tensors=LAYER_NORM,
     biases=dict.fromkeys(("q", "k", "v"), Key("use_qkv_bias")),
     rotated_share=0.25,
-    aliases={"layer_norm_eps": "rms_norm_eps"},
     by_settings=_norms,
     expects={"qk_layernorm": False},
 )

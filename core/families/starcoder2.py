@@ -12,10 +12,10 @@ FAMILY = Family(
             "sliding_window": GgufKey("attention.sliding_window", lambda _: None),
         },
     ),
+    norm_eps=Key("norm_epsilon"),
     is_layer_norm=True,
     norm_tensors=LAYER_NORM,
     feed_forward={"up": "mlp.c_fc", "down": "mlp.c_proj"},
     biases=dict.fromkeys(ALL_BIASES, Key("use_bias")),
     window="sliding_window",
-    aliases={"norm_epsilon": "rms_norm_eps"},
 )
