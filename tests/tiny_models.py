@@ -6,6 +6,8 @@ import torch
 from transformers import (
     CodeGenConfig,
     CodeGenForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -44,6 +46,12 @@ FAMILIES: dict[str, Any] = {
     "mistral": lambda: MistralForCausalLM(MistralConfig(**_SIZES, sliding_window=None)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SIZES)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SIZES, head_dim=32)),
+    # Layer norms, and a feed-forward beside attention and without a gate.
+    "gpt-neox": lambda: GPTNeoXForCausalLM(
+        GPTNeoXConfig(
+            **{key: value for key, value in _SIZES.items() if key != "num_key_value_heads"}
+        )
+    ),
     # No family of ours: transformers' module computes it.
     "codegen": lambda: CodeGenForCausalLM(
         CodeGenConfig(

@@ -60,7 +60,7 @@ def with_norm(value: float) -> Callable[[Any], None]:
 
     def change(module: Any) -> None:
         norm = module.base_model.norm if hasattr(module.base_model, "norm") else None
-        (norm or module.base_model.final_layer_norm).weight[0] = value
+        (norm or module.base_model.ln_f).weight[0] = value
 
     return change
 

@@ -18,7 +18,7 @@ from tests.tiny_folder import byte_tokenizer
 from tests.tiny_models import FAMILIES, tiny_model
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
-LLAMA_SHAPED = [family for family in FAMILIES if family != "codegen"]
+OWN = [family for family in FAMILIES if family != "codegen"]
 
 
 def saved(folder: Path, family: str, dtype: torch.dtype = torch.float32) -> str:
@@ -57,7 +57,7 @@ def test_a_folder_computes_what_its_module_computes(
     assert model.context_limit == 512
 
 
-@pytest.mark.parametrize("family", LLAMA_SHAPED)
+@pytest.mark.parametrize("family", OWN)
 def test_a_model_config_says_what_the_module_says(family: str, tmp_path: Path) -> None:
     saved(tmp_path, family)
     found, expected = read_model_config(tmp_path), model_config_of(tiny_model(family))

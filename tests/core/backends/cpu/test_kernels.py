@@ -19,7 +19,7 @@ from tests.tiny_models import FAMILIES, tiny_model
 
 PROMPT = [5, 17, 99, 3, 42, 42, 7]
 never = bool  # called without arguments it is False
-LLAMA_SHAPED = [family for family in FAMILIES if family != "codegen"]
+OWN = [family for family in FAMILIES if family != "codegen"]
 
 
 def cpu_runner(kernels: Kernels, family: str = "llama") -> ModelRunner:
@@ -38,7 +38,7 @@ def a_tree(root: int) -> DraftTree:
     return tree
 
 
-@pytest.mark.parametrize("family", LLAMA_SHAPED)
+@pytest.mark.parametrize("family", OWN)
 def test_logits_are_those_of_torch(kernels_of_each_level: Kernels, family: str) -> None:
     expected_of = make_runner(tiny_model(family), 512)
     runner = cpu_runner(kernels_of_each_level, family)
