@@ -22,6 +22,7 @@ from core.drafters.device_drafting import EagleLevels
 from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.eagle_forward import EagleForward
+from core.drafters.eagle_gguf import is_head_file
 from core.drafters.eagle_loading import load_head
 from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
@@ -199,15 +200,15 @@ def make_eagle(context: DrafterContext) -> EagleDrafter:
     assert isinstance(settings, TreeSettings)
     target_forward = context.runner.forward
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
-    folder = _folder(context)
+    path = _path(context)
     runner = context.runner
 
     def load() -> _Head:
-        forward = load_head(folder, context.target, target_forward)
+        forward = load_head(path, context.target, target_forward)
         own = ModelRunner(forward, forward.shape, runner.context_limit, runner.dtype, runner.device)
         return _Head(forward, own)
 
-    forward, own = context.kept.get("EAGLE head", str(folder), load)
+    forward, own = context.kept.get("EAGLE head", str(path), load)
     weights = forward.weights
     runner.keep_hidden_states(weights.state_layers, weights.target_size)
     proposer = context.proposer()
@@ -227,24 +228,24 @@ def make_eagle(context: DrafterContext) -> EagleDrafter:
         proposer=proposer,
         draft_cost=None
         if settings.fixed_size
-        else context.measure_cost(own, forward, ("eagle", weights_sha256(folder))),
+        else context.measure_cost(own, forward, ("eagle", weights_sha256(path))),
     )
 
 
-def _folder(context: DrafterContext) -> Path:
+def _path(context: DrafterContext) -> Path:
     name = context.config.draft
     if name is not None and name != SHIPPED_HEAD:
-        folder = Path(name).expanduser()
-        if not folder.is_dir():
+        path = Path(name).expanduser()
+        if not (path.is_dir() or is_head_file(path)):
             raise DrafterUnavailableError(
-                f"there is no folder {name!r} with an EAGLE head; give one, or leave --draft out "
-                "where one is shipped for the target."
+                f"there is no folder or .gguf file {name!r} with an EAGLE head; give one, or leave "
+                "--draft out where one is shipped for the target."
             )
-        return folder
+        return path
     folder_or_none = shipped_folder(context.target.source_key, "eagle")
     if folder_or_none is None:
         raise DrafterUnavailableError(
             f"no EAGLE head is shipped for {context.target.identity.name}; give --draft a folder "
-            "with one, or train it with core.train.train_eagle."
+            "or .gguf file with one, or train it with core.train.train_eagle."
         )
     return folder_or_none

@@ -33,12 +33,13 @@ HIDDEN_NORM = "layers.0.hidden_norm.weight"
 """The tensor that EAGLE-3 has and the earlier form has not."""
 MASK_HIDDEN = "mask_hidden"
 """The tensor that P-EAGLE has."""
-_IDS = "eagle_aux_hidden_state_layer_ids"
+LAYER_IDS = "eagle_aux_hidden_state_layer_ids"
+"""The setting with the numbers of the target's layers whose states are fused."""
 # Of the head beside its layers, in config.json itself or in its `eagle_config`.
 _SWITCHES = ("norm_before_residual", "norm_before_fc", "fc_norm", "norm_output")
 # As vLLM looks for it.
 _MASK_IDS = ("mask_token_id", "ptd_token_id", "pard_token")
-_SETTINGS = {*_SWITCHES, *_MASK_IDS, _IDS, "draft_vocab_size", "target_hidden_size"}
+_SETTINGS = {*_SWITCHES, *_MASK_IDS, LAYER_IDS, "draft_vocab_size", "target_hidden_size"}
 # Model-Optimizer's, at the value with which they ask for what all heads do.
 _USUAL: dict[str, Any] = {
     "use_aux_hidden_state": True, "use_input_layernorm_in_first_layer": True,
@@ -215,14 +216,14 @@ def _state_layers(config: Mapping[str, Any], num_layers: int, refused: Refusal) 
     Whoever writes their numbers into config.json itself means inputs, and whoever writes them into
     `eagle_config` outputs, but where the number of layers is among them, which no output has.
     """
-    told, is_output = config.get(_IDS), False
+    told, is_output = config.get(LAYER_IDS), False
     if told is None:
-        told = (config.get("eagle_config") or {}).get(_IDS)
+        told = (config.get("eagle_config") or {}).get(LAYER_IDS)
         is_output = told is not None
     if told is None:
         return default_feature_layers(num_layers)
     if not isinstance(told, list) or not told or any(type(number) is not int for number in told):
-        raise refused(f"has {_IDS} {shown(told)}, which are no numbers of layers")
+        raise refused(f"has {LAYER_IDS} {shown(told)}, which are no numbers of layers")
     is_output = is_output and max(told) < num_layers
     found = tuple(number + is_output for number in told)
     if not all(0 <= number <= num_layers for number in found):

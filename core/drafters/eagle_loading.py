@@ -1,4 +1,4 @@
-"""Reads an EAGLE head's folder by its description, checked against the target tensor by tensor."""
+"""Reads an EAGLE head by its description, checked against the target tensor by tensor."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from core.backends.torch.linear import DenseLinear, Embedding
 from core.backends.torch.weights import LayerStack
 from core.drafters.eagle_description import HIDDEN_NORM, MASK_HIDDEN, HeadDescription, describe_head
 from core.drafters.eagle_forward import EagleForward
+from core.drafters.eagle_gguf import is_head_file, read_head_file
 from core.drafters.eagle_weights import HeadWeights, MaskRow, TargetNorm, fused
 from core.drafters.head_tensors import HeadFolder, HeadTensors
 from core.loading.loading import LoadedModel
@@ -19,13 +20,14 @@ from core.models.model_config import model_config_from
 
 
 def load_head(path: Path, target: LoadedModel, forward: TorchForward) -> EagleForward:
-    """The head in a folder for a target that our own forward computes.
+    """The head in a folder or a GGUF file, for a target that our own forward computes.
 
     Raises DrafterUnavailableError for a folder without a head, for another target's head, for tensors
     of other sizes, and for what a head says or holds that is not computed here.
     """
     folder, shape = HeadFolder("EAGLE head", path, target), forward.shape
-    config, tensors = folder.config(), folder.tensors()
+    is_file = is_head_file(path)
+    config, tensors = read_head_file(folder) if is_file else (folder.config(), folder.tensors())
     found = describe_head(config, tensors, shape.num_layers, folder.refused)
     weights = _Reader(folder, HeadTensors(folder, tensors), forward, found).weights()
     vocab_size = shape.vocab_size if weights.target_ids is None else len(weights.target_ids)

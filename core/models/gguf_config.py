@@ -5,7 +5,7 @@ name. What the keys mean is llama.cpp's to say (llama-model.cpp, models/, conver
 between families stands in their tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -59,14 +59,32 @@ def config_of(metadata: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) ->
 
     Raises ValueError with a reason for what is missing, impossible or not honoured.
     """
-    values = _Values(metadata)
-    family = _family(values)
+    architecture = str(metadata["general.architecture"])
+    values = _Values(architecture, metadata)
+    return _config(values, _family(values), tensors, num_rows(tensors))
+
+
+def layers_config_of(
+    family: Family,
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, GgufTensor],
+    own_keys: Collection[str],
+) -> dict[str, Any]:
+    """The same of a file that holds layers of a family under an architecture's name of its own, and
+    what else it says under `own_keys`."""
+    values = _Values(str(metadata["general.architecture"]), metadata, own_keys)
+    return _config(values, family, tensors, values.count("vocab_size"))
+
+
+def _config(
+    values: "_Values", family: Family, tensors: Mapping[str, GgufTensor], vocab_size: int
+) -> dict[str, Any]:
     own = family.gguf
     assert own is not None, "it was found by what llama.cpp calls it"
     config: dict[str, Any] = {
         "architectures": [family.class_name],
         "model_type": family.model_type,
-        "vocab_size": num_rows(tensors),
+        "vocab_size": vocab_size,
         "tie_word_embeddings": "output.weight" not in tensors,
     }
     eps = GgufKey(_LAYER_EPS if family.is_layer_norm else _RMS_EPS)
@@ -92,7 +110,7 @@ def config_of(metadata: Mapping[str, Any], tensors: Mapping[str, GgufTensor]) ->
         config["layer_types"] = _layer_types(values, own.pattern, config)
     config |= bias_settings(family, tensors)
     for name, key in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
-        token_id = metadata.get(f"tokenizer.ggml.{key}_token_id")
+        token_id = values.metadata.get(f"tokenizer.ggml.{key}_token_id")
         is_token = type(token_id) is int and token_id < config["vocab_size"]
         # A class of transformers would have ids of its own.
         config[f"{name}_token_id"] = token_id if is_token else None
@@ -242,15 +260,19 @@ def _divisors(tensors: Mapping[str, GgufTensor], name: str, width: int) -> list[
 class _Values:
     """The values under an architecture's name, and which of them were asked for."""
 
-    def __init__(self, metadata: Mapping[str, Any]):
-        self.architecture = str(metadata["general.architecture"])
-        prefix = f"{self.architecture}."
+    def __init__(
+        self, architecture: str, metadata: Mapping[str, Any], own_keys: Collection[str] = ()
+    ):
+        """`own_keys` are asked for by somebody else."""
+        self.architecture = architecture
+        self.metadata = metadata
+        prefix = f"{architecture}."
         self._values = {
             key.removeprefix(prefix): value
             for key, value in metadata.items()
             if key.startswith(prefix)
         }
-        self._asked: set[str] = set()
+        self._asked: set[str] = set(own_keys)
 
     def has(self, key: str) -> bool:
         return key in self._values

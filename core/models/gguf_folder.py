@@ -46,13 +46,20 @@ def _weights(
         yield from _rows(head(described), head(layout), numbers)
     yield from _vector(final_norm(described), final_norm(layout), numbers)
     for index in range(described.architecture.num_layers):
-        wanted, found = layer_tensors(described, index), layer_tensors(layout, index)
-        for part, vector in found.vectors.items():
-            yield from _vector(wanted.vectors[part], vector, numbers)
-        for part, linear in found.linears.items():
-            yield from _rows(wanted.linears[part], linear, numbers)
-        for part, stack in found.stacked.items():
-            yield from _experts(wanted, part, stack, numbers)
+        yield from layer_weights(described, layout, index, numbers)
+
+
+def layer_weights(
+    described: Description, layout: Description, index: int, numbers: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """A layer's weights by their names in folders; `layout` is how the numbers are laid."""
+    wanted, found = layer_tensors(described, index), layer_tensors(layout, index)
+    for part, vector in found.vectors.items():
+        yield from _vector(wanted.vectors[part], vector, numbers)
+    for part, linear in found.linears.items():
+        yield from _rows(wanted.linears[part], linear, numbers)
+    for part, stack in found.stacked.items():
+        yield from _experts(wanted, part, stack, numbers)
 
 
 def _vector(

@@ -91,10 +91,13 @@ def known_sha256(path: Path) -> str:
     return digest
 
 
-def weights_sha256(folder: Path) -> str:
-    """Changes with the weights in a folder and with their configuration, and with nothing else."""
-    paths = [path for path in folder.iterdir() if path.suffix in _WEIGHTS]
-    files = [(path.name, known_sha256(path)) for path in sorted([*paths, folder / "config.json"])]
+def weights_sha256(place: Path) -> str:
+    """Changes with the weights in a folder and with their configuration, or with a file that has both,
+    and with nothing else."""
+    if place.is_file():
+        return known_sha256(place)
+    paths = [path for path in place.iterdir() if path.suffix in _WEIGHTS]
+    files = [(path.name, known_sha256(path)) for path in sorted([*paths, place / "config.json"])]
     return hashlib.sha256(dumps(files).encode()).hexdigest()
 
 
