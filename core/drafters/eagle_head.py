@@ -6,6 +6,7 @@ vocabulary; `d2t` holds the difference from a draft id to the target's id. EAGLE
 2024): `fc` fuses embedding and last hidden state, and the target's `lm_head` is used.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from core.drafters.eagle_weights import HeadWeights
 from core.errors import DrafterUnavailableError
 from core.families.architecture import Architecture
 from core.runtime.written_files import save_tensors
+
+PICKLED = ("pytorch_model.bin",)
+"""Names of files with tensors that are no safetensors."""
 
 
 class HeadShape(NamedTuple):
@@ -173,27 +177,38 @@ def write_parts(
         save_tensors(part, folder / name, metadata)
 
 
-def read_parts(folder: Path) -> dict[str, Any]:
-    """All tensors of a folder's safetensors files, or of its `pytorch_model.bin`.
+def read_parts(
+    folder: Path,
+    pickled: Sequence[str] = PICKLED,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> dict[str, Any]:
+    """The wanted tensors of a folder's safetensors files, or, where it has none of these, of the first
+    of the `pickled` files that is there.
 
     Raises DrafterUnavailableError for files that cannot be read.
     """
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
     tensors: Any = {}
+    paths = sorted(folder.glob("*.safetensors"))
+    found = [folder / name for name in pickled if (folder / name).is_file()]
     try:
-        for path in sorted(folder.glob("*.safetensors")):
-            tensors.update(load_file(path))
-        if not tensors and (folder / "pytorch_model.bin").is_file():
-            tensors = torch.load(
-                folder / "pytorch_model.bin", map_location="cpu", weights_only=True
-            )
+        for path in paths:
+            with safe_open(path, "pt") as file:
+                names = list(file.keys())
+                tensors.update({name: file.get_tensor(name) for name in names if wanted(name)})
+        if not paths and found:
+            tensors = torch.load(found[0], map_location="cpu", weights_only=True)
     except Exception as error:  # broken files raise whatever comes
         raise DrafterUnavailableError(
-            f"the weights of the EAGLE head in {folder.name} cannot be read "
-            f"({type(error).__name__}); give a whole safetensors file, or a pytorch_model.bin of "
+            f"the weights of the drafter in {folder.name} cannot be read "
+            f"({type(error).__name__}); give a whole safetensors file, or a {pickled[0]} of "
             "nothing but tensors."
         ) from error
     if not isinstance(tensors, dict):
         return {}
-    return {name: part for name, part in tensors.items() if isinstance(part, torch.Tensor)}
+    return {
+        name: part
+        for name, part in tensors.items()
+        if isinstance(part, torch.Tensor) and wanted(name)
+    }

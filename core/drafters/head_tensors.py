@@ -1,6 +1,6 @@
 """The tensors of a published head or block drafter, taken by name with their sizes checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 
 from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.weights import LayerStack, LayerWeights
-from core.drafters.eagle_head import read_parts
+from core.drafters.eagle_head import PICKLED, read_parts
 from core.errors import DrafterUnavailableError
 from core.families.description import Description
 from core.families.tensors import layer_tensors
@@ -55,13 +55,21 @@ class HeadFolder:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All of them; raises DrafterUnavailableError for a folder without the head's first layer."""
-        tensors = read_parts(self.path)
+        tensors = self.read()
         if not any(plain_name(name) == "fc.weight" for name in tensors):
             raise DrafterUnavailableError(
                 f"{self.path} holds no {self.what}; give a folder with its safetensors files or "
                 "pytorch_model.bin."
             )
         return tensors
+
+    def read(
+        self,
+        pickled: Sequence[str] = PICKLED,
+        wanted: Callable[[str], bool] = lambda name: True,
+    ) -> dict[str, torch.Tensor]:
+        """See `core.drafters.eagle_head.read_parts`."""
+        return read_parts(self.path, pickled, wanted)
 
     def refused(self, reason: str) -> DrafterUnavailableError:
         """The error of a reason, which is the rest of a sentence about the head."""
@@ -75,6 +83,15 @@ class HeadFolder:
             f"the {self.what} in {self.path.name} does not fit {self.target.identity.name}: "
             f"{name} has {got}; give the one of this target."
         )
+
+
+def named_folder(name: str | None, what: str) -> Path:
+    """The folder that `--draft` names; raises DrafterUnavailableError where there is none."""
+    folder = None if name is None else Path(name).expanduser()
+    if folder is None or not folder.is_dir():
+        got = f"no {what} come with the program" if name is None else f"there is no folder {name!r}"
+        raise DrafterUnavailableError(f"{got}; give --draft a folder with {what}.")
+    return folder
 
 
 def plain_name(name: str) -> str:

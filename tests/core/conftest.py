@@ -12,6 +12,7 @@ from core.trace.events import Event, RunFailed
 from core.trace.file import Trace
 from tests.block_drafters import block_drafter
 from tests.eagle_heads import eagle3_head
+from tests.medusa_heads import hydra_heads
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 from tests.tiny_models import tiny_model
@@ -30,6 +31,7 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_model(home / "codegen", "codegen")
     eagle3_head(home / "head", tiny_model("llama").config)
     block_drafter(home / "block", tiny_model("llama").config)
+    hydra_heads(home / "heads", tiny_model("llama").config)
     return home
 
 

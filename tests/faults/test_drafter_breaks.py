@@ -16,6 +16,7 @@ from core.trace.file import Trace, read_trace
 from tests.block_drafters import block_drafter
 from tests.core.conftest import PROMPT, run
 from tests.eagle_heads import eagle3_head
+from tests.medusa_heads import hydra_heads
 from tests.own_cache import own_cache
 from tests.tiny_folder import save_tiny_model
 from tests.tiny_models import tiny_model
@@ -28,6 +29,7 @@ MODES: dict[str, dict[str, Any]] = {
     "sd-classic": FIXED,
     "sd-eagle": FIXED,
     "sd-block": FIXED,
+    "sd-medusa": FIXED,
     "share-sd": {**FIXED, "group_size": 32},
     "layer-skip": {**FIXED, "layers": ["0-1"]},
     "hybrid": {**FIXED, "group_size": 32},
@@ -81,6 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny_model(home / "draft", seed=1)
     eagle3_head(home / "head", tiny_model("llama").config)
     block_drafter(home / "block", tiny_model("llama").config)
+    hydra_heads(home / "heads", tiny_model("llama").config)
     return home
 
 
@@ -113,7 +116,7 @@ def breaking(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def settings_of(mode: str, home: Path) -> dict[str, Any]:
-    names = {"sd-classic": "draft", "sd-eagle": "head", "sd-block": "block"}
+    names = {"sd-classic": "draft", "sd-eagle": "head", "sd-block": "block", "sd-medusa": "heads"}
     drafts = {mode: str(home / name) for mode, name in names.items()}
     return {"mode": mode, "draft": drafts.get(mode), "drafter": MODES[mode]}
 

@@ -77,7 +77,7 @@ def test_sizes_by_the_shared_cost_give_the_same_text(
 
 def test_sequences_may_have_modes_of_their_own(engine_of: EngineOf, tiny_home: Path) -> None:
     engine = engine_of()
-    modes = ["sd-eagle", "sd-block", "sd-classic", "share-sd", "hybrid"]
+    modes = ["sd-eagle", "sd-block", "sd-medusa", "share-sd", "hybrid"]
     settings = [mode_settings(mode, TREE, tiny_home) for mode in modes]
     for mode, prompt, trace in zip(modes, PROMPTS, run_batch(engine, settings), strict=True):
         started = trace.first(RunStarted)

@@ -23,17 +23,18 @@ MODES: dict[str, dict[str, Any]] = {
     "sd-classic": {},
     "sd-eagle": {},
     "sd-block": {},
+    "sd-medusa": {},
     "share-sd": {"bits": 4, "group_size": 32},
     "layer-skip": {"layers": ["0", "2"]},
     "hybrid": {"bits": 3, "group_size": 32, "min_match": 1},
 }
+DRAFTS = {"sd-classic": "draft", "sd-eagle": "head", "sd-block": "block", "sd-medusa": "heads"}
 GREEDY = {"do_sample": False}
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.95, "seed": 5}
 
 
 def mode_settings(mode: str, shape: dict[str, Any], home: Path) -> dict[str, Any]:
-    name = {"sd-classic": "draft", "sd-eagle": "head", "sd-block": "block"}.get(mode)
-    draft = str(home / name) if name else None
+    draft = str(home / DRAFTS[mode]) if mode in DRAFTS else None
     return {"mode": mode, "draft": draft, "drafter": {**MODES[mode], **shape}}
 
 
