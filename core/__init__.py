@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.modes.sd_classic import ClassicSettings as ClassicSettings
     from core.modes.sd_eagle import EagleSettings as EagleSettings
     from core.modes.sd_medusa import MedusaSettings as MedusaSettings
+    from core.modes.sd_mtp import MtpSettings as MtpSettings
     from core.modes.settings import DrafterSettings as DrafterSettings
     from core.modes.settings import TreeSettings as TreeSettings
     from core.modes.share_sd import ShareSdSettings as ShareSdSettings
@@ -69,6 +70,7 @@ _NAMES_OF = {
     "core.modes.sd_classic": ("ClassicSettings",),
     "core.modes.sd_eagle": ("EagleSettings",),
     "core.modes.sd_medusa": ("MedusaSettings",),
+    "core.modes.sd_mtp": ("MtpSettings",),
     "core.modes.settings": ("DrafterSettings", "TreeSettings"),
     "core.modes.share_sd": ("ShareSdSettings",),
     "core.engine": ("Engine",),

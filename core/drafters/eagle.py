@@ -36,10 +36,9 @@ from core.trees.tree import DraftTree
 class EagleDrafter:
     """Implements `core.drafters.base.ModelDrafter`."""
 
-    name = "sd-eagle"
-
     def __init__(
         self,
+        name: str,
         identity: dict[str, Any],
         forward: EagleForward,
         own: ModelRunner,
@@ -49,6 +48,7 @@ class EagleDrafter:
         draft_cost: CostOfRows | None,
     ):
         """`own` holds the head's cache, `target` the hidden states; see `ClassicDrafter`."""
+        self.name = name
         self.identity = identity
         self.forward = forward
         self.own_runner = own
@@ -172,7 +172,7 @@ class _Levels:
     @property
     def signature(self) -> Hashable:
         """See `DeviceLevels.signature`."""
-        return EagleDrafter.name, id(self.own_runner.cache), id(self.head)
+        return "sd-eagle", id(self.own_runner.cache), id(self.head)
 
     @property
     def target_ids(self) -> torch.Tensor | None:
@@ -185,10 +185,18 @@ class _Levels:
         return EagleLevels(forward, self.head, place.target_cache, place.state, place.num_root_rows)
 
 
-class _Head(NamedTuple):
+class HeadRunner(NamedTuple):
+    """A head that is kept between runs."""
+
     forward: EagleForward
     own: ModelRunner
     """Holds its cache."""
+
+    @classmethod
+    def of(cls, forward: EagleForward, target: ModelRunner) -> "HeadRunner":
+        """With a cache for texts as long as the target's."""
+        shape, limit = forward.shape, target.context_limit
+        return cls(forward, ModelRunner(forward, shape, limit, target.dtype, target.device))
 
 
 def make_eagle(context: DrafterContext) -> EagleDrafter:
@@ -196,39 +204,51 @@ def make_eagle(context: DrafterContext) -> EagleDrafter:
 
     Raises DrafterUnavailableError where there is none, and for a head of another target.
     """
-    settings = context.config.drafter
-    assert isinstance(settings, TreeSettings)
     target_forward = context.runner.forward
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
-    path = _path(context)
-    runner = context.runner
+    path, runner = _path(context), context.runner
 
-    def load() -> _Head:
-        forward = load_head(path, context.target, target_forward)
-        own = ModelRunner(forward, forward.shape, runner.context_limit, runner.dtype, runner.device)
-        return _Head(forward, own)
+    def load() -> HeadRunner:
+        return HeadRunner.of(load_head(path, context.target, target_forward), runner)
 
-    forward, own = context.kept.get("EAGLE head", str(path), load)
-    weights = forward.weights
+    head = context.kept.get("EAGLE head", str(path), load)
+    return eagle_drafter(
+        context,
+        head,
+        name="sd-eagle",
+        what=f"EAGLE head for {context.target.identity.name}",
+        key=("eagle", weights_sha256(path)),
+    )
+
+
+def eagle_drafter(
+    context: DrafterContext, head: HeadRunner, *, name: str, what: str, key: tuple[str, ...]
+) -> EagleDrafter:
+    """The drafter of a run with a head; `name` is that of the mode, `what` what a trace calls the head,
+    and `key` changes with what it computes."""
+    settings, runner = context.config.drafter, context.runner
+    assert isinstance(settings, TreeSettings)
+    weights = head.forward.weights
     runner.keep_hidden_states(weights.state_layers, weights.target_size)
     proposer = context.proposer()
     if weights.target_ids is not None:
         proposer = ReducedProposer(proposer, weights.target_ids, runner.vocab_size)
     return EagleDrafter(
+        name=name,
         identity={
-            "name": f"EAGLE head for {context.target.identity.name}",
-            "method": "sd-eagle",
+            "name": what,
+            "method": name,
             "num_bytes": weights.num_bytes,
             "state_layers": list(weights.state_layers),
         },
-        forward=forward,
-        own=context.own_runner(own),
+        forward=head.forward,
+        own=context.own_runner(head.own),
         target=runner,
         settings=settings,
         proposer=proposer,
         draft_cost=None
         if settings.fixed_size
-        else context.measure_cost(own, forward, ("eagle", weights_sha256(path))),
+        else context.measure_cost(head.own, head.forward, key),
     )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from core.backends.cpu.forward import CpuForward, cpu_reason
-from core.backends.cpu.linear import can_read_dense, cpu_bytes
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear, Embedding
 from core.backends.torch.weights import LayerStack
@@ -15,6 +14,7 @@ from core.drafters.eagle_forward import EagleForward
 from core.drafters.eagle_gguf import is_head_file, read_head_file
 from core.drafters.eagle_weights import HeadWeights, MaskRow, TargetNorm, fused
 from core.drafters.head_tensors import HeadFolder, HeadTensors
+from core.drafters.packing import packed_for
 from core.loading.loading import LoadedModel
 from core.models.model_config import model_config_from
 
@@ -38,11 +38,14 @@ def load_head(path: Path, target: LoadedModel, forward: TorchForward) -> EagleFo
     rotary = RotaryTable(rotations, target.row_dtype, target.device)
     if not isinstance(forward, CpuForward):
         return EagleForward(own, weights, rotary)
-    kernels, fuse = forward.kernels, weights.fuse
-    if isinstance(fuse, DenseLinear) and can_read_dense(fuse.weight):
-        weights = replace(weights, fuse=cpu_bytes(kernels, fuse.weight, fuse.bias))
+    weights = replace(weights, fuse=packed_for(forward, weights.fuse))
     on_cpu = CpuForward(
-        own, weights.stack, rotary, kernels, state_norm=weights.state_norm, rounds_weights=True
+        own,
+        weights.stack,
+        rotary,
+        forward.kernels,
+        state_norm=weights.state_norm,
+        rounds_weights=True,
     )
     if weights.is_usual and cpu_reason(on_cpu) is None:
         return EagleForward(own, weights, rotary, on_cpu)

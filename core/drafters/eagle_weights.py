@@ -24,6 +24,14 @@ class TargetNorm(NamedTuple):
     eps: float
 
 
+class PairNorms(NamedTuple):
+    """Norms of what a layer for multi-token prediction joins."""
+
+    embedding: torch.Tensor  # [hidden]
+    state: torch.Tensor  # [hidden]
+    state_is_first: bool
+
+
 class MaskRow(NamedTuple):
     """What stands for a token that is not known yet."""
 
@@ -51,6 +59,8 @@ class HeadWeights:
     """The target's last norm, which the earlier form reads its states behind."""
     fuse_norms: tuple[torch.Tensor, ...] = ()
     """Norms in front of `fuse`, each of an equal part of what it reads."""
+    pair_norms: PairNorms | None = None
+    """Of a layer for multi-token prediction: norms of embedding and state in front of `fuse`."""
     residual_is_normed: bool = False
     made_is_normed: bool = False
     """See `core.drafters.eagle_description.HeadDescription`."""
@@ -106,7 +116,12 @@ def head_rows(
     """The head's layers over rows, which attend as a layer's `attention` does."""
     stack, eps = weights.stack, shape.norm_eps
     embedded, first = stack.embedding.rows(token_ids), stack.layers[0]
-    if weights.state_norm is None:
+    if weights.pair_norms is not None:
+        norms = weights.pair_norms
+        pair = [rms_norm(embedded, norms.embedding, eps), rms_norm(states, norms.state, eps)]
+        x = weights.fuse(torch.cat(pair[::-1] if norms.state_is_first else pair, dim=-1))
+        normed = rms_norm(x, first.input_norm, eps)
+    elif weights.state_norm is None:
         x = weights.fuse(torch.cat([embedded, states], dim=-1))
         normed = x
     else:
@@ -117,7 +132,7 @@ def head_rows(
         if layer is not first:
             normed = normalized(x, layer.input_norm, eps)
         x = decoder_layer(shape, layer, x, normed, positions, rotation, attention(layer))
-    if weights.state_norm is None:
+    if weights.state_norm is None and weights.pair_norms is None:
         return HeadRows(x, x)
     normed = normalized(x, stack.final_norm, eps)
     return HeadRows(normed if weights.made_is_normed else x, normed)

@@ -12,15 +12,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.backends.cpu.forward import CpuForward
-from core.backends.cpu.library import Kernels
-from core.backends.cpu.linear import can_read_dense, cpu_bytes
 from core.backends.torch.forward import TorchForward
-from core.backends.torch.linear import DenseLinear, Linear
+from core.backends.torch.linear import Linear
 from core.backends.torch.weights import LayerStack, LayerWeights
 from core.drafters.eagle_weights import TargetNorm
 from core.drafters.head_tensors import HeadFolder, HeadTensors
 from core.drafters.medusa_heads import DepthHead, MedusaForward, MedusaWeights, ResBlock
+from core.drafters.packing import packed_for, packed_layer
 from core.errors import shown
 from core.families.architecture import default_rotation
 from core.loading.loading import LoadedModel
@@ -75,8 +73,7 @@ def load_medusa(path: Path, target: LoadedModel, forward: TorchForward) -> Medus
     names = _Names(folder, folder.read(_PICKLED, lambda name: not name.startswith(_OF_THE_TARGET)))
     _check_settings(config, folder, forward.shape.vocab_size, is_whole=names.is_whole)
     told = _described(config, names, folder, forward.shape.num_layers)
-    kernels = forward.kernels if isinstance(forward, CpuForward) else None
-    weights = _Reader(folder, names, forward, kernels, told).weights()
+    weights = _Reader(folder, names, forward, told).weights()
     shape = replace(forward.shape, num_layers=len(weights.stack.layers))
     return MedusaForward(shape, weights, forward.rotary)
 
@@ -179,14 +176,12 @@ class _Reader:
         folder: HeadFolder,
         names: _Names,
         forward: TorchForward,
-        kernels: Kernels | None,
         told: _Described,
     ):
         self._folder = folder
         self._names = names
         self._tensors = HeadTensors(folder, names.tensors)
         self._forward = forward
-        self._kernels = kernels
         self._told = told
         self._hidden = len(forward.stack.final_norm)
 
@@ -243,19 +238,12 @@ class _Reader:
             is_sparse=described.is_sparse[:1],
         )
         (layer,) = self._tensors.layers(one, self._hidden)
-        packed = {name: self._packed(linear) for name, linear in layer.linears().items()}
-        return (layer.with_linears(packed),), self._tensors.take("norm.weight", self._hidden)
+        return (packed_layer(self._forward, layer),), self._tensors.take(
+            "norm.weight", self._hidden
+        )
 
     def _linear(self, name: str, size: int, width: int) -> Linear:
         """With a bias where such layers of all heads have one."""
         if name.rpartition(".")[2] in self._names.biased and f"{name}.bias" not in self._tensors:
             raise self._folder.misfit(f"{name}.bias", "nothing")
-        return self._packed(self._tensors.linear(name, size, width))
-
-    def _packed(self, linear: Linear) -> Linear:
-        """In 8 bits, where compiled kernels compute the target."""
-        if self._kernels is None or not isinstance(linear, DenseLinear):
-            return linear
-        if not can_read_dense(linear.weight):
-            return linear
-        return cpu_bytes(self._kernels, linear.weight, linear.bias)
+        return packed_for(self._forward, self._tensors.linear(name, size, width))

@@ -6,7 +6,7 @@ from pkgutil import iter_modules
 import core.families
 from core.families.family import Family
 
-_TABLES = ("architecture", "description", "family", "gguf", "registry", "tensors")
+_TABLES = ("architecture", "description", "family", "gguf", "mtp", "registry", "tensors")
 
 
 def _found() -> dict[str, Family]:

@@ -194,7 +194,7 @@ def test_settings_from_elsewhere_may_lack_anything_and_unknown_rules_count_as_lo
         ({"mode": "naive", "draft": "x"}, "draft is 'x' and is no setting of mode naive; leave it"),
         (
             {"mode": "ngram", "draft": "x"},
-            "the modes sd-classic, sd-block, sd-eagle, sd-medusa, hybrid",
+            "the modes sd-classic, sd-block, sd-eagle, sd-medusa, sd-mtp, hybrid",
         ),
         ({"mode": "naive", "accept": "typical"}, "accept is 'typical' and is no setting of mode"),
         ({"mode": "naive", "draft_failure": "plain"}, "draft_failure is 'plain' and is no setting"),

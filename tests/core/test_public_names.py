@@ -23,7 +23,7 @@ def test_the_list_is_this_one() -> None:
         "DrafterFailed", "DrafterSettings", "DrafterUnavailableError", "EagleSettings", "Engine",
         "Event", "HybridSettings",
         "InvalidSettingError", "KernelsUnavailableError", "LayerSkipSettings", "LoadedModel",
-        "MedusaSettings", "ModelUnavailableError", "NgramSettings", "Prefilled", "Prompt",
+        "MedusaSettings", "ModelUnavailableError", "MtpSettings", "NgramSettings", "Prefilled", "Prompt",
         "RunConfig", "RunFailed", "RunFinished", "RunStarted", "RunStats",
         "SamplingConfig", "ShareSdSettings",
         "SpecDecodesError", "StorageError", "TokenTexts", "Trace", "TraceFormatError",

@@ -93,7 +93,8 @@ def ids_of(engine: Engine, mode: str, **settings: Any) -> list[int]:
 
 
 def test_every_family_is_tried() -> None:
-    assert {config.model_type for config in CONFIGS.values()} == set(FAMILIES)
+    tried = {config.model_type for config in CONFIGS.values()}
+    assert set(FAMILIES) - tried == {"mimo"}  # which transformers has not: tests/formats tries it
 
 
 @torch.inference_mode()

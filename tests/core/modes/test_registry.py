@@ -21,7 +21,7 @@ EXAMPLE = ROOT / "tests" / "example_drafter"
 
 def test_the_modes_are_those_of_the_files_in_the_order_of_their_groups() -> None:
     assert mode_names() == (
-        "naive", "ngram", "sd-classic", "sd-block", "sd-eagle", "sd-medusa", "share-sd",
+        "naive", "ngram", "sd-classic", "sd-block", "sd-eagle", "sd-medusa", "sd-mtp", "share-sd",
         "layer-skip", "hybrid",
     )  # fmt: skip
 
