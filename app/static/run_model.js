@@ -65,6 +65,16 @@ export class RunModel {
     return this.started?.target.rounding ?? "";
   }
 
+  /** How a draft model with another vocabulary drafts; empty for all others. */
+  get draftsBy() {
+    return this.started?.draft?.drafts_by ?? "";
+  }
+
+  /** What else is to be known of what drafts. */
+  get draftNote() {
+    return this.started?.draft?.note ?? "";
+  }
+
   get lossyRule() {
     return this.started?.lossy_rule ?? "";
   }

@@ -16,6 +16,7 @@ export class Turn {
     this.strip = new Strip(run, showRefused);
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
     this._rounding = h("span", { class: "rounding-badge", hidden: true }, "rounds in 16 bits");
+    this._draftsBy = h("span", { class: "drafts-badge", hidden: true });
     this._status = h("span", { class: "status-text" });
     this._gauge = h("span", { class: "gauge", hidden: true });
     this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
@@ -29,6 +30,7 @@ export class Turn {
         h("span", { class: "mode-badge" }, run.turn.mode),
         this._lossy,
         this._rounding,
+        this._draftsBy,
         this.strip.element,
         this._footer,
       ),
@@ -56,6 +58,9 @@ export class Turn {
     setText(this._lossy, lossyMark(this.run.lossyRule));
     this._rounding.hidden = !this.run.rounding;
     this._rounding.title = this.run.rounding;
+    this._draftsBy.hidden = !this.run.draftsBy;
+    setText(this._draftsBy, `drafts by ${this.run.draftsBy}`);
+    this._draftsBy.title = this.run.draftNote;
     this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
     if (!this._gauge.hidden) this._gauge.style.setProperty("--share", String(status.done / status.total));
     this.strip.element.hidden = !tokens.length;

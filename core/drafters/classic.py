@@ -1,4 +1,4 @@
-"""Classic speculation: a smaller model with the same tokenizer drafts (Leviathan et al. 2023)."""
+"""Classic speculation: a smaller model drafts (Leviathan et al. 2023)."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -17,14 +17,17 @@ from core.drafters.context import DrafterContext
 from core.drafters.device_drafting import OwnCacheDrafter
 from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
-from core.drafters.proposals import Proposer
+from core.drafters.proposals import Proposer, ReducedProposer
+from core.drafters.text_match import TextDrafter, most_own_tokens
 from core.drafters.tree_growth import LevelRow, TreeGrower
+from core.drafters.vocabularies import Vocabularies
 from core.errors import BadLogitsError, InvalidSettingError
 from core.loading.fingerprint import model_key
 from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel
-from core.loading.tokenizer_match import check_same_tokenizer
+from core.loading.tokenizer_match import tokenizer_difference
 from core.models.shipped import shipped_folder
+from core.models.token_bytes import TokenBytes
 from core.modes.settings import TreeSettings, as_chains
 from core.trees.tree import DraftTree
 
@@ -42,16 +45,21 @@ class ClassicDrafter:
         settings: TreeSettings,
         proposer: Proposer,
         draft_cost: CostOfRows | None,
+        vocabularies: Vocabularies | None = None,
     ):
         """`runner` is the draft model's, `vocab_size` the target's; `draft_cost` is the draft
-        model's measured forward, None for fixed sizes."""
+        model's measured forward, None for fixed sizes. With `vocabularies` its own differs from the
+        target's, and `proposer` takes logits of the tokens that both have."""
         self.identity = identity
         self.own_runner = runner
         self._vocab_size = vocab_size
+        self._vocabularies = vocabularies
+        self._length = 0  # of the text in the target's tokens
+        self._most = 0  # tokens of its own that it reads
         self._num_token_ids = runner.forward.num_token_ids
         self._can_read = True
         self._grower = TreeGrower(settings, proposer, draft_cost)
-        self._token_ids: list[int] = []
+        self._token_ids: list[int] = []  # its own
         self._pass: DraftPass | None = None
 
     @property
@@ -62,6 +70,8 @@ class ClassicDrafter:
     def device_form(self) -> DeviceForm | None:
         """See `Drafter.device_form`. The device asks nobody whether a token has a row."""
         forward = self.own_runner.forward
+        if self._vocabularies is not None:
+            return None
         if self._num_token_ids < self._vocab_size or reason_against(forward) is not None:
             return None
         assert isinstance(forward, TorchForward), "the device computes no other"
@@ -70,19 +80,28 @@ class ClassicDrafter:
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`. A prompt beyond the draft model's context, or with a token that its
         embedding lacks, leaves it without drafts."""
-        self._token_ids = prompt_token_ids.copy()
+        self._token_ids = self._read(prompt_token_ids)
+        self._length, self._most = len(prompt_token_ids), self.own_runner.context_limit
         self._pass = None
-        self._can_read = max(prompt_token_ids) < self._num_token_ids
-        limit = self.own_runner.context_limit
-        if len(prompt_token_ids) < limit and self._can_read:
-            self.own_runner.begin(prompt_token_ids, min(max_length, limit), bool)
+        self._can_read = max(self._token_ids, default=self._num_token_ids) < self._num_token_ids
+        if self._vocabularies is not None:
+            wanted = most_own_tokens(len(self._token_ids), self._length, max_length)
+            self._most = max_length = min(self._most, wanted)
+        if len(self._token_ids) < self._most and self._can_read:
+            self.own_runner.begin(self._token_ids, min(max_length, self._most), bool)
+
+    def _read(self, token_ids: list[int]) -> list[int]:
+        """The target's tokens in its own."""
+        vocabularies = self._vocabularies
+        if vocabularies is None:
+            return token_ids.copy()
+        return [own for token_id in token_ids for own in vocabularies.own(token_id)]
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
         self._pass = None
-        length = len(self._token_ids)
-        room = self.own_runner.context_limit - length
-        if room < 1 or not self._can_read:
+        room = self._most - len(self._token_ids)
+        if room < 1 or not self._can_read or not self._reads_root(root_token_id):
             return DraftTree(root_token_id)
         unseen = self._token_ids[self.own_runner.cache.length :]
         while len(unseen) > PREFILL_CHUNK // 2:
@@ -91,14 +110,21 @@ class ClassicDrafter:
         self._pass = DraftPass(self.own_runner, unseen)
         limits = DraftLimits(limits.num_nodes, min(limits.depth, room))
         try:
-            return self._grower.grow(root_token_id, length, limits, cost, self._level_forward)
+            return self._grower.grow(root_token_id, self._length, limits, cost, self._level_forward)
         except BadLogitsError:
             self.own_runner.clear()
             raise
 
+    def _reads_root(self, root_token_id: int) -> bool:
+        """Whether the root adds anything to what is read: else there is no row to draft from."""
+        return self._vocabularies is None or bool(self._vocabularies.own(root_token_id))
+
     def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits over the target's vocabulary: the two may be filled up to different sizes."""
         assert self._pass is not None
+        if self._vocabularies is not None:
+            own = [row._replace(token_id=self._read([row.token_id])[-1]) for row in rows]
+            return self._pass(own)[:, self._vocabularies.draft_ids]
         logits = self._pass(rows)
         missing = self._vocab_size - logits.shape[-1]
         if missing > 0:
@@ -111,7 +137,7 @@ class ClassicDrafter:
         if self._pass is not None and self._pass.paths:
             before = self._pass.num_before_root
             row_of = {path: before + row for row, path in enumerate(self._pass.paths)}
-            accepted = tuple(outcome.tree.token_ids[node] for node in outcome.path)
+            accepted = tuple(self._read([outcome.tree.token_ids[node] for node in outcome.path]))
             prefixes = [accepted[:count] for count in range(len(accepted) + 1)]
             rows = [*range(before), *(row_of[prefix] for prefix in prefixes if prefix in row_of)]
             start = self.own_runner.cache.length
@@ -122,8 +148,10 @@ class ClassicDrafter:
     def follow(self, token_ids: list[int]) -> None:
         """See `ModelDrafter.follow`: the next draft computes what the cache lacks."""
         self._pass = None
-        self._token_ids += token_ids
-        self._can_read = self._can_read and max(token_ids) < self._num_token_ids
+        own = self._read(token_ids)
+        self._token_ids += own
+        self._length += len(token_ids)
+        self._can_read = self._can_read and max(own, default=0) < self._num_token_ids
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
@@ -155,33 +183,81 @@ class _DraftModel(NamedTuple):
     runner: ModelRunner
     key: str
     """Changes with what it computes."""
+    vocabularies: Vocabularies | None
+    """Where its own differs from the target's."""
+    difference: str
 
 
-def make_classic(context: DrafterContext) -> ClassicDrafter:
+def make_classic(context: DrafterContext) -> ClassicDrafter | TextDrafter:
     """The drafter for a run, its model loaded where it is not the last run's.
 
-    Raises InvalidSettingError without a draft model or with one of another tokenizer, and
-    ModelUnavailableError where it cannot be loaded.
+    Raises InvalidSettingError without a draft model or with one whose tokens cannot be compared with the
+    target's, and ModelUnavailableError where it cannot be loaded.
     """
     config, settings = context.config, context.config.drafter
     assert isinstance(settings, TreeSettings)
     name = config.draft or shipped_draft(context.target)
     if name is None:
         raise InvalidSettingError(
-            f"mode {config.mode} needs a draft model; give --draft a smaller model with the "
-            "tokenizer of the target."
+            f"mode {config.mode} needs a draft model; give --draft a smaller model."
         )
     key = (name, config.invariant)
     draft = context.kept.get("draft model", key, lambda: _load(context, name))
+    draft_cost = None
+    if not settings.fixed_size:
+        forward = draft.runner.forward
+        draft_cost = context.measure_cost(draft.runner, forward, ("draft", draft.key))
+    if draft.vocabularies is not None:
+        return _across(context, settings, draft, draft.vocabularies, draft_cost)
     return ClassicDrafter(
         identity=draft.identity,
         runner=context.own_runner(draft.runner),
         vocab_size=context.runner.vocab_size,
         settings=settings if draft.runner.can_branch else as_chains(settings),
         proposer=context.proposer(),
-        draft_cost=None
-        if settings.fixed_size
-        else context.measure_cost(draft.runner, draft.runner.forward, ("draft", draft.key)),
+        draft_cost=draft_cost,
+    )
+
+
+def _across(
+    context: DrafterContext,
+    settings: TreeSettings,
+    draft: _DraftModel,
+    vocabularies: Vocabularies,
+    draft_cost: CostOfRows | None,
+) -> ClassicDrafter | TextDrafter:
+    """The drafter of a model with another vocabulary, which says in its trace how it drafts, and why.
+
+    Sampled tokens can only be drawn from a distribution over the target's; greedy ones are chosen from
+    all that the draft model can write.
+    """
+    num_shared, num_draft = vocabularies.num_shared, vocabularies.num_draft
+    shared = f"{num_shared:,} of its {num_draft:,} tokens are the target's as well"
+    is_greedy = context.config.sampling.is_greedy
+    by_text = is_greedy or 2 * num_shared < num_draft
+    if by_text:
+        reason = "the run is greedy" if is_greedy else f"only {shared}"
+        how = f"text, which is split into the target's tokens anew, for {reason}"
+    else:
+        how = f"the tokens that both have, and draws from these, for the run samples: {shared}"
+    identity = {
+        **draft.identity,
+        "drafts_by": "text" if by_text else "shared tokens",
+        "note": f"its vocabulary is another ({draft.difference}); it drafts {how}",
+    }
+    runner = context.own_runner(draft.runner)
+    if by_text:
+        return TextDrafter(identity, runner, vocabularies, settings, draft_cost)
+    vocab_size, device = context.runner.vocab_size, context.target.device
+    target_ids = vocabularies.target_ids.to(device)
+    return ClassicDrafter(
+        identity=identity,
+        runner=runner,
+        vocab_size=vocab_size,
+        settings=settings if draft.runner.can_branch else as_chains(settings),
+        proposer=ReducedProposer(context.proposer(), target_ids, vocab_size),
+        draft_cost=draft_cost,
+        vocabularies=vocabularies,
     )
 
 
@@ -193,16 +269,20 @@ def shipped_draft(target: LoadedModel) -> str | None:
 
 def _load(context: DrafterContext, name: str) -> _DraftModel:
     config: RunConfig = context.config
+    difference: str | None = None
     if name == config.target:
         model = context.target
         runner = context.runner.sibling()
     else:
         model = context.load_draft(name)
-        check_same_tokenizer(context.target, model)
+        difference = tokenizer_difference(context.target.tokenizer, model.tokenizer)
         runner = runner_of(model)
         if config.invariant:
             runner = invariant_sibling(runner)
     known, wanted = runner.forward.num_token_ids, context.runner.vocab_size
+    vocabularies = None
+    if difference is not None:
+        vocabularies = _vocabularies(context.target, model, difference, wanted, known)
     unknown = (
         f"its embedding has {known} rows and the target {wanted} tokens; once one of the others is "
         "in the text, nothing is drafted any more"
@@ -216,4 +296,19 @@ def _load(context: DrafterContext, name: str) -> _DraftModel:
         "method": "sd-classic",
         "forward": runner.forward.name,
     }
-    return _DraftModel(identity, runner, model_key(model))
+    return _DraftModel(identity, runner, model_key(model), vocabularies, difference or "")
+
+
+def _vocabularies(
+    target: LoadedModel, draft: LoadedModel, difference: str, num_target: int, num_draft: int
+) -> Vocabularies:
+    def bytes_of(model: LoadedModel) -> TokenBytes:
+        try:
+            return TokenBytes(model.tokenizer)
+        except ValueError as error:
+            raise InvalidSettingError(
+                f"{draft.identity.name} cannot draft for {target.identity.name}: {difference}, and of "
+                f"{model.identity.name} {error}; give a draft model with the tokenizer of the target."
+            ) from error
+
+    return Vocabularies(bytes_of(target), bytes_of(draft), num_target, num_draft)

@@ -2,28 +2,12 @@
 
 from typing import Any
 
-from core.errors import InvalidSettingError
-from core.loading.loading import LoadedModel
-
 # Spaces, digits, accents, scripts, an emoji of several code points, code: where tokenizers differ.
 _SAMPLES = (
     "Hello, world!  Two spaces,\ttab\nand 1234567890 digits.",
     "naïve façade — “quotes” … Ελληνικά русский 中文 日本語 한국어 العربية",
     "👩\u200d👩\u200d👧 def f(x):\n    return x**2  # comment\n\n\n",
 )
-
-
-def check_same_tokenizer(target: LoadedModel, draft: LoadedModel) -> None:
-    """Compares the vocabularies and how both encode and decode the same texts.
-
-    Raises InvalidSettingError that names the first difference.
-    """
-    difference = tokenizer_difference(target.tokenizer, draft.tokenizer)
-    if difference is not None:
-        raise InvalidSettingError(
-            f"{draft.identity.name} cannot draft for {target.identity.name}: {difference}; give a "
-            "draft model with the tokenizer of the target."
-        )
 
 
 def tokenizer_difference(target: Any, draft: Any) -> str | None:

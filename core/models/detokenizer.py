@@ -66,7 +66,7 @@ class TokenTable:
         self._tokenizer = tokenizer
         self._texts: dict[int, str] = {}
         self._special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-        self._byte_of = bytes_by_character() if _is_byte_level(tokenizer) else None
+        self._byte_of = bytes_by_character() if is_byte_level(tokenizer) else None
 
     def text_of(self, token_id: int) -> str:
         """The token as text; bytes that are no whole character are written as <0xF0>."""
@@ -90,7 +90,8 @@ class TokenTable:
         )
 
 
-def _is_byte_level(tokenizer: Any) -> bool:
+def is_byte_level(tokenizer: Any) -> bool:
+    """Whether its tokens are written in the letters of `bytes_by_character`."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return "ByteLevel" in str(getattr(backend, "decoder", ""))
 

@@ -44,7 +44,7 @@ def test_a_head_in_a_published_format_drafts_and_changes_nothing(
 def test_compiled_kernels_draft_the_trees_that_torch_drafts(
     engine: Engine, compiled_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("core.backends.cpu.forward", "core.drafters.eagle_loading"):
+    for module in ("core.backends.cpu.forward", "core.drafters.packing"):
         monkeypatch.setattr(
             f"{module}.cpu_bytes", cpu_dense
         )  # else they are those of other weights
