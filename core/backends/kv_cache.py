@@ -14,7 +14,7 @@ import torch
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """On the CPU in fresh pages of the system, which are zero and take no memory before they are
     written: most of a cache is never used  # [*shape]"""
-    if device.type != "cpu":
+    if device.type != "cpu" or 0 in shape:  # some heads have no layers
         return torch.zeros(shape, dtype=dtype, device=device)
     memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, access=mmap.ACCESS_COPY)
     return torch.frombuffer(memory, dtype=dtype).view(shape)

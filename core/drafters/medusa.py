@@ -20,7 +20,6 @@ from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.errors import BadLogitsError
 from core.modes.settings import TreeSettings
-from core.runtime.storage import weights_sha256
 from core.trees.tree import DraftTree
 
 
@@ -167,7 +166,7 @@ def make_medusa(context: DrafterContext) -> MedusaDrafter:
     runner.keep_hidden_states((weights.state_layer,), weights.hidden_size)
     draft_cost = None
     if not settings.fixed_size:
-        draft_cost = context.measure_cost(own, forward, ("medusa", weights_sha256(folder)))
+        draft_cost = context.measure_cost(own, forward, ("medusa", f"{weights.num_bytes} bytes"))
         if not weights.reads_tokens:
             draft_cost = _of_one_row(draft_cost)
     return MedusaDrafter(

@@ -22,7 +22,6 @@ from core.drafters.packing import packed_for, packed_layer
 from core.errors import DrafterUnavailableError
 from core.families.mtp import MTP_FORMS, MtpForm, is_mtp_tensor
 from core.loading.loading import LoadedModel
-from core.runtime.storage import weights_sha256
 
 _WHAT = "layer for multi-token prediction"
 
@@ -46,15 +45,18 @@ def make_mtp(context: DrafterContext) -> EagleDrafter:
         head,
         name="sd-mtp",
         what=f"{_WHAT} of {target.identity.name}",
-        key=("mtp", weights_sha256(folder)),
+        key=("mtp", f"{head.forward.weights.num_bytes} bytes"),
     )
 
 
 def _folder(context: DrafterContext) -> Path:
-    """A GGUF file's own layers alone are read of it, so that the others must be named."""
     source = context.target.source
-    if context.config.draft is not None or source.given_folder is None or source.gguf is not None:
+    if context.config.draft is not None:
         return named_folder(context.config.draft, f"a {_WHAT}")
+    if source.given_folder is None or source.gguf is not None:
+        raise DrafterUnavailableError(
+            f"no {_WHAT} is read of a .gguf file; give --draft the folder of a checkpoint with one."
+        )
     return source.given_folder
 
 

@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 _VARIABLE = "SPECDECODES_HOME"
 _LOCK_POLL_S = 0.5
-_WEIGHTS = (".safetensors", ".bin", ".pt")
+_WEIGHTS = (".safetensors", ".bin")
 
 
 def no_progress(stage: str, done: int, total: int) -> None:

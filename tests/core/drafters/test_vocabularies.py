@@ -19,7 +19,7 @@ from core.errors import InvalidSettingError
 from core.loading.loading import load_model
 from core.models.detokenizer import bytes_by_character
 from core.models.token_bytes import TokenBytes, whole_characters
-from core.trace.events import RunStarted
+from core.trace.events import Committed, Drafted, RunStarted
 from core.trace.file import Trace
 from core.trees.tree import DraftTree
 from tests.core.conftest import run
@@ -172,6 +172,34 @@ def test_any_model_leaves_the_text_as_it_is(
     assert found.token_ids == run(engine, PROMPT, sampling=sampling).token_ids
     if drafter is TREE:
         assert found.stats.num_drafted > 20
+
+
+@pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("draft", ["merged", "same"])
+def test_a_draft_behind_accepted_tokens_is_that_of_a_prompt_with_them(
+    draft: str, sampling: dict, engines: Callable[[str], Engine], home: Path
+) -> None:
+    """What the draft model's cache holds is the text, also where its end was split anew."""
+    engine = engines("target")
+    settings = {"mode": "sd-classic", "draft": str(home / draft), "drafter": CHAIN}
+    config = RunConfig.from_dict({**settings, "sampling": sampling, "max_new_tokens": 40})
+
+    def events_of(token_ids: list[int]) -> list[Any]:
+        return list(engine.run(Prompt("", token_ids), config))
+
+    known = engine.raw_prompt(PROMPT).token_ids
+    later: list[tuple[list[int], Drafted]] = []
+    for event in events_of(known):
+        if isinstance(event, Drafted) and len(event.token_ids) > 2:
+            later.append((known, event))
+        if isinstance(event, Committed):
+            known = [*known, *event.token_ids]
+    for prompt, event in later[2::3]:
+        anew = next(one for one in events_of(prompt) if isinstance(one, Drafted))
+        count = min(len(anew.token_ids), len(event.token_ids))  # fewer where the run ends
+        assert count > 2 and anew.token_ids[:count] == event.token_ids[:count]
+        assert anew.draft_probs[:count] == pytest.approx(event.draft_probs[:count], abs=1e-4)
+    assert len(later) > 4
 
 
 def test_rejection_draws_from_the_law_over_shared_tokens(
