@@ -4,6 +4,8 @@ Beside a decoder layer like the model's last one there are two norms of what is 
 joins both, and a norm of what is made.
 """
 
+import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 
@@ -53,14 +55,30 @@ MTP_FORMS = {
     ),
 }
 """Of DeepSeek-V3 and GLM-4.5, of Qwen3-Next and 3.5, and of MiMo."""
-# In front of all of a checkpoint's, further layers included.
-_ROOTS = ("mtp.", "model.mtp_layers.")
+# In front of a layer's, further ones of a checkpoint included, and what shows that it is such a layer.
+_LAYERS = (
+    (re.compile(r"mtp\."), "fc.weight"),
+    (re.compile(r"model\.mtp_layers\.\d{1,5}\."), "input_proj.weight"),
+    (re.compile(r"model\.layers\.(?P<number>\d{1,5})\."), "eh_proj.weight"),
+)
 
 
 def is_mtp_tensor(name: str, num_layers: int) -> bool:
-    """Whether a tensor of a model of so many layers is of such a layer."""
-    if name.startswith(_ROOTS):
-        return True
-    number = name.removeprefix("model.layers.").partition(".")[0]
-    is_layer = name.startswith("model.layers.") and number.isascii() and number.isdigit()
-    return is_layer and len(number) < 6 and int(number) >= num_layers
+    """Whether a tensor of a model of so many layers can only be of such a layer."""
+    return _layer_of(name, num_layers) is not None
+
+
+def mtp_tensors(names: Collection[str], num_layers: int) -> set[str]:
+    """Those of layers that are known by the one that joins what they read."""
+    found = {name: _layer_of(name, num_layers) for name in names}
+    return {name for name, layer in found.items() if layer is not None and "".join(layer) in names}
+
+
+def _layer_of(name: str, num_layers: int) -> tuple[str, str] | None:
+    """What stands in front of the layer's names, and the name by which it is known."""
+    for pattern, join in _LAYERS:
+        match = pattern.match(name)
+        number = match.groupdict().get("number") if match else None
+        if match and (number is None or int(number) >= num_layers):
+            return match[0], join
+    return None

@@ -13,7 +13,7 @@ from core.backends.cpu.linear import CpuLinear, can_read_dense, cpu_bytes, cpu_d
 from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import ExpertWeights, LayerStack, LayerWeights
 from core.families.description import Description
-from core.families.mtp import is_mtp_tensor
+from core.families.mtp import mtp_tensors
 from core.families.tensors import (
     Part,
     StackedPart,
@@ -144,11 +144,8 @@ def _are_expected(tensors: Mapping[str, torch.Tensor], described: Description) -
     if fewest > len(tensors):
         return False
     wanted = expected_shapes(described)
-    found = {
-        name
-        for name in tensors
-        if not name.endswith(COMPUTED_ANEW) and not is_mtp_tensor(name, shape.num_layers)
-    }
+    found = {name for name in tensors if not name.endswith(COMPUTED_ANEW)}
+    found -= mtp_tensors(found, shape.num_layers)
     if described.is_tied:
         found.discard(f"{described.family.head}.weight")
     return found == set(wanted) and all(
