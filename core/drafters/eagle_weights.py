@@ -118,9 +118,9 @@ def head_rows(
     embedded, first = stack.embedding.rows(token_ids), stack.layers[0]
     if weights.pair_norms is not None:
         norms = weights.pair_norms
-        pair = [rms_norm(embedded, norms.embedding, eps), rms_norm(states, norms.state, eps)]
+        pair = [normalized(embedded, norms.embedding, eps), normalized(states, norms.state, eps)]
         x = weights.fuse(torch.cat(pair[::-1] if norms.state_is_first else pair, dim=-1))
-        normed = rms_norm(x, first.input_norm, eps)
+        normed = normalized(x, first.input_norm, eps)
     elif weights.state_norm is None:
         x = weights.fuse(torch.cat([embedded, states], dim=-1))
         normed = x

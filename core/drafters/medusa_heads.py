@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from core.backends.kv_cache import HeadStates
 from core.backends.row_block import RowBlock, joined, joined_positions, row_slices
-from core.backends.torch.arithmetic import rms_norm
+from core.backends.torch.arithmetic import normalized
 from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.layer import decoder_layer
 from core.backends.torch.linear import Linear
@@ -107,7 +107,7 @@ class MedusaForward(TorchForward):
     ) -> torch.Tensor:
         """The target's states as the heads read them  # [rows, hidden]."""
         norm = self.weights.target_norm
-        return hidden_states if norm is None else rms_norm(hidden_states, *norm)
+        return hidden_states if norm is None else normalized(hidden_states, *norm)
 
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`."""
@@ -148,9 +148,9 @@ class MedusaForward(TorchForward):
         rotation = self.rotary.at(positions)
         x = joined([part.given for part in parts])
         for layer in self.stack.layers:
-            normed = rms_norm(x, layer.input_norm, eps)
+            normed = normalized(x, layer.input_norm, eps)
             attend = self.attention(layer, spans)
             x = decoder_layer(self.shape, layer, x, normed, positions, rotation, attend)
-        made = rms_norm(x, self.stack.final_norm, eps)
+        made = normalized(x, self.stack.final_norm, eps)
         for part, rows in zip(parts, row_slices(blocks), strict=True):
             part.given = made[rows]

@@ -183,7 +183,7 @@ class _Reader:
         self._tensors = HeadTensors(folder, names.tensors)
         self._forward = forward
         self._told = told
-        self._hidden = len(forward.stack.final_norm)
+        self._hidden = forward.stack.final_norm.shape[-1]
 
     def weights(self) -> MedusaWeights:
         """All heads, and the layer in front of them."""

@@ -73,8 +73,10 @@ def load_mtp(path: Path, target: LoadedModel, forward: TorchForward) -> EagleFor
     form = _form_of(found, num_layers, folder)
     if forward.shape.embedding_scale != 1.0:
         raise folder.refused("reads embeddings, which this target scales")
+    if forward.stack.final_norm.dim() > 1:
+        raise folder.refused("has norms, and its target layer norms, which are not computed here")
     tensors = HeadTensors(folder, _renamed(found, form, num_layers))
-    hidden, offset = len(forward.stack.final_norm), _norm_offset(target)
+    hidden, offset = forward.stack.final_norm.shape[-1], _norm_offset(target)
 
     def norm(name: str) -> torch.Tensor:
         return tensors.take(f"{name}.weight", hidden) + offset
