@@ -78,6 +78,14 @@ PRESETS = (
         {"mode": "sd-eagle", "max_new_tokens": 128, "drafter": _TREE},
     ),
     Preset(
+        "block-tree",
+        "A block drafted in one pass",
+        "Three small layers draft eight places at once; behind them each token is corrected by the one "
+        "before it, so that the paths differ.",
+        _SKY,
+        {"mode": "sd-block", "max_new_tokens": 128, "drafter": _TREE},
+    ),
+    Preset(
         "draft-model",
         "A small draft model",
         "Four layers, distilled from the target, write the draft: their guesses hold on longest "

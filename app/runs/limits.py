@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from core.config import RunConfig
 from core.errors import InvalidSettingError, shown
 from core.models.catalogue import CATALOGUE
-from core.modes.settings import MAX_TREE_NODES, SELF, SHIPPED_HEAD
+from core.modes.settings import MAX_TREE_NODES, SELF, SHIPPED_BLOCK, SHIPPED_HEAD
 
 # What the command line starts with; the default model's context holds no more.
 MOST_TOKENS = 8192
@@ -35,7 +35,7 @@ class Limits:
         """Raises InvalidSettingError for a run that goes beyond a limit; see `check_queue`."""
         self.check_model(config.target)
         # What is shipped, and the target itself, are never a way out.
-        if config.draft not in (None, SHIPPED_HEAD, SELF):
+        if config.draft not in (None, SHIPPED_HEAD, SHIPPED_BLOCK, SELF):
             self.check_model(config.draft)
         if config.max_new_tokens > self.most_tokens:
             raise InvalidSettingError(

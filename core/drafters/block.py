@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import torch
 
 from core.backends.runner import ModelRunner
+from core.backends.torch.arithmetic import normalized
 from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.block_forward import BlockForward
+from core.drafters.block_levels import BlockLevels
 from core.drafters.block_loading import load_block
 from core.drafters.context import DrafterContext
 from core.drafters.device_form import DeviceForm
@@ -21,7 +23,8 @@ from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.errors import BadLogitsError, DrafterUnavailableError
-from core.modes.settings import TreeSettings
+from core.models.shipped import shipped_folder
+from core.modes.settings import SHIPPED_BLOCK, TreeSettings
 from core.runtime.storage import weights_sha256
 from core.trees.tree import DraftTree
 
@@ -46,10 +49,12 @@ class BlockDrafter:
         self.forward = forward
         self.own_runner = own
         self._target = target
-        self._grower = TreeGrower(settings, proposer, draft_cost, in_one_pass=True)
+        # A pass has all rows of the block, however few of them are drafts.
+        cost, rows = draft_cost, forward.weights.block_size
+        pass_cost = None if cost is None else lambda _: cost(rows)
+        self._grower = TreeGrower(settings, proposer, pass_cost, in_one_pass=True)
         self._length = 0
-        self._pass: DraftPass | None = None
-        self._levels = torch.empty(0)  # [block_size - 1, vocab]
+        self._levels: BlockLevels | None = None
 
     @property
     def drafting_s(self) -> float:
@@ -65,8 +70,6 @@ class BlockDrafter:
         self._length = len(prompt_token_ids)
         self.own_runner.reserve(max_length)
         self.own_runner.cache.truncate(0)
-        self._pass = None
-        self._catch_up()
 
     def _catch_up(self) -> None:
         """Writes the states of committed rows that the cache lacks."""
@@ -77,16 +80,8 @@ class BlockDrafter:
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
-        self._catch_up()
-        weights = self.forward.weights
-        num_drafts = weights.block_size - 1
-        self._pass = DraftPass(
-            self.own_runner,
-            [root_token_id],
-            behind_root=[weights.mask_token_id] * num_drafts,
-            sees_behind=True,
-        )
-        limits = limits._replace(depth=min(limits.depth, num_drafts))
+        self._levels = None
+        limits = limits._replace(depth=min(limits.depth, self.forward.weights.num_drafts))
         try:
             return self._grower.grow(root_token_id, self._length, limits, cost, self._level)
         except BadLogitsError:
@@ -94,12 +89,27 @@ class BlockDrafter:
             raise
 
     def _level(self, rows: list[LevelRow]) -> torch.Tensor:
-        """Logits over the drafter's vocabulary, which hang on no token drafted before."""
-        assert self._pass is not None
-        if not self._pass.paths:
-            # What the root's own row says is not trained.
-            self._levels = self._pass(rows)[1:]
-        return self._levels[rows[0].depth].repeat(len(rows), 1)
+        """Logits over the drafter's vocabulary; the first level's pass is that of all."""
+        if self._levels is None:
+            self._levels = self._block(rows)
+        return self._levels(rows)
+
+    def _block(self, rows: list[LevelRow]) -> BlockLevels:
+        # Only here, for a draft that does not pay never comes so far.
+        self._catch_up()
+        cache, forward, weights = self.own_runner.cache, self.forward, self.forward.weights
+        whole = DraftPass(
+            self.own_runner,
+            [rows[0].token_id],
+            behind_root=[weights.mask_token_id] * (weights.block_size - 1),
+            sees_behind=True,
+        )
+        start, skipped = cache.write_start, weights.block_size - weights.num_drafts
+        logits, states = whole(rows)[skipped:], None
+        if cache.hidden_states is not None:
+            made = cache.hidden_states.rows[start + skipped : start + weights.block_size]
+            states = normalized(made, forward.stack.final_norm, forward.shape.norm_eps)
+        return BlockLevels(weights.markov, logits, states)
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""
@@ -108,12 +118,11 @@ class BlockDrafter:
 
     def follow(self, token_ids: list[int]) -> None:
         """See `ModelDrafter.follow`; the next draft writes what was committed."""
-        self._pass = None
         self._length += len(token_ids)
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
-        self._pass = None
+        self._levels = None
 
 
 class _Block(NamedTuple):
@@ -123,18 +132,22 @@ class _Block(NamedTuple):
 
 
 def make_block(context: DrafterContext) -> BlockDrafter:
-    """The drafter for a run, in the folder that `draft` names.
+    """The drafter for a run, in the folder that `draft` names, else the one shipped for the target.
 
     Raises DrafterUnavailableError where there is none, and for a drafter of another target.
     """
     settings, target_forward = context.config.drafter, context.runner.forward
     assert isinstance(settings, TreeSettings)
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
-    folder, runner = _folder(context), context.runner
+    folder = _folder(context)
+    runner = context.runner
 
     def load() -> _Block:
         forward = load_block(folder, context.target, target_forward)
         own = ModelRunner(forward, forward.shape, runner.context_limit, runner.dtype, runner.device)
+        if forward.weights.reads_states:
+            size = forward.stack.final_norm.shape[-1]
+            own.keep_hidden_states((forward.shape.num_layers,), size)
         return _Block(forward, own)
 
     forward, own = context.kept.get("block drafter", str(folder), load)
@@ -164,8 +177,18 @@ def make_block(context: DrafterContext) -> BlockDrafter:
 
 def _folder(context: DrafterContext) -> Path:
     name = context.config.draft
-    folder = None if name is None else Path(name).expanduser()
-    if folder is None or not folder.is_dir():
-        got = "no block drafter is shipped" if name is None else f"there is no folder {name!r}"
-        raise DrafterUnavailableError(f"{got}; give --draft a folder with a block drafter.")
-    return folder
+    if name is not None and name != SHIPPED_BLOCK:
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise DrafterUnavailableError(
+                f"there is no folder {name!r} with a block drafter; give one, or leave --draft out "
+                "where one is shipped for the target."
+            )
+        return folder
+    shipped = shipped_folder(context.target.source_key, SHIPPED_BLOCK)
+    if shipped is None:
+        raise DrafterUnavailableError(
+            f"no block drafter is shipped for {context.target.identity.name}; give --draft a folder "
+            "with one, or train it with core.train.train_block."
+        )
+    return shipped

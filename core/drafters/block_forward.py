@@ -18,6 +18,7 @@ from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.layer import layer_heads
 from core.backends.torch.linear import Linear
 from core.backends.torch.weights import LayerStack
+from core.drafters.block_heads import ConfidenceHead, MarkovHead
 from core.families.architecture import Architecture
 
 
@@ -35,8 +36,32 @@ class BlockWeights:
     state_layers: tuple[int, ...]
     target_size: int
     block_size: int
+    from_root: bool
+    """See `core.drafters.block_description.BlockDescription`."""
     mask_token_id: int
-    num_bytes: int
+    markov: MarkovHead | None = None
+    confidence: ConfidenceHead | None = None
+    num_bytes: int = 0
+    """Memory of what the drafter has of its own."""
+
+    @property
+    def reads_states(self) -> bool:
+        """Whether something behind the layers reads what they make, beside the output layer."""
+        return self.markov is not None and self.markov.joint is not None
+
+    @property
+    def num_drafts(self) -> int:
+        """Tokens that a pass drafts."""
+        return self.block_size if self.from_root else self.block_size - 1
+
+
+def fused_states(
+    weights: BlockWeights,
+    hidden_states: torch.Tensor,  # [rows, num_state_layers * target_hidden]
+    eps: float,
+) -> torch.Tensor:
+    """The target's states as every layer reads them  # [rows, hidden]."""
+    return normalized(weights.fuse(hidden_states), weights.fused_norm, eps)
 
 
 class BlockForward(TorchForward):
@@ -71,8 +96,7 @@ class BlockForward(TorchForward):
         """Adds committed rows to a cache: the target's states, as each layer's keys and values."""
         shape, start = self.shape, cache.length
         end = start + len(hidden_states)
-        eps = shape.norm_eps
-        fused = normalized(self.weights.fuse(hidden_states), self.weights.fused_norm, eps)
+        fused = fused_states(self.weights, hidden_states, shape.norm_eps)
         positions = torch.arange(start, end, device=fused.device)
         rotation = self.rotary.at(positions)
         for layer in self.stack.layers:

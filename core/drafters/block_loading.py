@@ -4,10 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.backends.cpu.forward import CpuForward, cpu_reason
+from core.backends.cpu.library import Kernels
+from core.backends.cpu.linear import can_read_dense, cpu_bytes
 from core.backends.torch.forward import RotaryTable, TorchForward
+from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.weights import LayerStack
-from core.drafters.block_description import describe_block
+from core.drafters.block_description import BlockDescription, describe_block
 from core.drafters.block_forward import BlockForward, BlockWeights
+from core.drafters.block_heads import CONFIDENCE, JOINTS, MARKOV, ConfidenceHead, MarkovHead
 from core.drafters.head_tensors import HeadFolder, HeadTensors
 from core.loading.loading import LoadedModel
 from core.models.model_config import model_config_from
@@ -34,7 +38,9 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
         )
     tensors = HeadTensors(folder, given)
     fuse = tensors.linear("fc", hidden, len(found.state_layers) * target_hidden)
-    head, target_ids = tensors.output(hidden, found.draft_vocab_size, stack, shape.vocab_size)
+    head, target_ids = tensors.output(
+        hidden, found.draft_vocab_size, stack, shape.vocab_size, may_cut=True
+    )
     own_stack = LayerStack(
         layers=tensors.layers(found.described, hidden),
         embedding=stack.embedding,
@@ -42,6 +48,8 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
         head=head,
     )
     fused_norm = tensors.take("hidden_norm.weight", hidden)
+    markov = _markov(tensors, found, shape.vocab_size, own_stack)
+    confidence = _confidence(tensors, found)
     tensors.check_all_taken()
     weights = BlockWeights(
         stack=own_stack,
@@ -51,7 +59,10 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
         state_layers=found.state_layers,
         target_size=target_hidden,
         block_size=found.block_size,
+        from_root=found.from_root,
         mask_token_id=found.mask_token_id,
+        markov=markov,
+        confidence=confidence,
         num_bytes=tensors.num_bytes,
     )
     own = replace(
@@ -61,8 +72,66 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
     )
     rotations = model_config_from(found.described, frozenset()).rotations
     rotary = RotaryTable(rotations, target.row_dtype, target.device)
-    on_cpu = None
     if isinstance(forward, CpuForward):
+        # The target's embedding is read as the target has it.
         on_cpu = CpuForward(own, own_stack, rotary, forward.kernels, forward.made)
-        on_cpu = on_cpu if cpu_reason(on_cpu) is None else None
-    return BlockForward(own, weights, rotary, on_cpu)
+        if cpu_reason(on_cpu) is None:
+            weights = _in_bytes(weights, forward.kernels)
+            return BlockForward(own, weights, rotary, on_cpu.with_stack(weights.stack))
+    return BlockForward(own, weights, rotary)
+
+
+def _in_bytes(weights: BlockWeights, kernels: Kernels) -> BlockWeights:
+    """With the drafter's own layers rounded to 8 bits where the kernels read them.
+
+    Context rows and blocks go through the same ones.
+    """
+
+    def rounded(linear: Linear) -> Linear:
+        if isinstance(linear, DenseLinear) and can_read_dense(linear.weight):
+            return cpu_bytes(kernels, linear.weight, linear.bias)
+        return linear
+
+    stack, markov = weights.stack, weights.markov
+    layers = tuple(
+        layer.with_linears({name: rounded(linear) for name, linear in layer.linears().items()})
+        for layer in stack.layers
+    )
+    # Without rows of its own the drafter reads the target's output layer.
+    head = stack.head if weights.target_ids is None else rounded(stack.head)
+    if markov is not None:
+        joint = None if markov.joint is None else rounded(markov.joint)
+        markov = replace(markov, joint=joint, output=rounded(markov.output))
+    return replace(
+        weights,
+        stack=replace(stack, layers=layers, head=head),
+        fuse=rounded(weights.fuse),
+        markov=markov,
+    )
+
+
+def _markov(
+    tensors: HeadTensors, found: BlockDescription, vocab_size: int, stack: LayerStack
+) -> MarkovHead | None:
+    heads, hidden = found.heads, found.described.hidden_size
+    if heads.markov is None:
+        return None
+    rank, joint = heads.markov_rank, None
+    if heads.markov in JOINTS:
+        name, made, read = JOINTS[heads.markov]
+        joint = tensors.linear(f"{MARKOV}.{name}", made * rank, hidden + read * rank)
+    return MarkovHead(
+        kind=heads.markov,
+        table=tensors.take(f"{MARKOV}.markov_w1.weight", vocab_size, rank),
+        joint=joint,
+        output=tensors.linear(f"{MARKOV}.markov_w2", stack.head.out_features, rank),
+    )
+
+
+def _confidence(tensors: HeadTensors, found: BlockDescription) -> ConfidenceHead | None:
+    heads = found.heads
+    if not heads.has_confidence:
+        return None
+    width = found.described.hidden_size
+    width += heads.markov_rank if heads.confidence_reads_markov else 0
+    return ConfidenceHead(tensors.linear(CONFIDENCE, 1, width), heads.confidence_reads_markov)

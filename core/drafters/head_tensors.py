@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from core.backends.cpu.linear import CpuLinear
 from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.weights import LayerStack, LayerWeights
 from core.drafters.eagle_head import PICKLED, read_parts
@@ -173,13 +174,30 @@ class HeadTensors:
         return tuple(layers)
 
     def output(
-        self, hidden: int, draft_vocab_size: int | None, target: LayerStack, vocab_size: int
+        self,
+        hidden: int,
+        draft_vocab_size: int | None,
+        target: LayerStack,
+        vocab_size: int,
+        *,
+        may_cut: bool = False,
     ) -> tuple[Linear, torch.Tensor | None]:
-        """The output layer, the target's where there is none, and the target's id of each row."""
+        """The output layer, the target's where there is none, and the target's id of each row.
+
+        With `may_cut` ids without an output layer name rows of the target's.
+        """
         if "lm_head.weight" not in self._left:
-            if hidden != target.final_norm.shape[-1] or "d2t" in self._left:
+            is_cut = "d2t" in self._left
+            if hidden != target.final_norm.shape[-1] or (is_cut and not may_cut):
                 raise self._folder.misfit("lm_head.weight", "nothing")
-            return target.head, None
+            if not is_cut:
+                return target.head, None
+            target_ids = self._target_ids(draft_vocab_size, vocab_size)
+            if not isinstance(target.head, DenseLinear | CpuLinear):
+                raise self._folder.refused(
+                    "reads rows of its target's output layer, which are packed"
+                )
+            return DenseLinear(target.head.rows(target_ids)), target_ids
         rows = self.take("lm_head.weight", None, hidden)
         if draft_vocab_size not in (None, len(rows)):
             got = f"{len(rows)} rows and draft_vocab_size {draft_vocab_size}"
@@ -188,13 +206,17 @@ class HeadTensors:
             if len(rows) != vocab_size:
                 raise self._folder.misfit("lm_head.weight", f"{len(rows)} outputs and no d2t")
             return DenseLinear(rows), None
-        offsets = self.take("d2t", len(rows)).long()
-        target_ids = offsets + torch.arange(len(rows), device=offsets.device)
+        return DenseLinear(rows), self._target_ids(len(rows), vocab_size)
+
+    def _target_ids(self, count: int | None, vocab_size: int) -> torch.Tensor:
+        """The target's id of each draft id  # [count]."""
+        offsets = self.take("d2t", count).long()
+        target_ids = offsets + torch.arange(len(offsets), device=offsets.device)
         if int(target_ids.min()) < 0 or int(target_ids.max()) >= vocab_size:
             raise self._folder.misfit("d2t", "ids outside of the target's vocabulary")
         if len(set(target_ids.tolist())) < len(target_ids):
             raise self._folder.misfit("d2t", "two rows for one id of the target")
-        return DenseLinear(rows), target_ids
+        return target_ids
 
     def check_all_taken(self) -> None:
         """Raises DrafterUnavailableError that names a tensor which may change what is computed."""

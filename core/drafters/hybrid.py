@@ -1,9 +1,11 @@
 """Suffix lookup where it has a match that pays, else a model drafter."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, ModelDrafter, Outcome
+from core.drafters.block import make_block
 from core.drafters.classic import make_classic
 from core.drafters.context import DrafterContext
 from core.drafters.device_form import DeviceForm
@@ -15,12 +17,24 @@ from core.loading.loading import LoadedModel
 from core.models.shipped import shipped_folder
 from core.modes.hybrid import HybridSettings
 from core.modes.ngram import NgramSettings
-from core.modes.settings import SELF, SHIPPED_HEAD, DrafterSettings, TreeSettings, as_chains
+from core.modes.settings import (
+    SELF,
+    SHIPPED_BLOCK,
+    SHIPPED_HEAD,
+    DrafterSettings,
+    TreeSettings,
+    as_chains,
+)
 from core.modes.share_sd import ShareSdSettings
 from core.trees.tree import DraftTree
 
 # How fast the model drafter's measured worth follows the text.
 _SMOOTHING = 0.2
+# What reads the target's states, by the name of what is shipped.
+_SHIPPED: dict[str, Callable[[DrafterContext], ModelDrafter]] = {
+    SHIPPED_HEAD: make_eagle,
+    SHIPPED_BLOCK: make_block,
+}
 
 
 class HybridDrafter:
@@ -132,7 +146,7 @@ def _make_hybrid_model(context: DrafterContext) -> ModelDrafter:
     if name == SELF:
         return make_share_sd(context)
     _check_unquantized(context.config.drafter, name)
-    return make_eagle(context) if name == SHIPPED_HEAD else make_classic(context)
+    return _SHIPPED.get(name, make_classic)(context)
 
 
 def _check_unquantized(settings: DrafterSettings | None, name: str) -> None:

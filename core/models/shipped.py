@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 _WEIGHTS = Path(__file__).with_name("weights")
-_DESCRIPTIONS = {"eagle": "config.json", "draft": "training.json"}
+_DESCRIPTIONS = {"eagle": "config.json", "block": "config.json", "draft": "training.json"}
 
-Sort = Literal["eagle", "draft"]
+Sort = Literal["eagle", "block", "draft"]
 
 
 @cache
 def shipped_folder(target_key: str, sort: Sort) -> Path | None:
-    """The folder of a target's EAGLE head or small draft model; None where none is shipped.
+    """The folder of a target's EAGLE head, block drafter or small draft model; None where none is
+    shipped.
 
     `target_key` is that of `core.loading.fingerprint.source_key`.
     """

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.modes.registry import Mode, register
-from core.modes.settings import SELF, SHIPPED_HEAD
+from core.modes.settings import SELF, SHIPPED_BLOCK, SHIPPED_HEAD
 from core.modes.share_sd import ShareSdSettings
 from core.settings import setting
 
@@ -22,7 +22,7 @@ register(
         HybridSettings,
         "core.drafters.hybrid:make_hybrid",
         takes_draft=True,
-        needs_own_forward=lambda draft: draft in (None, SELF, SHIPPED_HEAD),
+        needs_own_forward=lambda draft: draft in (None, SELF, SHIPPED_BLOCK, SHIPPED_HEAD),
         reason_against="core.drafters.hybrid:reason_against",
     )
 )

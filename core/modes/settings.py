@@ -1,14 +1,16 @@
 """What the settings of all drafters have in common, and those of trees that a model grows."""
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from core.errors import InvalidSettingError
 from core.settings import Settings, setting
 
 MAX_TREE_NODES = 256
-# As a draft model's name: the head that comes with the program, and the quantized target itself.
-SHIPPED_HEAD = "eagle"
+# As a draft model's name: the head and the block drafter that come with the program, and the quantized
+# target itself.
+SHIPPED_HEAD: Final = "eagle"
+SHIPPED_BLOCK: Final = "block"
 SELF = "self"
 
 

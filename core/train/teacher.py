@@ -48,3 +48,20 @@ def own_forward(target: "LoadedModel") -> "TorchForward":
         reason = reason_against(target.module.config.to_dict())
         raise InvalidSettingError(f"drafters cannot be trained for this target: {reason}.")
     return forward
+
+
+def feature_layers(text: str | None, num_layers: int) -> tuple[int, ...]:
+    """What --feature-layers says; raises InvalidSettingError."""
+    from core.drafters.eagle_head import default_feature_layers
+
+    if text is None:
+        return default_feature_layers(num_layers)
+    try:
+        layers = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        layers = (-1,)
+    if not all(0 <= layer <= num_layers for layer in layers):
+        raise InvalidSettingError(
+            f"--feature-layers is {text!r}; give numbers from 0 to {num_layers} with commas."
+        )
+    return layers

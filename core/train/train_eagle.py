@@ -8,7 +8,7 @@ from core.errors import InvalidSettingError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
-from core.train.teacher import add_teacher_options, load_teacher, own_forward
+from core.train.teacher import add_teacher_options, feature_layers, load_teacher, own_forward
 
 if TYPE_CHECKING:
     pass
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
     rank = join_ranks(options.device)
     target = load_teacher(options)
     shape = own_forward(target).shape
-    layers = _feature_layers(options.feature_layers, shape.num_layers)
+    layers = feature_layers(options.feature_layers, shape.num_layers)
     vocab_size = shape.vocab_size
     if not 1 <= options.draft_vocab <= vocab_size:
         raise InvalidSettingError(
@@ -71,22 +71,6 @@ def _run(options: argparse.Namespace) -> None:
     }
     train(task, settings, options.out, identity, rank)
     leave_ranks(rank)
-
-
-def _feature_layers(text: str | None, num_layers: int) -> tuple[int, ...]:
-    from core.drafters.eagle_head import default_feature_layers
-
-    if text is None:
-        return default_feature_layers(num_layers)
-    try:
-        layers = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        layers = (-1,)
-    if not all(0 <= layer <= num_layers for layer in layers):
-        raise InvalidSettingError(
-            f"--feature-layers is {text!r}; give numbers from 0 to {num_layers} with commas."
-        )
-    return layers
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Writes tiny block drafters by their authors' own code, and what that code drafts with them.
 
 Needs the environment of `make_eagle_heads.py`, whose target they draft for, and in it
-`pip install --no-deps dflash==0.1.0`. From the repository's folder:
+`pip install --no-deps dflash==0.1.0`; specforge and speculators write DSpark. From the repository's
+folder:
 
     TORCHDYNAMO_DISABLE=1 python -m tests.formats.make_block_drafters
 """
@@ -30,7 +31,7 @@ from tests.formats.make_eagle_heads import (
 )
 
 FOLDER = Path(__file__).parent / "block"
-BLOCK, MASK = 5, 11
+BLOCK, MASK, RANK = 5, 11, 8
 
 
 def record(folder: Path, logits: torch.Tensor, d2t: torch.Tensor | None) -> None:
@@ -70,29 +71,34 @@ def make(name: str, head_class: Any, target: Any, config: dict[str, Any], seed: 
     record(folder, target.lm_head(made[0, 1:]), None)
 
 
-def make_speculators(target: Any, name: str, seed: int) -> None:
-    """Its class computes blocks behind several anchors at once; one is behind the last token."""
+def speculators_settings(algorithm: str, num_drafts: int) -> dict[str, Any]:
     from speculators.config import SpeculatorsConfig, VerifierConfig
-    from speculators.models.dflash import core
-    from speculators.models.dflash.config import DFlashSpeculatorConfig
     from speculators.proposals.greedy import GreedyTokenProposalConfig
 
     layers = Qwen3Config(**{**SIZES, "num_hidden_layers": 2}, head_dim=16, rope_theta=3000.0)
     layers._attn_implementation = "eager"
-    config = DFlashSpeculatorConfig(
-        transformer_layer_config=layers,
-        draft_vocab_size=DRAFT_VOCAB,
-        block_size=BLOCK,
-        mask_token_id=MASK,
-        aux_hidden_state_layer_ids=[1, 4, 6],
-        speculators_config=SpeculatorsConfig(
-            algorithm="dflash",
-            proposal_methods=[GreedyTokenProposalConfig(speculative_tokens=BLOCK - 1)],
+    return {
+        "transformer_layer_config": layers,
+        "draft_vocab_size": DRAFT_VOCAB,
+        "block_size": BLOCK,
+        "mask_token_id": MASK,
+        "aux_hidden_state_layer_ids": [1, 4, 6],
+        "speculators_config": SpeculatorsConfig(
+            algorithm=algorithm,
+            proposal_methods=[GreedyTokenProposalConfig(speculative_tokens=num_drafts)],
             default_proposal_method="greedy",
             verifier=VerifierConfig(name_or_path=None, architectures=["LlamaForCausalLM"]),
         ),
-    )
-    head = core.DFlashDraftModel(config)
+    }
+
+
+def speculators_block(
+    core: Any, head: Any, target: Any, name: str, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Writes a head, and gives what its layers make of a block behind the prompt, with the logits.
+
+    Its class computes blocks behind several anchors at once; one is behind the last token.
+    """
     d2t, t2d = vocabulary()
     head.load_vocab_mappings(t2d, d2t)
     randomized(head, seed)
@@ -106,11 +112,77 @@ def make_speculators(target: Any, name: str, seed: int) -> None:
     context = torch.zeros(1, length, 3 * HIDDEN)
     context[:, :anchor] = torch.cat([states[layer][:, :anchor] for layer in (1, 4, 6)], dim=-1)
     ids = torch.tensor([[*PROMPT, *[0] * BLOCK]])
-    _, logits, *_ = head._backbone_forward(
+    made, logits, *_ = head._backbone_forward(
         context, ids, torch.ones(1, length), torch.zeros(1, length, HIDDEN), torch.zeros_like(ids),
         max_anchors=1,
     )  # fmt: skip
-    record(FOLDER / name, logits[0, 1:], head.d2t)
+    return made, logits[0]
+
+
+def make_speculators(target: Any, name: str, seed: int) -> None:
+    from speculators.models.dflash import core
+    from speculators.models.dflash.config import DFlashSpeculatorConfig
+
+    head = core.DFlashDraftModel(
+        DFlashSpeculatorConfig(**speculators_settings("dflash", BLOCK - 1))
+    )
+    _, logits = speculators_block(core, head, target, name, seed)
+    record(FOLDER / name, logits[1:], head.d2t)
+
+
+def make_dspark(name: str, target: Any, kind: str, seed: int) -> None:
+    """SpecForge trains every row to say what stands behind it, the root's the first one, and so do all
+    that serve such drafters; its `spec_generate` alone reads the rows behind the root."""
+    from specforge.modeling.draft.dspark import DSparkDraftModel
+
+    config = {
+        **SIZES, "head_dim": 8, "rms_norm_eps": 1e-6, "num_hidden_layers": 2, "block_size": BLOCK,
+        "num_target_layers": LAYERS, "rope_theta": 1000.0,
+        "dflash_config": {
+            "projector_type": "dspark", "mask_token_id": MASK, "markov_rank": RANK,
+            "markov_head_type": kind, "enable_confidence_head": True,
+            "confidence_head_with_markov": True,
+        },
+    }  # fmt: skip
+    told = Qwen3Config(**config)
+    told._attn_implementation = "sdpa"
+    head = randomized(DSparkDraftModel(told), seed)
+    folder = write(
+        name, {"architectures": ["DSparkDraftModel"], "model_type": "qwen3", **config}, head
+    )
+    states = target(torch.tensor([PROMPT]), output_hidden_states=True).hidden_states
+    context = torch.cat([states[layer + 1][:, :-1] for layer in head.target_layer_ids], dim=-1)
+    block = torch.tensor([[PROMPT[-1], *[MASK] * (BLOCK - 1)]])
+    made = head(
+        target_hidden=context,
+        noise_embedding=target.model.embed_tokens(block),
+        position_ids=torch.arange(len(PROMPT) + BLOCK - 1)[None],
+    )
+    _, logits = head.markov_head.sample_block_tokens(
+        target.lm_head(made), first_prev_token_ids=block[:, 0], hidden_states=made
+    )
+    record(folder, logits[0], None)
+
+
+def make_speculators_dspark(target: Any, name: str, kind: str, seed: int) -> None:
+    """Its head gives the correction of a whole block; tokens are chosen from left to right."""
+    from speculators.models.dflash import core
+    from speculators.models.dspark.config import DSparkSpeculatorConfig
+    from speculators.models.dspark.core import DSparkDraftModel
+
+    config = DSparkSpeculatorConfig(
+        **speculators_settings("dspark", BLOCK), markov_rank=RANK, markov_head_type=kind
+    )
+    head = DSparkDraftModel(config)
+    made, logits = speculators_block(core, head, target, name, seed)
+    block = [PROMPT[-1]]
+    for row in range(BLOCK):
+        tokens = torch.tensor([[*block, *[0] * (BLOCK - len(block))]])
+        bias = head.markov_head.block_bias(prev_token_ids=tokens, hidden_states=made)
+        corrected = logits + bias[0]
+        best = int(corrected[row].argmax())
+        block.append(best + int(head.d2t[best]))
+    record(FOLDER / name, corrected, head.d2t)
 
 
 def main() -> None:
@@ -135,6 +207,9 @@ def main() -> None:
         }, 2,
     )  # fmt: skip
     make_speculators(target, "speculators", 3)
+    for seed, kind in enumerate(("vanilla", "gated", "rnn"), 4):
+        make_dspark(f"specforge-dspark-{kind}", target, kind, seed)
+        make_speculators_dspark(target, f"speculators-dspark-{kind}", kind, seed + 3)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from core.backends.cpu.library import Kernels
+from core.drafters.block_description import MARKOV_KINDS
 from core.drafters.block_loading import load_block
 from core.engine import Engine
 from core.errors import DrafterUnavailableError
@@ -47,7 +48,12 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 
 def test_every_form_is_there() -> None:
-    assert NAMES == ["specforge", "speculators", "z-lab"]
+    dspark = [
+        f"{writer}-dspark-{kind}"
+        for writer in ("specforge", "speculators")
+        for kind in MARKOV_KINDS
+    ]
+    assert sorted(["specforge", "speculators", "z-lab", *dspark]) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,17 +71,38 @@ def test_a_published_block_drafter_drafts_as_its_authors_code_does(
     assert found.token_ids == trace_of(engine, expected.prompt).token_ids
 
 
+@pytest.mark.parametrize("name", ["speculators", "speculators-dspark-rnn"])
 @pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("drafter", [TREE, {"depth": 3}], ids=["tree", "by cost"])
 def test_trees_and_sizes_by_cost_leave_the_text_as_it_is(
-    drafter: dict, sampling: dict, engine: Engine
+    drafter: dict, sampling: dict, name: str, engine: Engine
 ) -> None:
-    draft = BLOCKS / "speculators"
+    draft = BLOCKS / name
     prompt, settings = recorded(draft).prompt, {"sampling": sampling, "max_new_tokens": 40}
     found = trace_of(engine, prompt, mode="sd-block", draft=str(draft), drafter=drafter, **settings)
     assert found.token_ids == trace_of(engine, prompt, **settings).token_ids
     if drafter is TREE:
         assert found.stats.num_drafted > 100
+
+
+@pytest.mark.parametrize("kind", ["gated", "rnn"])
+def test_every_path_of_a_tree_is_corrected_by_its_own_tokens(kind: str, engine: Engine) -> None:
+    """The best path of a wide tree says what the authors' chain says, beside paths that say others."""
+    draft = BLOCKS / f"specforge-dspark-{kind}"
+    expected = recorded(draft)
+    wide = {"branching": 4, "depth": 4, "num_nodes": 64, "fixed_size": True}
+    found = trace_of(engine, expected.prompt, mode="sd-block", draft=str(draft), drafter=wide)
+    first = next(iter(found.of_kind(Drafted)))
+    node, children = 0, set()
+    for token_id in expected.drafted[:3]:
+        node = next(
+            child for child, parent in enumerate(first.parents)
+            if parent == node and first.token_ids[child] == token_id
+        )  # fmt: skip
+    for other, depth in enumerate(first.depths):
+        if depth == 2 and first.top_k_token_ids[other]:
+            children.add(tuple(first.top_k_probs[other]))
+    assert len(children) > 1
 
 
 def test_a_draft_behind_accepted_tokens_is_that_of_a_prompt_with_them(engine: Engine) -> None:
@@ -118,8 +145,9 @@ def test_a_draft_behind_accepted_tokens_is_that_of_a_prompt_with_them(engine: En
         ("z-lab", setting(dflash_config={"mask_token_id": 11, "target_layer_ids": [8]}), "target has 8"),
         ("z-lab", tensor("markov_head.markov_w1.weight", lambda have: torch.ones(2)), "markov_w1"),
         ("z-lab", tensor("hidden_norm.weight", lambda have: None), "hidden_norm.weight has nothing"),
-        ("speculators", setting(sample_from_anchor=True), "sets sample_from_anchor to True"),
-        ("speculators", setting(speculators_model_type="dspark"), "type 'dspark', not dflash"),
+        ("speculators", setting(sample_from_anchor="yes"), "sample_from_anchor 'yes', which is neither"),
+        ("speculators", setting(speculators_model_type="dspark"), "markov_w1.weight has nothing"),
+        ("speculators", setting(speculators_model_type="eagle3"), "type 'eagle3', not dflash or dspark"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_computed_is_refused_by_its_name(
@@ -141,5 +169,7 @@ def test_layers_of_the_target_are_spread_where_none_are_named(
 
 
 def test_without_a_folder_the_mode_says_what_to_give(engine: Engine) -> None:
-    with pytest.raises(DrafterUnavailableError, match="give --draft a folder with a block drafter"):
+    with pytest.raises(
+        DrafterUnavailableError, match=r"no block drafter is shipped for .*; give --draft a folder"
+    ):
         trace_of(engine, [1, 2, 3], mode="sd-block")

@@ -7,6 +7,7 @@ import pytest
 from core.config import RunConfig
 from core.engine import Engine
 from core.loading.loading import load_model
+from core.trace.events import Drafted
 from core.trace.file import Trace
 from tests.conftest import run_trace
 from tests.prompts import PROMPTS
@@ -20,7 +21,9 @@ MODES: dict[str, dict[str, Any]] = {
     "ngram": {"drafter": {"fixed_size": True, "num_nodes": 8}},
     "layer-skip": {"drafter": {"fixed_size": True, "depth": 3, "layers": ["0-7", "20-29"]}},
     "share-sd": {"drafter": {"fixed_size": True, "depth": 3, "bits": 16}},
+    "sd-block": {"drafter": {"fixed_size": True, "depth": 4, "branching": 2}},
 }
+BLOCK = {"mode": "sd-block", "drafter": {"fixed_size": True, "depth": 8}}
 
 
 def trace_of(engine: Engine, text: str, **settings: Any) -> Trace:
@@ -50,6 +53,22 @@ def test_torch_and_compiled_kernels_write_the_same_text(default_engine: Engine) 
     drafted = trace_of(eager, QUOTING, mode="ngram", **MODES["ngram"])
     assert drafted.stats.num_accepted > 0
     assert drafted.token_ids == trace_of(default_engine, QUOTING).token_ids
+    # The kernels round the block drafter to 8 bits, which moves its probabilities by hundredths.
+    blocks = [
+        next(iter(trace_of(engine, QUOTING, max_new_tokens=2, **BLOCK).of_kind(Drafted)))
+        for engine in (eager, default_engine)
+    ]
+    assert blocks[0].token_ids[:3] == blocks[1].token_ids[:3]
+    assert blocks[0].draft_probs[1:3] == pytest.approx(blocks[1].draft_probs[1:3], abs=0.05)
+    assert blocks[0].draft_probs[1:3] != blocks[1].draft_probs[1:3]
+
+
+def test_a_block_drafter_stands_behind_the_lookup(default_engine: Engine) -> None:
+    settings = {"mode": "hybrid", "draft": "block", "drafter": {"fixed_size": True}}
+    trace = trace_of(default_engine, OPEN, **settings)
+    assert "hybrid: sd-block" in {event.drafter for event in trace.of_kind(Drafted)}
+    assert trace.stats.num_accepted > 0
+    assert trace.token_ids == trace_of(default_engine, OPEN).token_ids
 
 
 def test_sequences_side_by_side_have_the_text_that_they_have_alone(default_engine: Engine) -> None:

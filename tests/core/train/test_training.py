@@ -189,16 +189,16 @@ def test_bad_options_are_refused_in_a_sentence(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train_eagle", "train_draft"])
+@pytest.mark.parametrize("command", ["train_eagle", "train_draft", "train_block"])
 def test_two_processes_train_one_model_together(
     command: str, chat_folder: str, data_folder: Path, tmp_path: Path
 ) -> None:
     options = options_of(chat_folder, data_folder, tmp_path / "out", 6)
-    options += (
-        ["--depth", "2", "--draft-vocab", "100"]
-        if command == "train_eagle"
-        else ["--hidden-size", "32", "--num-layers", "1"]
-    )
+    options += {
+        "train_eagle": ["--depth", "2", "--draft-vocab", "100"],
+        "train_draft": ["--hidden-size", "32", "--num-layers", "1"],
+        "train_block": ["--block-size", "3", "--draft-vocab", "100", "--anchors", "8"],
+    }[command]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launch, "-m", f"core.train.{command}", *options],
