@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from core.backends.cpu.library import loaded_kernels
+from core.backends.cpu.linear import CpuLinear
 from core.backends.logits import BLOCK, LogitFacts, block_maxima, first_argmax
 
 
@@ -40,6 +41,19 @@ def part_with_facts(
     if noted is not None:
         note_facts(part, noted.of_rows(rows))
     return part
+
+
+def corrected_logits(
+    linear: CpuLinear,
+    x: torch.Tensor,  # [rows, in_features]
+    shared: torch.Tensor,  # [vocab]
+) -> torch.Tensor:
+    """Logits that all rows share with the layer's product with each row added, and their facts noted
+    # [rows, vocab]"""
+    logits = torch.empty(len(x), len(shared))
+    facts = linear.kernels.corrected_logits(linear.struct, x.contiguous(), shared, logits)
+    note_facts(logits, facts)
+    return logits
 
 
 def facts_of(

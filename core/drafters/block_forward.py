@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from core.backends.cpu.forward import CpuForward
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock
 from core.backends.torch.arithmetic import normalized
 from core.backends.torch.forward import RotaryTable, TorchForward
-from core.backends.torch.layer import layer_heads
-from core.backends.torch.linear import Linear
-from core.backends.torch.weights import LayerStack
+from core.backends.torch.linear import DenseLinear, Linear
+from core.backends.torch.weights import LayerStack, LayerWeights
 from core.drafters.block_heads import ConfidenceHead, MarkovHead
 from core.families.architecture import Architecture
 
@@ -55,6 +55,16 @@ class BlockWeights:
         return self.block_size if self.from_root else self.block_size - 1
 
 
+def context_of(layers: Sequence[LayerWeights], num_queries: int) -> DenseLinear:
+    """The fused state to keys and values of all layers, one layer after the other: of each the rows
+    behind its `num_queries`."""
+    linears = [layer.qkv for layer in layers if isinstance(layer.qkv, DenseLinear)]
+    assert len(linears) == len(layers), "they are as they were read"
+    biases = [linear.bias[num_queries:] for linear in linears if linear.bias is not None]
+    weight = torch.cat([linear.weight[num_queries:] for linear in linears])
+    return DenseLinear(weight, torch.cat(biases) if biases else None)
+
+
 def fused_states(
     weights: BlockWeights,
     hidden_states: torch.Tensor,  # [rows, num_state_layers * target_hidden]
@@ -73,13 +83,17 @@ class BlockForward(TorchForward):
         self,
         shape: Architecture,
         weights: BlockWeights,
+        context: Linear,
         rotary: RotaryTable,
         on_cpu: CpuForward | None = None,
     ):
-        """`on_cpu` computes the same layers in compiled kernels."""
+        """`context` is what `context_of` makes; `on_cpu` computes the layers in compiled kernels."""
         super().__init__(shape, weights.stack, rotary)
         self.weights = weights
+        self._context = context
         self._on_cpu = on_cpu
+        norms = [layer.k_norm for layer in weights.stack.layers if layer.k_norm is not None]
+        self._key_norms = torch.stack(norms)[:, None]  # [layers, 1, head_dim]
 
     def __call__(self, blocks: Sequence[RowBlock], *, want_logits: bool) -> torch.Tensor | None:
         """See `TargetForward`."""
@@ -97,11 +111,13 @@ class BlockForward(TorchForward):
         shape, start = self.shape, cache.length
         end = start + len(hidden_states)
         fused = fused_states(self.weights, hidden_states, shape.norm_eps)
-        positions = torch.arange(start, end, device=fused.device)
-        rotation = self.rotary.at(positions)
-        for layer in self.stack.layers:
-            _, keys, values = layer_heads(shape, layer, fused, positions, rotation)
-            stored = cache.storage[layer.cache_index, :, 0]  # [2, kv_heads, capacity, head_dim]
-            stored[0, :, start:end] = keys.transpose(0, 1)
-            stored[1, :, start:end] = values.transpose(0, 1)
+        made = self._context(fused)
+        made = made.view(len(fused), shape.num_layers, 2, shape.num_kv_heads, shape.head_dim)
+        keys, values = made.unbind(2)  # [rows, layers, kv_heads, head_dim]
+        keys = F.rms_norm(keys, keys.shape[-1:], eps=shape.norm_eps) * self._key_norms
+        # All layers turn alike  # [rows, 1, 1, head_dim]
+        cos, sin = self.rotary.cos[0, start:end, None], self.rotary.sin[0, start:end, None]
+        keys = torch.addcmul(keys * cos, keys.roll(shape.head_dim // 2, dims=-1), sin)
+        for which, rows in enumerate((keys, values)):
+            cache.storage[: shape.num_layers, which, 0, :, start:end] = rows.permute(1, 2, 0, 3)
         cache.truncate(end)

@@ -2,6 +2,8 @@
 
 import torch
 
+from core.backends.cpu.linear import CpuLinear
+from core.backends.logit_facts import corrected_logits
 from core.drafters.block_heads import MarkovHead
 from core.drafters.tree_growth import LevelRow
 
@@ -27,10 +29,9 @@ class BlockLevels:
     def __call__(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits of the tokens behind the rows  # [rows, draft_vocab] float32."""
         depth, count = rows[0].depth, len(rows)
-        logits = self._logits[depth].repeat(count, 1)
-        markov = self._markov
+        logits, markov = self._logits[depth], self._markov
         if markov is None:
-            return logits
+            return logits.repeat(count, 1)
         token_ids = torch.tensor([row.token_id for row in rows], device=logits.device)
         table_rows = markov.rows(token_ids)
         states = None if self._states is None else self._states[depth].expand(count, -1)
@@ -40,4 +41,7 @@ class BlockLevels:
             memory = torch.stack([self._memories[row.parent_row] for row in rows])
         made, memory = markov.step(table_rows, states, memory)
         self._memories += memory.unbind(0)
-        return logits + markov.output(made).float()
+        output = markov.output
+        if isinstance(output, CpuLinear):
+            return corrected_logits(output, made, logits)
+        return logits + output(made).float()

@@ -10,7 +10,7 @@ from core.backends.torch.forward import RotaryTable, TorchForward
 from core.backends.torch.linear import DenseLinear, Linear
 from core.backends.torch.weights import LayerStack
 from core.drafters.block_description import BlockDescription, describe_block
-from core.drafters.block_forward import BlockForward, BlockWeights
+from core.drafters.block_forward import BlockForward, BlockWeights, context_of
 from core.drafters.block_heads import CONFIDENCE, JOINTS, MARKOV, ConfidenceHead, MarkovHead
 from core.drafters.head_tensors import HeadFolder, HeadTensors
 from core.loading.loading import LoadedModel
@@ -70,6 +70,7 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
         vocab_size=shape.vocab_size if target_ids is None else len(target_ids),
         embedding_scale=1.0 if found.embedding_scale is None else float(found.embedding_scale),
     )
+    context: Linear = context_of(own_stack.layers, own.num_heads * own.head_dim)
     rotations = model_config_from(found.described, frozenset()).rotations
     rotary = RotaryTable(rotations, target.row_dtype, target.device)
     if isinstance(forward, CpuForward):
@@ -77,8 +78,16 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
         on_cpu = CpuForward(own, own_stack, rotary, forward.kernels, forward.made)
         if cpu_reason(on_cpu) is None:
             weights = _in_bytes(weights, forward.kernels)
-            return BlockForward(own, weights, rotary, on_cpu.with_stack(weights.stack))
-    return BlockForward(own, weights, rotary)
+            context = _rounded(context, forward.kernels)
+            return BlockForward(own, weights, context, rotary, on_cpu.with_stack(weights.stack))
+    return BlockForward(own, weights, context, rotary)
+
+
+def _rounded(linear: Linear, kernels: Kernels) -> Linear:
+    """In 8 bits, where the kernels read it."""
+    if isinstance(linear, DenseLinear) and can_read_dense(linear.weight):
+        return cpu_bytes(kernels, linear.weight, linear.bias)
+    return linear
 
 
 def _in_bytes(weights: BlockWeights, kernels: Kernels) -> BlockWeights:
@@ -88,9 +97,7 @@ def _in_bytes(weights: BlockWeights, kernels: Kernels) -> BlockWeights:
     """
 
     def rounded(linear: Linear) -> Linear:
-        if isinstance(linear, DenseLinear) and can_read_dense(linear.weight):
-            return cpu_bytes(kernels, linear.weight, linear.bias)
-        return linear
+        return _rounded(linear, kernels)
 
     stack, markov = weights.stack, weights.markov
     layers = tuple(

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from core.backends import logit_facts
 from core.backends.cpu.library import load_kernels
-from core.backends.logit_facts import facts_of, note_facts, part_with_facts, without_infinity
+from core.backends.cpu.linear import cpu_bytes
+from core.backends.logit_facts import (
+    corrected_logits,
+    facts_of,
+    note_facts,
+    part_with_facts,
+    without_infinity,
+)
 from core.backends.logits import BLOCK, LogitFacts, are_usable, block_maxima, check_target
 from core.config import RunConfig
 from core.decoding.logprobs import logprobs_from
@@ -199,3 +206,17 @@ def test_a_temperature_that_makes_large_logits_infinite_is_told() -> None:
     assert decoded(0.0) == decoded(1.0) == [0, 0]
     with pytest.raises(BadLogitsError, match="from position 2 on"):
         decoded(1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_corrected_logits_are_sums_with_their_own_facts(rows: int) -> None:
+    random = torch.Generator().manual_seed(rows)
+    weight = torch.randn(VOCAB, 32, generator=random)
+    linear = cpu_bytes(load_kernels(no_progress), weight, None)
+    x = torch.randn(rows, 32, generator=random)
+    shared = torch.randn(VOCAB, generator=random)
+    logits = corrected_logits(linear, x, shared)
+    torch.testing.assert_close(logits, linear(x) + shared, atol=1e-5, rtol=1e-5)
+    assert facts_of(logits, 5) == facts_of(logits.clone(), 5)
+    # A row's are its own, whatever stands beside it.
+    assert torch.equal(corrected_logits(linear, x[-1:], shared)[0], logits[-1])

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from core.backends.cpu.library import (
+    NOTED_FACTS,
     BlockStruct,
     FactsRoom,
     Kernels,
@@ -38,8 +39,6 @@ from core.backends.torch.weights import LayerStack, LayerWeights
 from core.backends.windows import note_positions, positions_of
 from core.families.architecture import Architecture
 
-# The largest logits that are told with them: traces and drafters seldom ask for more.
-_NOTED_FACTS = 8
 _HEAD_DIM_STEP = 8
 _LARGEST_HEAD_DIM = 512
 
@@ -146,7 +145,7 @@ class CpuForward(TorchForward):
         want_logits: bool,
     ) -> torch.Tensor | None:
         rows, capacity = num_rows(blocks), max(block.cache.capacity for block in blocks)
-        num_facts = min(_NOTED_FACTS, self.shape.vocab_size) if want_logits else 0
+        num_facts = min(NOTED_FACTS, self.shape.vocab_size) if want_logits else 0
         room = FactsRoom(rows, num_facts)
         work_floats = self.kernels.work_floats(model, rows, capacity, num_facts)
         if self._work.shape[0] < work_floats:

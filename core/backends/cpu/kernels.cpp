@@ -98,6 +98,48 @@ struct Work {
   }
 };
 
+// Rows as a layer by itself reads them.
+struct RowsMemory {
+  const Needs needs;
+  const std::unique_ptr<RoundedUnit[]> room;  // for its alignment
+  const Matrix rows;
+  RowsMemory(const Linear& linear, int64_t count)
+      : needs(needs_of(linear)),
+        room(new RoundedUnit[Matrix::floats(count, linear.in_features, needs) * sizeof(float) /
+                                 sizeof(RoundedUnit) + 1]),
+        rows(reinterpret_cast<float*>(room.get()), count, linear.in_features, needs),
+        count(count) {}
+  // A thread's share of rows that lie one after the other.
+  void fill(const float* x, int thread, int team) const {
+    const Share own(count, 1, thread, team);
+    for (int64_t row = own.begin; row < own.end; ++row) {
+      std::memcpy(rows.row(row), x + row * rows.width, rows.width * sizeof(float));
+      rows.finish(needs, row, 0, rows.width);
+    }
+  }
+
+ private:
+  const int64_t count;
+};
+
+// Where the parts of facts are found outside of a forward.
+struct FactsMemory {
+  FactsWork work;
+  FactsMemory(int64_t parts, int32_t k)
+      : memory(new char[parts * sizeof(Facts) + alignof(Facts)]),
+        ids(new int64_t[parts * k]),
+        values(new float[parts * k]) {
+    const uintptr_t aligned =
+        ((uintptr_t)memory.get() + alignof(Facts) - 1) / alignof(Facts) * alignof(Facts);
+    work = {reinterpret_cast<Facts*>(aligned), ids.get(), values.get()};
+  }
+
+ private:
+  const std::unique_ptr<char[]> memory;
+  const std::unique_ptr<int64_t[]> ids;
+  const std::unique_ptr<float[]> values;
+};
+
 }  // namespace
 
 extern "C" {
@@ -309,39 +351,51 @@ const char* forward(const Model* model_pointer, const Rows* rows_pointer, int32_
 // A layer's product with rows that lie one after the other.
 void multiply_rows(const Linear* linear, int64_t count, const float* x, float* y,
                    int32_t num_threads) {
-  const int64_t width = linear->in_features;
-  const Needs needs = needs_of(*linear);
-  const std::unique_ptr<RoundedUnit[]> room(  // for its alignment
-      new RoundedUnit[Matrix::floats(count, width, needs) * sizeof(float) / sizeof(RoundedUnit) + 1]);
-  const Matrix rows(reinterpret_cast<float*>(room.get()), count, width, needs);
+  const RowsMemory rows(*linear, count);
 #pragma omp parallel num_threads(num_threads)
   {
     const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-    const Share own_rows(count, 1, thread, team);
-    for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
-      std::memcpy(rows.row(row), x + row * width, width * sizeof(float));
-      rows.finish(needs, row, 0, width);
-    }
+    rows.fill(x, thread, team);
 #pragma omp barrier
     const Share own(linear->out_features, PANEL, thread, team);
-    multiply(*linear, own.begin, own.end, {count, rows.input(needs), y, linear->out_features});
+    multiply(*linear, own.begin, own.end,
+             {count, rows.rows.input(rows.needs), y, linear->out_features});
   }
 }
 
 // The facts of rows of logits.
 void logit_facts(int64_t rows, int64_t vocab, const float* logits, const LogitFacts* facts,
                  int32_t num_threads) {
-  const int64_t parts = num_threads * rows;
-  const std::unique_ptr<char[]> memory(new char[parts * sizeof(Facts) + alignof(Facts)]);
-  const std::unique_ptr<int64_t[]> ids(new int64_t[parts * facts->k]);
-  const std::unique_ptr<float[]> values(new float[parts * facts->k]);
-  const uintptr_t aligned =
-      ((uintptr_t)memory.get() + alignof(Facts) - 1) / alignof(Facts) * alignof(Facts);
-  const FactsWork work{reinterpret_cast<Facts*>(aligned), ids.get(), values.get()};
+  const FactsMemory memory(num_threads * rows, facts->k);
 #pragma omp parallel num_threads(num_threads)
-  find_facts(*facts, work, logits, rows, vocab, omp_get_thread_num(), omp_get_num_threads(), [] {
+  find_facts(*facts, memory.work, logits, rows, vocab, omp_get_thread_num(), omp_get_num_threads(),
+             [] {
 #pragma omp barrier
-  });
+             });
+}
+
+// Logits that all rows share, with a layer's product with each row added, and their facts.
+void corrected_logits(const Linear* linear, int64_t count, const float* x, const float* shared,
+                      float* logits, const LogitFacts* facts, int32_t num_threads) {
+  const FactsMemory memory(num_threads * count, facts->k);
+  const RowsMemory own_rows(*linear, count);
+  const int64_t vocab = linear->out_features;
+#pragma omp parallel num_threads(num_threads)
+  {
+    const auto wait = [] {
+#pragma omp barrier
+    };
+    const int thread = omp_get_thread_num(), team = omp_get_num_threads();
+    own_rows.fill(x, thread, team);
+    wait();
+    const Share own(vocab, PANEL, thread, team);
+    for (int64_t row = 0; row < count; ++row)
+      std::memcpy(logits + row * vocab + own.begin, shared + own.begin,
+                  (own.end - own.begin) * sizeof(float));
+    multiply(*linear, own.begin, own.end,
+             {count, own_rows.rows.input(own_rows.needs), logits, vocab, Epilogue::ADD, 1.0f});
+    find_facts(*facts, memory.work, logits, count, vocab, thread, team, wait);
+  }
 }
 
 // The logarithms of the noise of all tokens at a position, which has this key.

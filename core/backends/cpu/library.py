@@ -163,6 +163,8 @@ class FactsRoom:
         )
 
 
+# The largest logits that are told with them: traces and drafters seldom ask for more.
+NOTED_FACTS = 8
 # Pieces of weights are taken from memory of this size, each at the begin of a line of the cache.
 _SHARED_BYTES = 1 << 25
 _LINE_BYTES = 64
@@ -222,6 +224,29 @@ class Kernels:
         self._library.logit_facts(
             c_int64(rows),
             c_int64(vocab),
+            c_void_p(logits.data_ptr()),
+            byref(room.struct),
+            torch.get_num_threads(),
+        )
+        return room.facts()
+
+    def corrected_logits(
+        self,
+        linear: LinearStruct,
+        x: torch.Tensor,  # [rows, in_features] float32, contiguous
+        shared: torch.Tensor,  # [out_features] float32, contiguous
+        logits: torch.Tensor,  # [rows, out_features] float32, contiguous
+    ) -> LogitFacts:
+        """Writes the shared logits with a layer's product with each row added; returns their facts."""
+        check_floats(x, (len(x), linear.in_features))
+        check_floats(shared, (linear.out_features,))
+        check_floats(logits, (len(x), linear.out_features))
+        room = FactsRoom(len(x), min(NOTED_FACTS, linear.out_features))
+        self._library.corrected_logits(
+            byref(linear),
+            c_int64(len(x)),
+            c_void_p(x.data_ptr()),
+            c_void_p(shared.data_ptr()),
             c_void_p(logits.data_ptr()),
             byref(room.struct),
             torch.get_num_threads(),
