@@ -6,13 +6,14 @@ argmax(probs / noise) with noise ~ Exp(1), independent for each token id. The no
 position when it has the same distribution there.
 """
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import torch
 
 from core.acceptance.sampling_config import SamplingConfig
-from core.backends.cpu.library import loaded_kernels
+from core.backends.cpu.library import Drawn, loaded_kernels
 from core.backends.logits import first_argmax
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -149,14 +150,29 @@ class Race(NamedTuple):
     """A draw with what decided it: the token is where log-probability less log-noise is highest."""
 
     token_id: int
-    log_probs: torch.Tensor  # [vocab], under the sampling settings
+    log_probs_of: Callable[[list[int]], list[float]]
+    """Of some tokens, under the sampling settings."""
     log_noise: torch.Tensor  # [vocab]
 
     def numbers(self, token_ids: list[int]) -> tuple[list[float], list[float]]:
-        """Log-probabilities and log-noises of some tokens, in one read from the device."""
-        ids = torch.tensor(token_ids, device=self.log_probs.device)
-        log_probs, log_noise = torch.stack([self.log_probs[ids], self.log_noise[ids]]).tolist()
-        return log_probs, log_noise
+        """Log-probabilities and log-noises of some tokens."""
+        return self.log_probs_of(token_ids), self.log_noise[token_ids].tolist()
+
+
+def first_in_race(
+    logits: torch.Tensor,  # [rows, vocab]
+    log_noise: Sequence[torch.Tensor],  # [vocab] each
+    sampling: SamplingConfig,
+    k: int,
+) -> Drawn | None:
+    """The best in the race of every row, by compiled kernels; None where there are none, or where the
+    settings exclude tokens."""
+    kernels = loaded_kernels() if logits.device.type == "cpu" else None
+    keeps_all = not 0 < sampling.top_k < logits.shape[-1] and sampling.top_p >= 1.0
+    is_read = logits.dtype == torch.float32 and logits.is_contiguous()
+    if kernels is None or not keeps_all or not is_read:
+        return None
+    return kernels.drawn_tokens(logits, log_noise, divisor(sampling), min(k, logits.shape[-1]))
 
 
 class TokenDrawer:
@@ -194,7 +210,15 @@ class TokenDrawer:
     ) -> Race:
         """The same draw with its numbers; not for greedy settings, which have no noise."""
         assert self._noise is not None, "the settings are greedy"
-        log_probs = log_probs_under(logits[None], self._sampling)[0]
         log_noise = self._noise.log_at(position)
+        drawn = first_in_race(logits[None], [log_noise], self._sampling, 1)
+        if drawn is not None:
+            scale, log_total = divisor(self._sampling), drawn.log_totals[0]
+            return Race(
+                drawn.ids[0][0],
+                lambda ids: [float(logits[token_id]) / scale - log_total for token_id in ids],
+                log_noise,
+            )
+        log_probs = log_probs_under(logits[None], self._sampling)[0]
         token_id = int(first_argmax((log_probs - log_noise)[None]))
-        return Race(token_id, log_probs, log_noise)
+        return Race(token_id, lambda ids: log_probs[ids].tolist(), log_noise)

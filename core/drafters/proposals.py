@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from core.acceptance.registry import rules
-from core.acceptance.sampling import keyed_noise, log_probs_under
+from core.acceptance.sampling import first_in_race, keyed_noise, log_probs_under
 from core.backends.logit_facts import best_first, facts_of
 from core.backends.logits import bad_logits, first_argmax
 from core.config import RunConfig
@@ -92,8 +92,12 @@ class NoisyProposer:
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
         """See `Proposer.propose`. Tokens that the drafter excludes are left out."""
-        log_noise = torch.stack([self._noise.log_at(position) for position in positions])
-        ids, probs = self.choose(logits, log_noise, count)
+        log_noise = [self._noise.log_at(position) for position in positions]
+        drawn = first_in_race(logits, log_noise, self._sampling, count)
+        if drawn is not None:
+            chances = [[math.exp(log_prob) for log_prob in row] for row in drawn.log_probs]
+            return _read(drawn.ids, chances, positions)
+        ids, probs = self.choose(logits, torch.stack(log_noise), count)
         return _read(ids.tolist(), probs.tolist(), positions)
 
     def choose(

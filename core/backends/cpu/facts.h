@@ -20,6 +20,8 @@ class Facts {
     for (int32_t i = 0; i < k; ++i) ids[i] = 0, values[i] = -INFINITY;
   }
 
+  // Without sums it only looks for the largest.
+  template <bool HAS_SUMS = true>
   void add(const float* row, int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; at += PIECE) {
       const int64_t left = end - at < PIECE ? end - at : PIECE;
@@ -46,7 +48,7 @@ class Facts {
           if (count == k && i % LANES == 0 && !any(x[i / LANES] > all(values[k - 1]))) i += LANES - 1;
           else insert(at + i, from[i]);
         }
-      if (values[0] == -INFINITY) continue;
+      if (!HAS_SUMS || values[0] == -INFINITY) continue;
       if (values[0] > highest) raise(values[0]);
       Lanes weights[PIECE / LANES];
       for (int i = 0; i < PIECE / LANES; ++i) {
@@ -138,24 +140,26 @@ class Facts {
   }
 };
 
-// The facts of all rows by a team of threads; `wait` lets them meet. A thread reads the share of the
-// vocabulary that it computed.
+// Where the parts of rows are found.
 struct FactsWork {
   Facts* parts;  // [threads, rows]
   int64_t* ids;  // [threads, rows, k]
   float* values;
 };
 
+// A fresh part.
+inline Facts& part_of(const FactsWork& work, int64_t part, int32_t k) {
+  return *new (work.parts + part) Facts(work.ids + part * k, work.values + part * k, k);
+}
+
+// The facts of all rows by a team of threads; `wait` lets them meet. A thread reads the share of the
+// vocabulary that it computed.
 template <class Wait>
 void find_facts(const LogitFacts& facts, const FactsWork& work, const float* logits, int64_t rows,
                 int64_t vocab, int thread, int team, const Wait& wait) {
   const Share own(vocab, PANEL, thread, team);
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t part = thread * rows + row;
-    Facts& found = *new (work.parts + part)
-                       Facts(work.ids + part * facts.k, work.values + part * facts.k, facts.k);
-    found.add(logits + row * vocab, own.begin, own.end);
-  }
+  for (int64_t row = 0; row < rows; ++row)
+    part_of(work, thread * rows + row, facts.k).add(logits + row * vocab, own.begin, own.end);
   wait();
   const Share own_rows(rows, 1, thread, team);
   for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {

@@ -398,6 +398,17 @@ void corrected_logits(const Linear* linear, int64_t count, const float* x, const
   }
 }
 
+// Tokens as noise draws them; `scores` has room for all rows.
+void drawn_tokens(const NoisyRows* rows, const Drawn* drawn, float* scores, int32_t num_threads) {
+  const FactsMemory first(num_threads * rows->count, 1);
+  const FactsMemory second(num_threads * rows->count, drawn->k);
+#pragma omp parallel num_threads(num_threads)
+  draw(*rows, *drawn, first.work, second.work, scores, omp_get_thread_num(), omp_get_num_threads(),
+       [] {
+#pragma omp barrier
+       });
+}
+
 // The logarithms of the noise of all tokens at a position, which has this key.
 void log_noise(uint64_t key, int64_t vocab, float* to, int32_t num_threads) {
 #pragma omp parallel num_threads(num_threads)

@@ -5,6 +5,7 @@ is one of many numbers, behind the call (`check.h`).
 """
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import (
     POINTER,
     Structure,
@@ -18,7 +19,7 @@ from ctypes import (
 )
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -125,6 +126,25 @@ class LogitFactsStruct(Structure):
     _fields_ = (("k", c_int32), ("top_ids", c_void_p), ("numbers", c_void_p))
 
 
+class NoisyRowsStruct(Structure):
+    _fields_ = (
+        ("count", c_int64),
+        ("vocab", c_int64),
+        ("logits", c_void_p),
+        ("log_noise", c_void_p),
+        ("divisor", c_float),
+    )
+
+
+class DrawnStruct(Structure):
+    _fields_ = (
+        ("k", c_int32),
+        ("ids", c_void_p),
+        ("log_probs", c_void_p),
+        ("log_totals", c_void_p),
+    )
+
+
 class RowsStruct(Structure):
     _fields_ = (
         ("count", c_int64),
@@ -141,6 +161,16 @@ class RowsStruct(Structure):
         ("logits", c_void_p),
         ("facts", LogitFactsStruct),
     )
+
+
+class Drawn(NamedTuple):
+    """Of every row of logits, the tokens that come first in the exponential race."""
+
+    ids: list[list[int]]
+    """Of the largest log-probabilities less log-noise, best first."""
+    log_probs: list[list[float]]
+    log_totals: list[float]
+    """What a scaled logit less it is a log-probability."""
 
 
 class FactsRoom:
@@ -252,6 +282,35 @@ class Kernels:
             torch.get_num_threads(),
         )
         return room.facts()
+
+    def drawn_tokens(
+        self,
+        logits: torch.Tensor,  # [rows, vocab] float32, contiguous
+        log_noise: Sequence[torch.Tensor],  # [vocab] float32 each, contiguous
+        divisor: float,
+        k: int,
+    ) -> Drawn:
+        """Draws from the softmax of the logits divided by a temperature; `k` at most as many as there
+        are."""
+        rows, vocab = logits.shape
+        check_floats(logits, (rows, vocab))
+        if len(log_noise) != rows:
+            raise ValueError(f"the kernels were given {rows} rows and noise for {len(log_noise)}")
+        for noise in log_noise:
+            check_floats(noise, (vocab,))
+        ids, log_probs = np.empty((rows, k), np.int64), np.empty((rows, k), np.float32)
+        log_totals = np.empty(rows, np.float32)
+        noises = (c_void_p * rows)(*(noise.data_ptr() for noise in log_noise))
+        scores = torch.empty(rows, vocab)
+        self._library.drawn_tokens(
+            byref(
+                NoisyRowsStruct(rows, vocab, logits.data_ptr(), ctypes.addressof(noises), divisor)
+            ),
+            byref(DrawnStruct(k, *(array.ctypes.data for array in (ids, log_probs, log_totals)))),
+            c_void_p(scores.data_ptr()),
+            torch.get_num_threads(),
+        )
+        return Drawn(ids.tolist(), log_probs.tolist(), log_totals.tolist())
 
     def log_noise(self, key: int, vocab_size: int) -> torch.Tensor:
         """Logarithms of the noise of `core.acceptance.sampling` under an unsigned key  # [vocab]"""

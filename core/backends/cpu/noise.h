@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "lanes.h"
+#include "facts.h"
 
 namespace {
 
@@ -60,6 +60,57 @@ void log_noise_of(uint64_t key, int64_t begin, int64_t end, float* to) {
     if (first + LANES <= end) store(to + first, result);
     else
       for (int i = 0; first + i < end; ++i) to[first + i] = result[i];
+  }
+}
+
+// Rows of logits, and the logarithms of the noise at their positions.
+struct NoisyRows {
+  int64_t count, vocab;
+  const float* logits;              // [count, vocab]
+  const float* const* log_noise;    // [vocab] each
+  float divisor;                    // of the logits: the temperature
+};
+
+// The tokens of each row with the largest log-probability less log-noise, by a team of threads.
+struct Drawn {
+  int32_t k;
+  int64_t* ids;      // [rows, k]
+  float* log_probs;  // [rows, k]
+  float* log_totals; // [rows] the logarithm of the sum of exp(logit / divisor)
+};
+
+template <class Wait>
+void draw(const NoisyRows& rows, const Drawn& drawn, const FactsWork& first, const FactsWork& second,
+          float* scores, int thread, int team, const Wait& wait) {
+  const Share own(rows.vocab, PANEL, thread, team);
+  for (int64_t row = 0; row < rows.count; ++row) {
+    const float* logits = rows.logits + row * rows.vocab;
+    float* scaled = scores + row * rows.vocab;
+    for (int64_t i = own.begin; i < own.end; ++i) scaled[i] = logits[i] / rows.divisor;
+    part_of(first, thread * rows.count + row, 1).add(scaled, own.begin, own.end);
+  }
+  wait();
+  for (int64_t row = 0; row < rows.count; ++row) {
+    int64_t id;
+    float value;
+    Facts whole(&id, &value, 1);
+    for (int other = 0; other < team; ++other) whole.add(first.parts[other * rows.count + row]);
+    const float log_total = whole.log_total();
+    if (thread == 0) drawn.log_totals[row] = log_total;
+    float* score = scores + row * rows.vocab;
+    for (int64_t i = own.begin; i < own.end; ++i)
+      score[i] = (score[i] - log_total) - rows.log_noise[row][i];
+    part_of(second, thread * rows.count + row, drawn.k).add<false>(score, own.begin, own.end);
+  }
+  wait();
+  const Share own_rows(rows.count, 1, thread, team);
+  for (int64_t row = own_rows.begin; row < own_rows.end; ++row) {
+    int64_t* ids = drawn.ids + row * drawn.k;
+    float* log_probs = drawn.log_probs + row * drawn.k;
+    Facts whole(ids, log_probs, drawn.k);
+    for (int other = 0; other < team; ++other) whole.add(second.parts[other * rows.count + row]);
+    for (int32_t i = 0; i < drawn.k; ++i)
+      log_probs[i] = rows.logits[row * rows.vocab + ids[i]] / rows.divisor - drawn.log_totals[row];
   }
 }
 

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from core.acceptance.sampling import KeyedNoise, TokenDrawer, keyed_noise, log_probs_under
+from core.acceptance.sampling import (
+    KeyedNoise,
+    TokenDrawer,
+    first_in_race,
+    keyed_noise,
+    log_probs_under,
+)
 from core.backends.cpu.library import load_kernels
 from core.config import SamplingConfig
 from core.runtime.storage import no_progress
@@ -119,3 +125,32 @@ def test_kernels_and_torch_make_the_same_noise(
     for position in (0, 1, 1 << 40):
         found, expected = by_kernels.log_at(position), by_torch.log_at(position)
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("vocab_size", [1, 9, 5000])
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7])
+def test_kernels_and_torch_draw_the_same_tokens(vocab_size: int, temperature: float) -> None:
+    load_kernels(no_progress)
+    sampling = SamplingConfig(do_sample=True, temperature=temperature, seed=4)
+    logits = 5 * torch.randn(4, vocab_size, generator=torch.Generator().manual_seed(vocab_size))
+    logits[1, : vocab_size // 2] = -torch.inf
+    noise = KeyedNoise(4, vocab_size, CPU)
+    log_noise = [noise.log_at(position) for position in range(4)]
+    drawn = first_in_race(logits, log_noise, sampling, 3)
+    assert drawn is not None
+    log_probs = log_probs_under(logits, sampling)
+    scores = log_probs - torch.stack(log_noise)
+    count = min(3, vocab_size)
+    for row in range(4):
+        possible = min(count, int((logits[row] > -torch.inf).sum()))
+        assert drawn.ids[row][:possible] == scores[row].topk(count).indices[:possible].tolist()
+        expected = log_probs[row][drawn.ids[row]]
+        torch.testing.assert_close(torch.tensor(drawn.log_probs[row]), expected, atol=2e-5, rtol=0)
+    race = TokenDrawer(sampling, vocab_size, CPU).race(logits[2], 2)
+    assert race.token_id == drawn.ids[2][0] == int(scores[2].argmax())
+    numbers = race.log_probs_of([race.token_id, 0])
+    torch.testing.assert_close(
+        torch.tensor(numbers), log_probs[2][[race.token_id, 0]], atol=2e-5, rtol=0
+    )
+    narrowed = SamplingConfig(do_sample=True, top_k=1, temperature=temperature)
+    assert first_in_race(logits, log_noise, narrowed, 1) is None or vocab_size == 1
