@@ -104,7 +104,6 @@ class MedusaDrafter:
             self.own_runner.clear()
             raise
 
-    @torch.inference_mode()
     def _level(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits of a level's rows."""
         depth = rows[0].depth

@@ -47,7 +47,10 @@ EngineOf = Callable[..., Engine]
         ),
         ({"mode": "sd-classic"}, "mode sd-classic needs a draft model; give --draft"),
         ({"mode": "sd-classic", "draft": "no-such-model"}, "there is no model named"),
-        ({"mode": "sd-classic", "draft": "{home}/shifted"}, "has the id 3, not 0; give a draft"),
+        (
+            {"mode": "sd-classic", "draft": "{home}/shifted"},
+            "its tokens are not the bytes of a text",
+        ),
     ],
 )
 def test_a_bad_setting_gets_one_sentence_and_the_engine_goes_on(

@@ -159,7 +159,7 @@ def test_a_target_without_such_a_layer_is_told_so(engine: Engine) -> None:
 
 def test_a_target_that_transformers_computes_is_refused_with_the_reason(tmp_path: Path) -> None:
     """Its states are not had there: so it is for DeepSeek-V3, GLM-4.5 and Qwen3-Next."""
-    name = save_tiny_model(tmp_path / "model", "gpt-neox")
+    name = save_tiny_model(tmp_path / "model", "codegen")
     engine = Engine(load_model(name, dtype="float32", compile=False))
     with pytest.raises(InvalidSettingError, match="which our own forward must compute"):
         trace_of(engine, [1, 2, 3], mode="sd-mtp")
