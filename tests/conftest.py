@@ -1,8 +1,7 @@
 """Fixtures that several rooms' tests share."""
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import hypothesis
 import pytest
@@ -22,14 +21,6 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
 # A busy machine is no failure, and a run of the tests can be repeated.
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
-
-
-@pytest.fixture(autouse=True)
-def _modes_of_torch() -> Iterator[None]:
-    """A run that left torch without gradients would be in the way of whoever trains next."""
-    yield
-    torch = sys.modules.get("torch")
-    assert torch is None or torch.is_grad_enabled()
 
 
 @pytest.fixture(scope="session")
