@@ -14,6 +14,7 @@ import torch
 
 from core.acceptance.sampling_config import SamplingConfig
 from core.backends.cpu.library import Drawn, loaded_kernels
+from core.backends.logit_facts import kernels_for
 from core.backends.logits import first_argmax
 
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -167,10 +168,9 @@ def first_in_race(
 ) -> Drawn | None:
     """The best in the race of every row, by compiled kernels; None where there are none, or where the
     settings exclude tokens."""
-    kernels = loaded_kernels() if logits.device.type == "cpu" else None
+    kernels = kernels_for(logits)
     keeps_all = not 0 < sampling.top_k < logits.shape[-1] and sampling.top_p >= 1.0
-    is_read = logits.dtype == torch.float32 and logits.is_contiguous()
-    if kernels is None or not keeps_all or not is_read:
+    if kernels is None or not keeps_all:
         return None
     return kernels.drawn_tokens(logits, log_noise, divisor(sampling), min(k, logits.shape[-1]))
 

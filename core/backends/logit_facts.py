@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from core.backends.cpu.library import loaded_kernels
+from core.backends.cpu.library import Kernels, loaded_kernels
 from core.backends.cpu.linear import CpuLinear
 from core.backends.logits import BLOCK, LogitFacts, block_maxima, first_argmax
 
@@ -56,6 +56,14 @@ def corrected_logits(
     return logits
 
 
+def kernels_for(
+    logits: torch.Tensor,  # [rows, vocab]
+) -> Kernels | None:
+    """The compiled kernels, where they are loaded and read these logits."""
+    is_read = logits.device.type == "cpu" and logits.dtype == torch.float32
+    return loaded_kernels() if is_read and logits.is_contiguous() else None
+
+
 def facts_of(
     logits: torch.Tensor,  # [rows, vocab] float32
     k: int,
@@ -65,19 +73,18 @@ def facts_of(
     noted: LogitFacts | None = getattr(logits, "noted_facts", None)
     if noted is not None and len(noted.top_ids[0]) >= k:
         return noted if len(noted.top_ids[0]) == k else noted.of_largest(k)
-    kernels = loaded_kernels() if logits.device.type == "cpu" else None
-    if kernels is not None and logits.is_contiguous() and logits.dtype == torch.float32:
+    kernels = kernels_for(logits)
+    if kernels is not None:
         return kernels.logit_facts(logits, k)
-    facts = fact_tensors(logits, k, torch.empty_like(logits))
-    # One read from the device for all numbers.
     ids, values = best_first(logits, k)
-    columns = [values, facts.log_totals[:, None], facts.entropies[:, None]]
-    rows = torch.cat(columns, dim=-1).tolist()
+    sums = _sums_of(logits, values[:, :1], torch.empty_like(logits))
+    # One read from the device for all numbers.
+    rows = torch.cat([values, *(part[:, None] for part in sums)], dim=-1).tolist()
     top_logits, log_totals = [row[:k] for row in rows], [row[k] for row in rows]
     entropies = [row[k + 1] for row in rows]
     if any(map(math.isnan, entropies)):  # the model excludes tokens
         finite = without_infinity(logits)
-        entropies = fact_tensors(finite, k, torch.empty_like(logits)).entropies.tolist()
+        entropies = _sums_of(finite, values[:, :1], torch.empty_like(logits)).entropies.tolist()
     return LogitFacts(
         ids.tolist(),
         top_logits,
@@ -116,12 +123,24 @@ def fact_tensors(
     An entropy is NaN where a logit is minus infinity; `without_infinity` comes before.
     """
     top_logits, top_ids = _top_k(logits, k)
-    highest = top_logits[:, :1]  # [rows, 1]
+    return FactTensors(top_ids, top_logits, *_sums_of(logits, top_logits[:, :1], work))
+
+
+class _Sums(NamedTuple):
+    log_totals: torch.Tensor  # [rows]
+    entropies: torch.Tensor  # [rows]
+
+
+def _sums_of(
+    logits: torch.Tensor,  # [rows, vocab]
+    highest: torch.Tensor,  # [rows, 1]
+    work: torch.Tensor,  # [rows, vocab]
+) -> _Sums:
     torch.sub(logits, highest, out=work).exp_()
     total = work.sum(dim=-1)  # [rows]
     mean_logit = torch.linalg.vecdot(work, logits) / total
     log_total = total.log() + highest[:, 0]  # [rows]
-    return FactTensors(top_ids, top_logits, log_total, log_total - mean_logit)
+    return _Sums(log_total, log_total - mean_logit)
 
 
 def without_infinity(

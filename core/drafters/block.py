@@ -5,8 +5,7 @@ new into the drafter's own cache; then the root and the mask tokens behind it ar
 forgotten after the verification.
 """
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -18,18 +17,19 @@ from core.drafters.block_forward import BlockForward
 from core.drafters.block_levels import BlockLevels
 from core.drafters.block_loading import load_block
 from core.drafters.context import DrafterContext
-from core.drafters.device_form import DeviceForm
 from core.drafters.draft_pass import DraftPass
+from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
+from core.drafters.head_tensors import Published, named_or_shipped
 from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.errors import BadLogitsError, DrafterUnavailableError
-from core.models.shipped import shipped_folder
 from core.modes.settings import SHIPPED_BLOCK, TreeSettings
 from core.runtime.storage import weights_sha256
 from core.trees.tree import DraftTree
 
+_PUBLISHED = Published("a block drafter", SHIPPED_BLOCK, "core.train.train_block")
 
-class BlockDrafter:
+
+class BlockDrafter(GrownDrafter):
     """Implements `core.drafters.base.ModelDrafter`."""
 
     name = "sd-block"
@@ -45,25 +45,14 @@ class BlockDrafter:
         draft_cost: CostOfRows | None,
     ):
         """`own` holds the drafter's cache, `target` the hidden states; see `ClassicDrafter`."""
-        self.identity = identity
-        self.forward = forward
-        self.own_runner = own
-        self._target = target
         # A pass has all rows of the block, however few of them are drafts.
         cost, rows = draft_cost, forward.weights.block_size
         pass_cost = None if cost is None else lambda _: cost(rows)
-        self._grower = TreeGrower(settings, proposer, pass_cost, in_one_pass=True)
+        super().__init__(identity, own, TreeGrower(settings, proposer, pass_cost, in_one_pass=True))
+        self.forward = forward
+        self._target = target
         self._length = 0
         self._levels: BlockLevels | None = None
-
-    @property
-    def drafting_s(self) -> float:
-        return self._grower.drafting_s
-
-    @property
-    def device_form(self) -> DeviceForm | None:
-        """See `Drafter.device_form`."""
-        return None
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the target has computed its prompt before."""
@@ -82,11 +71,7 @@ class BlockDrafter:
         """See `Drafter.draft`."""
         self._levels = None
         limits = limits._replace(depth=min(limits.depth, self.forward.weights.num_drafts))
-        try:
-            return self._grower.grow(root_token_id, self._length, limits, cost, self._level)
-        except BadLogitsError:
-            self.own_runner.clear()
-            raise
+        return self._grow(root_token_id, self._length, limits, cost, self._level)
 
     def _level(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits over the drafter's vocabulary; the first level's pass is that of all."""
@@ -125,12 +110,6 @@ class BlockDrafter:
         self._levels = None
 
 
-class _Block(NamedTuple):
-    forward: BlockForward
-    own: ModelRunner
-    """Holds its cache."""
-
-
 def make_block(context: DrafterContext) -> BlockDrafter:
     """The drafter for a run, in the folder that `draft` names, else the one shipped for the target.
 
@@ -139,16 +118,15 @@ def make_block(context: DrafterContext) -> BlockDrafter:
     settings, target_forward = context.config.drafter, context.runner.forward
     assert isinstance(settings, TreeSettings)
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
-    folder = _folder(context)
-    runner = context.runner
+    runner, target = context.runner, context.target
+    folder = named_or_shipped(context.config.draft, target, _PUBLISHED)
 
-    def load() -> _Block:
-        forward = load_block(folder, context.target, target_forward)
-        own = ModelRunner(forward, forward.shape, runner.context_limit, runner.dtype, runner.device)
-        if forward.weights.reads_states:
-            size = forward.stack.final_norm.shape[-1]
-            own.keep_hidden_states((forward.shape.num_layers,), size)
-        return _Block(forward, own)
+    def load() -> KeptForward[BlockForward]:
+        found = kept_forward(load_block(folder, target, target_forward), runner)
+        if found.forward.weights.reads_states:
+            size = found.forward.stack.final_norm.shape[-1]
+            found.own.keep_hidden_states((found.forward.shape.num_layers,), size)
+        return found
 
     forward, own = context.kept.get("block drafter", str(folder), load)
     weights = forward.weights
@@ -158,7 +136,7 @@ def make_block(context: DrafterContext) -> BlockDrafter:
         proposer = ReducedProposer(proposer, weights.target_ids, runner.vocab_size)
     return BlockDrafter(
         identity={
-            "name": f"block drafter for {context.target.identity.name}",
+            "name": f"block drafter for {target.identity.name}",
             "method": BlockDrafter.name,
             "num_bytes": weights.num_bytes,
             "state_layers": list(weights.state_layers),
@@ -173,22 +151,3 @@ def make_block(context: DrafterContext) -> BlockDrafter:
         if settings.fixed_size
         else context.measure_cost(own, forward, ("block", weights_sha256(folder))),
     )
-
-
-def _folder(context: DrafterContext) -> Path:
-    name = context.config.draft
-    if name is not None and name != SHIPPED_BLOCK:
-        folder = Path(name).expanduser()
-        if not folder.is_dir():
-            raise DrafterUnavailableError(
-                f"there is no folder {name!r} with a block drafter; give one, or leave --draft out "
-                "where one is shipped for the target."
-            )
-        return folder
-    shipped = shipped_folder(context.target.source_key, SHIPPED_BLOCK)
-    if shipped is None:
-        raise DrafterUnavailableError(
-            f"no block drafter is shipped for {context.target.identity.name}; give --draft a folder "
-            "with one, or train it with core.train.train_block."
-        )
-    return shipped

@@ -4,15 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.backends.cpu.forward import CpuForward, cpu_reason
-from core.backends.cpu.library import Kernels
-from core.backends.cpu.linear import can_read_dense, cpu_bytes
 from core.backends.torch.forward import RotaryTable, TorchForward
-from core.backends.torch.linear import DenseLinear, Linear
+from core.backends.torch.linear import Linear
 from core.backends.torch.weights import LayerStack
 from core.drafters.block_description import BlockDescription, describe_block
 from core.drafters.block_forward import BlockForward, BlockWeights, context_of
 from core.drafters.block_heads import CONFIDENCE, JOINTS, MARKOV, ConfidenceHead, MarkovHead
 from core.drafters.head_tensors import HeadFolder, HeadTensors
+from core.drafters.packing import packed_for, packed_layer
 from core.loading.loading import LoadedModel
 from core.models.model_config import model_config_from
 
@@ -77,42 +76,28 @@ def load_block(path: Path, target: LoadedModel, forward: TorchForward) -> BlockF
         # The target's embedding is read as the target has it.
         on_cpu = CpuForward(own, own_stack, rotary, forward.kernels, forward.made)
         if cpu_reason(on_cpu) is None:
-            weights = _in_bytes(weights, forward.kernels)
-            context = _rounded(context, forward.kernels)
+            weights = _in_bytes(weights, forward)
+            context = packed_for(forward, context)
             return BlockForward(own, weights, context, rotary, on_cpu.with_stack(weights.stack))
     return BlockForward(own, weights, context, rotary)
 
 
-def _rounded(linear: Linear, kernels: Kernels) -> Linear:
-    """In 8 bits, where the kernels read it."""
-    if isinstance(linear, DenseLinear) and can_read_dense(linear.weight):
-        return cpu_bytes(kernels, linear.weight, linear.bias)
-    return linear
-
-
-def _in_bytes(weights: BlockWeights, kernels: Kernels) -> BlockWeights:
+def _in_bytes(weights: BlockWeights, forward: CpuForward) -> BlockWeights:
     """With the drafter's own layers rounded to 8 bits where the kernels read them.
 
     Context rows and blocks go through the same ones.
     """
-
-    def rounded(linear: Linear) -> Linear:
-        return _rounded(linear, kernels)
-
     stack, markov = weights.stack, weights.markov
-    layers = tuple(
-        layer.with_linears({name: rounded(linear) for name, linear in layer.linears().items()})
-        for layer in stack.layers
-    )
+    layers = tuple(packed_layer(forward, layer) for layer in stack.layers)
     # Without rows of its own the drafter reads the target's output layer.
-    head = stack.head if weights.target_ids is None else rounded(stack.head)
+    head = stack.head if weights.target_ids is None else packed_for(forward, stack.head)
     if markov is not None:
-        joint = None if markov.joint is None else rounded(markov.joint)
-        markov = replace(markov, joint=joint, output=rounded(markov.output))
+        joint = None if markov.joint is None else packed_for(forward, markov.joint)
+        markov = replace(markov, joint=joint, output=packed_for(forward, markov.output))
     return replace(
         weights,
         stack=replace(stack, layers=layers, head=head),
-        fuse=rounded(weights.fuse),
+        fuse=packed_for(forward, weights.fuse),
         markov=markov,
     )
 

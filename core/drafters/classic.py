@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from core.backends.cuda.forward import reason_against
-from core.backends.runner import PREFILL_CHUNK, ModelRunner
+from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.invariant import invariant_sibling
 from core.config import RunConfig
@@ -16,12 +16,13 @@ from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.context import DrafterContext
 from core.drafters.device_drafting import OwnCacheDrafter
 from core.drafters.device_form import DeviceForm, DevicePlace
-from core.drafters.draft_pass import DraftPass
+from core.drafters.draft_pass import DraftPass, pass_behind
+from core.drafters.grown import GrownDrafter
 from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.text_match import TextDrafter, most_own_tokens
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.vocabularies import Vocabularies
-from core.errors import BadLogitsError, InvalidSettingError
+from core.errors import InvalidSettingError
 from core.loading.fingerprint import model_key
 from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel
@@ -32,7 +33,7 @@ from core.modes.settings import TreeSettings, as_chains
 from core.trees.tree import DraftTree
 
 
-class ClassicDrafter:
+class ClassicDrafter(GrownDrafter):
     """Implements `core.drafters.base.ModelDrafter`; its own cache follows the accepted path."""
 
     name = "sd-classic"
@@ -50,21 +51,15 @@ class ClassicDrafter:
         """`runner` is the draft model's, `vocab_size` the target's; `draft_cost` is the draft
         model's measured forward, None for fixed sizes. With `vocabularies` its own differs from the
         target's, and `proposer` takes logits of the tokens that both have."""
-        self.identity = identity
-        self.own_runner = runner
+        super().__init__(identity, runner, TreeGrower(settings, proposer, draft_cost))
         self._vocab_size = vocab_size
         self._vocabularies = vocabularies
         self._length = 0  # of the text in the target's tokens
         self._most = 0  # tokens of its own that it reads
         self._num_token_ids = runner.forward.num_token_ids
         self._can_read = True
-        self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []  # its own
         self._pass: DraftPass | None = None
-
-    @property
-    def drafting_s(self) -> float:
-        return self._grower.drafting_s
 
     @property
     def device_form(self) -> DeviceForm | None:
@@ -103,17 +98,9 @@ class ClassicDrafter:
         room = self._most - len(self._token_ids)
         if room < 1 or not self._can_read or not self._reads_root(root_token_id):
             return DraftTree(root_token_id)
-        unseen = self._token_ids[self.own_runner.cache.length :]
-        while len(unseen) > PREFILL_CHUNK // 2:
-            self.own_runner.append(unseen[: PREFILL_CHUNK // 2])
-            unseen = unseen[PREFILL_CHUNK // 2 :]
-        self._pass = DraftPass(self.own_runner, unseen)
+        self._pass = pass_behind(self.own_runner, self._token_ids)
         limits = DraftLimits(limits.num_nodes, min(limits.depth, room))
-        try:
-            return self._grower.grow(root_token_id, self._length, limits, cost, self._level_forward)
-        except BadLogitsError:
-            self.own_runner.clear()
-            raise
+        return self._grow(root_token_id, self._length, limits, cost, self._level_forward)
 
     def _reads_root(self, root_token_id: int) -> bool:
         """Whether the root adds anything to what is read: else there is no row to draft from."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from core.backends.runner import ModelRunner, TargetForward
+from core.backends.runner import PREFILL_CHUNK, ModelRunner, TargetForward
 from core.drafters.tree_growth import LevelRow
 
 
@@ -78,3 +78,13 @@ class DraftPass:
         assert logits is not None
         self._runner.cache.write_start += len(token_ids)
         return self._runner.in_float32(logits)
+
+
+def pass_behind(runner: ModelRunner, token_ids: list[int]) -> DraftPass:
+    """The pass of a draft behind a text of the runner's own tokens, whose cache has its beginning: where
+    it lacks many, all but the last pieces of them are computed now."""
+    unseen = token_ids[runner.cache.length :]
+    while len(unseen) > PREFILL_CHUNK // 2:
+        runner.append(unseen[: PREFILL_CHUNK // 2])
+        unseen = unseen[PREFILL_CHUNK // 2 :]
+    return DraftPass(runner, unseen)

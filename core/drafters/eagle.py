@@ -7,8 +7,7 @@ the states that the head makes itself. Those rows are forgotten afterwards.
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -24,16 +23,20 @@ from core.drafters.draft_pass import DraftPass
 from core.drafters.eagle_forward import EagleForward
 from core.drafters.eagle_gguf import is_head_file
 from core.drafters.eagle_loading import load_head
+from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
+from core.drafters.head_tensors import Published, named_or_shipped
 from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.errors import BadLogitsError, DrafterUnavailableError
-from core.models.shipped import shipped_folder
 from core.modes.settings import SHIPPED_HEAD, TreeSettings
 from core.runtime.storage import weights_sha256
 from core.trees.tree import DraftTree
 
+_PUBLISHED = Published(
+    "an EAGLE head", SHIPPED_HEAD, "core.train.train_eagle", "folder or .gguf file", is_head_file
+)
 
-class EagleDrafter:
+
+class EagleDrafter(GrownDrafter):
     """Implements `core.drafters.base.ModelDrafter`."""
 
     def __init__(
@@ -48,25 +51,20 @@ class EagleDrafter:
         draft_cost: CostOfRows | None,
     ):
         """`own` holds the head's cache, `target` the hidden states; see `ClassicDrafter`."""
-        self.name = name
-        self.identity = identity
-        self.forward = forward
-        self.own_runner = own
-        self._target = target
         self._mask = forward.weights.mask
-        self._depth = settings.depth
-        self._grower = TreeGrower(
-            settings, proposer, draft_cost, in_one_pass=self._mask is not None
+        in_one_pass = self._mask is not None
+        super().__init__(
+            identity, own, TreeGrower(settings, proposer, draft_cost, in_one_pass=in_one_pass)
         )
+        self.name = name
+        self.forward = forward
+        self._target = target
+        self._depth = settings.depth
         self._token_ids: list[int] = []
         self._pass: DraftPass | None = None
         self._states = torch.empty(0)  # [rows of this draft, hidden]
         self._levels = torch.empty(0)  # [levels, vocab] of a draft in one pass
         self._exchange = HeadStates()
-
-    @property
-    def drafting_s(self) -> float:
-        return self._grower.drafting_s
 
     @property
     def device_form(self) -> DeviceForm | None:
@@ -115,13 +113,8 @@ class EagleDrafter:
             return DraftTree(root_token_id)
         behind = [] if self._mask is None else [self._mask.token_id] * (depth - 1)
         self._pass = DraftPass(self.own_runner, self._token_ids[start + 1 :], behind_root=behind)
-        try:
-            return self._grower.grow(
-                root_token_id, len(self._token_ids), limits, cost, self._level_forward
-            )
-        except BadLogitsError:
-            self.own_runner.clear()
-            raise
+        position = len(self._token_ids)
+        return self._grow(root_token_id, position, limits, cost, self._level_forward)
 
     def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits over the head's vocabulary; keeps what the head made of each row, or, of a draft in one
@@ -185,20 +178,6 @@ class _Levels:
         return EagleLevels(forward, self.head, place.target_cache, place.state, place.num_root_rows)
 
 
-class HeadRunner(NamedTuple):
-    """A head that is kept between runs."""
-
-    forward: EagleForward
-    own: ModelRunner
-    """Holds its cache."""
-
-    @classmethod
-    def of(cls, forward: EagleForward, target: ModelRunner) -> "HeadRunner":
-        """With a cache for texts as long as the target's."""
-        shape, limit = forward.shape, target.context_limit
-        return cls(forward, ModelRunner(forward, shape, limit, target.dtype, target.device))
-
-
 def make_eagle(context: DrafterContext) -> EagleDrafter:
     """The drafter for a run; its head is named by `draft`, else the one shipped for the target.
 
@@ -206,10 +185,11 @@ def make_eagle(context: DrafterContext) -> EagleDrafter:
     """
     target_forward = context.runner.forward
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
-    path, runner = _path(context), context.runner
+    runner = context.runner
+    path = named_or_shipped(context.config.draft, context.target, _PUBLISHED)
 
-    def load() -> HeadRunner:
-        return HeadRunner.of(load_head(path, context.target, target_forward), runner)
+    def load() -> KeptForward[EagleForward]:
+        return kept_forward(load_head(path, context.target, target_forward), runner)
 
     head = context.kept.get("EAGLE head", str(path), load)
     return eagle_drafter(
@@ -222,7 +202,12 @@ def make_eagle(context: DrafterContext) -> EagleDrafter:
 
 
 def eagle_drafter(
-    context: DrafterContext, head: HeadRunner, *, name: str, what: str, key: tuple[str, ...]
+    context: DrafterContext,
+    head: KeptForward[EagleForward],
+    *,
+    name: str,
+    what: str,
+    key: tuple[str, ...],
 ) -> EagleDrafter:
     """The drafter of a run with a head; `name` is that of the mode, `what` what a trace calls the head,
     and `key` changes with what it computes."""
@@ -250,22 +235,3 @@ def eagle_drafter(
         if settings.fixed_size
         else context.measure_cost(head.own, head.forward, key),
     )
-
-
-def _path(context: DrafterContext) -> Path:
-    name = context.config.draft
-    if name is not None and name != SHIPPED_HEAD:
-        path = Path(name).expanduser()
-        if not (path.is_dir() or is_head_file(path)):
-            raise DrafterUnavailableError(
-                f"there is no folder or .gguf file {name!r} with an EAGLE head; give one, or leave "
-                "--draft out where one is shipped for the target."
-            )
-        return path
-    folder_or_none = shipped_folder(context.target.source_key, "eagle")
-    if folder_or_none is None:
-        raise DrafterUnavailableError(
-            f"no EAGLE head is shipped for {context.target.identity.name}; give --draft a folder "
-            "or .gguf file with one, or train it with core.train.train_eagle."
-        )
-    return folder_or_none

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,6 +16,7 @@ from core.families.description import Description
 from core.families.tensors import layer_tensors
 from core.loading.loading import LoadedModel
 from core.loading.weight_loading import Placement, Reader
+from core.models.shipped import shipped_folder
 from core.models.weight_files import read_json_object
 
 # Of training, or computed anew.
@@ -84,6 +85,40 @@ class HeadFolder:
             f"the {self.what} in {self.path.name} does not fit {self.target.identity.name}: "
             f"{name} has {got}; give the one of this target."
         )
+
+
+class Published(NamedTuple):
+    """A kind of drafter of which one is shipped for some targets."""
+
+    what: str
+    shipped: str
+    """Name and folder of what is shipped."""
+    command: str
+    """Which trains another."""
+    forms: str = "folder"
+    """In which others come."""
+    is_file: Callable[[Path], bool] = lambda path: False
+    """Whether a path is one that is no folder."""
+
+
+def named_or_shipped(name: str | None, target: LoadedModel, kind: Published) -> Path:
+    """What `--draft` names, else what is shipped for the target; raises DrafterUnavailableError where
+    there is none."""
+    if name is not None and name != kind.shipped:
+        path = Path(name).expanduser()
+        if path.is_dir() or kind.is_file(path):
+            return path
+        raise DrafterUnavailableError(
+            f"there is no {kind.forms} {name!r} with {kind.what}; give one, or leave --draft out where "
+            "one is shipped for the target."
+        )
+    folder = shipped_folder(target.source_key, kind.shipped)
+    if folder is None:
+        raise DrafterUnavailableError(
+            f"no {kind.what.split(maxsplit=1)[1]} is shipped for {target.identity.name}; give --draft a "
+            f"{kind.forms} with one, or train it with {kind.command}."
+        )
+    return folder
 
 
 def named_folder(name: str | None, what: str) -> Path:

@@ -4,7 +4,7 @@ The target's cache holds the state of every committed token. The heads of Medusa
 one, and each says the token at its own distance; those of Hydra also read the tokens between.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -12,18 +12,17 @@ from core.backends.runner import PREFILL_CHUNK, ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.context import DrafterContext
-from core.drafters.device_form import DeviceForm
+from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
 from core.drafters.head_tensors import named_folder
 from core.drafters.medusa_heads import DepthStates, MedusaForward
 from core.drafters.medusa_loading import load_medusa
 from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.errors import BadLogitsError
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
 
 
-class MedusaDrafter:
+class MedusaDrafter(GrownDrafter):
     """Implements `core.drafters.base.ModelDrafter`."""
 
     name = "sd-medusa"
@@ -40,24 +39,13 @@ class MedusaDrafter:
     ):
         """`own` holds the cache of the layer in front of the heads, `target` the hidden states; see
         `ClassicDrafter`."""
-        self.identity = identity
+        super().__init__(identity, own, TreeGrower(settings, proposer, draft_cost))
         self.forward = forward
-        self.own_runner = own
         self._target = target
-        self._grower = TreeGrower(settings, proposer, draft_cost)
         self._token_ids: list[int] = []
         self._exchange = DepthStates()
         self._read = torch.empty(0)  # [rows, width]: what heads have read of the last level
         self._first_row = 0  # of that level, among all rows of this draft
-
-    @property
-    def drafting_s(self) -> float:
-        return self._grower.drafting_s
-
-    @property
-    def device_form(self) -> DeviceForm | None:
-        """See `Drafter.device_form`."""
-        return None
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the target has computed its prompt before."""
@@ -97,12 +85,7 @@ class MedusaDrafter:
         if self.own_runner.cache.length == self._target.cache.length:
             return DraftTree(root_token_id)
         limits = limits._replace(depth=min(limits.depth, len(self.forward.weights.heads)))
-        position = len(self._token_ids)
-        try:
-            return self._grower.grow(root_token_id, position, limits, cost, self._level)
-        except BadLogitsError:
-            self.own_runner.clear()
-            raise
+        return self._grow(root_token_id, len(self._token_ids), limits, cost, self._level)
 
     def _level(self, rows: list[LevelRow]) -> torch.Tensor:
         """Logits of a level's rows."""
@@ -139,12 +122,6 @@ class MedusaDrafter:
         """See `Drafter.finish`."""
 
 
-class _Heads(NamedTuple):
-    forward: MedusaForward
-    own: ModelRunner
-    """Holds the cache of the layer in front of the heads."""
-
-
 def make_medusa(context: DrafterContext) -> MedusaDrafter:
     """The drafter for a run, in the folder that `draft` names.
 
@@ -155,10 +132,8 @@ def make_medusa(context: DrafterContext) -> MedusaDrafter:
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
     folder, runner = named_folder(context.config.draft, "Medusa or Hydra heads"), context.runner
 
-    def load() -> _Heads:
-        forward = load_medusa(folder, context.target, target_forward)
-        own = ModelRunner(forward, forward.shape, runner.context_limit, runner.dtype, runner.device)
-        return _Heads(forward, own)
+    def load() -> KeptForward[MedusaForward]:
+        return kept_forward(load_medusa(folder, context.target, target_forward), runner)
 
     forward, own = context.kept.get("set of Medusa heads", str(folder), load)
     weights = forward.weights

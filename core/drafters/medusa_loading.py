@@ -232,12 +232,7 @@ class _Reader:
                 f"has a layer that rotates by a base of {_ROPE_THETA:g}, as its authors' code always "
                 "does, and the target rotates otherwise"
             )
-        one = described._replace(
-            architecture=replace(described.architecture, num_layers=1),
-            kinds=described.kinds[:1],
-            is_sparse=described.is_sparse[:1],
-        )
-        (layer,) = self._tensors.layers(one, self._hidden)
+        (layer,) = self._tensors.layers(described.of_layer(0), self._hidden)
         return (packed_layer(self._forward, layer),), self._tensors.take(
             "norm.weight", self._hidden
         )

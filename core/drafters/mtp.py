@@ -14,9 +14,10 @@ import torch
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.weights import LayerStack, LayerWeights
 from core.drafters.context import DrafterContext
-from core.drafters.eagle import EagleDrafter, HeadRunner, eagle_drafter
+from core.drafters.eagle import EagleDrafter, eagle_drafter
 from core.drafters.eagle_forward import EagleForward
 from core.drafters.eagle_weights import HeadWeights, PairNorms, TargetNorm
+from core.drafters.grown import KeptForward, kept_forward
 from core.drafters.head_tensors import HeadFolder, HeadTensors, named_folder
 from core.drafters.packing import packed_for, packed_layer
 from core.errors import DrafterUnavailableError
@@ -36,8 +37,8 @@ def make_mtp(context: DrafterContext) -> EagleDrafter:
     folder = _folder(context)
     runner = context.runner
 
-    def load() -> HeadRunner:
-        return HeadRunner.of(load_mtp(folder, target, target_forward), runner)
+    def load() -> KeptForward[EagleForward]:
+        return kept_forward(load_mtp(folder, target, target_forward), runner)
 
     head = context.kept.get(_WHAT, str(folder), load)
     return eagle_drafter(
@@ -135,11 +136,7 @@ def _layer(
     """One as the target's last."""
     assert target.model_config is not None, "our own forward computes it"
     described = target.model_config.described
-    one = described._replace(
-        architecture=replace(described.architecture, num_layers=1),
-        kinds=described.kinds[-1:],
-        is_sparse=described.is_sparse[-1:],
-    )
+    one = described.of_layer(described.architecture.num_layers - 1)
     table = described.family.experts
     if table is not None and table.stacked is not None and one.is_sparse[0]:
         raise folder.refused("has experts in one tensor, which is not computed here")

@@ -7,16 +7,13 @@ draft model's cache follows the text: what it reads otherwise after a step is co
 
 from typing import Any
 
-import torch
-
-from core.backends.runner import PREFILL_CHUNK, ModelRunner
+from core.backends.runner import ModelRunner
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
-from core.drafters.device_form import DeviceForm
-from core.drafters.draft_pass import DraftPass
+from core.drafters.draft_pass import DraftPass, pass_behind
+from core.drafters.grown import GrownDrafter
 from core.drafters.proposals import BestProposer
-from core.drafters.tree_growth import LevelRow, TreeGrower
+from core.drafters.tree_growth import TreeGrower
 from core.drafters.vocabularies import Vocabularies
-from core.errors import BadLogitsError
 from core.models.token_bytes import whole_characters
 from core.modes.settings import TreeSettings, as_chains
 from core.trees.tree import DraftTree
@@ -27,7 +24,7 @@ _LOOK_BACK = 6
 _HIGH_BITS, _CONTINUES = 0xC0, 0x80
 
 
-class TextDrafter:
+class TextDrafter(GrownDrafter):
     """Implements `core.drafters.base.ModelDrafter`."""
 
     name = "sd-classic"
@@ -41,10 +38,9 @@ class TextDrafter:
         draft_cost: CostOfRows | None,
     ):
         """See `core.drafters.classic.ClassicDrafter`."""
-        self.identity = identity
-        self.own_runner = runner
+        grower = TreeGrower(as_chains(settings), BestProposer(), draft_cost)
+        super().__init__(identity, runner, grower)
         self._vocabularies = vocabularies
-        self._grower = TreeGrower(as_chains(settings), BestProposer(), draft_cost)
         self._token_ids: list[int] = []  # the target's
         self._own: list[int] = []  # the text in the draft model's tokens
         self._pending = b""  # the beginning of a character, which nobody has read yet
@@ -52,15 +48,6 @@ class TextDrafter:
         self._has_begun = False
         self._pass: DraftPass | None = None
         self._drafted: DraftTree | None = None  # in the draft model's tokens
-
-    @property
-    def drafting_s(self) -> float:
-        return self._grower.drafting_s
-
-    @property
-    def device_form(self) -> DeviceForm | None:
-        """See `Drafter.device_form`."""
-        return None
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`. A text beyond the draft model's context leaves it without drafts."""
@@ -108,27 +95,12 @@ class TextDrafter:
         room = self._most - len(self._own)
         if room < 1 or not self._has_begun:
             return tree
-        runner = self.own_runner
-        unseen = self._own[runner.cache.length :]
-        while len(unseen) > PREFILL_CHUNK // 2:
-            runner.append(unseen[: PREFILL_CHUNK // 2])
-            unseen = unseen[PREFILL_CHUNK // 2 :]
-        self._pass = DraftPass(runner, unseen)
+        self._pass = pass_behind(self.own_runner, self._own)
         own_limits = DraftLimits(limits.num_nodes, min(limits.depth, room))
-        try:
-            self._drafted = self._grower.grow(
-                self._own[-1], len(self._own), own_limits, cost, self._level_forward
-            )
-        except BadLogitsError:
-            runner.clear()
-            raise
+        self._drafted = self._grow(self._own[-1], len(self._own), own_limits, cost, self._pass)
         for token_id, prob in self._in_target_tokens(self._drafted)[: limits.depth]:
             tree.add(len(tree) - 1, token_id, prob)
         return tree
-
-    def _level_forward(self, rows: list[LevelRow]) -> torch.Tensor:
-        assert self._pass is not None
-        return self._pass(rows)
 
     def _in_target_tokens(self, drafted: DraftTree) -> list[tuple[int, float]]:
         """The drafted text in the target's tokens, each with the chance of what it adds."""

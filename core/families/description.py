@@ -1,6 +1,7 @@
 """What a configuration says, by its family's table: the model's arithmetic, layer by layer."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -107,6 +108,14 @@ class Description(NamedTuple):
     is_tied: bool
     """Whether the head is the embedding, where the files have none or the same."""
     context_length: int
+
+    def of_layer(self, index: int) -> "Description":
+        """A model of one layer, as this one's `index` is."""
+        return self._replace(
+            architecture=replace(self.architecture, num_layers=1),
+            kinds=(self.kinds[index],),
+            is_sparse=(self.is_sparse[index],),
+        )
 
 
 def describe(config: Mapping[str, Any]) -> Description:

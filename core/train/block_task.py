@@ -14,13 +14,11 @@ from core.distributed.ranks import Rank
 from core.drafters.block_description import BlockDescription, describe_block
 from core.drafters.block_forward import BlockWeights
 from core.drafters.block_module import BlockModule, BlockSizes, block_config
-from core.drafters.eagle_head import write_parts
 from core.errors import DrafterUnavailableError
 from core.families.architecture import Architecture
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
 from core.models.model_config import model_config_from
-from core.runtime.strict_json import dumps
 from core.train.block_rows import Blocks, block_states
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
@@ -33,8 +31,8 @@ from core.train.distillation import (
     probs_of,
 )
 from core.train.packing import PackedRows, frequent_ids
+from core.train.trained import as_written, write_trained
 
-_MOST_FILE_BYTES = 15_000_000
 # Of drafters for targets that have no base of their own.
 _ROPE_THETA = 10_000.0
 # Held-out rows and anchors of each that are judged at once.
@@ -88,10 +86,7 @@ class BlockTask:
     @property
     def num_bytes(self) -> int:
         """Of the written weights."""
-        return sum(
-            tensor.numel() * (2 if tensor.is_floating_point() else tensor.element_size())
-            for tensor in self.module.state_dict().values()
-        )
+        return sum(tensor.nbytes for tensor in as_written(self.module.state_dict()).values())
 
     def loss(self, step: int) -> torch.Tensor:
         """See `Task.loss`."""
@@ -161,10 +156,7 @@ class BlockTask:
         accepted = torch.zeros(size, device=self._device)
         num_anchors = torch.zeros((), device=self._device)
         overlap = torch.zeros((), device=self._device)
-        for start in range(0, len(self._held_out.token_ids), _JUDGED_ROWS):
-            batch = PackedRows(
-                *(part[start : start + _JUDGED_ROWS].to(self._device) for part in self._held_out)
-            )
+        for batch in self._held_out.parts(_JUDGED_ROWS, self._device):
             view = self._frozen(batch)
             logits = self._frozen.output(view.hidden)
             best, probs = logits.argmax(-1), probs_of(logits, self._ids)
@@ -219,18 +211,8 @@ class BlockTask:
 
     def save(self, folder: Path, figures: dict[str, float], step: int) -> None:
         """See `Task.save`: bf16 safetensors in the published names, and a description."""
-        tensors = {
-            name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
-            for name, tensor in self.module.state_dict().items()
-        }
-        write_parts(tensors, folder, {"format": "pt"}, _MOST_FILE_BYTES)
-        description: dict[str, Any] = {
-            **self._config,
-            "target_sha256": model_key(self.target),
-            "steps": step,
-            "held_out": {name: round(value, 4) for name, value in figures.items()},
-        }
-        (folder / "config.json").write_text(dumps(description, indent=1) + "\n")
+        described = {**self._config, "target_sha256": model_key(self.target)}
+        write_trained(self.module.state_dict(), folder, described, figures, step)
 
 
 class _Places(NamedTuple):

@@ -110,13 +110,7 @@ class DraftTask:
         """See `Task.evaluate`: greedy acceptance of a chain, from every answer token on."""
         accepted = torch.zeros(_DEPTHS, device=self._device)
         num_anchors = torch.zeros((), device=self._device)
-        for start in range(0, len(self._held_out.token_ids), self._rows_at_once):
-            batch = PackedRows(
-                *(
-                    part[start : start + self._rows_at_once].to(self._device)
-                    for part in self._held_out
-                )
-            )
+        for batch in self._held_out.parts(self._rows_at_once, self._device):
             view = self._frozen(batch)
             with mixed_precision(self._target):
                 hidden, output = self._states(batch, view)

@@ -12,12 +12,11 @@ from core.backends.torch.arithmetic import bounded_logits
 from core.backends.torch.forward import RotaryTable
 from core.backends.torch.linear import DenseLinear
 from core.distributed.ranks import Rank
-from core.drafters.eagle_head import EagleHead, HeadShape, head_config, write_parts
+from core.drafters.eagle_head import EagleHead, HeadShape, head_config
 from core.drafters.eagle_weights import HeadRows, HeadWeights
 from core.families.architecture import Architecture, LayerKind, default_rotation
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
-from core.runtime.strict_json import dumps
 from core.train.distillation import (
     MOST_HELD_OUT_ROWS,
     Dealer,
@@ -31,10 +30,10 @@ from core.train.distillation import (
 )
 from core.train.eagle_unroll import unroll
 from core.train.packing import PackedRows, frequent_ids
+from core.train.trained import write_trained
 
 # A later step's loss counts this much less than the one before (EAGLE-3's released training code).
 _STEP_WEIGHT = 0.8
-_MOST_FILE_BYTES = 15_000_000
 # Of heads for targets that have no base of their own.
 _ROPE_THETA = 10_000.0
 
@@ -120,13 +119,7 @@ class EagleTask:
         accepted = torch.zeros(self._depth, device=self._device)
         num_anchors = torch.zeros((), device=self._device)
         overlap = torch.zeros((), device=self._device)
-        for start in range(0, len(self._held_out.token_ids), self._rows_at_once):
-            batch = PackedRows(
-                *(
-                    part[start : start + self._rows_at_once].to(self._device)
-                    for part in self._held_out
-                )
-            )
+        for batch in self._held_out.parts(self._rows_at_once, self._device):
             view = self._frozen(batch)
             best = torch.cat(
                 [self._frozen.output(part).argmax(-1) for part in view.hidden.split(4)]
@@ -151,20 +144,11 @@ class EagleTask:
 
     def save(self, folder: Path, figures: dict[str, float], step: int) -> None:
         """See `Task.save`: bf16 safetensors in the published names, and a description."""
-        tensors = {
-            name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
-            for name, tensor in self.module.state_dict().items()
-            if name != "t2d"  # the other direction of d2t
-        }
-        write_parts(tensors, folder, {"format": "pt"}, _MOST_FILE_BYTES)
-        description: dict[str, Any] = {
-            **head_config(self.module.shape, self._feature_layers),
-            "target_sha256": model_key(self._target),
-            "depth": self._depth,
-            "steps": step,
-            "held_out": {name: round(value, 4) for name, value in figures.items()},
-        }
-        (folder / "config.json").write_text(dumps(description, indent=1) + "\n")
+        tensors = self.module.state_dict()
+        del tensors["t2d"]  # the other direction of d2t
+        config = head_config(self.module.shape, self._feature_layers)
+        described = {**config, "target_sha256": model_key(self._target), "depth": self._depth}
+        write_trained(tensors, folder, described, figures, step)
 
 
 def _shape(target: LoadedModel, num_features: int, options: argparse.Namespace) -> HeadShape:

@@ -1,5 +1,6 @@
 """Packs conversations into rows of one length and deals them out in batches."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,11 @@ class PackedRows(NamedTuple):
     def batch(self, rows: torch.Tensor, device: torch.device) -> "PackedRows":
         """Some rows, on a device."""
         return PackedRows(*(part[rows].to(device, non_blocking=True) for part in self))
+
+    def parts(self, count: int, device: torch.device) -> Iterator["PackedRows"]:
+        """All rows in order, at most `count` at a time, on a device."""
+        for start in range(0, len(self.token_ids), count):
+            yield PackedRows(*(part[start : start + count].to(device) for part in self))
 
     def thinned(self, most: int) -> "PackedRows":
         """At most so many rows, spread over all."""

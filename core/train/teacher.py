@@ -24,6 +24,17 @@ def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
     )
 
 
+def add_layer_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --feature-layers and --width, of what drafts from the target's states."""
+    parser.add_argument(
+        "--feature-layers",
+        help="hidden states to fuse, in front of these layers; commas (default: low, middle, high)",
+    )
+    parser.add_argument(
+        "--width", type=int, default=0, help="of the feed-forward; 0 takes the target's"
+    )
+
+
 def load_teacher(options: argparse.Namespace) -> "LoadedModel":
     """The target in dense weights; raises as `load_model` does."""
     from core.loading.loading import load_model

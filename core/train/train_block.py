@@ -8,7 +8,13 @@ from core.errors import InvalidSettingError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
-from core.train.teacher import add_teacher_options, feature_layers, load_teacher, own_forward
+from core.train.teacher import (
+    add_layer_options,
+    add_teacher_options,
+    feature_layers,
+    load_teacher,
+    own_forward,
+)
 
 # Options that make another drafter or another training.
 _IDENTITY = (
@@ -34,13 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add_loop_options(parser)
     parser.add_argument("--block-size", type=int, default=8, help="tokens drafted in a pass")
     parser.add_argument("--num-layers", type=int, default=2)
-    parser.add_argument(
-        "--width", type=int, default=0, help="of the feed-forward; 0 takes the target's"
-    )
-    parser.add_argument(
-        "--feature-layers",
-        help="hidden states to fuse, in front of these layers; commas (default: low, middle, high)",
-    )
+    add_layer_options(parser)
     parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that can be drafted")
     parser.add_argument(
         "--markov-rank", type=int, default=32, help="of the Markov head; 0 trains without one"

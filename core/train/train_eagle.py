@@ -1,17 +1,20 @@
 """Trains an EAGLE-3 head: `python -m core.train.train_eagle --data DIR --out DIR`."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.command_line import OneSentenceParser
 from core.errors import InvalidSettingError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
-from core.train.teacher import add_teacher_options, feature_layers, load_teacher, own_forward
-
-if TYPE_CHECKING:
-    pass
+from core.train.teacher import (
+    add_layer_options,
+    add_teacher_options,
+    feature_layers,
+    load_teacher,
+    own_forward,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,13 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     add_loop_options(parser)
     parser.add_argument("--depth", type=int, default=5, help="steps of training-time test")
     parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head can draft")
-    parser.add_argument(
-        "--feature-layers",
-        help="hidden states to fuse, in front of these layers; commas (default: low, middle, high)",
-    )
-    parser.add_argument(
-        "--width", type=int, default=0, help="of the feed-forward; 0 takes the target's"
-    )
+    add_layer_options(parser)
     return parser
 
 

@@ -10,7 +10,7 @@ folder:
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -51,15 +51,22 @@ def write(name: str, config: dict[str, Any], head: torch.nn.Module) -> Path:
     return folder
 
 
-def make(name: str, head_class: Any, target: Any, config: dict[str, Any], seed: int) -> None:
-    """With either of the two classes that take the target's embedding and output layer."""
-    config = {**SIZES, "head_dim": 8, "rms_norm_eps": 1e-6, **config}
+class Drafted(NamedTuple):
+    """What a block drafter made behind the prompt."""
+
+    folder: Path
+    head: Any
+    made: torch.Tensor  # [1, BLOCK, hidden]
+
+
+def drafted(
+    name: str, head_class: Any, architecture: str, target: Any, config: dict[str, Any], seed: int
+) -> Drafted:
+    """Of a class that takes the target's embedding: written, and run."""
     told = Qwen3Config(**config)
     told._attn_implementation = "sdpa"
     head = randomized(head_class(told), seed)
-    folder = write(
-        name, {"architectures": ["DFlashDraftModel"], "model_type": "qwen3", **config}, head
-    )
+    folder = write(name, {"architectures": [architecture], "model_type": "qwen3", **config}, head)
     states = target(torch.tensor([PROMPT]), output_hidden_states=True).hidden_states
     context = torch.cat([states[layer + 1][:, :-1] for layer in head.target_layer_ids], dim=-1)
     block = torch.tensor([[PROMPT[-1], *[MASK] * (BLOCK - 1)]])
@@ -68,6 +75,13 @@ def make(name: str, head_class: Any, target: Any, config: dict[str, Any], seed: 
         noise_embedding=target.model.embed_tokens(block),
         position_ids=torch.arange(len(PROMPT) + BLOCK - 1)[None],
     )
+    return Drafted(folder, head, made)
+
+
+def make(name: str, head_class: Any, target: Any, config: dict[str, Any], seed: int) -> None:
+    """With either of the two classes that take the target's embedding and output layer."""
+    config = {**SIZES, "head_dim": 8, "rms_norm_eps": 1e-6, **config}
+    folder, _, made = drafted(name, head_class, "DFlashDraftModel", target, config, seed)
     record(folder, target.lm_head(made[0, 1:]), None)
 
 
@@ -144,22 +158,10 @@ def make_dspark(name: str, target: Any, kind: str, seed: int) -> None:
             "confidence_head_with_markov": True,
         },
     }  # fmt: skip
-    told = Qwen3Config(**config)
-    told._attn_implementation = "sdpa"
-    head = randomized(DSparkDraftModel(told), seed)
-    folder = write(
-        name, {"architectures": ["DSparkDraftModel"], "model_type": "qwen3", **config}, head
-    )
-    states = target(torch.tensor([PROMPT]), output_hidden_states=True).hidden_states
-    context = torch.cat([states[layer + 1][:, :-1] for layer in head.target_layer_ids], dim=-1)
-    block = torch.tensor([[PROMPT[-1], *[MASK] * (BLOCK - 1)]])
-    made = head(
-        target_hidden=context,
-        noise_embedding=target.model.embed_tokens(block),
-        position_ids=torch.arange(len(PROMPT) + BLOCK - 1)[None],
-    )
+    architecture = "DSparkDraftModel"
+    folder, head, made = drafted(name, DSparkDraftModel, architecture, target, config, seed)
     _, logits = head.markov_head.sample_block_tokens(
-        target.lm_head(made), first_prev_token_ids=block[:, 0], hidden_states=made
+        target.lm_head(made), first_prev_token_ids=torch.tensor(PROMPT[-1:]), hidden_states=made
     )
     record(folder, logits[0], None)
 

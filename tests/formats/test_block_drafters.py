@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.backends.cpu.library import Kernels
 from core.drafters.block_description import MARKOV_KINDS
 from core.drafters.block_loading import load_block
 from core.engine import Engine
@@ -20,7 +19,6 @@ from tests.formats.published import (
     BLOCKS,
     TOLERANCE,
     Change,
-    load_target,
     names_in,
     recorded,
     setting,
@@ -32,19 +30,6 @@ from tests.formats.published import (
 NAMES = names_in(BLOCKS)
 TREE = {"branching": 3, "depth": 4, "num_nodes": 12, "fixed_size": True}
 SAMPLED = {"do_sample": True, "temperature": 1.0, "seed": 4}
-
-
-@pytest.fixture(scope="module", params=["eager", "kernels"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Kernels
-) -> Engine:
-    folder = tmp_path_factory.mktemp("formats") / "target"
-    return Engine(load_target(folder, compile=request.param == "kernels"))
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_target(tmp_path_factory.mktemp("formats") / "target", compile=False)
 
 
 def test_every_form_is_there() -> None:

@@ -5,20 +5,11 @@
 
 import pytest
 
-from core.backends.cpu.library import Kernels
 from core.engine import Engine
 from core.trace.events import Drafted
-from tests.formats.published import HEADS, TOLERANCE, load_target, names_in, recorded, trace_of
+from tests.formats.published import HEADS, TOLERANCE, names_in, recorded, trace_of
 
 NAMES = names_in(HEADS)
-
-
-@pytest.fixture(scope="module", params=["eager", "kernels"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Kernels
-) -> Engine:
-    folder = tmp_path_factory.mktemp("formats") / "target"
-    return Engine(load_target(folder, compile=request.param == "kernels"))
 
 
 def test_every_form_is_there() -> None:

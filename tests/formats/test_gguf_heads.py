@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFWriter
 
-from core.backends.cpu.library import Kernels
 from core.drafters.eagle_loading import load_head
 from core.engine import Engine
 from core.errors import DrafterUnavailableError
@@ -20,25 +19,12 @@ from core.loading.loading import LoadedModel
 from core.models.gguf_index import open_gguf
 from core.trace.events import Drafted
 from tests.formats.gguf_heads import FILES, SOURCES
-from tests.formats.published import HEADS, TOLERANCE, load_target, recorded, trace_of
+from tests.formats.published import HEADS, TOLERANCE, recorded, trace_of
 
 CHAIN = {"branching": 1, "depth": 4, "num_nodes": 4, "fixed_size": True}
 PROMPT = recorded(HEADS / "safeailab-3").prompt
 Parts = dict[str, Any]
 Change = Callable[[Parts, Parts], Any]
-
-
-@pytest.fixture(scope="module", params=["eager", "kernels"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Kernels
-) -> Engine:
-    folder = tmp_path_factory.mktemp("formats") / "target"
-    return Engine(load_target(folder, compile=request.param == "kernels"))
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_target(tmp_path_factory.mktemp("formats") / "target", compile=False)
 
 
 def first_draft(engine: Engine, draft: Path) -> Drafted:

@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core.backends.cpu.library import Kernels
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.drafters.medusa_loading import load_medusa
@@ -23,7 +22,7 @@ from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel
 from core.trace.events import Committed, Drafted, RunStarted
 from core.trace.file import Trace
-from tests.formats.published import HEADS, TOLERANCE, load_target, names_in, recorded, trace_of
+from tests.formats.published import HEADS, TOLERANCE, names_in, recorded, trace_of
 
 FOLDERS = Path(__file__).parent / "medusa"
 NAMES = names_in(FOLDERS)
@@ -31,19 +30,6 @@ CHAIN = {"branching": 1, "depth": 3, "num_nodes": 3, "fixed_size": True}
 TREE = {"branching": 3, "depth": 4, "num_nodes": 12, "fixed_size": True}
 SAMPLED = {"do_sample": True, "temperature": 1.0, "seed": 4}
 Tensors = dict[str, torch.Tensor]
-
-
-@pytest.fixture(scope="module", params=["eager", "kernels"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Kernels
-) -> Engine:
-    folder = tmp_path_factory.mktemp("formats") / "target"
-    return Engine(load_target(folder, compile=request.param == "kernels"))
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_target(tmp_path_factory.mktemp("formats") / "target", compile=False)
 
 
 def is_eager(engine: Engine) -> bool:

@@ -41,19 +41,6 @@ TREE = {"branching": 3, "depth": 4, "num_nodes": 12, "fixed_size": True}
 SAMPLED = {"do_sample": True, "temperature": 1.0, "seed": 4}
 
 
-@pytest.fixture(scope="module", params=["eager", "kernels"])
-def engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Kernels
-) -> Engine:
-    folder = tmp_path_factory.mktemp("formats") / "target"
-    return Engine(load_target(folder, compile=request.param == "kernels"))
-
-
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_target(tmp_path_factory.mktemp("formats") / "target", compile=False)
-
-
 def test_every_form_is_there() -> None:
     assert NAMES == ["deepseek", "mimo", "qwen3-next"]
 

@@ -49,7 +49,10 @@ class Facts {
           else insert(at + i, from[i]);
         }
       if (!HAS_SUMS || values[0] == -INFINITY) continue;
-      if (values[0] > highest) raise(values[0]);
+      if (values[0] > highest) {
+        lower(highest - values[0], total, weighted);
+        highest = values[0];
+      }
       Lanes weights[PIECE / LANES];
       for (int i = 0; i < PIECE / LANES; ++i) {
         // What is excluded adds a number that vanishes beside the largest one's 1.
@@ -121,22 +124,14 @@ class Facts {
     total_sum = weighted_sum = NAN;
   }
 
-  // Sums above a largest number that is now `by` (below zero) under the new one.
-  static void lower(float by, float& total, float& weighted) {
-    if (total == 0.0f) return;
+  // Sums relative to a largest number, now to one that it is `by` (below zero) under. Where there was
+  // none there are no sums.
+  template <class Number>
+  static void lower(float by, Number& total, Number& weighted) {
+    if (by == -INFINITY) return;
     const float factor = std::exp(by);
     weighted = (weighted + by * total) * factor;
-    total *= factor;
-  }
-
-  void raise(float to) {
-    if (highest > -INFINITY) {
-      const float by = highest - to;
-      const Lanes factor = all(std::exp(by));
-      weighted = (weighted + by * total) * factor;
-      total *= factor;
-    }
-    highest = to;
+    total = total * factor;
   }
 };
 
