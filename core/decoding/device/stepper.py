@@ -68,6 +68,7 @@ class DeviceStepper:
         self._token_ids: list[int] = []
         self._num_seen = 0
         self._launched: _Launched | None = None
+        self._last_times: StepTimes | None = None
 
     @torch.inference_mode()
     def begin(
@@ -79,6 +80,7 @@ class DeviceStepper:
         if self._drafter is not None:
             self._drafter.begin(prompt_token_ids, max_length)
         self._token_ids = prompt_token_ids.copy()
+        self._last_times = None
         # Tokens or states that the drafter's own cache holds after the prompt.
         self._num_seen = 0 if self._own_runner is None else self._own_runner.cache.length
         self._graph_runner.state.set(prompt_token_ids, self._num_seen)
@@ -211,7 +213,18 @@ class DeviceStepper:
         failure, self._draft_failure = self._draft_failure, None
         result = StepResult(name, tree, judgement, read_logprobs, times, failure)
         self._learn(kind, result, times.drafted_s - times.start_s if is_usual else None)
+        self._learn_other(times if is_usual else None)
         return result
+
+    def _learn_other(self, times: StepTimes | None) -> None:
+        """From one step's start to the next one's, what its forwards do not explain."""
+        last, self._last_times = self._last_times, times
+        if last is None or times is None or self._depths is None:
+            return
+        forwards_s = last.verified_s - last.start_s
+        other_s = times.start_s - last.start_s - forwards_s
+        # Who reads the events may have paused.
+        self._depths.learn_other(min(other_s, forwards_s))
 
     def _learn(self, kind: StepKind, result: StepResult, draft_s: float | None) -> None:
         self._token_ids += result.emitted
