@@ -17,7 +17,7 @@ from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_
 from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
 from core.decoding.failures import is_gpu_lost
 from core.decoding.loop import check_prompt
-from core.decoding.measured_costs import Circumstances, MeasuredCosts
+from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
 from core.decoding.run_events import RunScript, run_events
 from core.decoding.run_start import Prompt, RunParts, run_started
 from core.decoding.step import Clock, HostStepper, Stepper
@@ -173,9 +173,8 @@ class Engine:
             runner = self._invariant
         runner = scheduler.own_runner(runner)
         graphs = self._graphs_for(config, scheduler)
-        measure_curve = partial(
-            self._costs.curve, self._circumstances(len(prompt.token_ids), graphs)
-        )
+        circumstances = self._circumstances(len(prompt.token_ids), graphs)
+        costs = RunCosts(self._costs, circumstances, scheduler.shared)
         drafter = make_drafter(
             DrafterContext(
                 config=config,
@@ -183,18 +182,19 @@ class Engine:
                 runner=runner,
                 originals=self._originals,
                 kept=self._kept,
-                measure_cost=lambda *forward: scheduler.shared(measure_curve(*forward)),
+                measure_cost=costs.later,
                 load_draft=self._load_draft,
                 folder=cache_home(),
                 progress=self._progress,
                 own_runner=scheduler.own_runner,
             )
         )
-        is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
-        curve = measure_curve(runner, runner.forward, ()) if is_sized else None
-        cost = None if curve is None else scheduler.shared(curve)
         if graphs is not None and drafter is not None and drafter.device_form is None:
             graphs = None
+        costs.settle(graphs)
+        is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
+        curve = costs.curve(runner, runner.forward) if is_sized else None
+        cost = None if curve is None else scheduler.shared(curve)
         return RunParts(runner, drafter, curve, cost, graphs, scheduler.size)
 
     def _graphs_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:

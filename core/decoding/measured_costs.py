@@ -1,5 +1,6 @@
 """T(n) of everything that an engine runs: measured when first asked for, and kept."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from core.backends.cost_curve import (
@@ -11,6 +12,7 @@ from core.backends.cost_curve import (
 )
 from core.backends.runner import ModelRunner, TargetForward
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
+from core.drafters.base import CostOfRows
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
 from core.runtime.environment import describe_device, package_versions
@@ -72,3 +74,59 @@ class MeasuredCosts:
             folder = cache_home() / "cost-curves"
             self._curves[key] = load_or_measure(folder, key, measured, bucket)
         return self._curves[key]
+
+
+class RunCosts:
+    """What one run's forwards cost. They run otherwise where the device decides the steps, which is
+    known once the drafter is made; and only the host asks what a drafter's cost."""
+
+    def __init__(
+        self,
+        costs: MeasuredCosts,
+        circumstances: Circumstances,
+        shared: Callable[[CostOfRows], CostOfRows],
+    ):
+        """`shared` makes of a cost a run's share in a batch."""
+        self._costs = costs
+        self._circumstances = circumstances
+        self._shared = shared
+        self._asked: list[LateCost] = []
+
+    def curve(
+        self, runner: ModelRunner, forward: TargetForward, words: tuple[str, ...] = ()
+    ) -> CostCurve:
+        """See `MeasuredCosts.curve`."""
+        return self._costs.curve(self._circumstances, runner, forward, words)
+
+    def later(
+        self, runner: ModelRunner, forward: TargetForward, words: tuple[str, ...]
+    ) -> CostOfRows:
+        """The cost of a drafter's forward, measured when it is settled who decides, or first looked
+        up."""
+        cost = LateCost(lambda: self._shared(self.curve(runner, forward, words)))
+        self._asked.append(cost)
+        return cost
+
+    def settle(self, graphs: GraphRunnerCache | None) -> None:
+        """Says who decides; what the host will look up is measured now, and not within a step."""
+        self._circumstances = self._circumstances._replace(graphs=graphs)
+        if graphs is None:
+            for cost in self._asked:
+                cost.measure()
+
+
+class LateCost:
+    """Seconds of a forward by its rows, measured by the first who looks."""
+
+    def __init__(self, measured: Callable[[], CostOfRows]):
+        self._measured = measured
+        self._cost: CostOfRows | None = None
+
+    def measure(self) -> CostOfRows:
+        """The cost as it was measured, now or before."""
+        if self._cost is None:
+            self._cost = self._measured()
+        return self._cost
+
+    def __call__(self, rows: int) -> float:
+        return self.measure()(rows)

@@ -5,18 +5,23 @@ new into the drafter's own cache; then the root and the mask tokens behind it ar
 forgotten after the verification.
 """
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from core.backends.cuda.forward import reason_against
 from core.backends.runner import ModelRunner
 from core.backends.torch.arithmetic import normalized
 from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.block_forward import BlockForward
 from core.drafters.block_levels import BlockLevels
+from core.drafters.block_levels_device import BlockLevelsOnDevice
 from core.drafters.block_loading import load_block
 from core.drafters.context import DrafterContext
+from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
 from core.drafters.head_tensors import Published, named_or_shipped
@@ -54,18 +59,28 @@ class BlockDrafter(GrownDrafter):
         self._length = 0
         self._levels: BlockLevels | None = None
 
+    @property
+    def device_form(self) -> DeviceForm | None:
+        """See `Drafter.device_form`."""
+        if reason_against(self.forward) is not None:
+            return None
+        levels = _Levels(self.own_runner, self.forward)
+        return DeviceForm(levels, most_depth=self.forward.weights.num_drafts)
+
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the target has computed its prompt before."""
         self._length = len(prompt_token_ids)
         self.own_runner.reserve(max_length)
         self.own_runner.cache.truncate(0)
+        self._catch_up(1)
 
-    def _catch_up(self) -> None:
-        """Writes the states of committed rows that the cache lacks."""
+    def _catch_up(self, num_left: int) -> None:
+        """Writes the states of committed rows that the cache lacks, but for the last `num_left`."""
         cache, states = self.own_runner.cache, self._target.cache.hidden_states
         assert states is not None, "the target's cache keeps them"
-        if cache.length < self._target.cache.length:
-            self.forward.write_context(cache, states.rows[cache.length : self._target.cache.length])
+        end = self._target.cache.length - num_left
+        if cache.length < end:
+            self.forward.write_context(cache, states.rows[cache.length : end])
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
@@ -81,7 +96,7 @@ class BlockDrafter(GrownDrafter):
 
     def _block(self, rows: list[LevelRow]) -> BlockLevels:
         # Only here, for a draft that does not pay never comes so far.
-        self._catch_up()
+        self._catch_up(0)
         cache, forward, weights = self.own_runner.cache, self.forward, self.forward.weights
         whole = DraftPass(
             self.own_runner,
@@ -108,6 +123,35 @@ class BlockDrafter(GrownDrafter):
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._levels = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Implements `core.drafters.device_form.DeviceLevels` on the drafter's cache."""
+
+    own_runner: ModelRunner
+    block: BlockForward
+
+    @property
+    def signature(self) -> Hashable:
+        """See `DeviceLevels.signature`."""
+        return "sd-block", id(self.own_runner.cache), id(self.block)
+
+    @property
+    def target_ids(self) -> torch.Tensor | None:
+        """See `DeviceLevels.target_ids`."""
+        return self.block.weights.target_ids
+
+    def on_device(self, place: DevicePlace) -> BlockLevelsOnDevice:
+        """See `DeviceLevels.on_device`."""
+        return BlockLevelsOnDevice(
+            place.forward(self.block, self.own_runner),
+            self.block,
+            self.own_runner.cache,
+            place.target_cache,
+            place.state,
+            place.num_root_rows,
+        )
 
 
 def make_block(context: DrafterContext) -> BlockDrafter:

@@ -56,6 +56,8 @@ class DeviceForm:
 
     levels: DeviceLevels | None = None
     """Grows trees on the device; None where the host gives all of them."""
+    most_depth: int | None = None
+    """Levels that it can grow at most; None where only the settings say."""
     host_tree: Callable[[int, DraftLimits, CostOfRows | None], DraftTree | None] | None = None
     """A tree made on the host of token ids alone, as `Drafter.draft` does; None where it never
     makes one, and where it returns None the device grows it."""

@@ -64,7 +64,7 @@ class HybridDrafter:
         form = self._model.device_form
         if form is None:
             return None
-        return DeviceForm(form.levels, host_tree=self._look_up, learn=self._learn)
+        return dataclasses.replace(form, host_tree=self._look_up, learn=self._learn)
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""

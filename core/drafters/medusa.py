@@ -4,6 +4,8 @@ The target's cache holds the state of every committed token. The heads of Medusa
 one, and each says the token at its own distance; those of Hydra also read the tokens between.
 """
 
+from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +14,11 @@ from core.backends.runner import PREFILL_CHUNK, ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.context import DrafterContext
+from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
 from core.drafters.head_tensors import named_folder
 from core.drafters.medusa_heads import DepthStates, MedusaForward
+from core.drafters.medusa_levels_device import MedusaLevelsOnDevice
 from core.drafters.medusa_loading import load_medusa
 from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
@@ -46,6 +50,13 @@ class MedusaDrafter(GrownDrafter):
         self._exchange = DepthStates()
         self._read = torch.empty(0)  # [rows, width]: what heads have read of the last level
         self._first_row = 0  # of that level, among all rows of this draft
+
+    @property
+    def device_form(self) -> DeviceForm | None:
+        """See `Drafter.device_form`: without a layer in front of the heads."""
+        if self.forward.stack.layers:
+            return None
+        return DeviceForm(_Levels(self.forward), most_depth=len(self.forward.weights.heads))
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the target has computed its prompt before."""
@@ -120,6 +131,24 @@ class MedusaDrafter(GrownDrafter):
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Implements `core.drafters.device_form.DeviceLevels` on the target's states alone."""
+
+    heads: MedusaForward
+    own_runner: None = None
+    target_ids: None = None
+
+    @property
+    def signature(self) -> Hashable:
+        """See `DeviceLevels.signature`."""
+        return MedusaDrafter.name, id(self.heads)
+
+    def on_device(self, place: DevicePlace) -> MedusaLevelsOnDevice:
+        """See `DeviceLevels.on_device`."""
+        return MedusaLevelsOnDevice(self.heads, place.target_cache, place.state)
 
 
 def make_medusa(context: DrafterContext) -> MedusaDrafter:

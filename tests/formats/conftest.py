@@ -8,7 +8,7 @@ import torch
 from core.backends.cpu.library import Kernels
 from core.engine import Engine
 from core.loading.loading import LoadedModel
-from tests.formats.published import load_target
+from tests.formats.published import decide_on_device, load_target
 
 
 @pytest.fixture(autouse=True)
@@ -18,12 +18,15 @@ def _modes_of_torch() -> Iterator[None]:
     assert torch.is_grad_enabled()
 
 
-@pytest.fixture(scope="module", params=["eager", "kernels"])
+@pytest.fixture(scope="module", params=["eager", "kernels", "steps of the device"])
 def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Kernels
 ) -> Engine:
     folder = tmp_path_factory.mktemp("formats") / "target"
-    return Engine(load_target(folder, compile=request.param == "kernels"))
+    made = Engine(load_target(folder, compile=request.param == "kernels"))
+    if request.param == "steps of the device":
+        decide_on_device(made)
+    return made
 
 
 @pytest.fixture(scope="module")

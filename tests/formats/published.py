@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core.config import RunConfig
+from core.decoding.device.graph_runner_cache import GraphRunnerCache
 from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.loading.loading import LoadedModel, load_model
@@ -41,11 +42,16 @@ def recorded(folder: Path) -> Recorded:
     return Recorded(**json.loads((folder / "drafted.json").read_text()))
 
 
-def load_target(folder: Path, *, compile: bool) -> LoadedModel:
+def load_target(folder: Path, *, compile: bool, device: str = "cpu") -> LoadedModel:
     """The target in a new folder, with a tokenizer."""
     shutil.copytree(HEADS / "target", folder)
     byte_tokenizer().save_pretrained(folder)
-    return load_model(str(folder), dtype="float32", compile=compile)
+    return load_model(str(folder), dtype="float32", compile=compile, device=device)
+
+
+def decide_on_device(engine: Engine) -> None:
+    """Nobody decides the steps of its runs, where the drafter has a form for that."""
+    engine._graphs = GraphRunnerCache(engine.target.eos_token_ids, compile=False)
 
 
 def trace_of(engine: Engine, prompt: list[int], **settings: Any) -> Trace:

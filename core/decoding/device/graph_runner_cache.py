@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -106,7 +107,9 @@ class GraphRunnerCache:
                 levels.own_runner.reserve(max_length)
             if isinstance(settings, TreeSettings):
                 is_greedy = config.sampling.is_greedy
-                depths = DepthChoice(settings, Calibration(prob_is_chance=is_greedy))
+                most = min(settings.depth, form.most_depth or settings.depth)
+                calibration = Calibration(prob_is_chance=is_greedy)
+                depths = DepthChoice(replace(settings, depth=most), calibration)
         return DeviceStepper(
             self._graph_runner(runner, levels, config),
             runner,

@@ -1,0 +1,55 @@
+"""Medusa's and Hydra's heads on the device, on the target's last state."""
+
+import torch
+
+from core.acceptance.device import DeviceState
+from core.backends.kv_cache import TreeCache
+from core.drafters.medusa_heads import MedusaForward
+from core.drafters.tree_growth_device import GrowthShape, LevelRows
+
+
+class MedusaLevelsOnDevice:
+    """Implements `core.drafters.device_drafting.DeviceDrafter` for heads without a layer in front."""
+
+    num_root_rows = 1
+
+    def __init__(self, forward: MedusaForward, target_cache: TreeCache, state: DeviceState):
+        self._heads = forward
+        self._target_cache = target_cache
+        self._state = state
+        self._read = torch.empty(0)  # [rows of the last level, width]: what their heads have read
+
+    def num_unseen(self, length: int, num_seen: int) -> int:
+        """See `DeviceDrafter.num_unseen`: the last state alone."""
+        return min(length, 1)
+
+    def catch_up(self) -> None:
+        """See `DeviceDrafter.catch_up`; the target's verification has done it."""
+
+    def root(self) -> torch.Tensor:
+        """See `DraftLevels.root`."""
+        states, length = self._target_cache.hidden_states, self._state.length
+        assert states is not None, "the target's cache keeps them"
+        self._read = self._heads.normed(states.rows.index_select(0, length - 1))
+        self._read = self._with_tokens(self._state.tokens.index_select(0, length))
+        return self._heads.weights.heads[0](self._read).float()
+
+    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+        """See `DraftLevels.level`."""
+        weights = self._heads.weights
+        if weights.reads_tokens:
+            if rows.parent_places is None:
+                self._read = self._read.expand(shape.branching, -1)
+            else:
+                self._read = self._read.index_select(0, rows.parent_places)
+            self._read = self._with_tokens(rows.token_ids)
+        return weights.heads[rows.level](self._read).float().expand(shape.branching, -1)
+
+    def _with_tokens(
+        self,
+        token_ids: torch.Tensor,  # [rows]
+    ) -> torch.Tensor:
+        """What heads read of the rows, with the embeddings behind it where they read those."""
+        if not self._heads.weights.reads_tokens:
+            return self._read
+        return torch.cat([self._read, self._heads.stack.embedding.rows(token_ids)], dim=-1)
