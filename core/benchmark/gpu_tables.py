@@ -188,7 +188,7 @@ class GpuTables:
 
     def values(self, mode: str, **drafter: Any) -> dict[str, Any]:
         """A run's settings, with the widened drafter where a mode needs one."""
-        names = {"sd-classic": "draft", "sd-eagle": "eagle"}
+        names = {"sd-classic": "draft", "sd-eagle": "eagle", "sd-block": "block"}
         draft = str(self._folder / names[mode]) if mode in names else None
         if mode == "hybrid":
             draft = str(self._folder / "draft")
@@ -256,6 +256,8 @@ class GpuTables:
             ("hybrid", _TREE),
             ("sd-classic", _TREE),
             ("sd-eagle", _TREE),
+            ("sd-block", _TREE),
+            ("sd-block", _CHAIN),
             ("share-sd", _CHAIN),
             ("ngram", {}),
             ("sd-classic", _CHAIN),

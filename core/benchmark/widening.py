@@ -13,7 +13,7 @@ Drafters are widened with their target, so that drafting costs what it would at 
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,15 @@ class Widener:
         wide[: len(weight)] = weight * self._norm_factor
         return wide
 
+    def key_norm(self, weight: torch.Tensor) -> torch.Tensor:  # [head_dim]
+        """A norm's weight over a wide head: it too divides by a mean over more dimensions."""
+        return self.query_norm(weight) / self._query_factor
+
+    def query_norm(self, weight: torch.Tensor) -> torch.Tensor:  # [head_dim]
+        """As of keys, and queries grow as `query` lets them, whose growth the norm takes away."""
+        wide = weight.new_zeros(self._wide.head_dim)
+        return wide.index_copy_(0, self._dims(), weight)
+
     def rows(self, weight: torch.Tensor) -> torch.Tensor:  # [vocab, hidden]
         """An embedding or an output layer: as many rows of the wide hidden size."""
         return self._placed(weight, len(weight), self._wide.hidden)
@@ -123,6 +132,10 @@ class Widener:
         """Down projection  # [hidden, intermediate]."""
         return self._placed(weight, self._wide.hidden, self._wide.intermediate)
 
+    def placed(self, weight: torch.Tensor, num_rows: int) -> torch.Tensor:
+        """More rows, which are zero."""
+        return self._placed(weight, num_rows, weight.shape[1])
+
     def _placed(self, weight: torch.Tensor, num_rows: int, num_columns: int) -> torch.Tensor:
         wide = weight.new_zeros(num_rows, num_columns)
         wide[: weight.shape[0], : weight.shape[1]] = weight
@@ -137,6 +150,8 @@ class Widener:
             "self_attn.q_proj": self.query,
             "self_attn.k_proj": self.key_or_value,
             "self_attn.v_proj": self.key_or_value,
+            "self_attn.q_norm": self.query_norm,
+            "self_attn.k_norm": self.key_norm,
             "self_attn.o_proj": self.out,
             "post_attention_layernorm": self.norm,
             "mlp.gate_proj": self.up,
@@ -146,6 +161,7 @@ class Widener:
         return {
             f"{prefix}{name}.weight": make(tensors[f"{prefix}{name}.weight"].float())
             for name, make in makers.items()
+            if f"{prefix}{name}.weight" in tensors
         }
 
 
@@ -173,7 +189,7 @@ def widened_eagle(tensors: Tensors, narrow: Narrow, wide: Width) -> Tensors:
     num_features = fuse.shape[1] // narrow.hidden
     layer = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
     made: Tensors = {
-        "fc.weight": widener.rows(widener.inputs(fuse, num_features).T.contiguous()).T.contiguous(),
+        "fc.weight": widener.placed(widener.inputs(fuse, num_features), wide.hidden),
         "norm.weight": widener.norm(layer["norm.weight"]),
         "midlayer.hidden_norm.weight": widener.norm(layer["midlayer.hidden_norm.weight"]),
         "lm_head.weight": widener.rows(layer["lm_head.weight"]),
@@ -194,8 +210,26 @@ def widened_eagle(tensors: Tensors, narrow: Narrow, wide: Width) -> Tensors:
     return made
 
 
+def widened_block(tensors: Tensors, narrow: Narrow, wide: Width) -> Tensors:
+    """A block drafter's tensors in float32; its Markov head's tables have the rank that they had."""
+    widener = Widener(narrow, wide)
+    made = {name: tensor.float() for name, tensor in tensors.items() if name != "d2t"}
+    fuse = made["fc.weight"]
+    num_features = fuse.shape[1] // narrow.hidden
+    made["fc.weight"] = widener.placed(widener.inputs(fuse, num_features), wide.hidden)
+    for name in ("norm.weight", "hidden_norm.weight"):
+        made[name] = widener.norm(made[name])
+    for index in range(narrow.num_layers):
+        made.update(widener.layer(made, f"layers.{index}."))
+    for name in ("markov_head.gate_proj.weight", "confidence_head.proj.weight"):
+        if name in made:  # they read a state, and what is no state behind it
+            state, rest = made[name].tensor_split([narrow.hidden], dim=1)
+            made[name] = torch.cat([widener.rows(state), rest], dim=1)
+    return made | {name: tensors[name] for name in ("d2t",) if name in tensors}
+
+
 def widen(target: str, shape: WideShape, out: Path, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Writes `out`/target, and `out`/eagle and `out`/draft where they are shipped for the target.
+    """Writes `out`/target, and `out`/eagle, `out`/block and `out`/draft where they are shipped for it.
 
     Raises InvalidSettingError where the model does not fit into the shape.
     """
@@ -203,10 +237,13 @@ def widen(target: str, shape: WideShape, out: Path, dtype: torch.dtype = torch.b
     narrow = widen_llama(model.source.folder, out / "target", shape.target, dtype)
     draft = shipped_folder(model.source_key, "draft")
     eagle = shipped_folder(model.source_key, "eagle")
+    block = shipped_folder(model.source_key, "block")
     if draft is not None:
         widen_llama(draft, out / "draft", shape.draft, dtype)
     if eagle is not None:
         widen_eagle(eagle, out / "eagle", narrow, shape.target, dtype)
+    if block is not None:
+        widen_block(block, out / "block", narrow, shape.target, dtype)
 
 
 def widen_llama(folder: Path, out: Path, wide: Width, dtype: torch.dtype) -> Narrow:
@@ -267,14 +304,47 @@ def widen_llama(folder: Path, out: Path, wide: Width, dtype: torch.dtype) -> Nar
 
 def widen_eagle(folder: Path, out: Path, narrow: Narrow, wide: Width, dtype: torch.dtype) -> None:
     """An EAGLE-3 head, whose layer has the target's sizes."""
-    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    _widen_drafter(folder, out, narrow, wide, dtype, widened_eagle)
+
+
+def widen_block(folder: Path, out: Path, narrow: Narrow, wide: Width, dtype: torch.dtype) -> None:
+    """A block drafter, whose feed-forward grows as the target's does; of the form that
+    `core.train.train_block` writes."""
+    description = _description(folder)
+    inner = int(description["intermediate_size"])
+    # The added layers are zero, so that the numbers of those that it reads stay.
+    inner_wide = inner * wide.intermediate // narrow.intermediate
+    num_layers = int(description["num_hidden_layers"])
+    _widen_drafter(
+        folder, out, narrow._replace(num_layers=num_layers),
+        wide._replace(intermediate=inner_wide), dtype, widened_block,
+        num_target_layers=wide.num_layers,
+    )  # fmt: skip
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _widen_drafter(
+    folder: Path,
+    out: Path,
+    narrow: Narrow,
+    wide: Width,
+    dtype: torch.dtype,
+    widened: Callable[[Tensors, Narrow, Width], Tensors],
+    **told: Any,
+) -> None:
+    """A drafter that reads the target's states; `told` is what else its description says then."""
+    description = _description(folder)
     sizes = narrow._replace(
         num_heads=int(description["num_attention_heads"]),
         num_kv_heads=int(description["num_key_value_heads"]),
         head_dim=int(description["head_dim"]),
         intermediate=int(description["intermediate_size"]),
     )
-    tensors = widened_eagle(read_parts(folder), sizes, wide)
+    tensors = widened(read_parts(folder), sizes, wide)
     out.mkdir(parents=True, exist_ok=True)
     given = {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -287,7 +357,8 @@ def widen_eagle(folder: Path, out: Path, narrow: Narrow, wide: Width, dtype: tor
         num_key_value_heads=wide.num_heads,
         head_dim=wide.head_dim,
         intermediate_size=wide.intermediate,
-        rms_norm_eps=description["rms_norm_eps"] * narrow.hidden / wide.hidden,
+        rms_norm_eps=description.get("rms_norm_eps", 1e-6) * narrow.hidden / wide.hidden,
+        **told,
     )
     description.pop("target_sha256", None)  # the widened target is another
     (out / "config.json").write_text(dumps(description, indent=1))

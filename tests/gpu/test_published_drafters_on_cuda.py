@@ -24,7 +24,12 @@ from tests.formats.published import (
 
 pytestmark = pytest.mark.gpu
 
-FOLDERS = {"sd-eagle": HEADS, "sd-block": BLOCKS, "sd-medusa": test_medusa_heads.FOLDERS}
+FOLDERS = {
+    "sd-eagle": HEADS,
+    "sd-block": BLOCKS,
+    "sd-medusa": test_medusa_heads.FOLDERS,
+    "sd-mtp": test_mtp_layers.FOLDERS,
+}
 DRAFTERS = [(mode, folder / name) for mode, folder in FOLDERS.items() for name in names_in(folder)]
 CHAIN = {"branching": 1, "depth": 8, "num_nodes": 8, "fixed_size": True}
 TREE = {"branching": 3, "depth": 4, "num_nodes": 12, "fixed_size": True}
@@ -53,8 +58,9 @@ def test_a_published_drafter_drafts_as_its_authors_code_does(
     settings: dict[str, Any] = {"device": "cuda", "mode": mode, "draft": str(draft)}
     found = trace_of(engine, expected.prompt, drafter=CHAIN, **settings)
     first = next(iter(found.of_kind(Drafted)))
-    assert first.token_ids[1:] == expected.drafted
-    assert first.draft_probs[1:] == pytest.approx(expected.probs, abs=TOLERANCE)
+    count = len(expected.drafted)
+    assert first.token_ids[1 : count + 1] == expected.drafted
+    assert first.draft_probs[1 : count + 1] == pytest.approx(expected.probs, abs=TOLERANCE)
     for sampling in ({}, SAMPLED):
         common: dict[str, Any] = {"sampling": sampling, "max_new_tokens": 40}
         plain = trace_of(engine, expected.prompt, device="cuda", **common)

@@ -1,5 +1,6 @@
 """A widened model computes what the narrow one does, and so do its drafters."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 
 from core.benchmark.wide_shapes import WideShape, Width
 from core.benchmark.widen import main
-from core.benchmark.widening import widen, widen_eagle, widen_llama
+from core.benchmark.widening import widen, widen_block, widen_eagle, widen_llama
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError
 from core.loading.loading import load_model
 from core.trace.file import Trace
+from tests.block_drafters import block_drafter
 from tests.core.conftest import run
 from tests.core.models.test_fingerprint import write_manifest
 from tests.eagle_heads import eagle3_head
@@ -43,12 +45,22 @@ def test_a_widened_model_gives_the_same_logits(narrow: Path, tmp_path: Path) -> 
     torch.testing.assert_close(logits[1], logits[0], rtol=1e-4, atol=1e-4)
 
 
-def test_a_widened_head_drafts_the_same(narrow: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "make", "widen_drafter"),
+    [("sd-eagle", eagle3_head, widen_eagle), ("sd-block", block_drafter, widen_block)],
+)
+def test_a_widened_drafter_drafts_the_same(
+    mode: str,
+    make: Callable[..., str],
+    widen_drafter: Callable[..., None],
+    narrow: Path,
+    tmp_path: Path,
+) -> None:
     sizes = widen_llama(narrow, tmp_path / "wide", WIDE, torch.float32)
-    head = Path(eagle3_head(tmp_path / "head", tiny_model("llama").config))
-    widen_eagle(head, tmp_path / "wide head", sizes, WIDE, torch.float32)
+    head = Path(make(tmp_path / "head", tiny_model("llama").config))
+    widen_drafter(head, tmp_path / "wide head", sizes, WIDE, torch.float32)
     drafter = {"depth": 4, "branching": 2, "num_nodes": 12, "fixed_size": True}
-    settings = {"mode": "sd-eagle", "drafter": drafter}
+    settings = {"mode": mode, "drafter": drafter}
     small = run(engine(narrow), draft=str(head), **settings)
     large = run(engine(tmp_path / "wide"), draft=str(tmp_path / "wide head"), **settings)
     assert large.token_ids == small.token_ids
@@ -95,7 +107,12 @@ def test_the_default_model_and_its_drafters_are_widened(tmp_path: Path) -> None:
         values = {"mode": mode, "draft": draft, "drafter": drafter, "max_new_tokens": 32}
         return Trace(list(of.run(prompt, RunConfig.from_dict(values))))
 
-    for mode, name in (("naive", None), ("sd-classic", "draft"), ("sd-eagle", "eagle")):
+    for mode, name in (
+        ("naive", None),
+        ("sd-classic", "draft"),
+        ("sd-eagle", "eagle"),
+        ("sd-block", "block"),
+    ):
         small = run_of(narrow, mode, None)
         large = run_of(wide, mode, None if name is None else str(tmp_path / name))
         assert large.token_ids == small.token_ids
