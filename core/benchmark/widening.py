@@ -71,7 +71,8 @@ class Widener:
 
     def key_norm(self, weight: torch.Tensor) -> torch.Tensor:  # [head_dim]
         """A norm's weight over a wide head: it too divides by a mean over more dimensions."""
-        return self.query_norm(weight) / self._query_factor
+        wide: torch.Tensor = self.query_norm(weight) / self._query_factor
+        return wide
 
     def query_norm(self, weight: torch.Tensor) -> torch.Tensor:  # [head_dim]
         """As of keys, and queries grow as `query` lets them, whose growth the norm takes away."""

@@ -6,10 +6,10 @@ from core.drafters.base import Outcome
 
 NUM_BINS = 10
 NUM_RANKS = 3  # best child, second, all others
-_PRIOR_WEIGHT = 4.0
+PRIOR_WEIGHT = 4.0
 # What is expected of a child where the drafter's probability says little: a token drawn with the
 # target's noise or judged by rejection is accepted about as often as the two distributions overlap.
-_PRIOR_RATES = (0.7, 0.08, 0.03)
+PRIOR_RATES = (0.7, 0.08, 0.03)
 # Evidence fades by these factors, a step with a draft and a step without: what was seen some fifty
 # drafts ago counts little, and a drafter that stopped paying is tried again some twenty steps later.
 _FADING_DRAFTED = 0.98
@@ -35,15 +35,15 @@ class Calibration:
     def chance(self, draft_prob: float, rank: int) -> float:
         """Chance that a child of this rank is accepted once its parent is."""
         row, column = min(rank, NUM_RANKS - 1), _bin(draft_prob)
-        prior = draft_prob if self._prob_is_chance else _PRIOR_RATES[row]
-        accepted = self._accepted[row][column] + _PRIOR_WEIGHT * prior
-        return accepted / (self._judged[row][column] + _PRIOR_WEIGHT)
+        prior = draft_prob if self._prob_is_chance else PRIOR_RATES[row]
+        accepted = self._accepted[row][column] + PRIOR_WEIGHT * prior
+        return accepted / (self._judged[row][column] + PRIOR_WEIGHT)
 
     @property
     def best_rate(self) -> float:
         """Chance that a node's best child is accepted, whatever its probability."""
-        return (self._best_accepted + _PRIOR_WEIGHT * _PRIOR_RATES[0]) / (
-            self._best_judged + _PRIOR_WEIGHT
+        return (self._best_accepted + PRIOR_WEIGHT * PRIOR_RATES[0]) / (
+            self._best_judged + PRIOR_WEIGHT
         )
 
     def learn(self, outcome: Outcome) -> None:
@@ -90,12 +90,12 @@ def chances(
     if prob_is_chance:
         prior = probs
     else:
-        prior = torch.full_like(probs, _PRIOR_RATES[-1])
-        for rank, rate in enumerate(_PRIOR_RATES[:-1]):
+        prior = torch.full_like(probs, PRIOR_RATES[-1])
+        for rank, rate in enumerate(PRIOR_RATES[:-1]):
             prior = torch.where(ranks == rank, rate, prior)
     places = (ranks * NUM_BINS + bins).flatten()
     accepted, judged = tables.flatten(1).index_select(1, places).view(2, *probs.shape).unbind(0)
-    return (accepted + _PRIOR_WEIGHT * prior) / (judged + _PRIOR_WEIGHT)
+    return (accepted + PRIOR_WEIGHT * prior) / (judged + PRIOR_WEIGHT)
 
 
 class DeviceTables:

@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 
+from core.drafters.calibration import chances
 from core.trees.tensors import Proposals, TreeRows
 
 # Logits of some rows to ids and probabilities of their children; the level counts from 0.
@@ -57,52 +59,104 @@ class DraftLevels(Protocol):
         ...
 
 
-# Probabilities of children, best first in every row, to the chances that they are accepted.
-Chances = Callable[[torch.Tensor], torch.Tensor]
+class Frontier(NamedTuple):
+    """Nodes that the next level expands, likeliest first."""
+
+    nodes: torch.Tensor  # [rows]
+    """In the pool, where the root is 0 and every level's children follow, row by row."""
+    token_ids: torch.Tensor  # [rows]
+    chance: torch.Tensor  # [rows] float64
+    parent_places: torch.Tensor  # [rows]
+    """Places of their parents in the frontier before."""
+    above: torch.Tensor  # [rows, num_level_rows] bool
+    """See `LevelRows`."""
+
+
+class Selected(NamedTuple):
+    """What comes of a level's children."""
+
+    reach: torch.Tensor  # [rows * branching] float64
+    """The chance of each that it is accepted."""
+    frontier: Frontier
+
+
+class Select(Protocol):
+    """Judges the children of a frontier's nodes by what was learned, and takes the best of them."""
+
+    def __call__(
+        self,
+        ids: torch.Tensor,  # [rows, branching]
+        probs: torch.Tensor,  # [rows, branching]
+        frontier: Frontier,
+        first_row: int,
+        num_pool: int,
+    ) -> Selected:
+        """As many as a row has children. `num_pool` nodes stand in front of these children, and the
+        first of what is taken is the row `first_row` below the root."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TorchSelection:
+    """Implements `Select` by torch's operations."""
+
+    tables: torch.Tensor  # [2, ranks, bins] float64
+    prob_is_chance: bool
+
+    def __call__(
+        self,
+        ids: torch.Tensor,
+        probs: torch.Tensor,
+        frontier: Frontier,
+        first_row: int,
+        num_pool: int,
+    ) -> Selected:
+        """See `Select`."""
+        width = ids.shape[1]
+        judged = chances(probs.double(), self.tables, prob_is_chance=self.prob_is_chance)
+        reach = (frontier.chance[:, None] * judged).flatten()
+        # The order decides between equals.
+        best = torch.argsort(reach, descending=True, stable=True)[:width]
+        parent_places = best // width
+        itself = first_row + torch.arange(width, device=ids.device)
+        columns = torch.arange(frontier.above.shape[1], device=ids.device)
+        above = frontier.above.index_select(0, parent_places) | (columns[None] == itself[:, None])
+        return Selected(
+            reach, Frontier(num_pool + best, ids.flatten()[best], reach[best], parent_places, above)
+        )
 
 
 def grow(
-    drafter: DraftLevels, choose: Choose, chances: Chances, shape: GrowthShape, tree: TreeRows
+    drafter: DraftLevels, choose: Choose, select: Select, shape: GrowthShape, tree: TreeRows
 ) -> Proposals:
     """Fills `tree`, whose root stands already; returns what was proposed on the way."""
     width, device = shape.branching, tree.parents.device
-    ids, probs = choose(drafter.root(), 0)  # [1, width]
-    found_ids, found_probs = [ids], [probs]
-    token_ids, chance = ids[0], chances(probs.double())[0]
-    # The frontier goes on from the likeliest, and the order decides between equals.
-    order = torch.argsort(chance, descending=True, stable=True)
-    reach, parents = [chance], [torch.zeros(width, dtype=torch.int64, device=device)]
-    frontier = 1 + order  # nodes of the pool
-    token_ids, chance = token_ids[order], chance[order]
-    expanded = [torch.zeros(1, dtype=torch.int64, device=device)]
-    parent_places: torch.Tensor | None = None
-    above = torch.zeros((width, shape.num_level_rows), dtype=torch.bool, device=device)
-    num_pool = 1 + width
-    for level in range(1, shape.depth):
-        first_row = (level - 1) * width
-        if parent_places is not None:
-            above = above.index_select(0, parent_places)
-        places = torch.arange(shape.num_level_rows, device=device)
-        itself = first_row + torch.arange(width, device=device)
-        above = above | (places[None] == itself[:, None])
-        logits = drafter.level(LevelRows(level, first_row, token_ids, parent_places, above), shape)
-        ids, probs = choose(logits, level)  # [width, width]
+    root = torch.zeros(1, dtype=torch.int64, device=device)
+    above = torch.zeros((1, shape.num_level_rows), dtype=torch.bool, device=device)
+    chance = torch.ones(1, dtype=torch.float64, device=device)
+    frontier = Frontier(root, tree.token_ids[:1], chance, root, above)
+    found_ids, found_probs, reach, expanded = [], [], [], []
+    num_pool = 1
+    for level in range(shape.depth):
+        if level == 0:
+            logits = drafter.root()
+        else:
+            parent_places = None if level == 1 else frontier.parent_places
+            rows = LevelRows(
+                level, (level - 1) * width, frontier.token_ids, parent_places, frontier.above
+            )
+            logits = drafter.level(rows, shape)
+        ids, probs = choose(logits, level)  # [rows, width]
         found_ids.append(ids)
         found_probs.append(probs)
-        expanded.append(frontier)
-        reach_of_children = (chance[:, None] * chances(probs.double())).flatten()
-        parents.append(frontier.repeat_interleave(width))
+        expanded.append(frontier.nodes)
+        reach_of_children, frontier = select(ids, probs, frontier, level * width, num_pool)
         reach.append(reach_of_children)
-        best = torch.argsort(reach_of_children, descending=True, stable=True)[:width]
-        chance = reach_of_children[best]
-        parent_places = best // width
-        token_ids = ids.flatten()[best]
-        frontier = num_pool + best
-        num_pool += width * width
+        num_pool += len(reach_of_children)
+    nodes = torch.cat(expanded)
     return _keep_best(
-        shape, tree, torch.cat(reach), torch.cat(parents),
-        found_ids, found_probs, torch.cat(expanded),
-    )  # fmt: skip
+        shape, tree, torch.cat(reach), nodes.repeat_interleave(width), found_ids, found_probs, nodes
+    )
 
 
 def _keep_best(

@@ -16,7 +16,7 @@ from core.decoding.device.readout import Readout, StepTensors
 from core.decoding.logprobs_device import Facts, measure
 from core.drafters.calibration import DeviceTables
 from core.drafters.device_drafting import DeviceDrafter
-from core.drafters.tree_growth_device import Chances, Choose, GrowthShape, grow
+from core.drafters.tree_growth_device import Choose, GrowthShape, Select, grow
 from core.trees.tensors import Proposals, TreeRows, ancestors, make_tree
 
 # Forwards have one of these numbers of rows, for every number is a graph of its own.
@@ -69,7 +69,7 @@ class GraphRunner:
         self.calibration = DeviceTables(self.device)
         self.drafter: DeviceDrafter | None = None
         self.choose: Choose | None = None
-        self.chances: Chances | None = None
+        self.select: Select | None = None
         self._forward = forward
         self._vocab_size = vocab_size
         self._verdict = judge(sampling, vocab_size, end_token_ids, self.device)
@@ -130,8 +130,8 @@ class GraphRunner:
         buffers.tree.token_ids[:1] = state.tokens.index_select(0, state.length)
         if kind.growth is None:
             return
-        assert self.drafter is not None and self.choose is not None and self.chances is not None
-        proposals = grow(self.drafter, self.choose, self.chances, kind.growth, buffers.tree)
+        assert self.drafter is not None and self.choose is not None and self.select is not None
+        proposals = grow(self.drafter, self.choose, self.select, kind.growth, buffers.tree)
         for name, tensor in proposals._asdict().items():
             _keep(buffers, name, tensor)
 

@@ -1,9 +1,8 @@
 """Makes what does the steps of an engine's runs on the device, and keeps it for the next ones."""
 
 import importlib.util
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +21,11 @@ from core.decoding.device.graph_runner import GraphRunner, bucket
 from core.decoding.device.stepper import DeviceStepper
 from core.decoding.step import Clock
 from core.drafters.base import CostOfRows, Drafter
-from core.drafters.calibration import Calibration, chances
+from core.drafters.calibration import Calibration
 from core.drafters.depth_choice import DepthChoice
 from core.drafters.device_form import DeviceForm, DeviceLevels, DevicePlace
 from core.drafters.proposals import BestProposer, NoisyProposer, Proposer, make_proposer
-from core.drafters.tree_growth_device import Choose
+from core.drafters.tree_growth_device import Choose, Select, TorchSelection
 from core.families.architecture import Architecture
 from core.loading.loading import LoadedModel
 from core.modes.registry import resolved
@@ -153,10 +152,8 @@ class GraphRunnerCache:
             graph_runner.choose = _chooser(
                 proposer, config, runner.vocab_size, graph_runner, levels.target_ids
             )
-            graph_runner.chances = partial(
-                chances,
-                tables=graph_runner.calibration.tables,
-                prob_is_chance=proposer.prob_is_chance,
+            graph_runner.select = _selection_of(graph_runner.device)(
+                graph_runner.calibration.tables, proposer.prob_is_chance
             )
         self._graph_runners[key] = graph_runner
         return graph_runner
@@ -172,6 +169,19 @@ class GraphRunnerCache:
         return DeviceForward(forward, runner.cache, self._pieces, attention)
 
 
+def has_kernels(device: torch.device) -> bool:
+    """Whether what Triton compiles runs on the device."""
+    return device.type == "cuda" and has_triton()
+
+
+def _selection_of(device: torch.device) -> Callable[[torch.Tensor, bool], Select]:
+    if not has_kernels(device):
+        return TorchSelection
+    from core.drafters.tree_growth_kernels import KernelSelection
+
+    return KernelSelection
+
+
 def _torch_forward(runner: ModelRunner) -> TorchForward:
     assert isinstance(runner.forward, TorchForward), "only a forward of ours is captured"
     return runner.forward
@@ -179,7 +189,7 @@ def _torch_forward(runner: ModelRunner) -> TorchForward:
 
 def attention_of(shape: Architecture, device: torch.device) -> Attention:
     """What attends fast on a device."""
-    if device.type != "cuda" or not has_triton():
+    if not has_kernels(device):
         return MaskedAttention(shape)
     from core.backends.cuda.triton_attention import TritonAttention
 
@@ -198,6 +208,11 @@ def _chooser(
     """Children of rows as the run's acceptance rule wants them, in the target's ids."""
     count = getattr(config.drafter, "branching", 1)
     if isinstance(proposer, BestProposer):
+        if has_kernels(graph_runner.device):
+            from core.drafters.tree_growth_kernels import best_of_rows
+
+            size = vocab_size if target_ids is None else len(target_ids)
+            return lambda logits, level: best_of_rows(logits, min(count, size), size, target_ids)
 
         def best(logits: torch.Tensor, level: int) -> tuple[torch.Tensor, torch.Tensor]:
             if target_ids is None:
