@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
-from core.backends.runner import ModelRunner
 from core.runtime.json_cache import load_json, save_json
+
+if TYPE_CHECKING:
+    from core.backends.runner import ModelRunner
 
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXT_BUCKETS = (256, 1024, 4096)
@@ -66,7 +66,7 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    backend: ModelRunner,
+    backend: "ModelRunner",
     context_length: int,
     clock: Callable[[], float] = time.perf_counter,
     cpu_clock: Callable[[], float] = time.thread_time,
@@ -75,6 +75,8 @@ def measure(
 
     The backend's cache is overwritten: give it one of its own.
     """
+    import torch  # a curve that was measured is read without it
+
     most = 2 * ROWS[-1]
     backend.reserve(context_length + most)
     causal = torch.ones(most, most, dtype=torch.bool).tril()

@@ -10,7 +10,8 @@ from core.backends.layer_cache import LayerCache
 from core.backends.row_block import RowBlock, check_token_ids
 from core.errors import InvalidSettingError
 from core.modes.settings import MAX_TREE_NODES
-from core.trees.tree import DraftTree, ancestor_mask
+from core.trees.tensors import ancestor_mask
+from core.trees.tree import DraftTree
 
 # Long prompts are computed in pieces, so that attention's memory stays bounded and a stop is heard.
 PREFILL_CHUNK = 512

@@ -113,7 +113,7 @@ class BlockDrafter(GrownDrafter):
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""
-        self._grower.learn(outcome)
+        self.grower.learn(outcome)
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:

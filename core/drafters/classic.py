@@ -120,7 +120,7 @@ class ClassicDrafter(GrownDrafter):
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`: keeps the cache rows of the accepted path."""
-        self._grower.learn(outcome)
+        self.grower.learn(outcome)
         if self._pass is not None and self._pass.paths:
             before = self._pass.num_before_root
             row_of = {path: before + row for row, path in enumerate(self._pass.paths)}

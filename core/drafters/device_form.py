@@ -1,19 +1,22 @@
 """How the device drafts for a drafter; every drafter says so itself."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from core.acceptance.device import DeviceState
-from core.backends.cuda.forward import DeviceForward
-from core.backends.kv_cache import TreeCache
-from core.backends.runner import ModelRunner
-from core.backends.torch.forward import TorchForward
-from core.drafters.base import CostOfRows, DraftLimits, Outcome
-from core.drafters.device_drafting import DeviceDrafter
-from core.trees.tree import DraftTree
+    from core.acceptance.device import DeviceState
+    from core.backends.cuda.forward import DeviceForward
+    from core.backends.kv_cache import TreeCache
+    from core.backends.runner import ModelRunner
+    from core.backends.torch.forward import TorchForward
+    from core.drafters.base import CostOfRows, DraftLimits, Outcome
+    from core.drafters.device_drafting import DeviceDrafter
+    from core.trees.tree import DraftTree
 
 
 class DevicePlace(NamedTuple):

@@ -139,7 +139,7 @@ class EagleDrafter(GrownDrafter):
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`: rows with the target's own states stay, up to the root's."""
-        self._grower.learn(outcome)
+        self.grower.learn(outcome)
         if self._pass is not None and self._pass.paths:
             count = self._pass.num_before_root + 1
             self.own_runner.cache.truncate(self.own_runner.cache.length + count)

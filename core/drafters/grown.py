@@ -2,11 +2,13 @@
 
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import torch
+
 from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits
 from core.drafters.device_form import DeviceForm
-from core.drafters.tree_growth import LevelForward, TreeGrower
+from core.drafters.tree_growth import Grower, LevelForward
 from core.errors import BadLogitsError
 from core.trees.tree import DraftTree
 
@@ -16,15 +18,15 @@ Forward = TypeVar("Forward", bound=TorchForward)
 class GrownDrafter:
     """Implements the parts of `core.drafters.base.ModelDrafter` that do not hang on how it drafts."""
 
-    def __init__(self, identity: dict[str, Any], own: ModelRunner, grower: TreeGrower):
+    def __init__(self, identity: dict[str, Any], own: ModelRunner, grower: Grower):
         """`own` has the drafter's cache."""
         self.identity = identity
         self.own_runner = own
-        self._grower = grower
+        self.grower = grower
 
     @property
     def drafting_s(self) -> float:
-        return self._grower.drafting_s
+        return self.grower.drafting_s
 
     @property
     def device_form(self) -> DeviceForm | None:
@@ -37,11 +39,11 @@ class GrownDrafter:
         position: int,
         limits: DraftLimits,
         cost: CostOfRows | None,
-        forward: LevelForward,
+        forward: LevelForward[torch.Tensor],
     ) -> DraftTree:
-        """See `TreeGrower.grow`; logits that are no numbers leave none in the cache."""
+        """See `Grower.grow`; logits that are no numbers leave none in the cache."""
         try:
-            return self._grower.grow(root_token_id, position, limits, cost, forward)
+            return self.grower.grow(root_token_id, position, limits, cost, forward)
         except BadLogitsError:
             self.own_runner.clear()
             raise

@@ -122,7 +122,7 @@ class MedusaDrafter(GrownDrafter):
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""
-        self._grower.learn(outcome)
+        self.grower.learn(outcome)
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:

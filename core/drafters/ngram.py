@@ -4,16 +4,20 @@ Source: prompt lookup decoding (Saxena 2023) and SuffixDecoding (Oliaro et al. 2
 suffix automaton in place of a search, and with probabilities that are learned while it runs.
 """
 
+from __future__ import annotations
+
 import heapq
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
-from core.drafters.context import DrafterContext
 from core.drafters.device_form import DeviceForm
 from core.drafters.suffix_automaton import Match, SuffixAutomaton
 from core.drafters.tree_size import best_size
 from core.modes.ngram import NgramSettings
 from core.trees.tree import DraftTree
+
+if TYPE_CHECKING:
+    from core.drafters.context import DrafterContext
 
 # A context falls back to shorter ones at most so often.
 _MAX_FALLBACKS = 3

@@ -1,7 +1,6 @@
 """How a model drafter chooses the children of a node, one class for each acceptance rule's need."""
 
 import math
-from typing import NamedTuple, Protocol
 
 import torch
 
@@ -10,37 +9,14 @@ from core.acceptance.sampling import first_in_race, keyed_noise, log_probs_under
 from core.backends.logit_facts import best_first, facts_of
 from core.backends.logits import bad_logits, first_argmax
 from core.config import RunConfig
+from core.drafters.tree_growth import Chooser, Proposal
 
 # Proposals draw from another stream than the acceptance tests, which must not depend on them.
 _STREAM = 0x5DEECE66D
 
 
-class Proposal(NamedTuple):
-    """Children for one node, best first, with the drafter's probabilities."""
-
-    token_ids: list[int]
-    probs: list[float]
-    sampled_probs: torch.Tensor | None = None  # [vocab]
-    """The distribution that the children were sampled from; None where they were chosen."""
-
-
-class Proposer(Protocol):
-    """Chooses children from the drafter's logits."""
-
-    prob_is_chance: bool
-    """Whether a child's probability says how likely it is accepted, before any was judged."""
-
-    def propose(
-        self,
-        logits: torch.Tensor,  # [rows, vocab] float32
-        positions: list[int],
-        count: int,
-    ) -> list[Proposal]:
-        """`positions` are those of the children's tokens, one for each row.
-
-        Raises BadLogitsError for logits by which no token can be chosen.
-        """
-        ...
+# By logits  # [rows, vocab] float32.
+Proposer = Chooser[torch.Tensor]
 
 
 def _read(ids: list[list[int]], probs: list[list[float]], positions: list[int]) -> list[Proposal]:
@@ -63,7 +39,7 @@ class BestProposer:
     prob_is_chance = True
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`; probabilities are at temperature 1, and tokens without any are
+        """See `Chooser.propose`; probabilities are at temperature 1, and tokens without any are
         left out."""
         facts = facts_of(logits, count)
         return _read(facts.top_ids, facts.top_probs, positions)
@@ -91,7 +67,7 @@ class NoisyProposer:
         self._noise = keyed_noise(config.sampling.seed, vocab_size, device)
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`. Tokens that the drafter excludes are left out."""
+        """See `Chooser.propose`. Tokens that the drafter excludes are left out."""
         log_noise = [self._noise.log_at(position) for position in positions]
         drawn = first_in_race(logits, log_noise, self._sampling, count)
         if drawn is not None:
@@ -129,7 +105,7 @@ class SamplingProposer:
         self._generator = torch.Generator().manual_seed(config.sampling.seed ^ _STREAM)
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`; the order of the children is that of the draws.
+        """See `Chooser.propose`; the order of the children is that of the draws.
 
         Rows with fewer possible tokens than `count` give only those.
         """
@@ -159,7 +135,7 @@ class ReducedProposer:
         self._vocab_size = vocab_size
 
     def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
-        """See `Proposer.propose`  # logits: [rows, draft_vocab]."""
+        """See `Chooser.propose`  # logits: [rows, draft_vocab]."""
         if isinstance(self._inner, BestProposer):
             return [
                 Proposal(self._target_ids[proposal.token_ids].tolist(), proposal.probs)

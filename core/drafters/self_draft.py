@@ -19,7 +19,7 @@ from core.drafters.device_drafting import SharedCacheDrafter
 from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.proposals import Proposer
-from core.drafters.tree_growth import TreeGrower
+from core.drafters.tree_growth import Grower, TreeGrower
 from core.errors import BadLogitsError
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
@@ -58,11 +58,11 @@ class SelfDrafter:
         self.identity = identity
         self.runner = runner
         self.forward = forward
-        self._grower = TreeGrower(settings, proposer, draft_cost)
+        self.grower: Grower = TreeGrower(settings, proposer, draft_cost)
 
     @property
     def drafting_s(self) -> float:
-        return self._grower.drafting_s
+        return self.grower.drafting_s
 
     @property
     def device_form(self) -> DeviceForm | None:
@@ -79,14 +79,14 @@ class SelfDrafter:
         position = self.runner.cache.length + 1
         level_forward = DraftPass(self.runner, [root_token_id], self.forward)
         try:
-            return self._grower.grow(root_token_id, position, limits, cost, level_forward)
+            return self.grower.grow(root_token_id, position, limits, cost, level_forward)
         except BadLogitsError:
             self.runner.cache.wipe(self.runner.cache.length)
             raise
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""
-        self._grower.learn(outcome)
+        self.grower.learn(outcome)
 
     def follow(self, token_ids: list[int]) -> None:
         """See `ModelDrafter.follow`; the cache follows by itself."""

@@ -166,7 +166,7 @@ class TextDrafter(GrownDrafter):
                 break
             path.append(node)
         tested = path if len(path) == drafted.num_drafted else [*path, len(path) + 1]
-        self._grower.learn(Outcome(drafted, path, tested, []))
+        self.grower.learn(Outcome(drafted, path, tested, []))
 
     def follow(self, token_ids: list[int]) -> None:
         """See `ModelDrafter.follow`: keeps of the cache what the text begins with."""

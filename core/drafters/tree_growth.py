@@ -11,18 +11,24 @@ all that the rule's proof asks for. Leaving one out for its probability afterwar
 probable tokens.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
-from typing import NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.calibration import Calibration
-from core.drafters.proposals import Proposal, Proposer
 from core.drafters.tree_size import best_size, pays_to_continue
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
+
+if TYPE_CHECKING:
+    import torch
+
+# What a level's forward makes: logits, or what was recorded of them.
+LevelT = TypeVar("LevelT")
+ReadT = TypeVar("ReadT", contravariant=True)
 
 
 class LevelRow(NamedTuple):
@@ -35,32 +41,83 @@ class LevelRow(NamedTuple):
     root."""
 
 
-# Computes one level of rows: logits after each  # [rows, vocab] float32.
-LevelForward = Callable[[list[LevelRow]], torch.Tensor]
+# Computes one level of rows: what tells of the tokens after each.
+LevelForward = Callable[[list[LevelRow]], LevelT]
+
+
+class Proposal(NamedTuple):
+    """Children for one node, best first, with the drafter's probabilities."""
+
+    token_ids: list[int]
+    probs: list[float]
+    sampled_probs: torch.Tensor | None = None  # [vocab]
+    """The distribution that the children were sampled from; None where they were chosen."""
+
+
+class Chooser(Protocol[ReadT]):
+    """Chooses the children of a level's rows."""
+
+    prob_is_chance: bool
+    """Whether a child's probability says how likely it is accepted, before any was judged."""
+
+    def propose(self, level: ReadT, positions: list[int], count: int, /) -> list[Proposal]:
+        """At most `count` children for each row; `positions` are those of the children's tokens.
+
+        Raises BadLogitsError for logits by which no token can be chosen.
+        """
+        ...
+
+
+class Grower(Protocol):
+    """Grows the trees of a drafter with a runner of its own."""
+
+    drafting_s: float
+    """What making the last tree cost, by the measured curve."""
+
+    def grow(
+        self,
+        root_token_id: int,
+        position: int,
+        limits: DraftLimits,
+        cost: CostOfRows | None,
+        forward: LevelForward[torch.Tensor],
+    ) -> DraftTree:
+        """A tree over a root; `position` is that of the token after the root.
+
+        `cost` is the measured cost of the verification; without it the sizes are the settings'.
+        """
+        ...
+
+    def learn(self, outcome: Outcome) -> None:
+        """Learns from a judged tree."""
+        ...
+
 
 # Of the last level in what choosing children is expected to take.
 _RECENT_SHARE = 0.1
 
 
-class TreeGrower:
+class TreeGrower(Generic[LevelT]):
     """Grows the trees of one run and learns from what becomes of them."""
 
     def __init__(
         self,
         settings: TreeSettings,
-        proposer: Proposer,
+        proposer: Chooser[LevelT],
         draft_cost: CostOfRows | None,
         *,
         in_one_pass: bool = False,
+        clock: Callable[[], float] | None = None,
     ):
         """`draft_cost` is the drafter's measured forward; None leaves the sizes to the settings.
 
         `in_one_pass` tells that the first level's forward computes all levels, a row each.
         """
-        self._settings = settings
-        self._proposer = proposer
-        self._draft_cost = draft_cost
-        self._in_one_pass = in_one_pass
+        self.settings = settings
+        self.proposer = proposer
+        self.draft_cost = draft_cost
+        self.in_one_pass = in_one_pass
+        self._clock = clock or time.perf_counter
         self._calibration = Calibration(prob_is_chance=proposer.prob_is_chance)
         self._choosing_s = 0.0
         self.drafting_s = 0.0
@@ -72,45 +129,42 @@ class TreeGrower:
         position: int,
         limits: DraftLimits,
         cost: CostOfRows | None,
-        forward: LevelForward,
+        forward: LevelForward[LevelT],
     ) -> DraftTree:
-        """A tree over a root; `position` is that of the token after the root.
-
-        `cost` is the measured cost of the verification; without it the sizes are the settings'.
-        """
-        depth = min(self._settings.depth, limits.depth)
-        growth = _Growth(root_token_id, min(self._settings.num_nodes, limits.num_nodes))
+        """See `Grower.grow`."""
+        depth = min(self.settings.depth, limits.depth)
+        growth = _Growth(root_token_id, min(self.settings.num_nodes, limits.num_nodes))
         frontier = [0]
         self.drafting_s = 0.0
         for level in range(depth):
             costs = self._level_costs(len(frontier), level, depth)
             if not self._pays(growth, frontier, depth - level, cost, costs):
                 break
-            start_s = time.perf_counter()
+            start_s = self._clock()
             logits = forward([growth.level_row(node) for node in frontier])
-            if level == 0 or not self._in_one_pass:  # the measured curve has it
-                start_s = time.perf_counter()
+            if level == 0 or not self.in_one_pass:  # the measured curve has it
+                start_s = self._clock()
             positions = [position + level] * len(frontier)
-            proposals = self._proposer.propose(logits, positions, self._settings.branching)
+            proposals = self.proposer.propose(logits, positions, self.settings.branching)
             self.drafting_s += costs.pass_s + costs.level_s
             children = growth.expand(frontier, proposals, self._calibration)
             children.sort(key=lambda node: -growth.reach[node])
-            choosing_s = time.perf_counter() - start_s
+            choosing_s = self._clock() - start_s
             self._choosing_s += _RECENT_SHARE * (choosing_s - self._choosing_s)
-            frontier = children[: self._settings.branching]
+            frontier = children[: self.settings.branching]
             if not frontier:
                 break
-        return growth.result(cost if self._draft_cost else None, self.drafting_s)
+        return growth.result(cost if self.draft_cost else None, self.drafting_s)
 
     def _pays(
         self,
-        growth: "_Growth",
+        growth: _Growth,
         frontier: list[int],
         num_levels: int,
         cost: CostOfRows | None,
-        costs: "_LevelCosts",
+        costs: _LevelCosts,
     ) -> bool:
-        if cost is None or self._draft_cost is None:
+        if cost is None or self.draft_cost is None:
             return True
         return pays_to_continue(
             growth.kept_reach(),
@@ -122,13 +176,13 @@ class TreeGrower:
             *costs,
         )
 
-    def _level_costs(self, num_rows: int, level: int, depth: int) -> "_LevelCosts":
+    def _level_costs(self, num_rows: int, level: int, depth: int) -> _LevelCosts:
         """Of a level of so many rows: its forward, and choosing the children."""
-        if self._draft_cost is None:
+        if self.draft_cost is None:
             return _LevelCosts(0.0, 0.0)
-        if self._in_one_pass:
-            return _LevelCosts(self._choosing_s, 0.0 if level else self._draft_cost(depth))
-        return _LevelCosts(self._draft_cost(num_rows) + self._choosing_s, 0.0)
+        if self.in_one_pass:
+            return _LevelCosts(self._choosing_s, 0.0 if level else self.draft_cost(depth))
+        return _LevelCosts(self.draft_cost(num_rows) + self._choosing_s, 0.0)
 
     def learn(self, outcome: Outcome) -> None:
         """Learns how good the probabilities of a judged tree were."""

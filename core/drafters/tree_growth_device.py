@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from core.drafters.calibration import chances
+from core.drafters.calibration_device import chances
 from core.trees.tensors import Proposals, TreeRows
 
 # Logits of some rows to ids and probabilities of their children; the level counts from 0.

@@ -20,9 +20,9 @@ register(
         "hybrid",
         "combined",
         HybridSettings,
-        "core.drafters.hybrid:make_hybrid",
+        "core.drafters.hybrid_making:make_hybrid",
         takes_draft=True,
         needs_own_forward=lambda draft: draft in (None, SELF, SHIPPED_BLOCK, SHIPPED_HEAD),
-        reason_against="core.drafters.hybrid:reason_against",
+        reason_against="core.drafters.hybrid_making:reason_against",
     )
 )

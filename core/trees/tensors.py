@@ -1,5 +1,6 @@
 """Draft trees as tensors of a fixed size, and what follows from their parents."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -57,3 +58,17 @@ def ancestors(parents: torch.Tensor) -> torch.Tensor:  # [rows] int64
         jump = jump[jump]
         reach *= 2
     return above
+
+
+def ancestor_mask(parents: Sequence[int]) -> torch.Tensor:
+    """Row i is true at i and at all its ancestors: what node i may attend to in the tree.
+
+    Returns bool  # [num_nodes, num_nodes]
+    """
+    num_nodes = len(parents)
+    rows: list[list[bool]] = []
+    for node, parent in enumerate(parents):
+        row = rows[parent].copy() if parent >= 0 else [False] * num_nodes
+        row[node] = True
+        rows.append(row)
+    return torch.tensor(rows, dtype=torch.bool)

@@ -1,9 +1,13 @@
 """Draft trees: node 0 is the root (the last committed token), parents stand before children."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(slots=True)
@@ -66,13 +70,13 @@ class DraftTree:
             chances.append(chances[self.parents[node]] * self.draft_probs[node])
         return chances[1:]
 
-    def first_nodes(self, num_drafted: int) -> "DraftTree":
+    def first_nodes(self, num_drafted: int) -> DraftTree:
         """The tree of the first so many drafted nodes, in the order in which they were added."""
         if num_drafted >= self.num_drafted:
             return self
         return self.subtree(range(1, num_drafted + 1))
 
-    def subtree(self, nodes: Sequence[int]) -> "DraftTree":
+    def subtree(self, nodes: Sequence[int]) -> DraftTree:
         """The tree of the root and these nodes, each after its parent; new indices, old order."""
         smaller = DraftTree(self.root_token_id)
         smaller.set_top_k(0, self.top_k_token_ids[0], self.top_k_probs[0])
@@ -94,17 +98,3 @@ class DraftTree:
 
     def path_token_ids(self, node: int) -> list[int]:
         return [self.token_ids[index] for index in self.path_to(node)]
-
-
-def ancestor_mask(parents: Sequence[int]) -> torch.Tensor:
-    """Row i is true at i and at all its ancestors: what node i may attend to in the tree.
-
-    Returns bool  # [num_nodes, num_nodes]
-    """
-    num_nodes = len(parents)
-    rows: list[list[bool]] = []
-    for node, parent in enumerate(parents):
-        row = rows[parent].copy() if parent >= 0 else [False] * num_nodes
-        row[node] = True
-        rows.append(row)
-    return torch.tensor(rows, dtype=torch.bool)

@@ -14,7 +14,7 @@ from core.backends.kv_cache import TreeCache
 from core.backends.logit_facts import without_infinity
 from core.decoding.device.readout import Readout, StepTensors
 from core.decoding.logprobs_device import Facts, measure
-from core.drafters.calibration import DeviceTables
+from core.drafters.calibration_device import DeviceTables
 from core.drafters.device_drafting import DeviceDrafter
 from core.drafters.tree_growth_device import Choose, GrowthShape, Select, grow
 from core.trees.tensors import Proposals, TreeRows, ancestors, make_tree

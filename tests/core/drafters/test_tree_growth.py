@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from core.drafters.base import DraftLimits, Outcome
-from core.drafters.proposals import BestProposer, Proposal
-from core.drafters.tree_growth import LevelRow, TreeGrower
+from core.drafters.proposals import BestProposer
+from core.drafters.tree_growth import LevelRow, Proposal, TreeGrower
 from core.drafters.tree_size import best_size, chain_speed, pays_to_continue
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
