@@ -29,7 +29,9 @@ from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel, load_model
 from core.loading.prompts import chat_token_ids, raw_token_ids
 from core.models.detokenizer import TokenTable
-from core.modes.settings import as_chains
+from core.modes.ngram import NgramSettings
+from core.modes.settings import DrafterSettings, TreeSettings, as_chains
+from core.profile.recording import ProfiledTarget, check_profiled, make_profiler, with_proposals
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.runtime.freed_memory import give_back
@@ -129,6 +131,35 @@ class Engine:
         self.check_prompt(prompt)
         config = self._checked(config)
         return self._events(prompt, config, self._prepare(prompt, config, Single()), should_stop)
+
+    def profile(
+        self,
+        prompt: Prompt,
+        config: RunConfig,
+        settings: Sequence[DrafterSettings] = (),
+        *,
+        should_stop: Callable[[], bool] = never,
+    ) -> Iterator[Event]:
+        """Plain decoding once, with all that a mode's drafter could propose at every position.
+
+        The drafter looks as deep and as wide as its settings say; `core.profile.replay` tells from the
+        events what runs with smaller trees do, and of trees that branch exactly what those with
+        `settings` do, and with the configuration's own. Raises as `run` does, and for a mode or a rule
+        of which no profile can be made.
+        """
+        self.check_prompt(prompt)
+        check_profiled(config)
+        config = self._checked(config)
+        parts = self._prepare(prompt, _with_costs(config), Single())
+        curve = parts.curve or self.cost_curve(len(prompt.token_ids))
+        target = ProfiledTarget(
+            curve, parts.runner.can_branch, self.target.context_limit, self.target.eos_token_ids
+        )
+        profiler = make_profiler(config, parts.drafter, target, prompt.token_ids, settings)
+        plain = config.plain()
+        parts = parts._replace(drafter=profiler, curve=curve, graphs=None)
+        events = self._unnamed_events(prompt, plain, parts, should_stop)
+        return with_token_texts(with_proposals(events, profiler), self._token_table.text_of)
 
     def run_batch(
         self,
@@ -254,13 +285,19 @@ class Engine:
     def _events(
         self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
     ) -> Iterator[Event]:
-        events = run_events(
+        events = self._unnamed_events(prompt, config, parts, should_stop)
+        return with_token_texts(events, self._token_table.text_of)
+
+    def _unnamed_events(
+        self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """Without the texts of their tokens."""
+        return run_events(
             RunScript(self.target, prompt, config, should_stop, self._clock),
             lambda: run_started(self.target, prompt, config, parts, self._originals),
             lambda clock: self._stepper(prompt, config, parts, clock),
             self._broke,
         )
-        return with_token_texts(events, self._token_table.text_of)
 
     def _broke(self, error: Exception) -> None:
         """What a run leaves behind that broke is not used again."""
@@ -294,3 +331,11 @@ class Engine:
             clock=clock,
             cost=parts.cost,
         )
+
+
+def _with_costs(config: RunConfig) -> RunConfig:
+    """The same run, for which costs are measured whatever its settings say of sizes."""
+    settings = config.drafter
+    if not isinstance(settings, (NgramSettings, TreeSettings)):
+        return config
+    return replace(config, drafter=replace(settings, fixed_size=False))

@@ -28,12 +28,13 @@ ARROWS: dict[str, str] = {
     "core.loading": "errors settings runtime families backends quant config models distributed",
     "core.drafters": "errors trees runtime modes families backends acceptance quant config models "
     "loading",
+    "core.profile": "errors trees modes trace backends acceptance config drafters",
     "core.decoding": "errors trees runtime modes trace families backends acceptance quant config "
     "models loading drafters",
     "core.train": "errors runtime families backends config command_line models distributed loading "
     "drafters",
     "core.engine": "errors settings runtime modes trace backends quant config models loading "
-    "drafters decoding",
+    "drafters profile decoding",
     "core.__init__": "runtime errors modes trace config loading decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
     "distributed loading drafters decoding engine",

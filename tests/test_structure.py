@@ -41,6 +41,7 @@ WITHOUT_TORCH = (
     "core.trace.stats",
     "core.config",
     "core.errors",
+    "core.profile.replay",
 )
 # Run by another Python without the rest of the project, or by a command alone.
 NO_COMMAND = {"loop.py", "llama_server.py", "transformers_worker.py"}

@@ -21,6 +21,26 @@ export interface RunStarted {
   why_refused: WhyRefused;
 }
 
+/** The run is a profile: plain decoding, and at every position all that a drafter could propose. */
+export interface ProfileStarted {
+  kind: "profile_started";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  config: Record<string, any>;
+  drafter: string;
+  draft: Record<string, any> | null;
+  prob_is_chance: boolean;
+  in_one_pass: boolean;
+  reads_emitted: boolean;
+  can_branch: boolean;
+  context_limit: number;
+  end_token_ids: number[];
+  forward_rows: number[];
+  forward_s: number[];
+  draft_s: number[];
+}
+
 /** Texts of token ids that later events use for the first time in this run. */
 export interface TokenTexts {
   kind: "token_texts";
@@ -40,6 +60,20 @@ export interface Prefilled {
   num_tokens: number;
   num_reused: number;
   cache_length: number;
+}
+
+/** In a profile, before the draft of a step: all that the drafter was asked to propose here. */
+export interface Proposed {
+  kind: "proposed";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  depth_limit: number | null;
+  token_ids: number[];
+  parents: number[];
+  draft_probs: number[];
+  choosing_s: number;
+  num_chosen: number;
 }
 
 /** The draft tree of a step; plain decoding has the root alone. */
@@ -135,7 +169,7 @@ export interface RunFailed {
 }
 
 /** An event as the page gets it. */
-export type PageEvent = RunStarted | TokenTexts | Prefilled | Drafted | Verified | Accepted | Committed | DrafterFailed | RunFinished | RunFailed;
+export type PageEvent = RunStarted | ProfileStarted | TokenTexts | Prefilled | Proposed | Drafted | Verified | Accepted | Committed | DrafterFailed | RunFinished | RunFailed;
 
 /** Raw counts and times of one run. `add` every event in order. */
 export interface Stats {

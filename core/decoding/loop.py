@@ -9,9 +9,8 @@ from typing import Protocol
 
 from core.config import RunConfig
 from core.decoding.step import Clock, DraftFailure, Stepper, StepResult
-from core.drafters.base import DraftLimits
+from core.drafters.base import limits_of
 from core.errors import InvalidSettingError
-from core.modes.settings import MAX_TREE_NODES
 from core.trace.events import (
     Accepted,
     Committed,
@@ -133,9 +132,7 @@ class Decoder:
             self._config.max_new_tokens - self._num_emitted,
             self._stepper.context_limit - self._length,
         )
-        # The target's own token ends every step, so a draft need not be as long as what remains.
-        limits = DraftLimits(num_nodes=MAX_TREE_NODES, depth=remaining - 1)
-        self._stepper.launch(root_token_id, limits)
+        self._stepper.launch(root_token_id, limits_of(remaining))
 
     def _drafter_failed(self, step: int, failure: DraftFailure, at_s: float) -> DrafterFailed:
         return DrafterFailed(step=step, t_start_s=at_s, t_end_s=at_s, **failure._asdict())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from core.modes.settings import MAX_TREE_NODES
 from core.trees.tree import DraftTree
 
 if TYPE_CHECKING:
@@ -14,6 +15,14 @@ class DraftLimits(NamedTuple):
 
     num_nodes: int
     depth: int
+
+
+def limits_of(num_remaining: int) -> DraftLimits:
+    """Those of a step where so many tokens remain for the run.
+
+    The target's own token ends every step, so a draft need not be as long as what remains.
+    """
+    return DraftLimits(num_nodes=MAX_TREE_NODES, depth=num_remaining - 1)
 
 
 # Seconds of one target forward over so many rows, for the present context length.

@@ -39,6 +39,8 @@ _PUBLISHED = Published(
 class EagleDrafter(GrownDrafter):
     """Implements `core.drafters.base.ModelDrafter`."""
 
+    reads_emitted = True
+
     def __init__(
         self,
         name: str,

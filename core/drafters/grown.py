@@ -18,6 +18,9 @@ Forward = TypeVar("Forward", bound=TorchForward)
 class GrownDrafter:
     """Implements the parts of `core.drafters.base.ModelDrafter` that do not hang on how it drafts."""
 
+    reads_emitted = False
+    """Whether a draft's first forward has a row for every token of the last step."""
+
     def __init__(self, identity: dict[str, Any], own: ModelRunner, grower: Grower):
         """`own` has the drafter's cache."""
         self.identity = identity

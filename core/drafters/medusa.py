@@ -29,6 +29,7 @@ from core.trees.tree import DraftTree
 class MedusaDrafter(GrownDrafter):
     """Implements `core.drafters.base.ModelDrafter`."""
 
+    reads_emitted = True
     name = "sd-medusa"
 
     def __init__(
@@ -70,7 +71,8 @@ class MedusaDrafter(GrownDrafter):
         """Runs the layer in front of the heads over committed rows until at most `num_left` are to be
         done; without one there is nothing to be done but the last."""
         total = self._target.cache.length
-        if not self.forward.stack.layers:
+        # A draft may be asked for again.
+        if not self.forward.stack.layers or self.own_runner.cache.length == total:
             self.own_runner.cache.truncate(max(0, total - 1))
         while total - self.own_runner.cache.length > num_left:
             count = min(total - self.own_runner.cache.length - num_left, PREFILL_CHUNK // 2)

@@ -43,6 +43,9 @@ class _Levels:
 class SelfDrafter:
     """Implements `core.drafters.base.ModelDrafter` over the target's runner."""
 
+    reads_emitted = False
+    """Whether a draft's first forward has a row for every token of the last step."""
+
     def __init__(
         self,
         name: str,

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from core.drafters.base import CostOfRows, DraftLimits, Outcome
+from core.drafters.base import CostOfRows, DraftLimits, ModelDrafter, Outcome
 from core.drafters.calibration import Calibration
 from core.drafters.tree_size import best_size, pays_to_continue
 from core.modes.settings import TreeSettings
@@ -91,6 +91,15 @@ class Grower(Protocol):
     def learn(self, outcome: Outcome) -> None:
         """Learns from a judged tree."""
         ...
+
+
+@runtime_checkable
+class GrowingDrafter(ModelDrafter, Protocol):
+    """A drafter whose trees are grown of what its forward says, level by level."""
+
+    grower: Grower
+    reads_emitted: bool
+    """Whether a draft's first forward has a row for every token of the last step."""
 
 
 # Of the last level in what choosing children is expected to take.

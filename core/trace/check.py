@@ -1,8 +1,19 @@
 """Whether the events of a trace from elsewhere fit together, so that readers can rely on it."""
 
+from itertools import pairwise
 from typing import Any
 
-from core.trace.events import Accepted, Committed, Drafted, Event, RunStarted, TokenTexts, Verified
+from core.trace.events import (
+    Accepted,
+    Committed,
+    Drafted,
+    Event,
+    ProfileStarted,
+    Proposed,
+    RunStarted,
+    TokenTexts,
+    Verified,
+)
 
 MAX_DEPTH = 20
 MAX_TIME_S = 1e9
@@ -22,10 +33,13 @@ class TraceChecker:
             return "its times are not in order"
         match event:
             case RunStarted():
-                if any(_is_too_deep(value) for value in (event.config, event.target, event.draft)):
-                    return f"a description is nested deeper than {MAX_DEPTH} levels"
+                return _description_problem(event.config, event.target, event.draft)
+            case ProfileStarted():
+                return _profile_problem(event)
             case TokenTexts():
                 return _same_length(event.token_ids, event.texts)
+            case Proposed():
+                return self._proposed_problem(event)
             case Drafted():
                 return self._drafted_problem(event)
             case Verified() | Accepted() | Committed():
@@ -57,6 +71,20 @@ class TraceChecker:
             if event.depths[node] != event.depths[parent] + 1:
                 return f"node {node} has a wrong depth"
         return _same_lengths(event.top_k_token_ids, event.top_k_probs)
+
+    def _proposed_problem(self, event: Proposed) -> str | None:
+        if event.step != self._step + 1:
+            return f"step {event.step} comes after step {self._step}"
+        if event.depth_limit is not None and event.depth_limit < 0:
+            return "its depth has a limit below nothing"
+        if event.num_chosen < 0 or not 0 <= event.choosing_s <= MAX_TIME_S:
+            return "the time of choosing is out of range"
+        if event.parents[:1] != [-1]:
+            return "the tree has no root"
+        for node in range(1, len(event.parents)):
+            if not 0 <= event.parents[node] < node:
+                return f"node {node} stands before its parent"
+        return _same_length(event.parents, event.token_ids, event.draft_probs)
 
     def _outcome_problem(self, event: Verified | Accepted | Committed) -> str | None:
         match event:
@@ -96,6 +124,21 @@ class TraceChecker:
 
     def _is_drafted(self, node: int) -> bool:
         return 0 < node < len(self._parents)
+
+
+def _profile_problem(event: ProfileStarted) -> str | None:
+    rows, times = event.forward_rows, [*event.forward_s, *event.draft_s]
+    if len(rows) < 2 or rows[0] < 1 or any(low >= high for low, high in pairwise(rows)):
+        return "the rows of forwards are not at least two numbers in order"
+    if not all(0 < seconds <= MAX_TIME_S for seconds in times):
+        return "the time of a forward is out of range"
+    return _same_length(rows, event.forward_s) or _description_problem(event.config, event.draft)
+
+
+def _description_problem(*values: Any) -> str | None:
+    if any(map(_is_too_deep, values)):
+        return f"a description is nested deeper than {MAX_DEPTH} levels"
+    return None
 
 
 def _same_length(*lists: list[Any]) -> str | None:

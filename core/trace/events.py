@@ -56,6 +56,39 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileStarted(Event):
+    """The run is a profile: plain decoding, and at every position all that a drafter could propose.
+
+    From it the steps of a run with that drafter follow, for other sizes of trees and other costs."""
+
+    kind: ClassVar[str] = "profile_started"
+    config: dict[str, Any]
+    """`RunConfig.to_dict()` of the profiled mode; its trees are the largest that were looked at."""
+    drafter: str
+    """Name of what proposes; empty where a run's own text is all that is needed."""
+    draft: dict[str, Any] | None
+    """Identity of the drafter; see `run_started`."""
+    prob_is_chance: bool
+    """Whether a proposed token's probability says how likely it is accepted."""
+    in_one_pass: bool
+    """Whether one forward of the drafter tells all levels."""
+    reads_emitted: bool
+    """Whether a draft's first forward has a row for every token of the last step, not for its last
+    alone."""
+    can_branch: bool
+    """Whether the target takes trees; otherwise drafts are chains."""
+    context_limit: int
+    """Most tokens, prompt and output together."""
+    end_token_ids: list[int]
+    forward_rows: list[int]
+    forward_s: list[float]
+    """Seconds of one forward of the target over so many rows, joined by straight lines."""
+    draft_s: list[float]
+    """Seconds of the drafter's forward over 1, 2, 3 ... rows; of all levels where one forward tells
+    them. Empty where it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenTexts(Event):
     """Texts of token ids that later events use for the first time in this run."""
 
@@ -75,6 +108,27 @@ class Prefilled(Event):
     num_reused: int
     """Tokens already in the cache from an earlier run of the same chat."""
     cache_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed(Event):
+    """In a profile, before the draft of a step: all that the drafter was asked to propose here.
+
+    A node with children is one that the drafter computed; its children are its best continuations,
+    best first."""
+
+    kind: ClassVar[str] = "proposed"
+    depth_limit: int | None
+    """How deep the drafter can draft here, whatever is asked; None where that has no end."""
+    token_ids: list[int]
+    parents: list[int]
+    """Index of each node's parent; -1 for the root."""
+    draft_probs: list[float]
+    """The drafter's probability of each node after its parent; 1.0 for the root."""
+    choosing_s: float
+    """Seconds that choosing took, beside the drafter's forwards."""
+    num_chosen: int
+    """Rows that were chosen for in that time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +243,10 @@ EVENT_CLASSES: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
         RunStarted,
+        ProfileStarted,
         TokenTexts,
         Prefilled,
+        Proposed,
         Drafted,
         Verified,
         Accepted,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from core.trace.events import Accepted, Committed, Drafted, Event, TokenTexts, Verified
+from core.trace.events import Accepted, Committed, Drafted, Event, Proposed, TokenTexts, Verified
 
 
 def name_tokens(event: Event, named: set[int], text_of: Callable[[int], str]) -> TokenTexts | None:
@@ -22,6 +22,8 @@ def name_tokens(event: Event, named: set[int], text_of: Callable[[int], str]) ->
 
 def _used_ids(event: Event) -> set[int]:
     match event:
+        case Proposed():
+            return set(event.token_ids)
         case Drafted():
             return set(event.token_ids).union(*event.top_k_token_ids)
         case Verified():

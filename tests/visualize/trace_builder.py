@@ -13,6 +13,8 @@ from core.trace.events import (
     Event,
     FinishReason,
     Prefilled,
+    ProfileStarted,
+    Proposed,
     RunFailed,
     RunFinished,
     RunStarted,
@@ -95,6 +97,54 @@ def make_trace(
         events.append(
             RunFinished(reason=end, tail_text="", peak_memory_bytes=1_000, **when)  # type: ignore[arg-type]
         )
+    return Trace(events)
+
+
+def make_profile_trace() -> Trace:
+    """Three plain steps with a drafter that proposes the right token, then a wrong one, then none."""
+    trace = make_trace(*[StepSpec(next_token_id=token) for token in (11, 12, 13)], mode="naive")
+    started = ProfileStarted(
+        step=0,
+        t_start_s=0.0,
+        t_end_s=0.0,
+        config={
+            "mode": "sd-eagle",
+            "max_new_tokens": 3,
+            "drafter": {"depth": 2, "num_nodes": 4},
+        },
+        drafter="sd-eagle",
+        draft={"name": "a head"},
+        prob_is_chance=True,
+        in_one_pass=False,
+        reads_emitted=True,
+        can_branch=True,
+        context_limit=100,
+        end_token_ids=[],
+        forward_rows=[1, 8],
+        forward_s=[0.01, 0.012],
+        draft_s=[0.001, 0.001, 0.002],
+    )
+    trees = {1: [3, 11, 12], 2: [11, 40]}
+    events: list[Event] = []
+    for event in trace.events:
+        if isinstance(event, Drafted) and event.step in trees:
+            token_ids = trees[event.step]
+            events.append(
+                Proposed(
+                    step=event.step,
+                    t_start_s=event.t_start_s,
+                    t_end_s=event.t_end_s,
+                    depth_limit=None,
+                    token_ids=token_ids,
+                    parents=list(range(-1, len(token_ids) - 1)),
+                    draft_probs=[1.0, 0.8, 0.9][: len(token_ids)],
+                    choosing_s=0.0002,
+                    num_chosen=len(token_ids) - 1,
+                )
+            )
+        events.append(event)
+        if isinstance(event, RunStarted):
+            events.append(started)
     return Trace(events)
 
 

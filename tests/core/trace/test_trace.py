@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from core.errors import TraceFormatError
-from core.trace.events import EVENT_CLASSES, Accepted, RunFinished, RunStarted, TokenTexts
+from core.trace.events import (
+    EVENT_CLASSES,
+    Accepted,
+    ProfileStarted,
+    RunFinished,
+    RunStarted,
+    TokenTexts,
+)
 from core.trace.file import (
     MAX_LINE_CHARACTERS,
     Trace,
@@ -22,9 +29,9 @@ from core.trace.file import (
     save_trace,
     write_trace,
 )
-from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
+from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_profile_trace, make_trace
 
-# Two runs of the programs that wrote these versions.
+# Runs of the programs that wrote these versions.
 RECORDED = Path(__file__).parent / "traces"
 
 
@@ -120,14 +127,14 @@ def test_a_file_without_our_header_is_refused(header: str) -> None:
         read_trace([header])
 
 
-@pytest.mark.parametrize("version", [0, 4, "1", None, True])
+@pytest.mark.parametrize("version", [0, 5, "1", None, True])
 def test_another_version_is_refused_and_named(version: object) -> None:
     header = changed(header_line(), version=version)
     with pytest.raises(TraceFormatError, match=f"line 1: the trace has version {version!r}"):
         read_trace([header])
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_traces_that_earlier_versions_recorded_open(version: int) -> None:
     """A plain default once counted as required, so that they were refused for `batch_size`."""
     trace = load_trace(RECORDED / f"version_{version}.jsonl")
@@ -243,7 +250,8 @@ def test_a_description_nested_too_deeply_is_refused() -> None:
 
 def test_every_kind_of_event_survives_as_a_line() -> None:
     breaking = CHAIN._replace(drafter_fails=True)
-    events = [*make_trace(breaking).events, make_trace(end="failed").events[-1]]
+    failed = make_trace(end="failed").events[-1]
+    events = [*make_trace(breaking).events, *make_profile_trace().events, failed]
     assert {event.kind for event in events} == set(EVENT_CLASSES)
     for event in events:
         assert event_from_dict(json.loads(event_line(event)), 2) == event
@@ -259,3 +267,42 @@ def test_names_of_tokens_are_taken_from_all_events_that_give_them() -> None:
     trace = make_trace(PLAIN, CHAIN)
     assert sum(1 for _ in trace.of_kind(TokenTexts)) == 2
     assert {3, 30, 10, 11, 12, 13} == set(trace.token_texts)
+
+
+def profile_lines() -> list[str]:
+    """The lines up to what is proposed in the first step."""
+    lines = lines_of(make_profile_trace())
+    return lines[: line_of(lines, "proposed") + 1]
+
+
+def test_a_profile_is_a_trace_of_plain_decoding(tmp_path: Path) -> None:
+    trace = make_profile_trace()
+    save_trace(trace, tmp_path / "profile.jsonl")
+    assert load_trace(tmp_path / "profile.jsonl") == trace
+    assert trace.first(ProfileStarted) is not None
+    assert (trace.stats.num_drafted, trace.stats.acceptance_length) == (0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("profile_started", {"forward_rows": [4, 4]}, "not at least two numbers in order"),
+        ("profile_started", {"forward_rows": [1, 2, 3]}, r"have lengths \[2, 3\]"),
+        ("profile_started", {"forward_s": [0.0, 1.0]}, "time of a forward is out of range"),
+        ("profile_started", {"draft_s": [-1.0]}, "time of a forward is out of range"),
+        ("proposed", {"step": 2}, "step 2 comes after step 0"),
+        ("proposed", {"parents": [-1, 2, 0]}, "node 1 stands before its parent"),
+        ("proposed", {"parents": [0, 0, 0]}, "the tree has no root"),
+        ("proposed", {"draft_probs": [1.0]}, r"have lengths \[1, 3\]"),
+        ("proposed", {"depth_limit": -1}, "its depth has a limit below nothing"),
+        ("proposed", {"num_chosen": -1}, "the time of choosing is out of range"),
+    ],
+)
+def test_a_profile_whose_parts_do_not_fit_is_refused(
+    kind: str, change: dict[str, Any], message: str
+) -> None:
+    lines = profile_lines()
+    number = line_of(lines, kind)
+    lines[number] = changed(lines[number], **change)
+    with pytest.raises(TraceFormatError, match=f"line {number + 1}: {kind}: .*{message}"):
+        read_trace(lines)

@@ -1,0 +1,116 @@
+"""A profile in memory: a text that no mode changes, and what a drafter proposes at its positions.
+
+Nothing here needs a model: a profile is read from its trace, without torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import NamedTuple
+
+from core.backends.cost_curve import CostCurve
+from core.config import RunConfig
+from core.drafters.tree_growth import Proposal
+from core.errors import InvalidSettingError
+from core.profile.costs import Costs
+from core.trace.events import (
+    Committed,
+    Drafted,
+    ProfileStarted,
+    Proposed,
+    RunFailed,
+    RunStarted,
+    Verified,
+)
+from core.trace.file import Trace
+
+# Token ids from the root's child down to a node; empty for the root.
+Path = tuple[int, ...]
+
+
+class Position(NamedTuple):
+    """What the drafter proposes behind one token of the text."""
+
+    proposals: Mapping[Path, Proposal]
+    """Of every node that it was asked for; the children's."""
+    depth_limit: int | None
+    """See `core.trace.events.Proposed`."""
+
+
+@dataclass(slots=True)
+class Profile:
+    """All that a replay needs. `core.profile.recording` fills it as a run goes on."""
+
+    started: ProfileStarted
+    prompt_token_ids: list[int]
+    costs: Costs
+    """Of the machine where it was made."""
+    token_ids: list[int] = field(default_factory=list)
+    """The text, as far as it is known."""
+    positions: dict[int, Position] = field(default_factory=dict)
+    """By how many tokens of the text stand before."""
+    config: RunConfig = field(init=False)
+    """Of the profiled mode."""
+
+    def __post_init__(self) -> None:
+        self.config = RunConfig.from_dict(self.started.config)
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.config.sampling.is_greedy
+
+
+def profile_of(trace: Trace) -> Profile:
+    """Reads a profile from its trace; raises InvalidSettingError for a trace of another kind, for a
+    profile that failed, and for one of a mode that is not known here."""
+    started, run = trace.first(ProfileStarted), trace.first(RunStarted)
+    failed = trace.first(RunFailed)
+    if started is None or run is None:
+        raise InvalidSettingError(
+            "the trace is not of a profile; give one that core.benchmark.profile wrote."
+        )
+    if failed is not None:
+        raise InvalidSettingError(f"the profile failed ({failed.message}); make it anew.")
+    profile = Profile(started, run.prompt_token_ids, costs_of(trace, started))
+    for event in trace.events:
+        if isinstance(event, Proposed):
+            profile.positions[event.step - 1] = position_of(event)
+        elif isinstance(event, Committed):
+            profile.token_ids += event.token_ids
+    return profile
+
+
+def position_of(event: Proposed) -> Position:
+    """The proposals of an event by their nodes' paths."""
+    paths: list[Path] = [()]
+    found: dict[Path, Proposal] = {}
+    for node in range(1, len(event.token_ids)):
+        above = paths[event.parents[node]]
+        paths.append((*above, event.token_ids[node]))
+        children = found.setdefault(above, Proposal([], []))
+        children.token_ids.append(event.token_ids[node])
+        children.probs.append(event.draft_probs[node])
+    return Position(found, event.depth_limit)
+
+
+def costs_of(trace: Trace, started: ProfileStarted) -> Costs:
+    """What forwards and steps cost where a profile was made.
+
+    What a step takes beside drafting and verification is that of its plain steps, and so is the pace of
+    forwards, which other programs on a machine change.
+    """
+    proposed = list(trace.of_kind(Proposed))
+    num_chosen = sum(event.num_chosen for event in proposed)
+    steps: dict[int, float] = {event.step: event.step_s for event in trace.of_kind(Committed)}
+    for kind in (Drafted, Verified):
+        for event in trace.of_kind(kind):
+            steps[event.step] = steps.get(event.step, 0.0) - (event.t_end_s - event.t_start_s)
+    curve = CostCurve(tuple(started.forward_rows), tuple(started.forward_s))
+    verify_s = [event.t_end_s - event.t_start_s for event in trace.of_kind(Verified)]
+    return Costs(
+        verify=curve,
+        draft=tuple(started.draft_s),
+        choosing_s=sum(event.choosing_s for event in proposed) / num_chosen if num_chosen else 0.0,
+        rest_s=max(0.0, fmean(steps.values())) if steps else 0.0,
+        pace=fmean(verify_s) / curve(1) if verify_s else 1.0,
+    )

@@ -1,0 +1,354 @@
+"""Runs again, without a model, what a profile tells: the steps of a run under other settings.
+
+The loop below is that of `core.decoding.loop` with a text in the place of the target: under the match
+rule a draft token is kept when it is the text's own. Who decides about trees is the very code of real
+runs: the lookup, the growth of trees with what it learns, the choice between the two.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from core.acceptance.base import Judgement, judge_greedily
+from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome, limits_of
+from core.drafters.hybrid import HybridDrafter, lookup_settings
+from core.drafters.ngram import NgramDrafter
+from core.drafters.tree_growth import LevelRow, Proposal, TreeGrower
+from core.errors import InvalidSettingError
+from core.modes.hybrid import HybridSettings
+from core.modes.ngram import NgramSettings
+from core.modes.settings import DrafterSettings, TreeSettings, as_chains
+from core.profile.costs import Costs
+from core.profile.profile import Path, Position, Profile
+from core.trees.tree import DraftTree
+
+# Settings that a replay may choose; all others are those of the profile.
+FREE_SETTINGS = ("num_nodes", "depth", "branching", "min_match", "fixed_size")
+# Where the text is not known yet.
+_UNKNOWN = -1
+
+
+class ReplayedStep(NamedTuple):
+    """A step as a real run has it, and what it costs."""
+
+    position: int
+    """Tokens of the text before it."""
+    drafter: str
+    """Who drafted; see `core.trace.events.Drafted`."""
+    tree: DraftTree
+    judgement: Judgement
+    num_emitted: int
+    draft_s: float
+    verify_s: float
+    rest_s: float
+
+    @property
+    def step_s(self) -> float:
+        return self.draft_s + self.verify_s + self.rest_s
+
+
+class Replay:
+    """One run, step by step."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        settings: DrafterSettings | None,
+        costs: Costs | None = None,
+        max_new_tokens: int | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        """`settings` are the drafter's, None for plain decoding; `costs` are the profile's unless
+        others are given, and so is the number of tokens. What the lookup takes is what it takes now,
+        by the clock.
+
+        Raises InvalidSettingError for settings that go beyond the profile.
+        """
+        self.position = 0
+        self._profile = profile
+        self._costs = costs or profile.costs
+        whole = profile.config.max_new_tokens
+        self._max_new_tokens = max_new_tokens or whole
+        if self._max_new_tokens > whole:
+            raise InvalidSettingError(
+                f"max_new_tokens is {max_new_tokens} and the profile has {whole}; give at most so "
+                "many."
+            )
+        if settings is not None:
+            settings = _checked(profile, settings)
+        self._recorded: RecordedDrafter | None = None
+        self._lookup: _TimedLookup | None = None
+        self._drafter = self._make_drafter(settings, clock)
+        is_sized = not getattr(settings, "fixed_size", False)
+        self._cost: CostOfRows | None = self._costs.verify if is_sized else None
+        self._tree = DraftTree(_UNKNOWN)
+        if self._drafter is not None:
+            self._drafter.begin(profile.prompt_token_ids.copy(), 0)
+
+    def _make_drafter(
+        self, settings: DrafterSettings | None, clock: Callable[[], float]
+    ) -> Drafter | None:
+        profile = self._profile
+        if settings is None:
+            return None
+        lookup = settings
+        if not isinstance(settings, NgramSettings):
+            assert isinstance(settings, TreeSettings), "a profile has no others"
+            self._recorded = RecordedDrafter(profile, settings, self._costs)
+            if not isinstance(settings, HybridSettings):
+                return self._recorded
+            lookup = lookup_settings(settings, can_branch=profile.started.can_branch)
+        assert isinstance(lookup, NgramSettings)
+        self._lookup = _TimedLookup(lookup, profile.is_greedy, clock)
+        if self._recorded is None:
+            return self._lookup
+        return HybridDrafter(self._lookup, self._recorded)
+
+    @property
+    def num_missing(self) -> int:
+        """Nodes that the run would have had computed and the profile lacks: where there are none, the
+        steps are a real run's."""
+        return 0 if self._recorded is None else self._recorded.num_missing
+
+    @property
+    def missing(self) -> set[Path]:
+        """Those of the last draft."""
+        return set() if self._recorded is None else self._recorded.missing
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all tokens are emitted."""
+        return self.position >= self._max_new_tokens or self._has_met_the_end
+
+    @property
+    def _has_met_the_end(self) -> bool:
+        """Whether the text emitted so far is one that a run ends at, however many tokens it may have."""
+        profile, started = self._profile, self._profile.started
+        if self.position + len(profile.prompt_token_ids) >= started.context_limit:
+            return True
+        return self.position > 0 and profile.token_ids[self.position - 1] in started.end_token_ids
+
+    def draft(self) -> DraftTree:
+        """The tree of the next step; asking again gives it again."""
+        profile = self._profile
+        length = len(profile.prompt_token_ids) + self.position
+        root = (
+            profile.token_ids[self.position - 1] if self.position else profile.prompt_token_ids[-1]
+        )
+        remaining = min(
+            self._max_new_tokens - self.position, profile.started.context_limit - length
+        )
+        limits = limits_of(remaining)
+        self._tree = DraftTree(root)
+        if self._recorded is not None:
+            self._recorded.forget_draft()
+        if limits.depth > 0 and self._drafter is not None:
+            self._tree = self._drafter.draft(root, limits, self._cost)
+        return self._tree
+
+    def step(self) -> ReplayedStep | None:
+        """Judges the draft and goes on; None where the text is not known so far."""
+        profile, position, tree = self._profile, self.position, self._tree
+        known = profile.token_ids
+        own = [
+            known[position + depth] if position + depth < len(known) else _UNKNOWN
+            for depth in tree.depths
+        ]
+        judgement = judge_greedily(tree, own, frozenset(profile.started.end_token_ids))
+        if judgement.next_token_id == _UNKNOWN:
+            return None
+        emitted = [tree.token_ids[node] for node in judgement.path]
+        if judgement.next_token_id is not None:
+            emitted.append(judgement.next_token_id)
+        drafter, draft_s = "none", 0.0
+        if self._drafter is not None:
+            drafter = self._drafter.name
+            self._drafter.commit(Outcome(tree, judgement.path, judgement.tested, emitted))
+            draft_s = self._spent_s()
+        self.position += len(emitted)
+        return ReplayedStep(
+            position=position,
+            drafter=drafter,
+            tree=tree,
+            judgement=judgement,
+            num_emitted=len(emitted),
+            draft_s=draft_s,
+            verify_s=self._costs.pace * self._costs.verify(len(tree)),
+            rest_s=self._costs.rest_s,
+        )
+
+    def _spent_s(self) -> float:
+        """What drafting took in this step."""
+        spent_s = 0.0 if self._recorded is None else self._recorded.spent_s
+        if self._lookup is not None:
+            spent_s += self._lookup.spent_s
+            self._lookup.spent_s = 0.0
+        return spent_s
+
+    def steps(self) -> Iterator[ReplayedStep]:
+        """All steps, up to the end of what is known."""
+        while not self.has_ended:
+            self.draft()
+            step = self.step()
+            if step is None:
+                return
+            yield step
+
+
+def _checked(profile: Profile, settings: DrafterSettings) -> DrafterSettings:
+    """The settings as the profile's target completes them; raises InvalidSettingError."""
+    most = profile.config.drafter
+    if type(settings) is not type(most):
+        raise InvalidSettingError(
+            f"the settings are of another mode than the profile's, {profile.config.mode}; give its own."
+        )
+    for item in dataclasses.fields(settings):
+        asked, known = getattr(settings, item.name), getattr(most, item.name)
+        if item.name not in FREE_SETTINGS and asked != known:
+            raise InvalidSettingError(
+                f"{item.name} is {asked} and the profile was made with {known}; make one with "
+                f"{item.name} {asked}."
+            )
+        is_bounded = isinstance(settings, TreeSettings) and item.name in ("depth", "branching")
+        if is_bounded and asked > known:
+            raise InvalidSettingError(
+                f"{item.name} is {asked} and the profile looked as far as {known}; give at most so "
+                f"many, or make one with {item.name} {asked}."
+            )
+    return settings if profile.started.can_branch else as_chains(settings)
+
+
+class _TimedLookup(NgramDrafter):
+    """The lookup, and how long it takes: it is run again and not told of."""
+
+    def __init__(self, settings: NgramSettings, is_greedy: bool, clock: Callable[[], float]):
+        super().__init__(settings, is_greedy=is_greedy)
+        self.spent_s = 0.0
+        self._clock = clock
+
+    def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
+        """See `Drafter.draft`."""
+        start_s = self._clock()
+        tree = super().draft(root_token_id, limits, cost)
+        self.spent_s += self._clock() - start_s
+        return tree
+
+    def commit(self, outcome: Outcome) -> None:
+        """See `Drafter.commit`."""
+        start_s = self._clock()
+        super().commit(outcome)
+        self.spent_s += self._clock() - start_s
+
+
+class RecordedDrafter:
+    """Implements `core.drafters.base.ModelDrafter` by a profile: grows trees of what was proposed."""
+
+    identity = None
+    device_form = None
+
+    def __init__(self, profile: Profile, settings: TreeSettings, costs: Costs):
+        self.name = profile.started.drafter
+        self.missing: set[Path] = set()
+        """Nodes that the last draft asked for and the profile lacks."""
+        self.num_missing = 0
+        """Of all drafts."""
+        self.spent_s = 0.0
+        """What the last draft costs."""
+        self._profile = profile
+        self._settings = settings
+        self._costs = costs
+        self._position = 0
+        self._num_unread = 1
+        self._now_s = 0.0
+        self._tick_s = 0.0
+        self._growth: TreeGrower[list[Proposal]] = TreeGrower(
+            settings,
+            _RecordedChooser(profile.started.prob_is_chance),
+            None if settings.fixed_size else costs.draft_of,
+            in_one_pass=profile.started.in_one_pass,
+            clock=self._clock,
+        )
+
+    @property
+    def drafting_s(self) -> float:
+        return self._growth.drafting_s
+
+    def _clock(self) -> float:
+        """Choosing takes as long as it did where the profile was made: a tick at each reading."""
+        self._now_s += self._tick_s
+        return self._now_s
+
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
+        """See `Drafter.begin`."""
+
+    def forget_draft(self) -> None:
+        """Before a step: nothing is drafted and nothing spent."""
+        self.missing, self.spent_s = set(), 0.0
+
+    def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
+        """See `Drafter.draft`."""
+        position = self._profile.positions.get(self._position)
+        if position is None or position.depth_limit == 0:
+            return DraftTree(root_token_id)
+        if position.depth_limit is not None:
+            limits = limits._replace(depth=min(limits.depth, position.depth_limit))
+        depth = min(self._settings.depth, limits.depth)
+        paths: list[Path] = []
+
+        def level(rows: list[LevelRow]) -> list[Proposal]:
+            self._spend(len(rows), is_first=not paths, depth=depth)
+            paths.extend(_path_below(paths, row) for row in rows)
+            return [self._recorded(position, path) for path in paths[-len(rows) :]]
+
+        return self._growth.grow(root_token_id, self._position, limits, cost, level)
+
+    def _recorded(self, position: Position, path: Path) -> Proposal:
+        found = position.proposals.get(path)
+        if found is None:
+            self.missing.add(path)
+            return Proposal([], [])
+        return found
+
+    def _spend(self, num_rows: int, *, is_first: bool, depth: int) -> None:
+        """Counts what a level costs, also where sizes are fixed and nobody asks."""
+        costs, started = self._costs, self._profile.started
+        self._tick_s = costs.choosing_s * num_rows
+        rows = num_rows
+        if is_first and started.reads_emitted:
+            rows += self._num_unread - 1
+        if started.in_one_pass:
+            self.spent_s += costs.pace * costs.draft_of(depth) if is_first else 0.0
+        else:
+            self.spent_s += costs.pace * costs.draft_of(rows)
+        self.spent_s += self._tick_s
+        self._num_unread = 0 if is_first else self._num_unread
+
+    def commit(self, outcome: Outcome) -> None:
+        """See `Drafter.commit`."""
+        self._growth.learn(outcome)
+        self.follow(outcome.emitted_token_ids)
+
+    def follow(self, token_ids: list[int]) -> None:
+        """See `ModelDrafter.follow`."""
+        self.num_missing += len(self.missing)
+        self._position += len(token_ids)
+        self._num_unread += len(token_ids)
+
+    def finish(self) -> None:
+        """See `Drafter.finish`."""
+
+
+def _path_below(paths: list[Path], row: LevelRow) -> Path:
+    return () if row.parent_row < 0 else (*paths[row.parent_row], row.token_id)
+
+
+class _RecordedChooser:
+    """Implements `core.drafters.tree_growth.Chooser` over recorded proposals."""
+
+    def __init__(self, prob_is_chance: bool):
+        self.prob_is_chance = prob_is_chance
+
+    def propose(self, level: list[Proposal], positions: list[int], count: int, /) -> list[Proposal]:
+        """See `Chooser.propose`: fewer of the best are the best of more."""
+        return [Proposal(found.token_ids[:count], found.probs[:count]) for found in level]
