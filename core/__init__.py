@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.trace.events import DrafterFailed as DrafterFailed
     from core.trace.events import Event as Event
     from core.trace.events import Prefilled as Prefilled
+    from core.trace.events import ProfileStarted as ProfileStarted
+    from core.trace.events import Proposed as Proposed
     from core.trace.events import RunFailed as RunFailed
     from core.trace.events import RunFinished as RunFinished
     from core.trace.events import RunStarted as RunStarted
@@ -80,8 +82,8 @@ _NAMES_OF = {
         "TraceFormatError",
     ),
     "core.trace.events": (
-        "Accepted", "Committed", "Drafted", "DrafterFailed", "Event", "Prefilled", "RunFailed",
-        "RunFinished", "RunStarted", "TokenTexts", "Verified",
+        "Accepted", "Committed", "Drafted", "DrafterFailed", "Event", "Prefilled", "ProfileStarted",
+        "Proposed", "RunFailed", "RunFinished", "RunStarted", "TokenTexts", "Verified",
     ),
     "core.loading.loading": ("LoadedModel", "load_target"),
     "core.decoding.run_start": ("Prompt",),

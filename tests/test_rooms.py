@@ -37,7 +37,7 @@ ARROWS: dict[str, str] = {
     "drafters profile decoding",
     "core.__init__": "runtime errors modes trace config loading decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
-    "distributed loading drafters decoding engine",
+    "distributed loading drafters profile decoding engine",
     "core.generate": "errors runtime trace config command_line models distributed loading "
     "decoding engine",
     "core.generate_batch": "errors runtime trace config command_line models distributed loading "

@@ -26,6 +26,7 @@ ALLOWED = {
 COMMANDS = {
     ("core/generate.py", "visualize.exports"),
     ("core/benchmark/compare.py", "visualize.report.comparison"),
+    ("core/benchmark/profile.py", "visualize.report.lab"),
     ("core/benchmark/trace_folder.py", "visualize.exports"),
 }
 # Training draws its own curves as it goes.

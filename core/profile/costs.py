@@ -9,7 +9,7 @@ from core.backends.cost_curve import CostCurve
 class Costs:
     """Seconds of the parts of a step."""
 
-    verify: CostCurve
+    curve: CostCurve
     """Of one forward of the target over so many rows."""
     draft: tuple[float, ...]
     """Of the drafter's forward over 1, 2, 3 ... rows; empty where it has none."""
@@ -20,23 +20,38 @@ class Costs:
     pace: float = 1.0
     """How many times as long forwards took in the profile as their curve says. Sizes of trees follow the
     curve, and times follow both."""
+    batch: int = 1
+    """Sequences side by side, each with as many rows as this one."""
+
+    def verify(self, rows: int) -> float:
+        """Of the target's forward over so many rows of each sequence."""
+        return self.curve(self.batch * rows)
 
     def draft_of(self, rows: int) -> float:
-        """Of the drafter's forward; beyond what was measured the last slope goes on."""
+        """Of the drafter's forward over so many rows of each sequence; beyond what was measured the last
+        slope goes on."""
+        rows *= self.batch
         if not self.draft:
             return 0.0
         if rows <= len(self.draft):
             return self.draft[rows - 1]
         slope = self.draft[-1] - self.draft[-2] if len(self.draft) > 1 else 0.0
-        return self.draft[-1] + slope * (rows - len(self.draft))
+        return self.draft[-1] + max(0.0, slope) * (rows - len(self.draft))
 
     def scaled(self, *, verify: float = 1.0, draft: float = 1.0) -> "Costs":
-        """Where a verification, or a draft, costs so many times as much."""
+        """Where a verification, or a draft, takes so many times as long."""
         return replace(
             self,
-            verify=CostCurve(
-                self.verify.rows, tuple(verify * seconds for seconds in self.verify.seconds)
+            curve=CostCurve(
+                self.curve.rows, tuple(verify * seconds for seconds in self.curve.seconds)
             ),
             draft=tuple(draft * seconds for seconds in self.draft),
             choosing_s=draft * self.choosing_s,
+        )
+
+    def side_by_side(self, batch: int) -> "Costs":
+        """Where so many sequences share every forward; what is done for each by itself is done for one
+        after the other."""
+        return replace(
+            self, batch=batch, choosing_s=batch * self.choosing_s, rest_s=batch * self.rest_s
         )

@@ -108,7 +108,7 @@ def costs_of(trace: Trace, started: ProfileStarted) -> Costs:
     curve = CostCurve(tuple(started.forward_rows), tuple(started.forward_s))
     verify_s = [event.t_end_s - event.t_start_s for event in trace.of_kind(Verified)]
     return Costs(
-        verify=curve,
+        curve=curve,
         draft=tuple(started.draft_s),
         choosing_s=sum(event.choosing_s for event in proposed) / num_chosen if num_chosen else 0.0,
         rest_s=max(0.0, fmean(steps.values())) if steps else 0.0,

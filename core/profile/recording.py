@@ -326,7 +326,7 @@ def make_profiler(
     `growing_part` and `core.profile.replay.Replay` do."""
     inner = growing_part(drafter, config.mode)
     started = _profile_started(config, drafter, inner, target)
-    costs = Costs(target.curve, tuple(started.draft_s), 0.0, 0.0)
+    costs = Costs(target.curve, tuple(started.draft_s), choosing_s=0.0, rest_s=0.0)
     profile = Profile(started, prompt_token_ids, costs)
     asked: list[DrafterSettings] = []
     own = profile.config.drafter

@@ -1,7 +1,7 @@
 """A benchmark's comparison as one HTML file with plots, which opens offline."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -9,27 +9,9 @@ from visualize.figures.spread_bar import spread_bar
 from visualize.figures.style import finish_figure
 from visualize.labels import figure_text
 from visualize.palette import PHASE_COLOURS
-from visualize.report.document import filled_page, plain_figures, plain_templates
+from visualize.report.measured import TextTable, measured_html
 
 _ALL = "all"
-
-
-class TextTable(Protocol):
-    """A table of texts, as a benchmark makes it."""
-
-    @property
-    def title(self) -> str: ...
-
-    @property
-    def columns(self) -> Sequence[str]: ...
-
-    @property
-    def rows(self) -> Sequence[Sequence[str]]: ...
-
-    @property
-    def note(self) -> str:
-        """What is to be known of its figures."""
-        ...
 
 
 def comparison_html(report: dict[str, Any], tables: Sequence[TextTable]) -> str:
@@ -40,31 +22,7 @@ def comparison_html(report: dict[str, Any], tables: Sequence[TextTable]) -> str:
         "phases": _phases_figure(rows),
         "ratio_by_category": _category_figure(rows),
     }
-    target, versions = report["target"], report["versions"]
-    packages = [f"{name} {version}" for name, version in versions.items()]
-    parts = [
-        target["name"], target["dtype"], report["device"], *packages, report["finished_at"],
-    ]  # fmt: skip
-    return filled_page(
-        "comparison",
-        "SpecDecodes comparison",
-        {
-            "subtitle": " · ".join(parts),
-            "command": report["command"],
-            "configs": report["configs"],
-            "tables": [
-                {
-                    "title": table.title,
-                    "columns": list(table.columns),
-                    "rows": [list(row) for row in table.rows],
-                    "note": table.note,
-                }
-                for table in tables
-            ],
-            "figures": plain_figures(figures),
-            "templates": plain_templates(),
-        },
-    )
+    return measured_html("SpecDecodes comparison", report, tables, figures)
 
 
 def _ratio_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:

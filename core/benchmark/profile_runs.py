@@ -1,0 +1,157 @@
+"""Makes profiles of questions, keeps them on disk, and sets real runs beside what they predict."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from core.benchmark.named_configs import NamedConfig
+from core.benchmark.questions import Question
+from core.benchmark.task_progress import TaskProgress
+from core.command_line import told_if_not_written
+from core.config import RunConfig
+from core.errors import InvalidSettingError, SpecDecodesError
+from core.modes.settings import DrafterSettings
+from core.profile.prediction import Prediction, candidates, predict
+from core.profile.profile import Profile, profile_of
+from core.trace.events import ProfileStarted, RunFailed
+from core.trace.file import Trace, load_trace, save_trace
+from core.trace.stats import RunStats
+
+if TYPE_CHECKING:
+    from core.decoding.run_start import Prompt
+    from core.engine import Engine
+
+
+class MadeProfile(NamedTuple):
+    """The profile of one question under one mode."""
+
+    label: str
+    """The words that asked for the mode."""
+    question_id: int
+    trace: Trace
+    profile: Profile
+    seconds: float
+    """That making it took; 0 for one that was read."""
+
+
+def make_profiles(
+    engine: "Engine", questions: Sequence[Question], named: Sequence[NamedConfig]
+) -> list[MadeProfile]:
+    """Of the first turn of every question; raises SpecDecodesError."""
+    made = []
+    with TaskProgress("profiles", len(questions) * len(named)) as progress:
+        for question in questions:
+            prompt = prompt_of(engine, question)
+            for label, config in named:
+                made.append(_made(engine, prompt, question, label, config))
+                progress.advance(f"question {question.question_id}, {label}")
+    return made
+
+
+def prompt_of(engine: "Engine", question: Question) -> "Prompt":
+    """Its first turn as a chat; raises InvalidSettingError for one that does not fit."""
+    prompt = engine.chat_prompt([{"role": "user", "content": question.turns[0]}])
+    engine.check_prompt(prompt)
+    return prompt
+
+
+def _made(
+    engine: "Engine", prompt: "Prompt", question: Question, label: str, config: RunConfig
+) -> MadeProfile:
+    start_s = time.perf_counter()
+    trace = Trace(list(engine.profile(prompt, config, _looked_at(config))))
+    seconds = time.perf_counter() - start_s
+    failed = trace.first(RunFailed)
+    if failed is not None:
+        raise SpecDecodesError(f"{label}, question {question.question_id}: {failed.message}")
+    return MadeProfile(label, question.question_id, trace, profile_of(trace), seconds)
+
+
+def _looked_at(config: RunConfig) -> list[DrafterSettings]:
+    return [] if config.drafter is None else list(candidates(config.drafter))
+
+
+def save_profiles(folder: Path, made: Sequence[MadeProfile]) -> None:
+    """MODE-QUESTION.jsonl each, with a number behind the mode where there are several of it; raises
+    StorageError."""
+    labels = list(dict.fromkeys(item.label for item in made))
+    for item in made:
+        mode = item.profile.config.mode
+        same = [label for label in labels if label.partition(":")[0] == mode]
+        number = f"-{same.index(item.label) + 1}" if len(same) > 1 else ""
+        path = folder / f"{mode}{number}-{item.question_id}.jsonl"
+        with told_if_not_written(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_trace(item.trace, path)
+
+
+def read_profiles(folder: Path) -> list[MadeProfile]:
+    """All profiles in a folder, those of equal settings under one label; raises InvalidSettingError
+    where there are none, and TraceFormatError for a file that is no trace."""
+    paths = sorted(folder.glob("*.jsonl"))
+    if not paths:
+        raise InvalidSettingError(
+            f"{folder} holds no profiles; give a folder that --traces of this command wrote."
+        )
+    return list(_read(paths))
+
+
+def _read(paths: Sequence[Path]) -> Iterator[MadeProfile]:
+    labels: dict[str, str] = {}
+    for number, path in enumerate(paths, start=1):
+        trace = load_trace(path)
+        profile = profile_of(trace)
+        started = trace.first(ProfileStarted)
+        assert started is not None, "a profile has it"
+        key = str(sorted(started.config.items(), key=str))
+        mode = profile.config.mode
+        count = sum(label.partition(" ")[0] == mode for label in labels.values())
+        label = labels.setdefault(key, mode if not count else f"{mode} ({count + 1})")
+        tail = path.stem.rpartition("-")[2]
+        yield MadeProfile(label, int(tail) if tail.isdecimal() else number, trace, profile, 0.0)
+
+
+class Checked(NamedTuple):
+    """Real runs of all questions beside their prediction."""
+
+    label: str
+    settings: DrafterSettings
+    predicted: Prediction
+    real: RunStats
+    num_equal: int
+    """Runs with the steps of their replay, as far as their numbers tell: as many, and as many tokens
+    drafted and kept."""
+    num_runs: int
+
+
+def check(
+    engine: "Engine",
+    questions: Sequence[Question],
+    made: Sequence[MadeProfile],
+    chosen: Sequence[tuple[str, DrafterSettings]],
+) -> list[Checked]:
+    """Runs the chosen settings for real; raises SpecDecodesError."""
+    checked = []
+    by_id = {question.question_id: question for question in questions}
+    for label, settings in chosen:
+        items = [item for item in made if item.label == label]
+        total, num_equal = RunStats(), 0
+        for item in items:
+            prompt = prompt_of(engine, by_id[item.question_id])
+            config = replace(item.profile.config, drafter=settings)
+            trace = Trace(list(engine.run(prompt, config)))
+            failed = trace.first(RunFailed)
+            if failed is not None:
+                raise SpecDecodesError(f"{label}: {failed.message}")
+            stats, own = trace.stats, predict([item.profile], settings)
+            total.merge(stats)
+            num_equal += (own.num_steps, own.num_drafted, own.num_accepted) == (
+                stats.num_steps,
+                stats.num_drafted,
+                stats.num_accepted,
+            )
+        predicted = predict([item.profile for item in items], settings)
+        checked.append(Checked(label, settings, predicted, total, num_equal, len(items)))
+    return checked

@@ -1,0 +1,230 @@
+"""What runs would reach under other settings and costs, by their replays, and which are best."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any, NamedTuple
+
+from core.modes.ngram import NgramSettings
+from core.modes.settings import DrafterSettings, TreeSettings
+from core.profile.costs import Costs
+from core.profile.profile import Profile
+from core.profile.replay import Replay
+
+# Looked at of a setting that may be as large as its profile's.
+_SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_NODES = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_LOOKUP = {
+    "num_nodes": (2, 4, 8, 16, 32),
+    "branching": (1, 3),
+    "min_match": (1, 2, 3, 4),
+}
+
+
+@dataclass(slots=True)
+class Prediction:
+    """Counts and seconds of replayed runs, added up; ratios are made last."""
+
+    num_tokens: int = 0
+    num_steps: int = 0
+    num_drafted: int = 0
+    num_tested: int = 0
+    num_accepted: int = 0
+    num_missing: int = 0
+    """Nodes that the profiles lack: without any, the counts are those of real runs."""
+    draft_s: float = 0.0
+    verify_s: float = 0.0
+    rest_s: float = 0.0
+    num_judged_at: list[int] = field(default_factory=list)
+    """By depth, from 1: steps whose path reached the depth above and that had drafted on."""
+    num_kept_at: list[int] = field(default_factory=list)
+    """Of these, how many kept a node there."""
+    batch: int = 1
+
+    def add(self, replay: Replay) -> None:
+        """Runs a replay to its end."""
+        for step in replay.steps():
+            tree, path = step.tree, step.judgement.path
+            self.num_tokens += step.num_emitted
+            self.num_steps += 1
+            self.num_drafted += tree.num_drafted
+            self.num_tested += len(step.judgement.tested)
+            self.num_accepted += len(path)
+            self.draft_s += step.draft_s
+            self.verify_s += step.verify_s
+            self.rest_s += step.rest_s
+            for depth, node in enumerate((0, *path), start=1):
+                if not tree.children[node]:
+                    break
+                while len(self.num_judged_at) < depth:
+                    self.num_judged_at.append(0)
+                    self.num_kept_at.append(0)
+                self.num_judged_at[depth - 1] += 1
+                self.num_kept_at[depth - 1] += depth <= len(path)
+        self.num_missing += replay.num_missing
+
+    @property
+    def tau(self) -> float:
+        """Tokens emitted a step, the target's own included."""
+        return self.num_tokens / max(1, self.num_steps)
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps."""
+        return self.draft_s + self.verify_s + self.rest_s
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Of all sequences that are side by side."""
+        return self.batch * self.num_tokens / max(self.seconds, 1e-9)
+
+    @property
+    def acceptance_by_depth(self) -> list[float]:
+        """Share of steps that kept a node of a depth, of those that came so far; from depth 1."""
+        pairs = zip(self.num_kept_at, self.num_judged_at, strict=True)
+        return [kept / judged for kept, judged in pairs]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {
+            "num_tokens": self.num_tokens,
+            "num_steps": self.num_steps,
+            "num_drafted": self.num_drafted,
+            "num_tested": self.num_tested,
+            "num_accepted": self.num_accepted,
+            "num_missing": self.num_missing,
+            "draft_s": self.draft_s,
+            "verify_s": self.verify_s,
+            "rest_s": self.rest_s,
+            "acceptance_length": self.tau,
+            "tokens_per_s": self.tokens_per_s,
+            "acceptance_by_depth": self.acceptance_by_depth,
+        }
+
+
+# The costs of one profile, where others than its own are asked for.
+CostsOf = Callable[[Profile], Costs]
+
+
+def own_costs(profile: Profile) -> Costs:
+    """Those of the machine where it was made."""
+    return profile.costs
+
+
+def predict(
+    profiles: Iterable[Profile],
+    settings: DrafterSettings | None,
+    costs_of: CostsOf = own_costs,
+) -> Prediction:
+    """What runs of all profiles would reach; None as settings is plain decoding.
+
+    Raises InvalidSettingError for settings that go beyond a profile.
+    """
+    found = Prediction()
+    for profile in profiles:
+        costs = costs_of(profile)
+        found.batch = costs.batch
+        found.add(Replay(profile, settings, costs))
+    return found
+
+
+class Choice(NamedTuple):
+    """Settings and what they would reach."""
+
+    settings: DrafterSettings
+    prediction: Prediction
+
+
+def candidates(most: DrafterSettings) -> Iterator[DrafterSettings]:
+    """Settings worth looking at, none beyond `most`, which is the first: both those of fixed size and
+    those that are sized by cost."""
+    yield most
+    seen = {most}
+    ranges = _ranges(most)
+    for values in product(*ranges.values()):
+        changes = dict(zip(ranges, values, strict=True))
+        each = replace(most, **changes)
+        is_chain = isinstance(each, TreeSettings) and each.branching == 1
+        if is_chain and changes["num_nodes"] < ranges["num_nodes"][-1]:
+            continue  # a chain has as many nodes as levels
+        if each not in seen:
+            seen.add(each)
+            yield each
+
+
+def _ranges(most: DrafterSettings) -> dict[str, Sequence[Any]]:
+    if isinstance(most, NgramSettings):
+        nodes = [count for count in _LOOKUP["num_nodes"] if count <= most.num_nodes]
+        return {**_LOOKUP, "num_nodes": nodes or [most.num_nodes], "fixed_size": (True, False)}
+    if not isinstance(most, TreeSettings):
+        return {}
+    ranges: dict[str, Sequence[Any]] = {"fixed_size": (True, False)}
+    ranges["depth"] = [depth for depth in _SIZES if depth <= most.depth]
+    ranges["branching"] = [count for count in _SIZES if count <= most.branching]
+    nodes = [count for count in _NODES if count < most.num_nodes]
+    ranges["num_nodes"] = [*nodes, most.num_nodes]
+    return ranges
+
+
+def ranked(choices: Iterable[Choice]) -> list[Choice]:
+    """The fastest first."""
+    return sorted(choices, key=lambda choice: -choice.prediction.tokens_per_s)
+
+
+class Axis(NamedTuple):
+    """What a map varies along one of its sides."""
+
+    name: str
+    """A setting, or one of COST_AXES."""
+    values: Sequence[Any]
+
+
+COST_AXES = ("batch", "verification", "drafting")
+"""Sequences side by side, and how many times as long the two parts of a step take."""
+
+
+class GridMap(NamedTuple):
+    """Two settings against each other."""
+
+    x: Axis
+    y: Axis
+    cells: list[list[Prediction]]
+    """A row for each value of y."""
+    plain: list[list[Prediction]]
+    """Plain decoding under the same costs."""
+
+
+def grid_map(
+    profiles: Sequence[Profile],
+    settings: DrafterSettings,
+    x: Axis,
+    y: Axis,
+    costs_of: CostsOf = own_costs,
+) -> GridMap:
+    """A prediction for every pair of values; raises as `predict` does."""
+    cells, plain = [], []
+    for down in y.values:
+        pairs = [{x.name: across, y.name: down} for across in x.values]
+        cells.append([_cell(profiles, settings, pair, costs_of) for pair in pairs])
+        plain.append([_cell(profiles, None, pair, costs_of) for pair in pairs])
+    return GridMap(x, y, cells, plain)
+
+
+def _cell(
+    profiles: Sequence[Profile],
+    settings: DrafterSettings | None,
+    changes: dict[str, Any],
+    costs_of: CostsOf,
+) -> Prediction:
+    own = {name: value for name, value in changes.items() if name not in COST_AXES}
+    if settings is not None:
+        settings = replace(settings, **own)
+
+    def changed(profile: Profile) -> Costs:
+        costs = costs_of(profile).scaled(
+            verify=changes.get("verification", 1.0), draft=changes.get("drafting", 1.0)
+        )
+        batch = changes.get("batch", 1)
+        return costs.side_by_side(batch) if batch > 1 else costs
+
+    return predict(profiles, settings, changed)
