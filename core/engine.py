@@ -153,7 +153,11 @@ class Engine:
         parts = self._prepare(prompt, _with_costs(config), Single())
         curve = parts.curve or self.cost_curve(len(prompt.token_ids))
         target = ProfiledTarget(
-            curve, parts.runner.can_branch, self.target.context_limit, self.target.eos_token_ids
+            curve,
+            can_branch=parts.runner.can_branch,
+            device_steps=parts.graphs is not None,
+            context_limit=self.target.context_limit,
+            end_token_ids=self.target.eos_token_ids,
         )
         profiler = make_profiler(config, parts.drafter, target, prompt.token_ids, settings)
         plain = config.plain()

@@ -34,6 +34,7 @@ export interface ProfileStarted {
   in_one_pass: boolean;
   reads_emitted: boolean;
   can_branch: boolean;
+  device_steps: boolean;
   context_limit: number;
   end_token_ids: number[];
   forward_rows: number[];
@@ -72,8 +73,9 @@ export interface Proposed {
   token_ids: number[];
   parents: number[];
   draft_probs: number[];
+  forward_s: number;
   choosing_s: number;
-  num_chosen: number;
+  level_rows: number[];
 }
 
 /** The draft tree of a step; plain decoding has the root alone. */

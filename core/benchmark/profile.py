@@ -19,6 +19,7 @@ from core.benchmark.profile_report import (
     Circumstance,
     Outlook,
     check_table,
+    making_table,
     maps_of,
     outlook_tables,
     outlooks,
@@ -232,7 +233,11 @@ def _write(options: argparse.Namespace, given: Sequence[str], found: _Found) -> 
         "versions": run.versions,
         "target": run.target,
     }
-    tables = [*outlook_tables(found.outlooks), *check_table(found.checked)]
+    tables = [
+        *making_table(found.made),
+        *outlook_tables(found.outlooks),
+        *check_table(found.checked),
+    ]
     print_tables(tables)
     if options.save_costs is not None:
         profiles = {item.label: item.profile for item in found.made}

@@ -23,6 +23,7 @@ from core.profile.prediction import (
 from core.profile.profile import Profile
 from core.profile.replay import FREE_SETTINGS
 from core.profile.saved_costs import SavedCosts
+from core.trace.events import Drafted
 
 VERSION = 1
 _NONE = "-"
@@ -155,6 +156,24 @@ def _inexact(found: Prediction) -> str:
 def _depth_cells(found: Prediction, most: int) -> tuple[str, ...]:
     cells = [f"{share:.2f}" for share in found.acceptance_by_depth]
     return (*cells, *[_NONE] * (most - len(cells)))
+
+
+def making_table(made: Sequence[MadeProfile]) -> list[Table]:
+    """What profiles cost beside plain decoding of the same texts; empty for those that were read."""
+    rows = []
+    for label in dict.fromkeys(item.label for item in made if item.seconds):
+        items = [item for item in made if item.label == label]
+        profile_s = sum(item.seconds for item in items)
+        plain_s = sum(_plain_s(item) for item in items)
+        rows.append((label, f"{profile_s:.1f}", f"{plain_s:.1f}", f"{profile_s / plain_s:.1f}"))
+    columns = ("", "profiles, s", "plain decoding, s", "times")
+    return [Table("What was measured", columns, rows)] if rows else []
+
+
+def _plain_s(item: MadeProfile) -> float:
+    """The run of a profile without what was drafted beside it."""
+    drafting_s = sum(event.t_end_s - event.t_start_s for event in item.trace.of_kind(Drafted))
+    return item.trace.stats.total_s - drafting_s
 
 
 def check_table(checked: Sequence[Checked]) -> list[Table]:

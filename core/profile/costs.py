@@ -18,8 +18,10 @@ class Costs:
     rest_s: float
     """Of a step beside drafting and verification."""
     pace: float = 1.0
-    """How many times as long forwards took in the profile as their curve says. Sizes of trees follow the
-    curve, and times follow both."""
+    """How many times as long the target's forwards took in the profile as their curve says. Sizes of
+    trees follow the curve, and times follow both."""
+    draft_pace: float = 1.0
+    """The same of the drafter's: behind the target's pass its weights are in no cache."""
     batch: int = 1
     """Sequences side by side, each with as many rows as this one."""
 

@@ -4,8 +4,8 @@ Nothing here needs a model: a profile is read from its trace, without torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from statistics import fmean
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import NamedTuple
 
 from core.backends.cost_curve import CostCurve
@@ -97,20 +97,40 @@ def costs_of(trace: Trace, started: ProfileStarted) -> Costs:
     """What forwards and steps cost where a profile was made.
 
     What a step takes beside drafting and verification is that of its plain steps, and so is the pace of
-    forwards, which other programs on a machine change.
+    the target's forwards, which other programs on a machine change. Where a device alone does the steps
+    of real runs, none of that is known, and forwards cost what their curves say.
     """
-    proposed = list(trace.of_kind(Proposed))
-    num_chosen = sum(event.num_chosen for event in proposed)
+    curve = CostCurve(tuple(started.forward_rows), tuple(started.forward_s))
+    draft = tuple(started.draft_s)
+    if started.device_steps:
+        return Costs(curve, draft, choosing_s=0.0, rest_s=0.0)
     steps: dict[int, float] = {event.step: event.step_s for event in trace.of_kind(Committed)}
     for kind in (Drafted, Verified):
         for event in trace.of_kind(kind):
             steps[event.step] = steps.get(event.step, 0.0) - (event.t_end_s - event.t_start_s)
-    curve = CostCurve(tuple(started.forward_rows), tuple(started.forward_s))
     verify_s = [event.t_end_s - event.t_start_s for event in trace.of_kind(Verified)]
-    return Costs(
+    proposed = list(trace.of_kind(Proposed))
+    num_chosen = sum(sum(event.level_rows) for event in proposed)
+    costs = Costs(
         curve=curve,
-        draft=tuple(started.draft_s),
+        draft=draft,
         choosing_s=sum(event.choosing_s for event in proposed) / num_chosen if num_chosen else 0.0,
-        rest_s=max(0.0, fmean(steps.values())) if steps else 0.0,
-        pace=fmean(verify_s) / curve(1) if verify_s else 1.0,
+        rest_s=max(0.0, median(steps.values())) if steps else 0.0,
     )
+    ratios = [
+        event.forward_s / expected
+        for event in proposed
+        if (expected := _expected_s(event.level_rows, started, costs)) > 0.0
+    ]
+    return replace(
+        costs,
+        pace=median(verify_s) / costs.verify(1) if verify_s else 1.0,
+        draft_pace=median(ratios) if ratios else 1.0,
+    )
+
+
+def _expected_s(level_rows: list[int], started: ProfileStarted, costs: Costs) -> float:
+    """Of a draft's forwards, by their curve."""
+    if started.in_one_pass:
+        return costs.draft_of(len(level_rows)) if level_rows else 0.0
+    return sum(map(costs.draft_of, level_rows))

@@ -82,8 +82,9 @@ class GrowthRecorder:
         """At the present position."""
         self.depth: int | None = None
         """How deep the drafter could have gone there; None where it was not asked."""
+        self.forward_s = 0.0
         self.choosing_s = 0.0
-        self.num_chosen = 0
+        self.level_rows: list[int] = []
         self._grower = grower
         self._wanted: Set[Path] = frozenset()
         self._calibration = Calibration(prob_is_chance=grower.proposer.prob_is_chance)
@@ -91,7 +92,8 @@ class GrowthRecorder:
     def begin(self) -> None:
         """A new position."""
         self.proposals, self.depth = {}, None
-        self.choosing_s, self.num_chosen = 0.0, 0
+        self.forward_s = self.choosing_s = 0.0
+        self.level_rows = []
         self._wanted = frozenset()
 
     def want(self, paths: Set[Path]) -> None:
@@ -113,13 +115,15 @@ class GrowthRecorder:
         rows = [LevelRow(root_token_id, 0, -1)]
         first_row, most = 0, MAX_TREE_NODES // max(1, depth)
         for level in range(depth):
-            made = forward(rows)
             start_s = time.perf_counter()
+            made = forward(rows)
+            computed_s = time.perf_counter()
             positions = [position + level] * len(rows)
             proposals = self._grower.proposer.propose(made, positions, settings.branching)
             if not self._wanted:
-                self.choosing_s += time.perf_counter() - start_s
-                self.num_chosen += len(rows)
+                self.forward_s += computed_s - start_s
+                self.choosing_s += time.perf_counter() - computed_s
+                self.level_rows.append(len(rows))
             self.proposals.update(zip(paths, proposals, strict=True))
             below = self._below(paths)[:most]
             if not below:
@@ -283,8 +287,9 @@ class Profiler:
             token_ids=tree.token_ids,
             parents=tree.parents,
             draft_probs=tree.draft_probs,
+            forward_s=self._recorder.forward_s,
             choosing_s=self._recorder.choosing_s,
-            num_chosen=self._recorder.num_chosen,
+            level_rows=self._recorder.level_rows,
         )
 
 
@@ -311,6 +316,8 @@ class ProfiledTarget(NamedTuple):
     curve: CostCurve
     """Of a verification."""
     can_branch: bool
+    device_steps: bool
+    """Whether a device alone does the steps of its runs."""
     context_limit: int
     end_token_ids: frozenset[int]
 
@@ -367,6 +374,7 @@ def _profile_started(
         in_one_pass=grower is not None and grower.in_one_pass,
         reads_emitted=inner is not None and inner.reads_emitted,
         can_branch=target.can_branch,
+        device_steps=target.device_steps,
         context_limit=target.context_limit,
         end_token_ids=sorted(target.end_token_ids),
         forward_rows=list(target.curve.rows),

@@ -318,9 +318,9 @@ class RecordedDrafter:
         if is_first and started.reads_emitted:
             rows += self._num_unread - 1
         if started.in_one_pass:
-            self.spent_s += costs.pace * costs.draft_of(depth) if is_first else 0.0
+            self.spent_s += costs.draft_pace * costs.draft_of(depth) if is_first else 0.0
         else:
-            self.spent_s += costs.pace * costs.draft_of(rows)
+            self.spent_s += costs.draft_pace * costs.draft_of(rows)
         self.spent_s += self._tick_s
         self._num_unread = 0 if is_first else self._num_unread
 

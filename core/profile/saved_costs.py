@@ -41,9 +41,12 @@ class SavedCosts(NamedTuple):
         own = profile.costs
         share = self.curve(1) / own.curve(1)
         draft = self.draft_s.get(profile.started.drafter)
+        if draft is None:
+            times = share * own.draft_pace / own.pace
+            draft = tuple(times * seconds for seconds in own.draft)
         return Costs(
             curve=self.curve,
-            draft=tuple(share * seconds for seconds in own.draft) if draft is None else draft,
+            draft=draft,
             choosing_s=share * own.choosing_s,
             rest_s=share * own.rest_s if self.rest_s is None else self.rest_s,
         )
@@ -141,7 +144,10 @@ def _seconds(milliseconds: Any, place: str) -> float:
 
 
 def saved_from(name: str, profiles: Mapping[str, Profile], device: str) -> dict[str, Any]:
-    """The costs of the machine of some profiles, by their labels, as a file has them."""
+    """The costs of the machine of some profiles, by their labels, as a file has them.
+
+    A drafter's forwards are as long as they took behind the target's, at the pace of the curve.
+    """
     first = next(iter(profiles.values()))
     own = first.costs
     return {
@@ -154,7 +160,7 @@ def saved_from(name: str, profiles: Mapping[str, Profile], device: str) -> dict[
         },
         "draft_ms": {
             profile.started.drafter: {
-                str(rows): 1e3 * seconds
+                str(rows): 1e3 * seconds * profile.costs.draft_pace / profile.costs.pace
                 for rows, seconds in enumerate(profile.costs.draft, start=1)
             }
             for profile in profiles.values()

@@ -77,8 +77,10 @@ class TraceChecker:
             return f"step {event.step} comes after step {self._step}"
         if event.depth_limit is not None and event.depth_limit < 0:
             return "its depth has a limit below nothing"
-        if event.num_chosen < 0 or not 0 <= event.choosing_s <= MAX_TIME_S:
-            return "the time of choosing is out of range"
+        if not all(0 <= seconds <= MAX_TIME_S for seconds in (event.forward_s, event.choosing_s)):
+            return "the time of drafting is out of range"
+        if min(event.level_rows, default=1) < 1:
+            return "a level has no rows"
         if event.parents[:1] != [-1]:
             return "the tree has no root"
         for node in range(1, len(event.parents)):

@@ -77,6 +77,9 @@ class ProfileStarted(Event):
     alone."""
     can_branch: bool
     """Whether the target takes trees; otherwise drafts are chains."""
+    device_steps: bool
+    """Whether a device alone does the steps of real runs there: the times of this run, whose steps the
+    host does, then tell nothing of theirs."""
     context_limit: int
     """Most tokens, prompt and output together."""
     end_token_ids: list[int]
@@ -125,10 +128,12 @@ class Proposed(Event):
     """Index of each node's parent; -1 for the root."""
     draft_probs: list[float]
     """The drafter's probability of each node after its parent; 1.0 for the root."""
+    forward_s: float
+    """Seconds that the drafter's forwards took."""
     choosing_s: float
-    """Seconds that choosing took, beside the drafter's forwards."""
-    num_chosen: int
-    """Rows that were chosen for in that time."""
+    """Seconds that choosing took, beside them."""
+    level_rows: list[int]
+    """Rows of each level that both were measured over; what replays asked for beside comes on top."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,7 @@ def make_profile_trace() -> Trace:
         in_one_pass=False,
         reads_emitted=True,
         can_branch=True,
+        device_steps=False,
         context_limit=100,
         end_token_ids=[],
         forward_rows=[1, 8],
@@ -138,8 +139,9 @@ def make_profile_trace() -> Trace:
                     token_ids=token_ids,
                     parents=list(range(-1, len(token_ids) - 1)),
                     draft_probs=[1.0, 0.8, 0.9][: len(token_ids)],
+                    forward_s=0.002 * (len(token_ids) - 1),
                     choosing_s=0.0002,
-                    num_chosen=len(token_ids) - 1,
+                    level_rows=[1] * (len(token_ids) - 1),
                 )
             )
         events.append(event)

@@ -19,10 +19,12 @@ from core.errors import InvalidSettingError
 from core.loading.loading import load_model
 from core.models.detokenizer import bytes_by_character
 from core.models.token_bytes import TokenBytes, whole_characters
+from core.profile.replay import Replay
 from core.trace.events import Committed, Drafted, RunStarted
 from core.trace.file import Trace
 from core.trees.tree import DraftTree
 from tests.core.conftest import run
+from tests.core.profile.replays import made_profile, real_steps, replayed_steps
 
 ROWS = 320
 PROMPT = "Why is the sky blue?\nIt is"
@@ -148,6 +150,23 @@ def test_the_target_under_other_ids_is_always_right(
     note = "the run samples: 257 of its 257 tokens are" if sampling else "for the run is greedy"
     assert started.draft["drafts_by"] == ("shared tokens" if sampling else "text")
     assert note in started.draft["note"] and "has the id" in started.draft["note"]
+
+
+def test_a_profile_knows_shared_tokens_and_no_text(
+    engines: Callable[[str], Engine], home: Path
+) -> None:
+    """Greedy runs draft text, of which it is known only afterwards which tokens it is."""
+    engine = engines("target")
+    prompt, drafter = engine.raw_prompt(PROMPT), {**CHAIN, "fixed_size": True}
+    settings = {"mode": "sd-classic", "draft": str(home / "same"), "drafter": drafter}
+    with pytest.raises(InvalidSettingError, match="another vocabulary and drafts text"):
+        engine.profile(prompt, RunConfig.from_dict(settings))
+    sampled = {**settings, "sampling": ORDINARY, "max_new_tokens": 30}
+    replay = Replay(made_profile(engine, prompt, sampled), RunConfig.from_dict(sampled).drafter)
+    found = [step._replace(draft_probs=[]) for step in replayed_steps(replay)]
+    real = [step._replace(draft_probs=[]) for step in real_steps(engine, prompt, sampled)]
+    assert found == real
+    assert len(found) < 30
 
 
 @pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])

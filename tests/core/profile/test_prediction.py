@@ -35,8 +35,21 @@ def test_costs_are_those_of_the_profiles_own_steps() -> None:
     assert costs.curve == CostCurve((1, 8), (0.01, 0.012))
     assert costs.draft == (0.001, 0.001, 0.002)
     assert costs.pace == pytest.approx(1.0)
+    assert costs.draft_pace == pytest.approx(2.0)  # two forwards took 4 ms, and their curve says 2
     assert costs.rest_s == pytest.approx(0.003)
     assert costs.choosing_s == pytest.approx(CHOOSING_S)
+
+
+def test_where_a_device_does_the_steps_forwards_alone_are_known() -> None:
+    trace = make_profile_trace()
+    events = [
+        replace(event, device_steps=True) if isinstance(event, ProfileStarted) else event
+        for event in trace.events
+    ]
+    costs = profile_of(Trace(events)).costs
+    assert costs == Costs(
+        CostCurve((1, 8), (0.01, 0.012)), (0.001, 0.001, 0.002), choosing_s=0.0, rest_s=0.0
+    )
 
 
 def test_a_right_draft_is_kept_to_its_end() -> None:
@@ -46,7 +59,7 @@ def test_a_right_draft_is_kept_to_its_end() -> None:
     assert found.tau == 3.0
     assert found.acceptance_by_depth == [1.0, 1.0]
     assert found.verify_s == pytest.approx(0.01 + 0.002 * 2 / 7)
-    assert found.draft_s == pytest.approx(0.002 + 2 * CHOOSING_S)
+    assert found.draft_s == pytest.approx(2 * 0.002 + 2 * CHOOSING_S)
     assert found.tokens_per_s == pytest.approx(3 / found.seconds)
 
 
