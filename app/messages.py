@@ -48,6 +48,41 @@ class TurnHead(TypedDict):
     replaces: str | None
 
 
+class LabName(TypedDict):
+    """Something to choose in the lab, and its words."""
+
+    name: str
+    words: str
+
+
+class LabChoice(TypedDict):
+    """Settings of a mode and what they would reach."""
+
+    words: str
+    settings: dict[str, Any]
+    tokens_per_s: float
+    times_plain: float
+    tau: float
+
+
+class LabAnswer(TypedDict):
+    """What a profile predicts for the costs that were asked for."""
+
+    mode: str
+    axes: list[LabName]
+    x: str
+    y: str
+    costs: list[LabName]
+    plain_tokens_per_s: float
+    given: LabChoice
+    best: LabChoice
+    slowest: LabChoice
+    num_missing: int
+    """Nodes that the profile does not know: without any, the steps are those of real runs."""
+    figure: dict[str, Any]
+    """Plotly's."""
+
+
 class RunMessage(TypedDict):
     """What is new of one run: its events from number `seq` on, and what goes with them."""
 

@@ -136,16 +136,16 @@ class Engine:
         self,
         prompt: Prompt,
         config: RunConfig,
-        settings: Sequence[DrafterSettings] = (),
+        settings: Sequence[DrafterSettings] | None = None,
         *,
         should_stop: Callable[[], bool] = never,
     ) -> Iterator[Event]:
         """Plain decoding once, with all that a mode's drafter could propose at every position.
 
         The drafter looks as deep and as wide as its settings say; `core.profile.replay` tells from the
-        events what runs with smaller trees do, and of trees that branch exactly what those with
-        `settings` do, and with the configuration's own. Raises as `run` does, and for a mode or a rule
-        of which no profile can be made.
+        events what runs with smaller trees do. Of trees that branch it tells exactly what those with
+        `settings` do: `core.profile.prediction.candidates`, unless others are given. Raises as `run`
+        does, and for a mode or a rule of which no profile can be made.
         """
         self.check_prompt(prompt)
         check_profiled(config)

@@ -32,6 +32,10 @@ class EngineLike(Protocol):
         self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
     ) -> Iterator[Event]: ...
 
+    def profile(
+        self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]: ...
+
     def run_batch(
         self,
         runs: Sequence[tuple[Any, RunConfig]],

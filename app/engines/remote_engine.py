@@ -133,6 +133,14 @@ class RemoteEngine:
         self._order(Run(number, prompt, config))
         return (event for _, event in self._events(number, should_stop, 1))
 
+    def profile(
+        self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """See `Engine.profile`, and `run`."""
+        number = next(self._numbers)
+        self._order(Run(number, prompt, config, is_profile=True))
+        return (event for _, event in self._events(number, should_stop, 1))
+
     def run_batch(
         self,
         runs: Sequence[tuple[Any, RunConfig]],

@@ -35,6 +35,8 @@ class Run(NamedTuple):
     number: int
     chat: Chat
     config: RunConfig
+    is_profile: bool = False
+    """Whether a profile is wanted in place of the run."""
 
 
 class RunBatch(NamedTuple):
@@ -192,7 +194,8 @@ def _answer(
             events = engine.run_batch(pairs, order.size, should_stop=should_stop)
         else:
             prompt = prompt_of(engine, order.chat)
-            events = engine.run(prompt, order.config, should_stop=should_stop)
+            begin = engine.profile if order.is_profile else engine.run
+            events = begin(prompt, order.config, should_stop=should_stop)
         orders.send(Done())
         for event in events:
             orders.send(event)

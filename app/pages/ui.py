@@ -12,6 +12,7 @@ from app.pages.components.settings import create_settings
 from app.pages.components.view import view
 from app.pages.tabs.batch import create_batch_tab
 from app.pages.tabs.compare import create_compare_tab
+from app.pages.tabs.lab import create_lab_tab
 from app.pages.tabs.playground import create_playground_tab
 from app.pages.tabs.presets import create_presets_tab, preset_values
 from app.runs.handlers import Handlers
@@ -56,6 +57,8 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
                 compare = create_compare_tab(handlers, session, settings)
             with _tab("batch"):
                 create_batch_tab(handlers, session, settings)
+            with _tab("lab"):
+                create_lab_tab(handlers, session, settings)
             with _tab("runs"):
                 view("runs_view", label="Kept runs")
             with _tab("presets"):

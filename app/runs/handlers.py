@@ -147,13 +147,15 @@ class Handlers:
         visitor: str | None,
         owner: str | None,
         size: int = 1,
+        *,
+        is_profile: bool = False,
     ) -> None:
         """Queues a run for each chat, `size` of them side by side, in a place of their owner; they
-        are written down as they go, and kept for the visitor, if there is one."""
+        are written down as they go, and kept for the visitor, if there is one. A profile is of one."""
         for run in records:
             run.sinks = [self.totals, RunKeeper(self.archive, visitor, run.run_id)]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_runs(self.pool, records, RunRequest(key, chats, config, size, owner))
+        start_runs(self.pool, records, RunRequest(key, chats, config, size, owner, is_profile))
 
     def close(self) -> None:
         """Ends what runs and loads, and waits a little for that: the program is about to end."""

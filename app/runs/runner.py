@@ -34,6 +34,8 @@ class RunRequest(NamedTuple):
     """How many side by side."""
     owner: str | None = None
     """Who has the place in the queue."""
+    is_profile: bool = False
+    """Whether a profile is wanted in place of a run."""
 
 
 def start_runs(pool: ModelPool, runs: Sequence[Run], request: RunRequest) -> threading.Thread:
@@ -128,5 +130,6 @@ def _events(
     if len(prompts) > 1:
         pairs = [(prompt, request.config) for prompt in prompts]
         return engine.run_batch(pairs, request.size, should_stop=should_stop)
-    events = engine.run(prompts[0], request.config, should_stop=should_stop)
+    begin = engine.profile if request.is_profile else engine.run
+    events = begin(prompts[0], request.config, should_stop=should_stop)
     return ((0, event) for event in events)

@@ -32,6 +32,8 @@ class ChatSession:
         """The last comparison."""
         self.batch: list[Run] = []
         """The rows of the last batch."""
+        self.lab: Run | None = None
+        """The last profile."""
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ChatSession":
         """A new visitor's session; Gradio copies the one that it was given."""
@@ -105,6 +107,11 @@ class ChatSession:
         """Ends all rows of the batch in progress."""
         for record in self.batch:
             record.stop.set()
+
+    def stop_lab(self) -> None:
+        """Ends the profile in progress."""
+        if self.lab is not None:
+            self.lab.stop.set()
 
     def end_batch(self) -> list[str]:
         """Stops and forgets the rows of the last batch; returns their ids."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from app.messages import PhaseTimes
 from core.acceptance.registry import why_refused
-from core.trace.events import Committed, Event, RunStarted
+from core.trace.events import Committed, Event, Proposed, RunStarted
 from core.trace.file import lossy_rule_of
 from visualize.status import node_statuses
 from visualize.steps import Step, StepEvents
@@ -17,9 +17,9 @@ _MOST_OF_A_STEP = 4
 def events_for_page(events: Sequence[Event], first: int = 0) -> Iterator[dict[str, Any]]:
     """The dicts of the events from `first` on, with floats cut to what a page can show.
 
-    The start comes without the prompt's ids, and tells of its acceptance rule whether it is a lossy
-    one, and the sentences for what it refuses. The end of a step tells what became of its nodes, and
-    the milliseconds of its phases.
+    The start comes without the prompt's ids, and what is proposed in a profile without its nodes. The
+    start tells of its acceptance rule whether it is a lossy one, and the sentences for what it refuses.
+    The end of a step tells what became of its nodes, and the milliseconds of its phases.
     """
     open_step = StepEvents()
     for event in events[max(0, first - _MOST_OF_A_STEP) : first]:
@@ -31,6 +31,8 @@ def events_for_page(events: Sequence[Event], first: int = 0) -> Iterator[dict[st
             values["prompt_token_ids"] = []  # long, and the page shows none of them
             values["lossy_rule"] = lossy_rule_of(event)
             values["why_refused"] = why_refused(event.config)._asdict()
+        if isinstance(event, Proposed):
+            values |= {"token_ids": [], "parents": [], "draft_probs": []}
         if isinstance(event, Committed) and step is not None:
             values |= _step_for_page(step)
         yield values

@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from app.runs.downloads import DOWNLOADS, export_figure, figures_json, has_figure
 from app.runs.handlers import Handlers
+from app.runs.lab import lab_json
 from app.runs.run_finder import FoundRun, RunFinder
 from app.runs.visitors import visitor_of
 from app.server.bodies import JsonResponse
@@ -98,6 +99,15 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         body = await run_in_threadpool(figures_json, found.trace, theme)
         return Response(body, media_type="application/json")
 
+    async def run_lab(request: Request, found: FoundRun) -> Response:
+        asked = dict(request.query_params)
+        theme: Literal["light", "dark"] = "dark" if asked.pop("theme", "") == "dark" else "light"
+        try:
+            body = await run_in_threadpool(lab_json, found.trace, asked, theme)
+        except SpecDecodesError as error:
+            return PlainTextResponse(str(error), 400)
+        return Response(body, media_type="application/json")
+
     async def figure_file(request: Request, found: FoundRun) -> Response:
         name = request.path_params["figure"]
         if not await run_in_threadpool(has_figure, name):
@@ -112,6 +122,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         Mount(f"/{PREFIX}/plotly", _Revalidated(directory=plotly)),
         Route(f"/{PREFIX}/status.json", status),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", of_run(run_figures)),
+        Route(f"/{PREFIX}/runs/{{run_id}}/lab.json", of_run(run_lab)),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", of_run(figure_file)),
         Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", of_run(run_file)),
     ]

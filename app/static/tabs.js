@@ -6,6 +6,7 @@ export const TABS = [
   { name: "playground", label: "Playground" },
   { name: "compare", label: "Compare" },
   { name: "batch", label: "Batch" },
+  { name: "lab", label: "Lab" },
   { name: "runs", label: "Runs" },
   { name: "presets", label: "Presets" },
   { name: "models", label: "Models" },

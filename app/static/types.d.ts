@@ -284,6 +284,36 @@ export interface TurnHead {
   replaces: string | null;
 }
 
+/** Something to choose in the lab, and its words. */
+export interface LabName {
+  name: string;
+  words: string;
+}
+
+/** Settings of a mode and what they would reach. */
+export interface LabChoice {
+  words: string;
+  settings: Record<string, any>;
+  tokens_per_s: number;
+  times_plain: number;
+  tau: number;
+}
+
+/** What a profile predicts for the costs that were asked for. */
+export interface LabAnswer {
+  mode: string;
+  axes: LabName[];
+  x: string;
+  y: string;
+  costs: LabName[];
+  plain_tokens_per_s: number;
+  given: LabChoice;
+  best: LabChoice;
+  slowest: LabChoice;
+  num_missing: number;
+  figure: Record<string, any>;
+}
+
 /** What is new of one run: its events from number `seq` on, and what goes with them. */
 export interface RunMessage {
   run: string;

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from core.benchmark.profile_runs import Checked, MadeProfile
@@ -11,7 +11,6 @@ from core.benchmark.tables import Table
 from core.modes.settings import DrafterSettings
 from core.profile.costs import Costs
 from core.profile.prediction import (
-    Axis,
     Choice,
     GridMap,
     Prediction,
@@ -19,6 +18,8 @@ from core.profile.prediction import (
     grid_map,
     predict,
     ranked,
+    setting_words,
+    usual_axes,
 )
 from core.profile.profile import Profile
 from core.profile.replay import FREE_SETTINGS
@@ -27,7 +28,6 @@ from core.trace.events import Drafted
 
 VERSION = 1
 _NONE = "-"
-_BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _NOTE = (
     "Each line is all questions replayed. 'Given' are the settings of the command, 'best' those with "
     "the most tokens/s of all that were looked at, and 'range' is from the slowest of these to the "
@@ -97,15 +97,6 @@ def by_label(made: Sequence[MadeProfile]) -> dict[str, list[Profile]]:
     for item in made:
         found.setdefault(item.label, []).append(item.profile)
     return found
-
-
-def setting_words(settings: DrafterSettings) -> str:
-    """Those that a profile leaves free, in a few words."""
-    words = []
-    for item in dataclasses.fields(settings):
-        if item.name in FREE_SETTINGS and item.name != "fixed_size":
-            words.append(f"{item.name}={getattr(settings, item.name)}")
-    return " ".join([*words, "fixed" if getattr(settings, "fixed_size", False) else "by cost"])
 
 
 def outlook_tables(found: Sequence[Outlook]) -> list[Table]:
@@ -209,34 +200,19 @@ def check_table(checked: Sequence[Checked]) -> list[Table]:
 def maps_of(
     made: Sequence[MadeProfile], circumstances: Sequence[Circumstance]
 ) -> dict[str, GridMap]:
-    """For each mode two settings against each other under the first costs: its own two where trees
-    branch or text is looked up, else depth against the number of sequences side by side."""
+    """For each mode two settings against each other under the first costs."""
     found = {}
     costs_of = circumstances[0].costs_of
     for label, profiles in by_label(made).items():
         most = profiles[0].config.drafter
         if most is not None:
             fixed = dataclasses.replace(most, **_fixed(most))
-            found[label] = grid_map(profiles, fixed, *_axes(most), costs_of)
+            found[label] = grid_map(profiles, fixed, *usual_axes(most), costs_of)
     return found
 
 
 def _fixed(most: DrafterSettings) -> dict[str, Any]:
     return {"fixed_size": True} if hasattr(most, "fixed_size") else {}
-
-
-def _axes(most: DrafterSettings) -> tuple[Axis, Axis]:
-    all_settings = list(candidates(most))
-
-    def values(name: str) -> list[Any]:
-        return sorted({getattr(settings, name) for settings in all_settings})
-
-    has = {item.name for item in dataclasses.fields(most)}
-    if {"depth", "branching"} <= has and len(values("branching")) > 1 and "min_match" not in has:
-        return Axis("depth", values("depth")), Axis("branching", values("branching"))
-    if len(values("num_nodes")) > 1 and "min_match" in has:
-        return Axis("num_nodes", values("num_nodes")), Axis("min_match", values("min_match"))
-    return Axis("depth", values("depth")), Axis("batch", _BATCHES)
 
 
 def report_of(
@@ -268,7 +244,7 @@ def report_of(
             }
             for item in found
         ],
-        "maps": {label: map_values(each) for label, each in maps.items()},
+        "maps": {label: each.to_dict() for label, each in maps.items()},
         "checks": [
             {
                 "mode": item.label,
@@ -286,23 +262,6 @@ def report_of(
 def choice_values(choice: Choice) -> dict[str, Any]:
     """JSON-ready form."""
     return {"settings": choice.settings.to_dict(), **choice.prediction.to_dict()}
-
-
-def map_values(each: GridMap) -> dict[str, Any]:
-    """JSON-ready: the sides, and by rows of cells their tokens/s, tau, and plain decoding's tokens/s."""
-
-    def numbers(
-        of: Sequence[Sequence[Prediction]], value: Callable[[Prediction], float]
-    ) -> list[list[float]]:
-        return [[value(cell) for cell in row] for row in of]
-
-    return {
-        "x": {"name": each.x.name, "values": list(each.x.values)},
-        "y": {"name": each.y.name, "values": list(each.y.values)},
-        "tokens_per_s": numbers(each.cells, lambda cell: cell.tokens_per_s),
-        "tau": numbers(each.cells, lambda cell: cell.tau),
-        "plain_tokens_per_s": numbers(each.plain, lambda cell: cell.tokens_per_s),
-    }
 
 
 def predictions_csv(found: Sequence[Outlook]) -> str:

@@ -13,7 +13,7 @@ from core.command_line import told_if_not_written
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.modes.settings import DrafterSettings
-from core.profile.prediction import Prediction, candidates, predict
+from core.profile.prediction import Prediction, predict
 from core.profile.profile import Profile, profile_of
 from core.trace.events import ProfileStarted, RunFailed
 from core.trace.file import Trace, load_trace, save_trace
@@ -61,16 +61,12 @@ def _made(
     engine: "Engine", prompt: "Prompt", question: Question, label: str, config: RunConfig
 ) -> MadeProfile:
     start_s = time.perf_counter()
-    trace = Trace(list(engine.profile(prompt, config, _looked_at(config))))
+    trace = Trace(list(engine.profile(prompt, config)))
     seconds = time.perf_counter() - start_s
     failed = trace.first(RunFailed)
     if failed is not None:
         raise SpecDecodesError(f"{label}, question {question.question_id}: {failed.message}")
     return MadeProfile(label, question.question_id, trace, profile_of(trace), seconds)
-
-
-def _looked_at(config: RunConfig) -> list[DrafterSettings]:
-    return [] if config.drafter is None else list(candidates(config.drafter))
 
 
 def save_profiles(folder: Path, made: Sequence[MadeProfile]) -> None:

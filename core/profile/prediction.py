@@ -1,7 +1,7 @@
 """What runs would reach under other settings and costs, by their replays, and which are best."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -9,11 +9,13 @@ from core.modes.ngram import NgramSettings
 from core.modes.settings import DrafterSettings, TreeSettings
 from core.profile.costs import Costs
 from core.profile.profile import Profile
-from core.profile.replay import Replay
+from core.profile.replay import FREE_SETTINGS, Replay
 
 # Looked at of a setting that may be as large as its profile's.
 _SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_NODES = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+# Of trees, which are many more.
+_TREE_DEPTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+_NODES = (8, 16, 32, 64, 128, 256)
 _LOOKUP = {
     "num_nodes": (2, 4, 8, 16, 32),
     "branching": (1, 3),
@@ -159,7 +161,8 @@ def _ranges(most: DrafterSettings) -> dict[str, Sequence[Any]]:
     if not isinstance(most, TreeSettings):
         return {}
     ranges: dict[str, Sequence[Any]] = {"fixed_size": (True, False)}
-    ranges["depth"] = [depth for depth in _SIZES if depth <= most.depth]
+    depths = _SIZES if most.branching == 1 else _TREE_DEPTHS
+    ranges["depth"] = [depth for depth in depths if depth <= most.depth]
     ranges["branching"] = [count for count in _SIZES if count <= most.branching]
     nodes = [count for count in _NODES if count < most.num_nodes]
     ranges["num_nodes"] = [*nodes, most.num_nodes]
@@ -171,6 +174,15 @@ def ranked(choices: Iterable[Choice]) -> list[Choice]:
     return sorted(choices, key=lambda choice: -choice.prediction.tokens_per_s)
 
 
+def setting_words(settings: DrafterSettings) -> str:
+    """Those that a profile leaves free, in a few words."""
+    words = []
+    for item in fields(settings):
+        if item.name in FREE_SETTINGS and item.name != "fixed_size":
+            words.append(f"{item.name}={getattr(settings, item.name)}")
+    return " ".join([*words, "fixed" if getattr(settings, "fixed_size", False) else "by cost"])
+
+
 class Axis(NamedTuple):
     """What a map varies along one of its sides."""
 
@@ -179,6 +191,8 @@ class Axis(NamedTuple):
     values: Sequence[Any]
 
 
+_USUAL = (("depth", "branching"), ("num_nodes", "min_match"), ("depth", "batch"))
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
 COST_AXES = ("batch", "verification", "drafting")
 """Sequences side by side, and how many times as long the two parts of a step take."""
 
@@ -192,6 +206,41 @@ class GridMap(NamedTuple):
     """A row for each value of y."""
     plain: list[list[Prediction]]
     """Plain decoding under the same costs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: the sides, and by rows of cells tokens/s, tau, and plain decoding's tokens/s."""
+
+        def numbers(
+            of: Sequence[Sequence[Prediction]], value: Callable[[Prediction], float]
+        ) -> list[list[float]]:
+            return [[value(cell) for cell in row] for row in of]
+
+        return {
+            "x": {"name": self.x.name, "values": list(self.x.values)},
+            "y": {"name": self.y.name, "values": list(self.y.values)},
+            "tokens_per_s": numbers(self.cells, lambda cell: cell.tokens_per_s),
+            "tau": numbers(self.cells, lambda cell: cell.tau),
+            "plain_tokens_per_s": numbers(self.plain, lambda cell: cell.tokens_per_s),
+        }
+
+
+def axes_of(most: DrafterSettings) -> dict[str, Axis]:
+    """What a map of a mode may vary, by name: its settings that have several values, and batches."""
+    every = list(candidates(most))
+    found = {}
+    for name in FREE_SETTINGS:
+        values = sorted({getattr(each, name) for each in every if hasattr(each, name)})
+        if len(values) > 1 and name != "fixed_size":
+            found[name] = Axis(name, values)
+    return {**found, "batch": Axis("batch", BATCHES)}
+
+
+def usual_axes(most: DrafterSettings) -> tuple[Axis, Axis]:
+    """The two of a mode that say most, else its depth against the size of a batch."""
+    known = axes_of(most)
+    pairs = (pair for pair in _USUAL if set(pair) <= known.keys())
+    x, y = next(pairs, tuple(known)[:2])
+    return known[x], known[y]
 
 
 def grid_map(

@@ -32,6 +32,7 @@ from core.drafters.tree_growth import (
 from core.errors import InvalidSettingError
 from core.modes.settings import MAX_TREE_NODES, DrafterSettings, TreeSettings
 from core.profile.costs import Costs
+from core.profile.prediction import candidates
 from core.profile.profile import Path, Position, Profile
 from core.profile.replay import Replay
 from core.trace.events import Drafted, Event, ProfileStarted, Proposed, RunStarted
@@ -327,7 +328,7 @@ def make_profiler(
     drafter: Drafter | None,
     target: ProfiledTarget,
     prompt_token_ids: list[int],
-    settings: Sequence[DrafterSettings],
+    settings: Sequence[DrafterSettings] | None,
 ) -> Profiler:
     """For a checked configuration and its drafter, whose forwards were measured; raises as
     `growing_part` and `core.profile.replay.Replay` do."""
@@ -338,7 +339,7 @@ def make_profiler(
     asked: list[DrafterSettings] = []
     own = profile.config.drafter
     if isinstance(own, TreeSettings) and own.branching > 1:
-        asked = [replace(own, fixed_size=True), replace(own, fixed_size=False), *settings]
+        asked = list(candidates(own) if settings is None else settings)
     for each in asked:
         Replay(profile, each)  # one that goes beyond the profile is refused at once
     return Profiler(profile, inner, asked)

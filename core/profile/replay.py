@@ -24,7 +24,7 @@ from core.profile.profile import Path, Position, Profile
 from core.trees.tree import DraftTree
 
 # Settings that a replay may choose; all others are those of the profile.
-FREE_SETTINGS = ("num_nodes", "depth", "branching", "min_match", "fixed_size")
+FREE_SETTINGS = ("depth", "branching", "min_match", "num_nodes", "fixed_size")
 # Where the text is not known yet.
 _UNKNOWN = -1
 

@@ -16,6 +16,8 @@ from core.trace.events import (
     Drafted,
     Event,
     Prefilled,
+    ProfileStarted,
+    Proposed,
     RunFailed,
     RunFinished,
     RunStarted,
@@ -85,6 +87,22 @@ class ScriptedEngine:
             yield from self._events(prompt, config, should_stop)
         finally:
             self.num_running -= 1
+
+    def profile(
+        self, prompt: ScriptedPrompt, config: RunConfig, *, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """A drafter that is right for three tokens and wrong behind them, at every position."""
+        events = list(self.run(prompt, config.plain(), should_stop=should_stop))
+        text = [
+            token for event in events if isinstance(event, Committed) for token in event.token_ids
+        ]
+        for event in events:
+            if isinstance(event, Drafted) and event.step < len(text):
+                right = text[event.step - 1 : event.step + 2]
+                yield _proposed(event, [*right, (right[-1] + 1) % 3][: len(text) - event.step])
+            yield event
+            if isinstance(event, RunStarted):
+                yield _profile_started(config)
 
     def run_batch(
         self,
@@ -257,6 +275,42 @@ class ScriptedEngine:
             cache_length=step,
             step_s=0.02,
         )
+
+
+def _profile_started(config: RunConfig) -> ProfileStarted:
+    return ProfileStarted(
+        step=0,
+        t_start_s=0.0,
+        t_end_s=0.0,
+        config=config.to_dict(),
+        drafter="scripted",
+        draft=None,
+        prob_is_chance=True,
+        in_one_pass=False,
+        reads_emitted=False,
+        can_branch=True,
+        device_steps=False,
+        context_limit=10_000,
+        end_token_ids=[],
+        forward_rows=[1, 64],
+        forward_s=[0.012, 0.1],
+        draft_s=[0.001, 0.001],
+    )
+
+
+def _proposed(event: Drafted, chain: list[int]) -> Proposed:
+    return Proposed(
+        step=event.step,
+        t_start_s=event.t_start_s,
+        t_end_s=event.t_end_s,
+        depth_limit=len(chain),
+        token_ids=[event.token_ids[0], *chain],
+        parents=list(range(-1, len(chain))),
+        draft_probs=[1.0] + [0.9] * len(chain),
+        forward_s=0.001 * len(chain),
+        choosing_s=0.0001,
+        level_rows=[1] * len(chain),
+    )
 
 
 def _with_noise(event: Event) -> Event:

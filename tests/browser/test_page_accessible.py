@@ -39,11 +39,14 @@ def test_no_tab_has_a_serious_finding(
         page.locator(".strip .token.recovered").first.click()
         expect(page.locator(".tree .node.recovered")).to_be_visible()
     found = {"playground": serious(page)}
-    for tab in ("Compare", "Batch", "Runs", "Presets", "Models"):
+    for tab in ("Compare", "Batch", "Lab", "Runs", "Presets", "Models"):
         show(page, tab)
         expect(page.locator(f"#tab-{tab.lower()}")).to_be_visible()
         if tab == "Batch" and viewport is WIDE:
             page.click("#batch-run")
             expect(page.locator(".batch-rows .token").nth(80)).to_be_visible()
+        if tab == "Lab":
+            page.click("#lab-run")
+            expect(page.locator(".lab-verdict")).to_contain_text("plain decoding")
         found[tab] = serious(page)
     assert {tab: problems for tab, problems in found.items() if problems} == {}

@@ -44,7 +44,7 @@ class SettingMapInfo(NamedTuple):
 
 
 def setting_map_info(values: Mapping[str, Any], label: str) -> SettingMapInfo:
-    """Of a map as `core.benchmark.profile_report.map_values` tells it."""
+    """Of a map as `core.profile.prediction.GridMap.to_dict` tells it."""
     x_values, y_values = values["x"]["values"], values["y"]["values"]
     speeds, plain = _flat(values["tokens_per_s"]), _flat(values["plain_tokens_per_s"])
     return SettingMapInfo(
@@ -98,7 +98,7 @@ def setting_map_figure(
     return finish_figure(
         figure,
         title=f"{figure_text(info.label)}: {MEASURES[measure]}",
-        subtitle="star: most tokens per second; line: where drafting begins to pay",
+        subtitle="star: the fastest; line: where drafting pays",
         x_title=AXIS_WORDS.get(info.x_name, info.x_name),
         y_title=AXIS_WORDS.get(info.y_name, info.y_name),
         theme=theme,

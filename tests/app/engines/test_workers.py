@@ -25,7 +25,7 @@ from core.errors import (
     SpecDecodesError,
     TraceFormatError,
 )
-from core.trace.events import RunFailed, RunFinished
+from core.trace.events import Proposed, RunFailed, RunFinished
 from core.trace.file import Trace, load_trace, save_trace
 from tests.app.helpers import form_values
 from tests.app.scripted_engine import ScriptedEngine
@@ -74,6 +74,13 @@ def test_prompts_side_by_side_come_from_there_with_their_places(load: Workers) -
     there = list(engine.run_batch(runs, 2, should_stop=bool))
     pairs = [(here.chat_prompt(messages), own) for messages, own in runs]
     assert there == list(here.run_batch(pairs, 2, should_stop=bool))
+
+
+def test_a_profile_comes_from_there_as_well(load: Workers) -> None:
+    engine, here = loaded(load), ScriptedEngine()
+    there = list(engine.profile(MESSAGES, config(6), should_stop=bool))
+    assert there == list(here.profile(here.chat_prompt(MESSAGES), config(6), should_stop=bool))
+    assert any(isinstance(event, Proposed) for event in there)
 
 
 def test_a_crash_ends_each_of_the_prompts_side_by_side(load: Workers) -> None:

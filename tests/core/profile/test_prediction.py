@@ -112,9 +112,9 @@ def test_candidates_are_the_given_settings_first_and_none_beyond_them() -> None:
         (depth, fixed) for depth in (1, 2, 3) for fixed in (True, False)
     }
     assert len(chains) == 6
-    trees = list(candidates(EagleSettings(depth=2, branching=2, num_nodes=8)))
-    assert {each.num_nodes for each in trees if each.branching == 2} == {4, 8}
-    assert {each.num_nodes for each in trees if each.branching == 1} == {8}
+    trees = list(candidates(EagleSettings(depth=2, branching=2, num_nodes=16)))
+    assert {each.num_nodes for each in trees if each.branching == 2} == {8, 16}
+    assert {each.num_nodes for each in trees if each.branching == 1} == {16}
     assert len(set(trees)) == len(trees)
     lookups = list(candidates(NgramSettings(num_nodes=3)))
     assert {each.num_nodes for each in lookups} == {3, 2}
