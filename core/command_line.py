@@ -15,6 +15,7 @@ from core.acceptance.registry import lossy_rule
 from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, settings_of
 from core.errors import InvalidSettingError, StorageError
 from core.modes.registry import mode_names, modes
+from core.modes.settings import MEMORY_HELP
 from core.settings import Settings, build
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -80,7 +81,15 @@ def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) 
     for item in fields(SamplingConfig):
         _add_option(parser, SamplingConfig, item.name)
     group = parser.add_argument_group("drafter settings, each for the modes that know it")
-    known: set[str] = set()
+    group.add_argument(
+        "--memory",
+        nargs="?",
+        const=True,
+        type=Path,
+        metavar="F",
+        help=f"{MEMORY_HELP}; with a file, those of earlier commands too",
+    )
+    known = {"memory"}
     for mode in modes().values():
         for item in fields(mode.settings) if mode.settings else ():
             if item.name not in known:
@@ -129,6 +138,8 @@ def words(text: str) -> tuple[str, ...]:
 def config_from_options(options: argparse.Namespace, mode: str | None = None) -> RunConfig:
     """The checked configuration; raises InvalidSettingError, also for a setting of other modes."""
     given = given_options(options)
+    if "memory" in given:  # which file it is in decides nothing
+        given["memory"] = True
     mode = mode or given.get("mode", "naive")
     heeded = settings_of(mode)
     for name in given:

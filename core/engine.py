@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from core.backends.cost_curve import CostCurve
@@ -18,18 +18,21 @@ from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph
 from core.decoding.failures import is_gpu_lost
 from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
+from core.decoding.remembering import remembered
 from core.decoding.run_events import RunScript, run_events
 from core.decoding.run_start import Prompt, RunParts, run_started
 from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.making import make_drafter, unavailable_reason
 from core.drafters.share_sd import wants_offload
+from core.drafters.suffix_memory import MemoryView, SuffixMemory
 from core.errors import InvalidSettingError
 from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel, load_model
 from core.loading.prompts import chat_token_ids, raw_token_ids
+from core.loading.tokenizer_match import tokenizer_key
 from core.models.detokenizer import TokenTable
-from core.modes.settings import as_chains
+from core.modes.settings import as_chains, remembers
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.runtime.freed_memory import give_back
@@ -120,37 +123,49 @@ class Engine:
         return Circumstances(length, place, graphs)
 
     def run(
-        self, prompt: Prompt, config: RunConfig, *, should_stop: Callable[[], bool] = never
+        self,
+        prompt: Prompt,
+        config: RunConfig,
+        *,
+        memory: SuffixMemory | None = None,
+        should_stop: Callable[[], bool] = never,
     ) -> Iterator[Event]:
         """Starts a run and returns its events; raises on bad input, before the first event.
 
-        An error in the middle ends the run as a RunFailed event, never as an exception.
+        With the setting `memory` on, lookup searches the answers of `memory` too, and this one comes
+        into it when it ends. An error in the middle ends the run as a RunFailed event, never as an
+        exception.
         """
         self.check_prompt(prompt)
         config = self._checked(config)
-        return self._events(prompt, config, self._prepare(prompt, config, Single()), should_stop)
+        memory = self._memory_of(config, memory)
+        parts = self._prepare(prompt, config, Single(), memory)
+        return self._events(prompt, config, parts, memory, should_stop)
 
     def run_batch(
         self,
         runs: Sequence[tuple[Prompt, RunConfig]],
         size: int,
         *,
+        memory: SuffixMemory | None = None,
         should_stop: Callable[[], bool] = never,
     ) -> Iterator[tuple[int, Event]]:
         """Runs prompts side by side, `size` at a time; events come with their run's index.
 
-        Each has the text that it has alone. Raises on bad settings, before the first event; a
-        prompt that does not fit ends its own run as a RunFailed event, and the others go on. Runs
-        that have not begun when the flag is raised have no events. The events must all be read on
-        one thread.
+        Each has the text that it has alone. They share the `memory`: each sees what was in it when
+        that run began, the answers of those that had ended among them. Raises on bad settings, before
+        the first event; a prompt that does not fit ends its own run as a RunFailed event, and the
+        others go on. Runs that have not begun when the flag is raised have no events. The events must
+        all be read on one thread.
         """
         check_batch([config for _, config in runs], size)
         scheduler = BatchScheduler(size, self._backend.forward)
         starts: list[Start] = []
         for prompt, config in runs:
             config = self._checked(config)
-            parts = self._prepare(prompt, config, scheduler)
-            starts.append(partial(self._events, prompt, config, parts, should_stop))
+            own = self._memory_of(config, memory)
+            parts = self._prepare(prompt, config, scheduler, own)
+            starts.append(partial(self._events, prompt, config, parts, own, should_stop))
         return scheduler.run(starts, should_stop)
 
     def _checked(self, config: RunConfig) -> RunConfig:
@@ -160,7 +175,28 @@ class Engine:
             raise InvalidSettingError(reason)
         return replace(config, **self._actual(config))
 
-    def _prepare(self, prompt: Prompt, config: RunConfig, scheduler: Scheduler) -> RunParts:
+    def _memory_of(self, config: RunConfig, memory: SuffixMemory | None) -> SuffixMemory | None:
+        """The memory that a run uses; raises InvalidSettingError for none, and one of other tokens."""
+        if not remembers(config.drafter):
+            return None
+        if memory is None:
+            raise InvalidSettingError(
+                "memory is on, and nothing is remembered here between runs; leave memory out."
+            )
+        memory.belong_to(self._tokenizer_key, self._backend.forward.num_token_ids)
+        return memory
+
+    @cached_property
+    def _tokenizer_key(self) -> str:
+        return tokenizer_key(self.target.tokenizer)
+
+    def _prepare(
+        self,
+        prompt: Prompt,
+        config: RunConfig,
+        scheduler: Scheduler,
+        memory: SuffixMemory | None,
+    ) -> RunParts:
         """What a run needs, made or taken from the last one; raises SpecDecodesError."""
         if self._originals is not None and wants_offload(config) != self._originals.is_offloaded:
             self._originals.to_memory()
@@ -175,6 +211,7 @@ class Engine:
         graphs = self._graphs_for(config, scheduler)
         circumstances = self._circumstances(len(prompt.token_ids), graphs)
         costs = RunCosts(self._costs, circumstances, scheduler.shared)
+        view = None if memory is None else MemoryView(memory)
         drafter = make_drafter(
             DrafterContext(
                 config=config,
@@ -187,6 +224,7 @@ class Engine:
                 folder=cache_home(),
                 progress=self._progress,
                 own_runner=scheduler.own_runner,
+                memory=view,
             )
         )
         if graphs is not None and drafter is not None and drafter.device_form is None:
@@ -195,7 +233,7 @@ class Engine:
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
         curve = costs.curve(runner, runner.forward) if is_sized else None
         cost = None if curve is None else scheduler.shared(curve)
-        return RunParts(runner, drafter, curve, cost, graphs, scheduler.size)
+        return RunParts(runner, drafter, curve, cost, graphs, scheduler.size, view)
 
     def _graphs_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:
         """Lets the device do the steps of a run alone; None where it cannot."""
@@ -252,7 +290,12 @@ class Engine:
         return actual
 
     def _events(
-        self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
+        self,
+        prompt: Prompt,
+        config: RunConfig,
+        parts: RunParts,
+        memory: SuffixMemory | None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         events = run_events(
             RunScript(self.target, prompt, config, should_stop, self._clock),
@@ -260,7 +303,8 @@ class Engine:
             lambda clock: self._stepper(prompt, config, parts, clock),
             self._broke,
         )
-        return with_token_texts(events, self._token_table.text_of)
+        named = with_token_texts(events, self._token_table.text_of)
+        return named if memory is None else remembered(named, memory)
 
     def _broke(self, error: Exception) -> None:
         """What a run leaves behind that broke is not used again."""

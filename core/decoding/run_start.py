@@ -11,6 +11,7 @@ from core.backends.torch.forward import TorchForward
 from core.config import RunConfig
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
 from core.drafters.base import CostOfRows, Drafter
+from core.drafters.suffix_memory import MemoryView
 from core.loading.loading import LoadedModel
 from core.quant.offload import OriginalWeights
 from core.runtime.environment import describe_device, package_versions
@@ -37,6 +38,8 @@ class RunParts(NamedTuple):
     """Lets the device do the steps alone; None where the host must decide them."""
     batch_size: int
     """Sequences that run side by side, at most."""
+    memory: MemoryView | None = None
+    """The earlier answers that it looks up in, where it does."""
 
 
 def run_started(
@@ -77,4 +80,5 @@ def run_started(
         prompt_token_ids=prompt.token_ids,
         batch_size=parts.batch_size,
         lossy_rule=lossy_rule(config.to_dict()),
+        memory=None if parts.memory is None else parts.memory.to_dict(),
     )

@@ -11,6 +11,7 @@ from core.backends.runner import ModelRunner, TargetForward
 from core.config import RunConfig
 from core.drafters.base import CostOfRows
 from core.drafters.proposals import Proposer, make_proposer
+from core.drafters.suffix_memory import MemoryView
 from core.errors import DrafterUnavailableError
 from core.loading.loading import LoadedModel
 from core.quant.offload import OriginalWeights
@@ -74,6 +75,8 @@ class DrafterContext:
     progress: Progress
     own_runner: Callable[[ModelRunner], ModelRunner]
     """The runner that a run has for itself, of one that is kept between runs."""
+    memory: MemoryView | None = None
+    """The earlier answers that lookup searches, where the run asks for them."""
 
     def proposer(self) -> Proposer:
         """The way of choosing children that fits the run."""

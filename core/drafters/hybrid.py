@@ -12,6 +12,7 @@ from core.drafters.device_form import DeviceForm
 from core.drafters.eagle import make_eagle
 from core.drafters.ngram import NgramDrafter
 from core.drafters.share_sd import make_share_sd, reason_against_quantizing
+from core.drafters.tree_size import expected_rate
 from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel
 from core.models.shipped import shipped_folder
@@ -76,7 +77,8 @@ class HybridDrafter:
         tree = self._look_up(root_token_id, limits, cost)
         if tree is None:
             tree = self._model.draft(root_token_id, limits, cost)
-            self._step_s = (cost or _one_second)(len(tree)) + self._model.drafting_s
+            verify_s = 1.0 if cost is None else cost(len(tree))
+            self._step_s = verify_s + self._model.drafting_s
         return tree
 
     def _look_up(
@@ -86,12 +88,12 @@ class HybridDrafter:
 
         Without measured costs every step counts the same.
         """
-        seconds = cost or _one_second
         tree = self._lookup.draft(root_token_id, limits, cost)
         if tree.num_drafted:
-            lookup_rate = (1.0 + sum(tree.reach())) / seconds(len(tree))
-            model_s = self._model_s if self._model_s is not None else seconds(1)
-            if lookup_rate >= self._model_tokens / model_s:
+            model_s = self._model_s
+            if model_s is None:
+                model_s = 1.0 if cost is None else cost(1)
+            if expected_rate(tree.reach(), cost) >= self._model_tokens / model_s:
                 self._last = self._lookup
                 return tree
         self._last = self._model
@@ -122,10 +124,6 @@ class HybridDrafter:
         self._model.finish()
 
 
-def _one_second(rows: int) -> float:
-    return 1.0
-
-
 def make_hybrid(context: DrafterContext) -> HybridDrafter:
     """The drafter for a run; raises as the maker of its model does."""
     settings = context.config.drafter
@@ -137,7 +135,9 @@ def make_hybrid(context: DrafterContext) -> HybridDrafter:
     )
     if not context.runner.can_branch:
         lookup = as_chains(lookup)
-    lookup_drafter = NgramDrafter(lookup, is_greedy=context.config.sampling.is_greedy)
+    lookup_drafter = NgramDrafter(
+        lookup, is_greedy=context.config.sampling.is_greedy, memory=context.memory
+    )
     return HybridDrafter(lookup_drafter, _make_hybrid_model(context))
 
 

@@ -53,6 +53,9 @@ class RunStarted(Event):
     lossy_rule: str | None = None
     """The acceptance rule if it changes the output's distribution, else ""; None in traces that
     are older than this field."""
+    memory: dict[str, Any] | None = None
+    """The earlier answers that lookup searched as they were when the run began: the key of their
+    `tokenizer`, `num_answers`, `num_tokens`, and `sha256` of their token ids. None for a run without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,7 @@ class Drafted(Event):
 
     kind: ClassVar[str] = "drafted"
     drafter: str
-    """The drafter that made this tree, or "none"."""
+    """The drafter that made this tree, or "none"; "memory" for one from earlier answers."""
     token_ids: list[int]
     parents: list[int]
     """Index of each node's parent; -1 for the root."""

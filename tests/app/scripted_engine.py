@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError
 from core.trace.events import (
     Accepted,
@@ -77,7 +78,12 @@ class ScriptedEngine:
         return self._unavailable.get(mode)
 
     def run(
-        self, prompt: ScriptedPrompt, config: RunConfig, *, should_stop: Callable[[], bool]
+        self,
+        prompt: ScriptedPrompt,
+        config: RunConfig,
+        *,
+        memory: SuffixMemory | None = None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         self.num_running += 1
         self.most_running = max(self.most_running, self.num_running)
@@ -91,11 +97,12 @@ class ScriptedEngine:
         runs: Sequence[tuple[ScriptedPrompt, RunConfig]],
         size: int,
         *,
+        memory: SuffixMemory | None = None,
         should_stop: Callable[[], bool],
     ) -> Iterator[tuple[int, Event]]:
         """A step of each in turn; a waiting one begins when another has ended."""
         waiting = [
-            (index, self.run(prompt, config, should_stop=should_stop))
+            (index, self.run(prompt, config, memory=memory, should_stop=should_stop))
             for index, (prompt, config) in enumerate(runs)
         ]
         members: list[tuple[int, Iterator[Event]]] = []

@@ -29,7 +29,9 @@ def messages_of(
 def made_on(
     handlers: Handlers, entries: list[RunConfig], num_repeats: int = 1, visitor: str = "me"
 ) -> ComparisonRun:
-    return ComparisonRun(handlers, "Hi", entries, num_repeats, visitor=visitor, owner=visitor)
+    return ComparisonRun(
+        handlers, "Hi", entries, num_repeats, visitor=visitor, owner=visitor, memory=None
+    )
 
 
 def test_plain_decoding_is_measured_with_the_others() -> None:
@@ -60,7 +62,9 @@ def test_everything_warms_up_and_then_they_alternate() -> None:
 def test_a_raw_prompt_is_continued_as_it_is_by_all() -> None:
     engine = ScriptedEngine()
     entries = [configured("ngram")]
-    made = ComparisonRun(handlers_on(engine), "Hi", entries, 1, visitor=None, owner=None, raw=True)
+    made = ComparisonRun(
+        handlers_on(engine), "Hi", entries, 1, visitor=None, owner=None, memory=None, raw=True
+    )
     list(made.follow())
     assert engine.prompts == ["Hi"] * 4
 
