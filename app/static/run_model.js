@@ -4,7 +4,7 @@
 /** @import { Committed, Drafted, DrafterFailed, PageEvent, Prefilled, RunStarted, RunStatus, Stats, TurnHead, Verified } from "./types.d.ts" */
 
 /** @type {Source[]} */
-export const SOURCES = ["accepted", "recovered", "bonus", "plain"];
+export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain"];
 /** @type {NodeState[]} */
 export const REFUSED = ["rejected", "untested"];
 
@@ -73,6 +73,11 @@ export class RunModel {
   /** What else is to be known of what drafts. */
   get draftNote() {
     return this.started?.draft?.note ?? "";
+  }
+
+  /** How many earlier answers lookup searched; null where it searched none. */
+  get memory() {
+    return this.started?.memory ?? null;
   }
 
   get lossyRule() {
@@ -192,7 +197,7 @@ export function describeNode(run, step, node) {
     id,
     step: step.number,
     depth: drafted.depths[node],
-    source: step.states[node],
+    source: tokenOfNode(run, step, node)?.source ?? step.states[node],
     targetProb: verified.target_probs[node] ?? null,
     draftProb: drafted.draft_probs[node] ?? null,
     alternatives: node === 0 ? [] : alternatives(run, step, drafted.parents[node], id),

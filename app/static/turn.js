@@ -17,6 +17,7 @@ export class Turn {
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
     this._rounding = h("span", { class: "rounding-badge", hidden: true }, "rounds in 16 bits");
     this._draftsBy = h("span", { class: "drafts-badge", hidden: true });
+    this._memory = h("span", { class: "drafts-badge", hidden: true });
     this._status = h("span", { class: "status-text" });
     this._gauge = h("span", { class: "gauge", hidden: true });
     this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
@@ -31,6 +32,7 @@ export class Turn {
         this._lossy,
         this._rounding,
         this._draftsBy,
+        this._memory,
         this.strip.element,
         this._footer,
       ),
@@ -61,6 +63,9 @@ export class Turn {
     this._draftsBy.hidden = !this.run.draftsBy;
     setText(this._draftsBy, `drafts by ${this.run.draftsBy}`);
     this._draftsBy.title = this.run.draftNote;
+    const { memory } = this.run;
+    this._memory.hidden = !memory;
+    setText(this._memory, `looks up in ${counted(memory?.num_answers ?? 0, "earlier answer")}`);
     this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
     if (!this._gauge.hidden) this._gauge.style.setProperty("--share", String(status.done / status.total));
     this.strip.element.hidden = !tokens.length;

@@ -18,6 +18,7 @@ export interface RunStarted {
   prompt_token_ids: number[];
   batch_size: number;
   lossy_rule: string;
+  memory: Record<string, any> | null;
   why_refused: WhyRefused;
 }
 
@@ -79,7 +80,7 @@ export interface Accepted {
   path: number[];
   tested: number[];
   next_token_id: number | null;
-  next_source: "accepted" | "recovered" | "bonus" | "plain" | null;
+  next_source: "accepted" | "remembered" | "recovered" | "bonus" | "plain" | null;
   next_prob: number | null;
   noises: (number | null)[];
   thresholds: (number | null)[];
@@ -93,7 +94,7 @@ export interface Committed {
   t_end_s: number;
   token_ids: number[];
   texts: string[];
-  sources: ("accepted" | "recovered" | "bonus" | "plain")[];
+  sources: ("accepted" | "remembered" | "recovered" | "bonus" | "plain")[];
   nodes: number[];
   cache_length: number;
   step_s: number;

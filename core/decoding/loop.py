@@ -154,7 +154,7 @@ class Decoder:
             last_node = judgement.path[-1] if judgement.path else 0
             next_source = "recovered" if tree.children[last_node] else "bonus"
         own: list[TokenSource] = [] if next_source is None else [next_source]
-        accepted_sources: list[TokenSource] = ["accepted"] * len(judgement.path)
+        kept: TokenSource = "remembered" if tree.is_remembered else "accepted"
         drafted = Drafted(
             step=step,
             t_start_s=times.start_s,
@@ -196,7 +196,7 @@ class Decoder:
             t_end_s=times.committed_s,
             token_ids=emitted,
             texts=texts,
-            sources=accepted_sources + own,
+            sources=[kept] * len(judgement.path) + own,
             nodes=judgement.path + [-1] * len(own),
             cache_length=self._length - len(own),
             step_s=self._clock() - resumed_s,

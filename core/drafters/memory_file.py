@@ -94,7 +94,7 @@ def _is_header(values: Any) -> bool:
         isinstance(values, dict)
         and values.get("format") == FORMAT
         and type(values.get("version")) is int
-        and isinstance(values.get("tokenizer"), str)
+        and isinstance(values.get("tokenizer", 0), str | None)
     )
 
 

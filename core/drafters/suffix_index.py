@@ -156,7 +156,7 @@ class SuffixIndex:
         chance: Chance,
     ) -> DraftTree:
         """Adds the node that is most likely to be reached, again and again."""
-        tree = DraftTree(root_token_id)
+        tree = DraftTree(root_token_id, is_remembered=True)
         heap: list[_Candidate] = []
 
         def expand(node: int, places: Places, reach: float) -> None:

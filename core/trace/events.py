@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-TokenSource = Literal["accepted", "recovered", "bonus", "plain"]
+TokenSource = Literal["accepted", "remembered", "recovered", "bonus", "plain"]
 FinishReason = Literal["eos", "length", "context", "stopped"]
 
 
@@ -86,7 +86,7 @@ class Drafted(Event):
 
     kind: ClassVar[str] = "drafted"
     drafter: str
-    """The drafter that made this tree, or "none"; "memory" for one from earlier answers."""
+    """The drafter that made this tree, or "none"; "memory" made one from earlier answers."""
     token_ids: list[int]
     parents: list[int]
     """Index of each node's parent; -1 for the root."""
@@ -146,6 +146,8 @@ class Committed(Event):
     texts: list[str]
     """What each token adds to the text: empty while a character is incomplete."""
     sources: list[TokenSource]
+    """`accepted` and `remembered` tokens were drafted, the latter from earlier answers; the others are
+    the target's own."""
     nodes: list[int]
     """Tree node of each token; -1 for the target's own token."""
     cache_length: int

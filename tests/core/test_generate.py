@@ -202,7 +202,7 @@ def test_the_same_seed_samples_the_same_text(
         (
             ["--prompt", "x", "--mode", "ngram", "--draft", "y"],
             "--draft is no setting of mode ngram, which has --accept, --branching, --depth, "
-            "--draft-failure, --fixed-size, --min-match, --num-nodes; leave it out.",
+            "--draft-failure, --fixed-size, --memory, --min-match, --num-nodes; leave it out.",
         ),
         (["--prompt", "x", "--raw", "--system", "y"], "--system is no setting beside --raw"),
         (["--prompt", "x", "--csv-table", "nodes"], "--csv-table is no setting without --csv"),
