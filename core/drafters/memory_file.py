@@ -7,6 +7,7 @@ from typing import Any, Literal
 from core.command_line import check_writable, told_if_not_written
 from core.drafters.suffix_memory import MAX_TOKEN_ID, MAX_TOKENS, SuffixMemory
 from core.errors import InvalidSettingError, shown
+from core.runtime.strict_json import dumps
 from core.runtime.text_files import numbered_lines, read_text
 
 FORMAT = "specdecodes-memory"
@@ -40,7 +41,7 @@ def save_memory(memory: SuffixMemory, path: Path) -> None:
     The file is whole or not there; raises OSError.
     """
     header = {"format": FORMAT, "version": VERSION, "tokenizer": memory.tokenizer}
-    lines = [json.dumps(header), *map(json.dumps, memory.answers)]
+    lines = [dumps(header), *map(dumps, memory.answers)]
     temporary = path.with_name(path.name + ".part")
     temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     temporary.replace(path)

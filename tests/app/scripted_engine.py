@@ -6,9 +6,10 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.config import RunConfig
+from core.decoding.remembering import remembered
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError
 from core.trace.events import (
@@ -63,6 +64,8 @@ class ScriptedEngine:
         self._fail_at = fail_at
         self._unavailable = unavailable or {}
         self.prompts: list[list[dict[str, str]] | str] = []
+        self.num_remembered: list[int | None] = []
+        """Answers in the memory of each run when it began; None for a run without one."""
         self.num_running = 0
         self.most_running = 0
 
@@ -87,8 +90,10 @@ class ScriptedEngine:
     ) -> Iterator[Event]:
         self.num_running += 1
         self.most_running = max(self.most_running, self.num_running)
+        self.num_remembered.append(None if memory is None else len(memory.answers))
+        events = self._events(prompt, config, memory, should_stop)
         try:
-            yield from self._events(prompt, config, should_stop)
+            yield from events if memory is None else remembered(events, memory)
         finally:
             self.num_running -= 1
 
@@ -119,10 +124,14 @@ class ScriptedEngine:
                     members.remove(member)
 
     def _events(
-        self, prompt: ScriptedPrompt, config: RunConfig, should_stop: Callable[[], bool]
+        self,
+        prompt: ScriptedPrompt,
+        config: RunConfig,
+        memory: SuffixMemory | None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         stats = RunStats()
-        for event in self._steps(prompt, config, should_stop):
+        for event in self._steps(prompt, config, memory, should_stop):
             stats.add(event)
             yield event
             if isinstance(event, Committed):
@@ -139,7 +148,11 @@ class ScriptedEngine:
         )
 
     def _steps(
-        self, prompt: ScriptedPrompt, config: RunConfig, should_stop: Callable[[], bool]
+        self,
+        prompt: ScriptedPrompt,
+        config: RunConfig,
+        memory: SuffixMemory | None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         yield RunStarted(
             step=0,
@@ -155,6 +168,7 @@ class ScriptedEngine:
             seed=0,
             prompt_text=prompt.text,
             prompt_token_ids=prompt.token_ids,
+            memory=None if memory is None else _told_of(memory),
         )
         vocabulary = list(dict.fromkeys(self._pieces))
         ids = {piece: number for number, piece in enumerate(vocabulary)}
@@ -264,6 +278,16 @@ class ScriptedEngine:
             cache_length=step,
             step_s=0.02,
         )
+
+
+def _told_of(memory: SuffixMemory) -> dict[str, Any]:
+    """As `MemoryView.to_dict`."""
+    return {
+        "tokenizer": "scripted",
+        "num_answers": len(memory.answers),
+        "num_tokens": memory.num_tokens,
+        "sha256": "",
+    }
 
 
 def _with_noise(event: Event) -> Event:
