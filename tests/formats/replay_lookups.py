@@ -7,8 +7,8 @@ Greedy decoding writes the same text whoever drafts, so a draft is accepted as f
 answer. SuffixDecoding's own needs `pip install --no-deps arctic-inference==0.3.0`.
 """
 
+import argparse
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -172,7 +172,9 @@ LOOKUPS: dict[str, Callable[[], Lookup]] = {
 
 
 def main() -> None:
-    asked = asked_in(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("traces", type=Path, metavar="DIR", help="of run_mtbench --log-dir")
+    asked = asked_in(parser.parse_args().traces)
     print(f"{len(asked)} answers, {sum(len(answer) for _, answer in asked)} tokens")
     for name, make in LOOKUPS.items():
         lookup = make()
