@@ -135,7 +135,7 @@ def _start(
             from core.loading.loading import load_target
         engine = Engine(load_target(config, bar.show, source), progress=bar.show)
         events = engine.run(_as_read(engine, prompt, options), config, should_stop=should_stop)
-    tell_notes(engine.target, config)
+    tell_notes(engine.target, config, engine.host_reason(config))
     return events
 
 
