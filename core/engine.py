@@ -190,6 +190,7 @@ class Engine:
                 folder=cache_home(),
                 progress=self._progress,
                 own_runner=scheduler.own_runner,
+                corrections=corrections,
             )
         )
         if graphs is not None and drafter is not None and drafter.device_form is None:

@@ -11,6 +11,7 @@ from core.decoding.loop import Decoder
 from core.decoding.step import HostStepper
 from core.decoding.stop_strings import StopText
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
+from core.drafters.proposals import DraftRows
 from core.trace.events import Committed, Event
 from core.trees.tree import DraftTree
 
@@ -179,6 +180,11 @@ def emitted(events: list[Event]) -> list[int]:
     return [
         token_id for event in events if isinstance(event, Committed) for token_id in event.token_ids
     ]
+
+
+def rows_at(*positions: int) -> DraftRows:
+    """Children of roots, for a proposer that looks at positions alone."""
+    return DraftRows([*positions], DraftTree(0), [0] * len(positions))
 
 
 def tree_from(root: int, entries: Sequence[tuple[int, int]]) -> DraftTree:

@@ -13,7 +13,7 @@ that may not come yet. Temperature and what narrows the distribution come after
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 import torch
@@ -60,28 +60,32 @@ class Corrections:
 
     def corrected(
         self,
-        logits: torch.Tensor,  # [num_nodes, vocab]
+        logits: torch.Tensor,  # [rows, vocab]
         tree: DraftTree,
+        nodes: Sequence[int] | None = None,
     ) -> torch.Tensor:
-        """The logits by which the token after each node is chosen; those given stay as they are
-        # [num_nodes, vocab]."""
+        """The logits by which the token after each node is chosen; those given stay as they are.
+
+        There is a row for each of `nodes`, or for all of the tree  # [rows, vocab]
+        """
+        nodes = range(len(tree)) if nodes is None else nodes
         columns = self._columns(tree)
         if not columns:
             return logits
         device = logits.device
         ids = torch.tensor(columns, device=device)
-        values = logits[:, ids]  # [num_nodes, columns]
+        values = logits[:, ids]  # [rows, columns]
         if self._biases:
             biases = [self._biases.get(token_id, 0.0) for token_id in columns]
             values = values + torch.tensor(biases, dtype=values.dtype, device=device)
         if self._repeats or self._penalises:
-            values = self._penalised(values, columns, tree)
+            values = self._penalised(values, columns, tree, nodes)
         if self._ends:
             limit = self._sampling.min_new_tokens
             is_short = torch.tensor(
                 [
-                    self._sampling.ignore_eos or self._num_new + depth < limit
-                    for depth in tree.depths
+                    self._sampling.ignore_eos or self._num_new + tree.depths[node] < limit
+                    for node in nodes
                 ],
                 device=device,
             )
@@ -98,22 +102,23 @@ class Corrections:
 
     def _penalised(
         self,
-        values: torch.Tensor,  # [num_nodes, columns]
+        values: torch.Tensor,  # [rows, columns]
         columns: list[int],
         tree: DraftTree,
+        nodes: Sequence[int],
     ) -> torch.Tensor:
-        """The logits of tokens less what they pay for standing before a node  # [num_nodes, columns].
+        """The logits of tokens less what they pay for standing before a node  # [rows, columns].
 
         Every product and difference is rounded by itself, so that a row alone has the same bits.
         """
         counts = torch.tensor([float(self._counts[token_id]) for token_id in columns])
-        counts = counts.expand(len(tree), -1).clone()  # [num_nodes, columns]
+        counts = counts.expand(len(nodes), -1).clone()  # [rows, columns]
         place_of = {token_id: place for place, token_id in enumerate(columns)}
         # The root is committed, and counted.
-        nodes = [node for node in range(1, len(tree)) if tree.token_ids[node] in place_of]
-        if nodes:
-            places = torch.tensor([place_of[tree.token_ids[node]] for node in nodes])
-            is_above = ancestor_mask(tree.parents)[:, nodes]
+        drafted = [node for node in range(1, len(tree)) if tree.token_ids[node] in place_of]
+        if drafted:
+            places = torch.tensor([place_of[tree.token_ids[node]] for node in drafted])
+            is_above = ancestor_mask(tree.parents)[list(nodes)][:, drafted]
             counts.index_add_(1, places, is_above.to(counts.dtype))
         counts = counts.to(values.device)
         if self._repeats:
