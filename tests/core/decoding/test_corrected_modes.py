@@ -139,6 +139,23 @@ def test_a_banned_end_is_never_chosen_and_recorded_as_impossible(engine_of: Engi
     assert ending_of(never).reason == "length" and not ends & {*never.token_ids}
 
 
+@pytest.mark.parametrize("accept", ["rejection", "typical"])
+def test_rules_that_judge_by_probabilities_never_keep_what_is_banned(
+    accept: str, engine_of: EngineOf, tiny_home: Path
+) -> None:
+    engine = engine_of()
+    free = run(
+        engine, sampling=SAMPLED, accept=accept, **mode_settings("sd-classic", TREE, tiny_home)
+    )
+    banned = {*free.token_ids[::2]}
+    sampling = {**SAMPLED, "logit_bias": {str(token_id): -100 for token_id in banned}}
+    for mode in ("share-sd", "sd-classic"):
+        settings = mode_settings(mode, TREE, tiny_home)
+        trace = run(engine, accept=accept, sampling=sampling, **settings)
+        assert trace.stats.num_accepted > 0 and len(trace.token_ids) > 5
+        assert not banned & {*trace.token_ids}
+
+
 def test_a_token_may_be_named_by_its_exact_text(engine_of: EngineOf) -> None:
     engine = engine_of()
     token_id = run(engine).token_ids[0]
