@@ -26,7 +26,7 @@ from core.trace.stats import RunStats
 
 # A reader is woken when a step is complete, not for each of its events.
 _COMPLETE = (RunStarted, Prefilled, Committed, RunFinished, RunFailed)
-ENDINGS = {
+_ENDINGS = {
     "eos": "Finished",
     "stop_string": "Ended before {stop}",
     "length": "Reached the token limit",
@@ -149,7 +149,7 @@ class Run:
             self.outcome = Outcome("failed", event.message)
         elif isinstance(event, RunFinished):
             is_left = self.is_given_up and event.reason == "stopped"
-            ending = ENDINGS[event.reason].format(stop=shown(event.stop))
+            ending = _ENDINGS[event.reason].format(stop=shown(event.stop))
             self.outcome = Outcome("ended", GIVEN_UP if is_left else ending)
 
     def close(self, otherwise: Outcome) -> None:
