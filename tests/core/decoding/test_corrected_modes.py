@@ -1,6 +1,7 @@
 """Every mode under penalties, biases, banned ends and stop strings: the text of plain decoding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ LAW = {
     "logit_bias": {"20": 1.5, "33": -100},
     "min_new_tokens": 30,
 }
+ENDS = frozenset({2, 90})
 SAMPLINGS = {"greedy": {**GREEDY, **LAW}, "sampled": {**SAMPLED, **LAW, "min_p": 0.02}}
 
 
@@ -33,15 +35,26 @@ SAMPLINGS = {"greedy": {**GREEDY, **LAW}, "sampled": {**SAMPLED, **LAW, "min_p":
 @pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_gives_the_text_of_plain_decoding(
-    mode: str, shape: dict[str, Any], sampling: dict[str, Any], engine_of: EngineOf, tiny_home: Path
+    mode: str, shape: dict[str, Any], sampling: dict[str, Any], engine: Engine, tiny_home: Path
 ) -> None:
-    engine = engine_of()
     plain = run(engine, sampling=sampling)
-    without = run(engine, sampling=GREEDY if sampling["do_sample"] is False else SAMPLED)
-    assert plain.token_ids != without.token_ids, "else the law would be the old one"
     drafted = run(engine, sampling=sampling, **mode_settings(mode, shape, tiny_home))
     assert drafted.token_ids == plain.token_ids
     assert drafted.stats.num_drafted > 0
+
+
+@pytest.fixture
+def engine(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The shared engine, with ends of a text."""
+    engine = engine_of()
+    monkeypatch.setattr(engine, "target", replace(engine.target, eos_token_ids=ENDS))
+    return engine
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+def test_the_law_is_another_than_without(sampling: dict[str, Any], engine: Engine) -> None:
+    free = run(engine, sampling={name: sampling[name] for name in sampling.keys() - LAW})
+    assert free.token_ids != run(engine, sampling=sampling).token_ids
 
 
 def self_drafted(engine: Engine, shape: dict[str, Any], **settings: Any) -> Trace:
@@ -52,9 +65,8 @@ def self_drafted(engine: Engine, shape: dict[str, Any], **settings: Any) -> Trac
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 @pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
 def test_drafts_have_the_law_of_their_paths_so_that_the_target_drafts_for_itself_without_a_miss(
-    shape: dict[str, Any], sampling: dict[str, Any], engine_of: EngineOf
+    shape: dict[str, Any], sampling: dict[str, Any], engine: Engine
 ) -> None:
-    engine = engine_of()
     drafted = self_drafted(engine, shape, sampling=sampling)
     assert drafted.stats.num_accepted > 20
     assert drafted.stats.acceptance_rate == 1.0
@@ -69,9 +81,8 @@ def ending_of(trace: Trace) -> RunFinished:
 
 @pytest.mark.parametrize("mode", ["naive", *MODES])
 def test_a_stop_string_ends_every_mode_at_the_same_token(
-    mode: str, engine_of: EngineOf, tiny_home: Path
+    mode: str, engine: Engine, tiny_home: Path
 ) -> None:
-    engine = engine_of()
     whole = run(engine)
     stop = whole.text[14:19]
     own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
@@ -85,8 +96,7 @@ def test_a_stop_string_ends_every_mode_at_the_same_token(
     assert behind[: len(finished.cut_token_ids)] == finished.cut_token_ids
 
 
-def test_accepted_tokens_behind_a_stop_string_are_kept_in_the_trace(engine_of: EngineOf) -> None:
-    engine = engine_of()
+def test_accepted_tokens_behind_a_stop_string_are_kept_in_the_trace(engine: Engine) -> None:
     whole = run(engine)
     stops = [whole.text[place : place + 3] for place in range(4, 24, 2)]
     cuts = [
@@ -99,9 +109,8 @@ def test_accepted_tokens_behind_a_stop_string_are_kept_in_the_trace(engine_of: E
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 @pytest.mark.parametrize("mode", ["naive", "sd-eagle", "share-sd"])
 def test_every_sequence_of_a_batch_has_a_law_of_its_own(
-    mode: str, sampling: dict[str, Any], engine_of: EngineOf, tiny_home: Path
+    mode: str, sampling: dict[str, Any], engine: Engine, tiny_home: Path
 ) -> None:
-    engine = engine_of()
     own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
     settings = [
         {**one, "sampling": {**one["sampling"], "min_new_tokens": 0}}
@@ -114,50 +123,47 @@ def test_every_sequence_of_a_batch_has_a_law_of_its_own(
 
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 def test_compiled_kernels_have_the_law_of_the_eager_forward(
-    sampling: dict[str, Any], tiny_home: Path, engine_of: EngineOf, kernels: Kernels
+    sampling: dict[str, Any], tiny_home: Path, engine: Engine, kernels: Kernels
 ) -> None:
-    engine = Engine(load_model(str(tiny_home / "target"), dtype="float32", compile=True))
-    assert engine.forward_name == "native"
-    plain = run(engine, sampling=sampling)
-    assert plain.token_ids == run(engine_of(), sampling=sampling).token_ids
+    target = load_model(str(tiny_home / "target"), dtype="float32", compile=True)
+    compiled = Engine(replace(target, eos_token_ids=ENDS))
+    assert compiled.forward_name == "native"
+    plain = run(compiled, sampling=sampling)
+    assert plain.token_ids == run(engine, sampling=sampling).token_ids
     for mode in ("ngram", "sd-eagle", "share-sd"):
-        drafted = run(engine, sampling=sampling, **mode_settings(mode, TREE, tiny_home))
+        drafted = run(compiled, sampling=sampling, **mode_settings(mode, TREE, tiny_home))
         assert drafted.token_ids == plain.token_ids
 
 
-def test_a_banned_end_is_never_chosen_and_recorded_as_impossible(engine_of: EngineOf) -> None:
-    engine = engine_of()
-    ends = engine.target.eos_token_ids
-    assert ends
+def test_a_banned_end_is_never_chosen(engine: Engine) -> None:
     # With this bias every answer would be an end at once.
-    bias = {str(end): 100 for end in ends}
+    bias = {str(end): 100 for end in ENDS}
     at_once = run(engine, sampling={"logit_bias": bias})
     assert ending_of(at_once).reason == "eos" and len(at_once.token_ids) == 1
     later = run(engine, sampling={"logit_bias": bias, "min_new_tokens": 7})
     assert ending_of(later).reason == "eos" and len(later.token_ids) == 8
     never = run(engine, sampling={"logit_bias": bias, "ignore_eos": True})
-    assert ending_of(never).reason == "length" and not ends & {*never.token_ids}
+    assert ending_of(never).reason == "length" and not ENDS & {*never.token_ids}
 
 
 @pytest.mark.parametrize("accept", ["rejection", "typical"])
 def test_rules_that_judge_by_probabilities_never_keep_what_is_banned(
-    accept: str, engine_of: EngineOf, tiny_home: Path
+    accept: str, engine: Engine, tiny_home: Path
 ) -> None:
-    engine = engine_of()
     free = run(
         engine, sampling=SAMPLED, accept=accept, **mode_settings("sd-classic", TREE, tiny_home)
     )
     banned = {*free.token_ids[::2]}
-    sampling = {**SAMPLED, "logit_bias": {str(token_id): -100 for token_id in banned}}
+    bias = {str(token_id): -100 for token_id in banned}
+    sampling = {**SAMPLED, "logit_bias": bias, "ignore_eos": True}
     for mode in ("share-sd", "sd-classic"):
         settings = mode_settings(mode, TREE, tiny_home)
         trace = run(engine, accept=accept, sampling=sampling, **settings)
-        assert trace.stats.num_accepted > 0 and len(trace.token_ids) > 5
-        assert not banned & {*trace.token_ids}
+        assert trace.stats.num_accepted > 0 and len(trace.token_ids) == 40
+        assert not (banned | ENDS) & {*trace.token_ids}
 
 
-def test_a_token_may_be_named_by_its_exact_text(engine_of: EngineOf) -> None:
-    engine = engine_of()
+def test_a_token_may_be_named_by_its_exact_text(engine: Engine) -> None:
     token_id = run(engine).token_ids[0]
     text = run(engine).token_texts[token_id]
     by_text = run(engine, sampling={"logit_bias": {text: -100}})
@@ -174,9 +180,8 @@ def test_a_token_may_be_named_by_its_exact_text(engine_of: EngineOf) -> None:
     ],
 )
 def test_tokens_that_the_target_lacks_are_refused_before_the_run(
-    bias: Any, message: str, engine_of: EngineOf
+    bias: Any, message: str, engine: Engine
 ) -> None:
-    engine = engine_of()
     config = RunConfig.from_dict({"sampling": {"logit_bias": bias}})
     with pytest.raises(InvalidSettingError, match=message):
         engine.run(engine.raw_prompt(PROMPT), config)
