@@ -74,8 +74,12 @@ class Settings:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` inverts it."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        """JSON-ready form, the same when it is read back; `from_dict` inverts it."""
+        return dataclasses.asdict(self, dict_factory=_with_lists)  # type: ignore[call-overload, no-any-return]
+
+
+def _with_lists(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs}
 
 
 def default_of(cls: type[Settings], name: str) -> Any:

@@ -101,8 +101,9 @@ def values_from_config(config: RunConfig) -> dict[str, Any]:
     for mode in modes():
         values |= {field.key: field.default for field in mode_fields(mode)}
     if config.drafter is not None:
-        for name, value in config.drafter.to_dict().items():
-            values[f"{config.mode}.{name}"] = _shown(value, type(config.drafter), name)
+        for item in dataclasses.fields(config.drafter):
+            value = getattr(config.drafter, item.name)
+            values[f"{config.mode}.{item.name}"] = _shown(value, type(config.drafter), item.name)
     return values
 
 

@@ -59,7 +59,8 @@ configs = (
 
 @given(config=configs)
 def test_the_way_through_json_is_the_identity(config: RunConfig) -> None:
-    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    values = json.loads(json.dumps(config.to_dict()))
+    assert values == config.to_dict() and RunConfig.from_dict(values) == config
 
 
 @pytest.mark.parametrize("mode", mode_names())

@@ -60,6 +60,7 @@ def test_words_are_parted_by_commas_and_numbers_stay_numbers() -> None:
     drafter = config_from_values(values).drafter
     assert isinstance(drafter, ShareSdSettings)
     assert drafter.keep == ("head", "0")
+    assert values_from_config(config_from_values(values))["share-sd.keep"] == "head, 0"
     assert drafter.bits == 2
 
 
