@@ -13,10 +13,11 @@ from core.engine import Engine
 from core.errors import InvalidSettingError
 from core.loading.loading import load_model
 from core.trace.events import RunFinished
-from core.trace.file import Trace
+from core.trace.file import Trace, load_trace, save_trace
 from tests.core.conftest import PROMPT, run
 from tests.core.decoding.test_batches import PROMPTS, ragged, run_batch
 from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
+from visualize.exports import export_csv, read_csv
 
 EngineOf = Callable[..., Engine]
 
@@ -96,14 +97,20 @@ def test_a_stop_string_ends_every_mode_at_the_same_token(
     assert behind[: len(finished.cut_token_ids)] == finished.cut_token_ids
 
 
-def test_accepted_tokens_behind_a_stop_string_are_kept_in_the_trace(engine: Engine) -> None:
+def test_accepted_tokens_behind_a_stop_string_are_kept_in_the_trace(
+    engine: Engine, tmp_path: Path
+) -> None:
     whole = run(engine)
     stops = [whole.text[place : place + 3] for place in range(4, 24, 2)]
-    cuts = [
-        ending_of(self_drafted(engine, CHAIN, stop=[stop], sampling=GREEDY)).cut_token_ids
-        for stop in stops
-    ]
-    assert any(cuts)
+    traces = [self_drafted(engine, CHAIN, stop=[stop], sampling=GREEDY) for stop in stops]
+    cut = next(trace for trace in traces if ending_of(trace).cut_token_ids)
+    save_trace(cut, tmp_path / "cut.jsonl")
+    assert load_trace(tmp_path / "cut.jsonl") == cut
+    steps, tokens = (tmp_path / f"{table}.csv" for table in ("steps", "tokens"))
+    export_csv(cut, steps, "steps")
+    export_csv(cut, tokens, "tokens")
+    assert read_csv(steps, "steps")["num_emitted"].sum() == len(cut.token_ids)
+    assert read_csv(tokens, "tokens")["token_id"].tolist() == cut.token_ids
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
