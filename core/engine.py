@@ -20,7 +20,7 @@ from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
 from core.decoding.remembering import remembered
 from core.decoding.run_events import RunScript, run_events
-from core.decoding.run_start import Prompt, RunParts, run_started
+from core.decoding.run_start import Prompt, RunParts, make_corrections, run_started
 from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.making import make_drafter, unavailable_reason
@@ -209,6 +209,9 @@ class Engine:
             runner = self._invariant
         runner = scheduler.own_runner(runner)
         graphs = self._graphs_for(config, scheduler)
+        corrections = make_corrections(
+            config.sampling, self._token_table, self._backend.vocab_size, self.target.eos_token_ids
+        )
         circumstances = self._circumstances(len(prompt.token_ids), graphs)
         costs = RunCosts(self._costs, circumstances, scheduler.shared)
         view = None if memory is None else MemoryView(memory)
@@ -225,6 +228,7 @@ class Engine:
                 progress=self._progress,
                 own_runner=scheduler.own_runner,
                 memory=view,
+                corrections=corrections,
             )
         )
         if graphs is not None and drafter is not None and drafter.device_form is None:
@@ -233,7 +237,17 @@ class Engine:
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
         curve = costs.curve(runner, runner.forward) if is_sized else None
         cost = None if curve is None else scheduler.shared(curve)
-        return RunParts(runner, drafter, curve, cost, graphs, scheduler.size, view)
+        return RunParts(
+            runner,
+            drafter,
+            curve,
+            cost,
+            graphs,
+            corrections,
+            self.host_reason(config) if scheduler.size == 1 else "",
+            scheduler.size,
+            view,
+        )
 
     def _graphs_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:
         """Lets the device do the steps of a run alone; None where it cannot."""
@@ -241,6 +255,12 @@ class Engine:
         if graphs is None or scheduler.size > 1 or graphs.reason_against(config) is not None:
             return None
         return graphs
+
+    def host_reason(self, config: RunConfig) -> str:
+        """Why the host decides the steps of a run that the device could do alone, in one sentence;
+        empty where the device does them, and where there is none that could."""
+        reason = None if self._graphs is None else self._graphs.reason_against(config)
+        return "" if reason is None else f"The host decides the steps of this run, for {reason}."
 
     @property
     def _streamed_layers(self) -> StreamedLayers | None:
@@ -337,4 +357,5 @@ class Engine:
             end_token_ids=self.target.eos_token_ids,
             clock=clock,
             cost=parts.cost,
+            corrections=parts.corrections,
         )

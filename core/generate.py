@@ -148,7 +148,7 @@ def _start(
         engine = Engine(load_target(config, bar.show, source), progress=bar.show)
         asked = _as_read(engine, prompt, options)
         events = engine.run(asked, config, memory=memory, should_stop=should_stop)
-    tell_notes(engine.target, config)
+    tell_notes(engine.target, config, engine.host_reason(config))
     return events
 
 

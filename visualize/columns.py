@@ -30,7 +30,9 @@ _RUNS: Final = {
     "device": Column("string", "", "the device in words"),
     "seed": Column("Int64", "", "seed of the run"),
     "config_json": Column("string", "JSON", "all settings of the run"),
-    "outcome": Column("string", "", "eos, length, context, stopped or failed; empty if cut off"),
+    "outcome": Column(
+        "string", "", "eos, stop_string, length, context, stopped or failed; empty if cut off"
+    ),
     "error": Column("string", "", "class and message of the error that ended the run"),
     "num_prompt_tokens": Column("int64", "tokens", "length of the prompt"),
     "num_reused": Column("int64", "tokens", "prompt tokens that were in the cache already"),

@@ -190,9 +190,15 @@ _WARM_UP = "warm-up"
 
 def _planned(configs: list[RunConfig], num_repeats: int) -> list[tuple[str, RunConfig]]:
     """What runs, in order, each with its stage."""
-    warm_ups = [dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS) for config in configs]
-    plan = [(_WARM_UP, config) for config in warm_ups]
+    plan = [(_WARM_UP, _warm_up(config)) for config in configs]
     return plan + [(f"round {number + 1}", c) for number in range(num_repeats) for c in configs]
+
+
+def _warm_up(config: RunConfig) -> RunConfig:
+    """A few tokens of a run."""
+    least = min(config.sampling.min_new_tokens, _WARM_UP_TOKENS)
+    sampling = dataclasses.replace(config.sampling, min_new_tokens=least)
+    return dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS, sampling=sampling)
 
 
 def _checked(entries: list[RunConfig], num_repeats: int) -> list[RunConfig]:

@@ -33,6 +33,8 @@ export class RunModel {
     /** @type {Token[]} */
     this.tokens = [];
     this.tailText = "";
+    /** What a stop string cut off the end, itself with it. */
+    this.cutText = "";
     /** @type {Record<string, number>} */
     this.counts = Object.fromEntries([...SOURCES, ...REFUSED].map((name) => [name, 0]));
     /** @type {Map<number, string>} */
@@ -63,6 +65,11 @@ export class RunModel {
   /** Why its number format lets drafts change the text; empty where it does not. */
   get rounding() {
     return this.started?.target.rounding ?? "";
+  }
+
+  /** Why the host decides steps that the device could do alone; empty where it does not. */
+  get hostSteps() {
+    return this.started?.target.host_steps ?? "";
   }
 
   /** How a draft model with another vocabulary drafts; empty for all others. */
@@ -123,6 +130,7 @@ export class RunModel {
         break;
       case "run_finished":
         this.tailText = event.tail_text;
+        this.cutText = event.cut_text;
         break;
     }
   }

@@ -118,10 +118,13 @@ export interface RunFinished {
   step: number;
   t_start_s: number;
   t_end_s: number;
-  reason: "eos" | "length" | "context" | "stopped";
+  reason: "eos" | "stop_string" | "length" | "context" | "stopped";
   tail_text: string;
   totals: Record<string, any>;
   peak_memory_bytes: number;
+  stop: string;
+  cut_text: string;
+  cut_token_ids: number[];
 }
 
 /** The end of a run by an error; all tokens before it stay valid. */

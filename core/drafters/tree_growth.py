@@ -19,7 +19,7 @@ import torch
 
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.calibration import Calibration
-from core.drafters.proposals import Proposal, Proposer
+from core.drafters.proposals import DraftRows, Proposal, Proposer
 from core.drafters.tree_size import best_size, pays_to_continue
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
@@ -90,8 +90,8 @@ class TreeGrower:
             logits = forward([growth.level_row(node) for node in frontier])
             if level == 0 or not self._in_one_pass:  # the measured curve has it
                 start_s = time.perf_counter()
-            positions = [position + level] * len(frontier)
-            proposals = self._proposer.propose(logits, positions, self._settings.branching)
+            rows = DraftRows([position + level] * len(frontier), growth.tree, frontier)
+            proposals = self._proposer.propose(logits, rows, self._settings.branching)
             self.drafting_s += costs.pass_s + costs.level_s
             children = growth.expand(frontier, proposals, self._calibration)
             children.sort(key=lambda node: -growth.reach[node])

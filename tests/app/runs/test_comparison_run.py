@@ -59,6 +59,12 @@ def test_everything_warms_up_and_then_they_alternate() -> None:
     ]
 
 
+def test_answers_with_a_least_length_warm_up_in_a_few_tokens() -> None:
+    entry = configured("ngram", max_new_tokens=60, sampling={"min_new_tokens": 50})
+    result = messages_of(ScriptedEngine(), [entry])[-1]["result"]
+    assert [row["num_runs"] for row in result["rows"]] == [1, 1]
+
+
 def test_a_raw_prompt_is_continued_as_it_is_by_all() -> None:
     engine = ScriptedEngine()
     entries = [configured("ngram")]

@@ -127,7 +127,7 @@ def test_another_version_is_refused_and_named(version: object) -> None:
         read_trace([header])
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_traces_that_earlier_versions_recorded_open(version: int) -> None:
     """A plain default once counted as required, so that they were refused for `batch_size`."""
     trace = load_trace(RECORDED / f"version_{version}.jsonl")
