@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.config import RunConfig as RunConfig
     from core.config import SamplingConfig as SamplingConfig
     from core.decoding.run_start import Prompt as Prompt
+    from core.drafters.suffix_memory import SuffixMemory as SuffixMemory
     from core.engine import Engine as Engine
     from core.errors import BadLogitsError as BadLogitsError
     from core.errors import DrafterUnavailableError as DrafterUnavailableError
@@ -76,6 +77,7 @@ _NAMES_OF = {
     "core.modes.settings": ("DrafterSettings", "TreeSettings"),
     "core.modes.share_sd": ("ShareSdSettings",),
     "core.engine": ("Engine",),
+    "core.drafters.suffix_memory": ("SuffixMemory",),
     "core.errors": (
         "BadLogitsError", "DrafterUnavailableError", "InvalidSettingError",
         "KernelsUnavailableError", "ModelUnavailableError", "SpecDecodesError", "StorageError",

@@ -15,7 +15,8 @@ from core.acceptance.registry import lossy_rule
 from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, settings_of
 from core.errors import InvalidSettingError, StorageError
 from core.modes.registry import mode_names, modes
-from core.settings import Settings, build
+from core.modes.settings import MEMORY_HELP
+from core.settings import Settings, build, unescaped
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -73,14 +74,22 @@ def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) 
     parser.add_argument("--device", choices=("cpu", "cuda"), help=_help(RunConfig, "device"))
     parser.add_argument("--weights", choices=WEIGHTS, help=_help(RunConfig, "weights"))
     for name in (
-        "gpu_memory", "spread", "max_new_tokens", "accept", "draft_failure", "compile", "invariant",
-        "trace_top_k",
+        "gpu_memory", "spread", "max_new_tokens", "stop", "accept", "draft_failure", "compile",
+        "invariant", "trace_top_k",
     ):  # fmt: skip
         _add_option(parser, RunConfig, name)
     for item in fields(SamplingConfig):
         _add_option(parser, SamplingConfig, item.name)
     group = parser.add_argument_group("drafter settings, each for the modes that know it")
-    known: set[str] = set()
+    group.add_argument(
+        "--memory",
+        nargs="?",
+        const=True,
+        type=Path,
+        metavar="F",
+        help=f"{MEMORY_HELP}; with a file, those of earlier commands too",
+    )
+    known = {"memory"}
     for mode in modes().values():
         for item in fields(mode.settings) if mode.settings else ():
             if item.name not in known:
@@ -107,6 +116,11 @@ def _add_option(group: Any, settings_class: Any, name: str) -> None:
         group.add_argument(
             *flags, dest=name, action=action, default=None, help=item.metadata["help"]
         )
+    elif item.metadata["is_verbatim"]:
+        group.add_argument(
+            *flags, dest=name, type=unescaped, action="append", metavar="TEXT",
+            help=f"{item.metadata['help']}; give it again for more; \\n is a line end",
+        )  # fmt: skip
     elif get_origin(hint) is tuple:
         group.add_argument(*flags, dest=name, type=words, help=f"{item.metadata['help']}; commas")
     else:
@@ -129,6 +143,8 @@ def words(text: str) -> tuple[str, ...]:
 def config_from_options(options: argparse.Namespace, mode: str | None = None) -> RunConfig:
     """The checked configuration; raises InvalidSettingError, also for a setting of other modes."""
     given = given_options(options)
+    if "memory" in given:  # which file it is in decides nothing
+        given["memory"] = True
     mode = mode or given.get("mode", "naive")
     heeded = settings_of(mode)
     for name in given:
@@ -201,10 +217,10 @@ def start_logging(formatter: logging.Formatter | None = None) -> None:
     logging.basicConfig(level=name.upper(), handlers=[handler])
 
 
-def tell_notes(target: Any, config: RunConfig) -> None:
+def tell_notes(target: Any, config: RunConfig, host_reason: str = "") -> None:
     """Says on stderr what whoever reads an answer has to know of its target, its number format and its
-    rule."""
-    for note in (target.note, target.rounding_note(config)):
+    rule, and why the host decides its steps."""
+    for note in (target.note, target.rounding_note(config), host_reason):
         if note:
             print(note, file=sys.stderr)
     rule = lossy_rule(config.to_dict())

@@ -17,6 +17,8 @@ DEFAULT_TARGET = "smollm2-135m"
 DTYPES = ("float32", "bfloat16", "float16")
 # Runs side by side; each has a cache of its own.
 MOST_TOGETHER = 256
+MOST_STOPS = 16
+MOST_STOP_CHARACTERS = 256
 WEIGHTS = ("file", "full", "q4", "q8")
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
@@ -57,6 +59,11 @@ class RunConfig(Settings):
         "compute with kernels compiled for this processor; unset does so where they can be had",
     )
     max_new_tokens: int = setting(256, "stop after this many new tokens", low=1, high=10**6)
+    stop: tuple[str, ...] = setting(
+        (),
+        "the answer ends before the first of these texts, which is left out",
+        is_verbatim=True,
+    )
     accept: str = setting(
         "match",
         "rule by which draft tokens are kept; typical changes the output distribution",
@@ -77,7 +84,10 @@ class RunConfig(Settings):
     drafter: DrafterSettings | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
         super().__post_init__()
+        _check_ends(self)
         if self.mode not in modes():
             raise InvalidSettingError(
                 f"mode is {shown(self.mode)}; give one of {', '.join(mode_names())}."
@@ -155,6 +165,23 @@ def settings_of(name: str) -> frozenset[str]:
     if mode.factory is None:
         unheeded |= {"accept", "draft_failure"}
     return frozenset(names - unheeded)
+
+
+def _check_ends(config: RunConfig) -> None:
+    """Raises InvalidSettingError for stop strings that are none, and for ends that contradict."""
+    if len(config.stop) > MOST_STOPS:
+        raise InvalidSettingError(f"stop has {len(config.stop)} texts; give at most {MOST_STOPS}.")
+    for text in config.stop:
+        if not 1 <= len(text) <= MOST_STOP_CHARACTERS:
+            raise InvalidSettingError(
+                f"stop has a text of {len(text)} characters; give 1 to {MOST_STOP_CHARACTERS}."
+            )
+    least = config.sampling.min_new_tokens
+    if least > config.max_new_tokens:
+        raise InvalidSettingError(
+            f"min_new_tokens is {least} and max_new_tokens {config.max_new_tokens}; give a number of "
+            "at most that."
+        )
 
 
 def _check_streaming(config: RunConfig) -> None:

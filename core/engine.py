@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from core.backends.cost_curve import CostCurve
@@ -18,19 +18,22 @@ from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph
 from core.decoding.failures import is_gpu_lost
 from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
+from core.decoding.remembering import remembered
 from core.decoding.run_events import RunScript, run_events
-from core.decoding.run_start import Prompt, RunParts, run_started
+from core.decoding.run_start import Prompt, RunParts, make_corrections, run_started
 from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.making import make_drafter, unavailable_reason
 from core.drafters.share_sd import wants_offload
+from core.drafters.suffix_memory import MemoryView, SuffixMemory
 from core.errors import InvalidSettingError
 from core.loading.forward import runner_of
 from core.loading.loading import LoadedModel, load_model
 from core.loading.prompts import chat_token_ids, raw_token_ids
+from core.loading.tokenizer_match import tokenizer_key
 from core.models.detokenizer import TokenTable
 from core.modes.ngram import NgramSettings
-from core.modes.settings import DrafterSettings, TreeSettings, as_chains
+from core.modes.settings import DrafterSettings, TreeSettings, as_chains, remembers
 from core.profile.recording import ProfiledTarget, check_profiled, make_profiler, with_proposals
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
@@ -122,15 +125,24 @@ class Engine:
         return Circumstances(length, place, graphs)
 
     def run(
-        self, prompt: Prompt, config: RunConfig, *, should_stop: Callable[[], bool] = never
+        self,
+        prompt: Prompt,
+        config: RunConfig,
+        *,
+        memory: SuffixMemory | None = None,
+        should_stop: Callable[[], bool] = never,
     ) -> Iterator[Event]:
         """Starts a run and returns its events; raises on bad input, before the first event.
 
-        An error in the middle ends the run as a RunFailed event, never as an exception.
+        With the setting `memory` on, lookup searches the answers of `memory` too, and this one comes
+        into it when it ends. An error in the middle ends the run as a RunFailed event, never as an
+        exception.
         """
         self.check_prompt(prompt)
         config = self._checked(config)
-        return self._events(prompt, config, self._prepare(prompt, config, Single()), should_stop)
+        memory = self._memory_of(config, memory)
+        parts = self._prepare(prompt, config, Single(), memory)
+        return self._events(prompt, config, parts, memory, should_stop)
 
     def profile(
         self,
@@ -150,7 +162,7 @@ class Engine:
         self.check_prompt(prompt)
         check_profiled(config)
         config = self._checked(config)
-        parts = self._prepare(prompt, _with_costs(config), Single())
+        parts = self._prepare(prompt, _with_costs(config), Single(), None)
         curve = parts.curve or self.cost_curve(len(prompt.token_ids))
         target = ProfiledTarget(
             curve,
@@ -170,22 +182,25 @@ class Engine:
         runs: Sequence[tuple[Prompt, RunConfig]],
         size: int,
         *,
+        memory: SuffixMemory | None = None,
         should_stop: Callable[[], bool] = never,
     ) -> Iterator[tuple[int, Event]]:
         """Runs prompts side by side, `size` at a time; events come with their run's index.
 
-        Each has the text that it has alone. Raises on bad settings, before the first event; a
-        prompt that does not fit ends its own run as a RunFailed event, and the others go on. Runs
-        that have not begun when the flag is raised have no events. The events must all be read on
-        one thread.
+        Each has the text that it has alone. They share the `memory`: each sees what was in it when
+        that run began, the answers of those that had ended among them. Raises on bad settings, before
+        the first event; a prompt that does not fit ends its own run as a RunFailed event, and the
+        others go on. Runs that have not begun when the flag is raised have no events. The events must
+        all be read on one thread.
         """
         check_batch([config for _, config in runs], size)
         scheduler = BatchScheduler(size, self._backend.forward)
         starts: list[Start] = []
         for prompt, config in runs:
             config = self._checked(config)
-            parts = self._prepare(prompt, config, scheduler)
-            starts.append(partial(self._events, prompt, config, parts, should_stop))
+            own = self._memory_of(config, memory)
+            parts = self._prepare(prompt, config, scheduler, own)
+            starts.append(partial(self._events, prompt, config, parts, own, should_stop))
         return scheduler.run(starts, should_stop)
 
     def _checked(self, config: RunConfig) -> RunConfig:
@@ -195,7 +210,28 @@ class Engine:
             raise InvalidSettingError(reason)
         return replace(config, **self._actual(config))
 
-    def _prepare(self, prompt: Prompt, config: RunConfig, scheduler: Scheduler) -> RunParts:
+    def _memory_of(self, config: RunConfig, memory: SuffixMemory | None) -> SuffixMemory | None:
+        """The memory that a run uses; raises InvalidSettingError for none, and one of other tokens."""
+        if not remembers(config.drafter):
+            return None
+        if memory is None:
+            raise InvalidSettingError(
+                "memory is on, and nothing is remembered here between runs; leave memory out."
+            )
+        memory.belong_to(self._tokenizer_key, self._backend.forward.num_token_ids)
+        return memory
+
+    @cached_property
+    def _tokenizer_key(self) -> str:
+        return tokenizer_key(self.target.tokenizer)
+
+    def _prepare(
+        self,
+        prompt: Prompt,
+        config: RunConfig,
+        scheduler: Scheduler,
+        memory: SuffixMemory | None,
+    ) -> RunParts:
         """What a run needs, made or taken from the last one; raises SpecDecodesError."""
         if self._originals is not None and wants_offload(config) != self._originals.is_offloaded:
             self._originals.to_memory()
@@ -208,8 +244,12 @@ class Engine:
             runner = self._invariant
         runner = scheduler.own_runner(runner)
         graphs = self._graphs_for(config, scheduler)
+        corrections = make_corrections(
+            config.sampling, self._token_table, self._backend.vocab_size, self.target.eos_token_ids
+        )
         circumstances = self._circumstances(len(prompt.token_ids), graphs)
         costs = RunCosts(self._costs, circumstances, scheduler.shared)
+        view = None if memory is None else MemoryView(memory)
         drafter = make_drafter(
             DrafterContext(
                 config=config,
@@ -222,6 +262,8 @@ class Engine:
                 folder=cache_home(),
                 progress=self._progress,
                 own_runner=scheduler.own_runner,
+                memory=view,
+                corrections=corrections,
             )
         )
         if graphs is not None and drafter is not None and drafter.device_form is None:
@@ -230,7 +272,17 @@ class Engine:
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
         curve = costs.curve(runner, runner.forward) if is_sized else None
         cost = None if curve is None else scheduler.shared(curve)
-        return RunParts(runner, drafter, curve, cost, graphs, scheduler.size)
+        return RunParts(
+            runner,
+            drafter,
+            curve,
+            cost,
+            graphs,
+            corrections,
+            self.host_reason(config) if scheduler.size == 1 else "",
+            scheduler.size,
+            view,
+        )
 
     def _graphs_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:
         """Lets the device do the steps of a run alone; None where it cannot."""
@@ -238,6 +290,12 @@ class Engine:
         if graphs is None or scheduler.size > 1 or graphs.reason_against(config) is not None:
             return None
         return graphs
+
+    def host_reason(self, config: RunConfig) -> str:
+        """Why the host decides the steps of a run that the device could do alone, in one sentence;
+        empty where the device does them, and where there is none that could."""
+        reason = None if self._graphs is None else self._graphs.reason_against(config)
+        return "" if reason is None else f"The host decides the steps of this run, for {reason}."
 
     @property
     def _streamed_layers(self) -> StreamedLayers | None:
@@ -287,10 +345,16 @@ class Engine:
         return actual
 
     def _events(
-        self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
+        self,
+        prompt: Prompt,
+        config: RunConfig,
+        parts: RunParts,
+        memory: SuffixMemory | None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         events = self._unnamed_events(prompt, config, parts, should_stop)
-        return with_token_texts(events, self._token_table.text_of)
+        named = with_token_texts(events, self._token_table.text_of)
+        return named if memory is None else remembered(named, memory)
 
     def _unnamed_events(
         self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
@@ -334,6 +398,7 @@ class Engine:
             end_token_ids=self.target.eos_token_ids,
             clock=clock,
             cost=parts.cost,
+            corrections=parts.corrections,
         )
 
 

@@ -15,6 +15,8 @@ from core.command_line import (
     told_if_not_written,
 )
 from core.distributed.role import follow, is_follower
+from core.drafters.memory_file import asked_memory, keep_memory
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
 from core.models.sources import find_model
@@ -69,10 +71,15 @@ def main(arguments: list[str] | None = None) -> int:
             raise InvalidSettingError(
                 "--system is no setting beside --raw, which uses no template; leave one of them out."
             )
+        if options.memory is True:
+            raise InvalidSettingError(
+                "--memory has no file, and this command gives one answer; give it a file."
+            )
         config = config_from_options(options)
+        memory = asked_memory(options.memory)
         prompt = _prompt_text(options)
         interrupt = Interrupt()
-        events = _start(config, prompt, options, interrupt)
+        events = _start(config, prompt, options, memory, interrupt)
         with interrupt.caught():
             trace = _collect(events, echo=not options.json)
     except SpecDecodesError as error:
@@ -89,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"the run failed after {failed.step} steps: {failed.message}", file=sys.stderr)
     try:
         _write_files(trace, options)
+        keep_memory(memory, options.memory)
     except StorageError as error:
         print(error, file=sys.stderr)
         return 1
@@ -123,7 +131,11 @@ def _write_files(trace: Trace, options: Any) -> None:
 
 
 def _start(
-    config: "RunConfig", prompt: str, options: Any, should_stop: Interrupt
+    config: "RunConfig",
+    prompt: str,
+    options: Any,
+    memory: SuffixMemory | None,
+    should_stop: Interrupt,
 ) -> Iterator[Event]:
     """Loads the target and starts the run; torch is imported once the options are known to be good,
     and what a model's headers say is read beside it."""
@@ -134,8 +146,9 @@ def _start(
             from core.engine import Engine
             from core.loading.loading import load_target
         engine = Engine(load_target(config, bar.show, source), progress=bar.show)
-        events = engine.run(_as_read(engine, prompt, options), config, should_stop=should_stop)
-    tell_notes(engine.target, config)
+        asked = _as_read(engine, prompt, options)
+        events = engine.run(asked, config, memory=memory, should_stop=should_stop)
+    tell_notes(engine.target, config, engine.host_reason(config))
     return events
 
 

@@ -18,6 +18,8 @@ from core.command_line import (
 )
 from core.config import RunConfig
 from core.distributed.role import follow, is_follower
+from core.drafters.memory_file import asked_memory, keep_memory
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
 from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
@@ -44,13 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         check_writable(options.out)
         config = config_from_options(options)
+        memory = asked_memory(options.memory)
         prompts = _prompts(options.prompts)
         with ExitStack() as stack:
             out: TextIO = sys.stdout
             if options.out is not None:
                 stack.enter_context(told_if_not_written(options.out))
                 out = stack.enter_context(options.out.open("w", encoding="utf-8"))
-            result = _run(config, prompts, options, out)
+            result = _run(config, prompts, options, memory, out)
+        keep_memory(memory, options.memory)
     except StorageError as error:
         print(error, file=sys.stderr)
         return 1
@@ -88,7 +92,13 @@ def _prompts(path: Path) -> list[_Line]:
     return lines
 
 
-def _run(config: RunConfig, prompts: list[_Line], options: Any, out: TextIO) -> _Result:
+def _run(
+    config: RunConfig,
+    prompts: list[_Line],
+    options: Any,
+    memory: SuffixMemory | None,
+    out: TextIO,
+) -> _Result:
     """Writes the answers as they end, and says which failed.
 
     An interrupt ends those that have begun with what they have; the others are not written.
@@ -104,7 +114,7 @@ def _run(config: RunConfig, prompts: list[_Line], options: Any, out: TextIO) -> 
             (engine.chat_prompt([*system, {"role": "user", "content": line.prompt}]), config)
             for line in prompts
         ]
-        events = engine.run_batch(runs, options.size, should_stop=interrupt)
+        events = engine.run_batch(runs, options.size, memory=memory, should_stop=interrupt)
     tell_notes(engine.target, config)
     traces = [Trace() for _ in prompts]
     num_written = num_failed = 0

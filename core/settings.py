@@ -5,6 +5,7 @@ A settings class is a frozen dataclass that mixes `Settings` in and makes its fi
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import field
@@ -24,11 +25,35 @@ def setting(
     high: float | None = None,
     flags: tuple[str, ...] = (),
     choices: Callable[[], Iterable[str]] = tuple,
+    is_verbatim: bool = False,
 ) -> Any:
     """A dataclass field with its help text and inclusive limits; `flags` rename its option, and
-    `choices` lists the allowed texts where the type does not."""
-    metadata = {"help": help, "low": low, "high": high, "flags": flags, "choices": choices}
+    `choices` lists the allowed texts where the type does not.
+
+    A list `is_verbatim` where commas and white space belong to its texts: each is an option, or a
+    line of a form, and written as `unescaped` reads it.
+    """
+    metadata = {
+        "help": help, "low": low, "high": high, "flags": flags, "choices": choices,
+        "is_verbatim": is_verbatim,
+    }  # fmt: skip
     return field(default=default, metadata=metadata)
+
+
+_ESCAPES = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def unescaped(text: str) -> str:
+    """A text from one line, in which \\n, \\r, \\t and two backslashes stand for a line end, a carriage
+    return, a tab and a backslash; other backslashes are themselves."""
+    return re.sub(r"\\([\\nrt])", lambda found: _ESCAPES[found[1]], text)
+
+
+def escaped(text: str) -> str:
+    """Inverse of `unescaped`."""
+    for letter, character in _ESCAPES.items():  # backslashes first
+        text = text.replace(character, "\\" + letter)
+    return text
 
 
 class Settings:
@@ -41,6 +66,7 @@ class Settings:
             value = getattr(self, item.name)
             _check_type(item.name, value, hints[item.name])
             _check_range(item.name, value, item.metadata)
+            _check_characters(item.name, value)
             choices = tuple(item.metadata["choices"]()) if "choices" in item.metadata else ()
             if choices and value not in choices:
                 raise InvalidSettingError(
@@ -48,8 +74,12 @@ class Settings:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; `from_dict` inverts it."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
+        """JSON-ready form, the same when it is read back; `from_dict` inverts it."""
+        return dataclasses.asdict(self, dict_factory=_with_lists)  # type: ignore[call-overload, no-any-return]
+
+
+def _with_lists(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in pairs}
 
 
 def default_of(cls: type[Settings], name: str) -> Any:
@@ -117,6 +147,19 @@ def _check_range(name: str, value: Any, metadata: Any) -> None:
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
         raise InvalidSettingError(f"{name} is {shown(value)}; give a value {bounds}.")
+
+
+def _check_characters(name: str, value: Any) -> None:
+    """JSON can name halves of characters, which no file or page can hold."""
+    try:
+        for text in (
+            (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+        ):
+            text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidSettingError(
+            f"{name} is {shown(value)}, which has half of a character; give whole ones."
+        ) from None
 
 
 def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:

@@ -62,6 +62,14 @@ PRESETS = (
         {"mode": "ngram", "max_new_tokens": 128, "drafter": _LOOKUP},
     ),
     Preset(
+        "asked-again",
+        "The same question again",
+        "Press Retry at the end: the second answer comes in long drafts from the memory of the "
+        "first, in a colour of its own.",
+        _SKY,
+        {"mode": "ngram", "max_new_tokens": 128, "drafter": {**_LOOKUP, "memory": True}},
+    ),
+    Preset(
         "open-chat",
         "Open chat, where lookup does not win",
         "Little repeats, so drafts stay short, and a step costs about what plain decoding costs.",

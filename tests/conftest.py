@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 from core.engine import Engine
 from core.loading.loading import LoadedModel, load_model
 from core.trace.file import Trace
@@ -34,10 +35,12 @@ def default_engine(default_model: LoadedModel) -> Engine:
     return Engine(default_model)
 
 
-def run_trace(engine: Engine, text: str, config: RunConfig) -> Trace:
+def run_trace(
+    engine: Engine, text: str, config: RunConfig, memory: SuffixMemory | None = None
+) -> Trace:
     """The whole trace of an answer to one user message."""
     prompt = engine.chat_prompt([{"role": "user", "content": text}])
-    return Trace(list(engine.run(prompt, config)))
+    return Trace(list(engine.run(prompt, config, memory=memory)))
 
 
 class PlainAnswers:

@@ -5,10 +5,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from core.acceptance.corrections import Corrections
 from core.config import RunConfig
 from core.decoding.loop import Decoder
 from core.decoding.step import HostStepper
+from core.decoding.stop_strings import StopText
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
+from core.drafters.proposals import DraftRows
 from core.trace.events import Committed, Event
 from core.trees.tree import DraftTree
 
@@ -103,6 +106,9 @@ class NumberText:
     def push(self, token_id: int) -> str:
         return f"{token_id} "
 
+    def finish(self) -> str:
+        return ""
+
 
 def ticking_clock() -> Callable[[], float]:
     """A clock that goes on by a millisecond at every reading."""
@@ -132,12 +138,18 @@ def scripted_decoder(
         device=torch.device("cpu"),
         end_token_ids=end_token_ids,
         clock=clock,
+        corrections=Corrections(
+            config.sampling,
+            {int(token): bias for token, bias in config.sampling.token_biases},
+            backend.vocab_size,
+            end_token_ids,
+        ),
     )
     return Decoder(
         stepper,
         config,
         end_token_ids=end_token_ids,
-        text=NumberText(),
+        text=StopText(NumberText(), config.stop, config.sampling.min_new_tokens),
         clock=clock,
         should_stop=should_stop,
     )
@@ -168,6 +180,11 @@ def emitted(events: list[Event]) -> list[int]:
     return [
         token_id for event in events if isinstance(event, Committed) for token_id in event.token_ids
     ]
+
+
+def rows_at(*positions: int) -> DraftRows:
+    """Children of roots, for a proposer that looks at positions alone."""
+    return DraftRows([*positions], DraftTree(0), [0] * len(positions))
 
 
 def tree_from(root: int, entries: Sequence[tuple[int, int]]) -> DraftTree:

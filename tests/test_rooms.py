@@ -26,8 +26,8 @@ ARROWS: dict[str, str] = {
     "core.models": "errors runtime families backends config command_line",
     "core.distributed": "errors backends models",
     "core.loading": "errors settings runtime families backends quant config models distributed",
-    "core.drafters": "errors trees runtime modes families backends acceptance quant config models "
-    "loading",
+    "core.drafters": "errors trees runtime modes families backends acceptance quant config "
+    "command_line models loading",
     "core.profile": "errors trees modes trace backends acceptance config drafters",
     "core.decoding": "errors trees runtime modes trace families backends acceptance quant config "
     "models loading drafters",
@@ -35,13 +35,13 @@ ARROWS: dict[str, str] = {
     "drafters",
     "core.engine": "errors settings runtime modes trace backends quant config models loading "
     "drafters profile decoding",
-    "core.__init__": "runtime errors modes trace config loading decoding engine",
+    "core.__init__": "runtime errors modes trace config loading drafters decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
     "distributed loading drafters profile decoding engine",
-    "core.generate": "errors runtime trace config command_line models distributed loading "
+    "core.generate": "errors runtime trace config command_line models distributed loading drafters "
     "decoding engine",
     "core.generate_batch": "errors runtime trace config command_line models distributed loading "
-    "engine",
+    "drafters engine",
     "app.engines": "",
     "app.own_folders": "",
     "app.root_path": "",

@@ -79,7 +79,7 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
 
 
 # Written in a language that requirements.txt leaves out.
-ONLY_WITH_A_GPU = {"triton_attention"}
+ONLY_WITH_A_GPU = {"triton_attention", "tree_growth_kernels"}
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,15 @@ _RUNS: Final = {
     "device": Column("string", "", "the device in words"),
     "seed": Column("Int64", "", "seed of the run"),
     "config_json": Column("string", "JSON", "all settings of the run"),
-    "outcome": Column("string", "", "eos, length, context, stopped or failed; empty if cut off"),
+    "outcome": Column(
+        "string", "", "eos, stop_string, length, context, stopped or failed; empty if cut off"
+    ),
     "error": Column("string", "", "class and message of the error that ended the run"),
     "num_prompt_tokens": Column("int64", "tokens", "length of the prompt"),
     "num_reused": Column("int64", "tokens", "prompt tokens that were in the cache already"),
+    "num_remembered": Column(
+        "Int64", "tokens", "earlier answers that lookup searched; empty if it searched none"
+    ),
     "num_tokens": Column("int64", "tokens", "tokens emitted"),
     "num_steps": Column("int64", "steps", "steps, which are forward passes of the target"),
     "num_drafted": Column("int64", "tokens", "draft tokens proposed"),
@@ -90,7 +95,7 @@ _TOKENS: Final = {
     "token_id": Column("int64", "", "id in the target's vocabulary"),
     "text": Column("string", "", "what the token adds to the text; empty inside a character"),
     "token_text": Column("string", "", "the token alone, decoded"),
-    "source": Column("string", "", "accepted, recovered, bonus or plain"),
+    "source": Column("string", "", "accepted, remembered, recovered, bonus or plain"),
     "depth": Column("int64", "", "place of the token among those of its step, from 1"),
     "node": Column("int64", "", "its node in the tree; -1 for the target's own token"),
     "draft_prob": Column("Float64", "0 to 1", "the drafter's probability; empty if not drafted"),

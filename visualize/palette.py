@@ -17,6 +17,7 @@ GREY: Final = "#8c8c8c"
 
 SOURCE_COLOURS: Final = {
     "accepted": BLUE,
+    "remembered": ORANGE,
     "recovered": VERMILION,
     "bonus": GREEN,
     "plain": GREY,

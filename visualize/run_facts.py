@@ -23,6 +23,8 @@ class RunFacts(NamedTuple):
     prompt_text: str
     num_prompt_tokens: int
     num_reused: int
+    num_remembered: int | None
+    """Tokens of the earlier answers that lookup searched; None where it searched none."""
     outcome: str
     error: str
     peak_memory_bytes: int | None
@@ -51,6 +53,7 @@ def run_facts(trace: Trace) -> RunFacts:
         prompt_text=started.prompt_text if started else "",
         num_prompt_tokens=len(started.prompt_token_ids) if started else 0,
         num_reused=prefilled.num_reused if prefilled else 0,
+        num_remembered=_number(started.memory, "num_tokens") if started else None,
         outcome="failed" if failed else finished.reason if finished else "",
         error=f"{failed.error}: {failed.message}" if failed else "",
         peak_memory_bytes=finished.peak_memory_bytes if finished else None,
@@ -62,3 +65,9 @@ def _word(values: dict[str, Any], name: str) -> str:
     # A trace from elsewhere may hold anything in its dicts.
     value = values.get(name)
     return value if isinstance(value, str) else ""
+
+
+def _number(values: dict[str, Any] | None, name: str) -> int | None:
+    value = (values or {}).get(name)
+    is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+    return value if is_number else None

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from app.engines.chat import Chat
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError, SpecDecodesError
 from core.trace.events import Event
 
@@ -29,7 +30,12 @@ class EngineLike(Protocol):
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None: ...
 
     def run(
-        self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
+        self,
+        prompt: Any,
+        config: RunConfig,
+        *,
+        memory: SuffixMemory | None = None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]: ...
 
     def profile(
@@ -41,6 +47,7 @@ class EngineLike(Protocol):
         runs: Sequence[tuple[Any, RunConfig]],
         size: int,
         *,
+        memory: SuffixMemory | None = None,
         should_stop: Callable[[], bool],
     ) -> Iterator[tuple[int, Event]]: ...
 

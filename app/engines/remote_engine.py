@@ -24,6 +24,8 @@ from app.engines.worker import (
     work,
 )
 from core.config import RunConfig
+from core.decoding.remembering import all_remembered, remembered
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError, SpecDecodesError
 from core.trace.events import Event, RunFailed, RunFinished
 from core.trace.stats import RunStats
@@ -126,19 +128,25 @@ class RemoteEngine:
         return None
 
     def run(
-        self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
+        self,
+        prompt: Any,
+        config: RunConfig,
+        *,
+        memory: SuffixMemory | None = None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         """See `Engine.run`. A worker that dies in the middle ends the run with RunFailed."""
         number = next(self._numbers)
-        self._order(Run(number, prompt, config))
-        return (event for _, event in self._events(number, should_stop, 1))
+        self._order(Run(number, prompt, config, memory))
+        events = (event for _, event in self._events(number, should_stop, 1))
+        return events if memory is None else remembered(events, memory)
 
     def profile(
         self, prompt: Any, config: RunConfig, *, should_stop: Callable[[], bool]
     ) -> Iterator[Event]:
         """See `Engine.profile`, and `run`."""
         number = next(self._numbers)
-        self._order(Run(number, prompt, config, is_profile=True))
+        self._order(Run(number, prompt, config, None, is_profile=True))
         return (event for _, event in self._events(number, should_stop, 1))
 
     def run_batch(
@@ -146,12 +154,14 @@ class RemoteEngine:
         runs: Sequence[tuple[Any, RunConfig]],
         size: int,
         *,
+        memory: SuffixMemory | None = None,
         should_stop: Callable[[], bool],
     ) -> Iterator[tuple[int, Event]]:
         """See `Engine.run_batch`, and `run`."""
         number = next(self._numbers)
-        self._order(RunBatch(number, list(runs), size))
-        return self._events(number, should_stop, len(runs))
+        self._order(RunBatch(number, list(runs), size, memory))
+        events = self._events(number, should_stop, len(runs))
+        return events if memory is None else all_remembered(events, memory, len(runs))
 
     def _order(self, order: Run | RunBatch) -> None:
         """Has the worker prepare a run; raises what it refuses with."""

@@ -18,6 +18,7 @@ from app.engines.chat import Chat
 from app.engines.engine_slot import EngineKey, EngineLike, Progress, prompt_of
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import SpecDecodesError
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class Run(NamedTuple):
     number: int
     chat: Chat
     config: RunConfig
+    memory: SuffixMemory | None
+    """A copy: what comes into it is told by the events."""
     is_profile: bool = False
     """Whether a profile is wanted in place of the run."""
 
@@ -45,6 +48,8 @@ class RunBatch(NamedTuple):
     number: int
     runs: list[tuple[Chat, RunConfig]]
     size: int
+    memory: SuffixMemory | None
+    """See `Run`."""
 
 
 class Stop(NamedTuple):
@@ -191,11 +196,17 @@ def _answer(
     try:
         if isinstance(order, RunBatch):
             pairs = [(prompt_of(engine, chat), config) for chat, config in order.runs]
-            events = engine.run_batch(pairs, order.size, should_stop=should_stop)
+            events = engine.run_batch(
+                pairs, order.size, memory=order.memory, should_stop=should_stop
+            )
         else:
             prompt = prompt_of(engine, order.chat)
-            begin = engine.profile if order.is_profile else engine.run
-            events = begin(prompt, order.config, should_stop=should_stop)
+            if order.is_profile:
+                events = engine.profile(prompt, order.config, should_stop=should_stop)
+            else:
+                events = engine.run(
+                    prompt, order.config, memory=order.memory, should_stop=should_stop
+                )
         orders.send(Done())
         for event in events:
             orders.send(event)

@@ -46,7 +46,8 @@ def batch(
     records = [handlers.store.create(prompt, config.mode) for prompt in prompts]
     session.batch = records
     chats = [single_chat(prompt, raw=raw) for prompt in prompts]
-    handlers.start(records, chats, config, session.visitor, session.owner, size)
+    memory = session.memory_of(config.target)
+    handlers.start(records, chats, config, session.visitor, session.owner, memory=memory, size=size)
     yield from _follow(records)
 
 

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 from app.engines.chat import single_chat
 from app.messages import ComparisonProgress, ComparisonResult, ComparisonState
@@ -16,6 +17,7 @@ from app.runs.texts import checked_text
 from app.runs.watchers import GIVEN_UP, Watchers
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace
@@ -45,10 +47,12 @@ class ComparisonRun:
         *,
         visitor: str | None,
         owner: str | None,
+        memory: SuffixMemory | None,
         raw: bool = False,
     ):
         """Begins; raises SpecDecodesError for what is refused. With `raw` the prompt is continued as
-        it is; see `Handlers.start` for visitor and owner.
+        it is; see `Handlers.start` for visitor and owner. All runs see the `memory` as it is now: the
+        answers of one are not those that another looks up.
         """
         self.comparison_id = secrets.token_urlsafe(16)
         self.entries = list(entries)
@@ -57,6 +61,7 @@ class ComparisonRun:
         self._prompt = checked_text(prompt, "prompt")
         self._chat = single_chat(self._prompt, raw=raw)
         self._owner = owner
+        self._memory = copy(memory)
         self._plan = _planned(_checked(self.entries, num_repeats), num_repeats)
         for _, config in self._plan:
             handlers.check(config, owner)
@@ -129,7 +134,9 @@ class ComparisonRun:
         visitor = None if stage == _WARM_UP else self.visitor
         ending = "Stopped"
         with record.watchers.one_more():
-            self._handlers.start([record], [self._chat], config, visitor, self._owner)
+            self._handlers.start(
+                [record], [self._chat], config, visitor, self._owner, memory=copy(self._memory)
+            )
             version = -1
             while not record.is_ended:
                 version = record.wait(version, HEARTBEAT_S)
@@ -183,9 +190,15 @@ _WARM_UP = "warm-up"
 
 def _planned(configs: list[RunConfig], num_repeats: int) -> list[tuple[str, RunConfig]]:
     """What runs, in order, each with its stage."""
-    warm_ups = [dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS) for config in configs]
-    plan = [(_WARM_UP, config) for config in warm_ups]
+    plan = [(_WARM_UP, _warm_up(config)) for config in configs]
     return plan + [(f"round {number + 1}", c) for number in range(num_repeats) for c in configs]
+
+
+def _warm_up(config: RunConfig) -> RunConfig:
+    """A few tokens of a run."""
+    least = min(config.sampling.min_new_tokens, _WARM_UP_TOKENS)
+    sampling = dataclasses.replace(config.sampling, min_new_tokens=least)
+    return dataclasses.replace(config, max_new_tokens=_WARM_UP_TOKENS, sampling=sampling)
 
 
 def _checked(entries: list[RunConfig], num_repeats: int) -> list[RunConfig]:

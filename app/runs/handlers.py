@@ -22,7 +22,9 @@ from app.runs.runner import RunRequest, start_runs
 from app.runs.session import ChatSession
 from app.runs.texts import checked_text, whole_characters
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError
+from core.modes.settings import remembers
 from core.runtime.strict_json import dumps
 
 FRAME_S = 1 / 60
@@ -131,7 +133,8 @@ class Handlers:
         chat = text if raw else session.messages(system, text)
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
-        self.start([record], [chat], config, session.visitor, session.owner)
+        memory = session.memory_of(config.target)
+        self.start([record], [chat], config, session.visitor, session.owner, memory=memory)
         yield from follow(record)
 
     def check(self, config: RunConfig, owner: str | None) -> None:
@@ -146,16 +149,20 @@ class Handlers:
         config: RunConfig,
         visitor: str | None,
         owner: str | None,
-        size: int = 1,
         *,
+        memory: SuffixMemory | None,
+        size: int = 1,
         is_profile: bool = False,
     ) -> None:
         """Queues a run for each chat, `size` of them side by side, in a place of their owner; they
-        are written down as they go, and kept for the visitor, if there is one. A profile is of one."""
+        are written down as they go, and kept for the visitor, if there is one. A profile is of one.
+        `memory` has the visitor's earlier answers; None where none are remembered."""
         for run in records:
             run.sinks = [self.totals, RunKeeper(self.archive, visitor, run.run_id)]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
-        start_runs(self.pool, records, RunRequest(key, chats, config, size, owner, is_profile))
+        used = memory if remembers(config.drafter) else None
+        request = RunRequest(key, chats, config, size, owner, used, is_profile)
+        start_runs(self.pool, records, request)
 
     def close(self) -> None:
         """Ends what runs and loads, and waits a little for that: the program is about to end."""

@@ -56,7 +56,9 @@ def measure(
         handlers.store.drop([last.run_id])
     record = session.lab = handlers.store.create(prompt, config.mode)
     chats = [single_chat(prompt, raw=raw)]
-    handlers.start([record], chats, config, session.visitor, session.owner, is_profile=True)
+    handlers.start(
+        [record], chats, config, session.visitor, session.owner, memory=None, is_profile=True
+    )
     yield from follow(record)
 
 

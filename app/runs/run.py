@@ -10,6 +10,7 @@ from app.runs.logs import fields
 from app.runs.watchers import GIVEN_UP, Watchers
 from app.runs.wire import events_for_page
 from core.decoding.failures import describe_failure
+from core.errors import shown
 from core.runtime.strict_json import dumps
 from core.trace.events import (
     Committed,
@@ -25,8 +26,9 @@ from core.trace.stats import RunStats
 
 # A reader is woken when a step is complete, not for each of its events.
 _COMPLETE = (RunStarted, Prefilled, Committed, RunFinished, RunFailed)
-ENDINGS = {
+_ENDINGS = {
     "eos": "Finished",
+    "stop_string": "Ended before {stop}",
     "length": "Reached the token limit",
     "context": "The model's context is full",
     "stopped": "Stopped",
@@ -147,7 +149,8 @@ class Run:
             self.outcome = Outcome("failed", event.message)
         elif isinstance(event, RunFinished):
             is_left = self.is_given_up and event.reason == "stopped"
-            self.outcome = Outcome("ended", GIVEN_UP if is_left else ENDINGS[event.reason])
+            ending = _ENDINGS[event.reason].format(stop=shown(event.stop))
+            self.outcome = Outcome("ended", GIVEN_UP if is_left else ending)
 
     def close(self, otherwise: Outcome) -> None:
         """Tells the sinks and then the page of the end, once; `otherwise` where no event told it.

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from app.runs.archive import Archive
-from app.runs.run import ENDINGS, Run
+from app.runs.run import Run
 from app.runs.run_store import RunStore
 from core.trace.events import Event
 from core.trace.file import Trace
@@ -57,5 +57,5 @@ def record_of(run_id: str, trace: Trace) -> Run:
     if facts.error:
         record.set_status("failed", facts.error)
     else:
-        record.set_status("ended", ENDINGS.get(facts.outcome, "Cut off"))
+        record.set_status("ended", record.outcome.text if record.outcome else "Cut off")
     return record

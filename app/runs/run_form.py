@@ -9,15 +9,18 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 from core.config import RunConfig, SamplingConfig, settings_of
 from core.modes.registry import modes, settings_class
-from core.settings import Settings
+from core.settings import Settings, escaped, unescaped
 
-FieldKind = Literal["bool", "int", "float", "choice", "text", "words"]
+FieldKind = Literal["bool", "int", "float", "choice", "text", "words", "lines"]
 
 _RUN_FIELDS = (
-    "target", "draft", "weights", "dtype", "compile", "max_new_tokens", "accept", "draft_failure",
+    "target", "draft", "weights", "dtype", "compile", "max_new_tokens", "stop", "accept",
+    "draft_failure",
 )  # fmt: skip
 # The temperature says whether tokens are drawn, so that the page needs no `do_sample` besides it.
-_SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "seed")
+_SAMPLING_FIELDS = tuple(
+    item.name for item in dataclasses.fields(SamplingConfig) if item.name != "do_sample"
+)
 # Where the name of a setting, made of its field's, would not be the word of this field.
 _LABELS = {
     "draft": "Draft model",
@@ -28,6 +31,10 @@ _LABELS = {
     "num_nodes": "Draft tokens",
     "top_k": "Top-k",
     "top_p": "Top-p",
+    "min_p": "Min-p",
+    "stop": "Stop strings",
+    "min_new_tokens": "Fewest new tokens",
+    "ignore_eos": "Ban the end",
     "min_match": "Shortest match",
     "num_layers": "Number of layers",
 }
@@ -80,7 +87,7 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
     heeded = settings_of(mode) if is_known else _RUN_FIELDS
     run = {name: _parsed(values[name], RunConfig, name) for name in _RUN_FIELDS if name in heeded}
     run["target"] = run["target"] or RunConfig().target
-    sampling = {name: values[name] for name in _SAMPLING_FIELDS}
+    sampling = {name: _parsed(values[name], SamplingConfig, name) for name in _SAMPLING_FIELDS}
     return RunConfig.from_dict({"mode": mode, **run, "sampling": sampling, "drafter": drafter})
 
 
@@ -90,12 +97,13 @@ def values_from_config(config: RunConfig) -> dict[str, Any]:
     for name in _RUN_FIELDS:
         values[name] = _shown(getattr(config, name), RunConfig, name)
     for name in _SAMPLING_FIELDS:
-        values[name] = getattr(config.sampling, name)
+        values[name] = _shown(getattr(config.sampling, name), SamplingConfig, name)
     for mode in modes():
         values |= {field.key: field.default for field in mode_fields(mode)}
     if config.drafter is not None:
-        for name, value in config.drafter.to_dict().items():
-            values[f"{config.mode}.{name}"] = _shown(value, type(config.drafter), name)
+        for item in dataclasses.fields(config.drafter):
+            value = getattr(config.drafter, item.name)
+            values[f"{config.mode}.{item.name}"] = _shown(value, type(config.drafter), item.name)
     return values
 
 
@@ -105,21 +113,27 @@ def changed_settings(config: RunConfig) -> str:
     names = {field.key: field.label.lower() for field in [*run_fields(), *mode_fields(config.mode)]}
     values = values_from_config(config)
     changed = [key for key in names if values[key] != plain[key]]
-    return ", ".join(f"{names[key]} {values[key]}" for key in changed)
+    return ", ".join(f"{names[key]} {values[key]}" for key in changed).replace("\n", " and ")
 
 
 def _field(cls: type[Settings], name: str, key: str) -> FormField:
-    item = next(item for item in dataclasses.fields(cls) if item.name == name)  # type: ignore[arg-type]
+    metadata = _metadata(cls, name)
     kind = _kind_of(cls, name)
-    help_text = item.metadata["help"]
+    help_text = metadata["help"]
+    own_lines = "; one a line, with \\n for a line end" if kind == "lines" else ""
     return FormField(
         key,
         _LABELS.get(name, name.replace("_", " ").capitalize()),
-        help_text[:1].upper() + help_text[1:] + _limits(item.metadata),
+        help_text[:1].upper() + help_text[1:] + _limits(metadata) + own_lines,
         kind,
         _shown(getattr(cls(), name), cls, name),
         _choices(cls, name) if kind == "choice" else (),
     )
+
+
+def _metadata(cls: type[Settings], name: str) -> Any:
+    """What `core.settings.setting` says of a setting."""
+    return next(item.metadata for item in dataclasses.fields(cls) if item.name == name)  # type: ignore[arg-type]
 
 
 def _limits(metadata: Any) -> str:
@@ -137,8 +151,11 @@ def _alternatives(cls: type[Settings], name: str) -> tuple[Any, ...]:
 
 def _listed(cls: type[Settings], name: str) -> tuple[str, ...]:
     """The texts that a setting lists itself."""
-    item = next(item for item in dataclasses.fields(cls) if item.name == name)  # type: ignore[arg-type]
-    return tuple(item.metadata["choices"]())
+    return tuple(_metadata(cls, name)["choices"]())
+
+
+def _is_verbatim(cls: type[Settings], name: str) -> bool:
+    return bool(_metadata(cls, name)["is_verbatim"])
 
 
 def _is_switch(cls: type[Settings], name: str) -> bool:
@@ -147,6 +164,8 @@ def _is_switch(cls: type[Settings], name: str) -> bool:
 
 def _kind_of(cls: type[Settings], name: str) -> FieldKind:
     options = _alternatives(cls, name)
+    if _is_verbatim(cls, name):
+        return "lines"
     if (
         _is_switch(cls, name)
         or _listed(cls, name)
@@ -172,6 +191,8 @@ def _choices(cls: type[Settings], name: str) -> tuple[Any, ...]:
 
 def _shown(value: Any, cls: type[Settings], name: str) -> Any:
     """A setting as its control shows it; `_parsed` inverts it."""
+    if _is_verbatim(cls, name):
+        return "\n".join(map(escaped, value))
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     if _is_switch(cls, name):
@@ -184,6 +205,8 @@ def _parsed(value: Any, cls: type[Settings] | None, name: str) -> Any:
     assert cls is not None
     if _is_switch(cls, name):
         return _SWITCH.get(value, value) if isinstance(value, str) else value
+    if _is_verbatim(cls, name) and isinstance(value or "", str):
+        return tuple(unescaped(line) for line in (value or "").split("\n") if line)
     if _kind_of(cls, name) == "words" and isinstance(value or "", str):
         return tuple(word.strip() for word in (value or "").split(",") if word.strip())
     return (value.strip() or None) if isinstance(value, str) else value

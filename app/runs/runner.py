@@ -15,6 +15,7 @@ from app.runs.run import Outcome, Run
 from app.runs.watchers import GIVEN_UP
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import SpecDecodesError
 from core.trace.events import Event
 
@@ -34,6 +35,8 @@ class RunRequest(NamedTuple):
     """How many side by side."""
     owner: str | None = None
     """Who has the place in the queue."""
+    memory: SuffixMemory | None = None
+    """The earlier answers of whoever asks, where the settings ask for them."""
     is_profile: bool = False
     """Whether a profile is wanted in place of a run."""
 
@@ -129,7 +132,11 @@ def _events(
     prompts = [prompt_of(engine, chat) for chat in request.chats]
     if len(prompts) > 1:
         pairs = [(prompt, request.config) for prompt in prompts]
-        return engine.run_batch(pairs, request.size, should_stop=should_stop)
-    begin = engine.profile if request.is_profile else engine.run
-    events = begin(prompts[0], request.config, should_stop=should_stop)
+        return engine.run_batch(pairs, request.size, memory=request.memory, should_stop=should_stop)
+    if request.is_profile:
+        events = engine.profile(prompts[0], request.config, should_stop=should_stop)
+    else:
+        events = engine.run(
+            prompts[0], request.config, memory=request.memory, should_stop=should_stop
+        )
     return ((0, event) for event in events)

@@ -8,9 +8,13 @@ from app.engines.chat import Message
 from app.runs.run import Run
 from app.runs.visitors import owner_of, visitor_of
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 
 if TYPE_CHECKING:
     from app.runs.comparison_run import ComparisonRun
+
+
+_MOST_MEMORIES = 3
 
 
 class ChatSession:
@@ -34,6 +38,7 @@ class ChatSession:
         """The rows of the last batch."""
         self.lab: Run | None = None
         """The last profile."""
+        self._memories: dict[str, SuffixMemory] = {}
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ChatSession":
         """A new visitor's session; Gradio copies the one that it was given."""
@@ -42,6 +47,15 @@ class ChatSession:
     def take(self, request: Any) -> None:
         """Learns from a request whose session it is."""
         self.visitor, self.owner = visitor_of(request), owner_of(request)
+
+    def memory_of(self, target: str) -> SuffixMemory:
+        """What the page's runs with a target remember; of few targets at a time."""
+        with self._lock:
+            memory = self._memories.pop(target, None) or SuffixMemory()
+            self._memories[target] = memory
+            while len(self._memories) > _MOST_MEMORIES:
+                del self._memories[next(iter(self._memories))]
+            return memory
 
     @property
     def runs(self) -> list[Run]:

@@ -44,7 +44,7 @@ def create_endpoints(handlers: Handlers, target: str) -> None:
             handlers.check(config, owner)
         record = handlers.store.create(prompt, config.mode)
         chat = single_chat(prompt, raw=raw)
-        handlers.start([record], [chat], config, None, owner)
+        handlers.start([record], [chat], config, None, owner, memory=None)
         try:
             for _ in follow(record):
                 yield {
@@ -84,6 +84,7 @@ def create_endpoints(handlers: Handlers, target: str) -> None:
                 repeats,
                 visitor=None,
                 owner=owner_of(request),
+                memory=None,
                 raw=any(raw for _, raw in asked),
             )
             messages = list(comparison.follow())

@@ -14,6 +14,7 @@ const COLOR_MODES = [
 /** @type {Record<string, string>} */
 const HELP = {
   accepted: "Drafted, and the target agreed",
+  remembered: "Drafted from earlier answers, and the target agreed",
   recovered: "The target's own token after a refusal",
   bonus: "The target's own token after everything was accepted",
   plain: "The target's own token where nothing was drafted",

@@ -4,7 +4,7 @@
 /** @import { Committed, Drafted, DrafterFailed, PageEvent, Prefilled, RunStarted, RunStatus, Stats, TurnHead, Verified } from "./types.d.ts" */
 
 /** @type {Source[]} */
-export const SOURCES = ["accepted", "recovered", "bonus", "plain"];
+export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain"];
 /** @type {NodeState[]} */
 export const REFUSED = ["rejected", "untested"];
 
@@ -33,6 +33,8 @@ export class RunModel {
     /** @type {Token[]} */
     this.tokens = [];
     this.tailText = "";
+    /** What a stop string cut off the end, itself with it. */
+    this.cutText = "";
     /** @type {Record<string, number>} */
     this.counts = Object.fromEntries([...SOURCES, ...REFUSED].map((name) => [name, 0]));
     /** @type {Map<number, string>} */
@@ -65,6 +67,11 @@ export class RunModel {
     return this.started?.target.rounding ?? "";
   }
 
+  /** Why the host decides steps that the device could do alone; empty where it does not. */
+  get hostSteps() {
+    return this.started?.target.host_steps ?? "";
+  }
+
   /** How a draft model with another vocabulary drafts; empty for all others. */
   get draftsBy() {
     return this.started?.draft?.drafts_by ?? "";
@@ -73,6 +80,11 @@ export class RunModel {
   /** What else is to be known of what drafts. */
   get draftNote() {
     return this.started?.draft?.note ?? "";
+  }
+
+  /** How many earlier answers lookup searched; null where it searched none. */
+  get memory() {
+    return this.started?.memory ?? null;
   }
 
   get lossyRule() {
@@ -118,6 +130,7 @@ export class RunModel {
         break;
       case "run_finished":
         this.tailText = event.tail_text;
+        this.cutText = event.cut_text;
         break;
     }
   }
@@ -192,7 +205,7 @@ export function describeNode(run, step, node) {
     id,
     step: step.number,
     depth: drafted.depths[node],
-    source: step.states[node],
+    source: tokenOfNode(run, step, node)?.source ?? step.states[node],
     targetProb: verified.target_probs[node] ?? null,
     draftProb: drafted.draft_probs[node] ?? null,
     alternatives: node === 0 ? [] : alternatives(run, step, drafted.parents[node], id),

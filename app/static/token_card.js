@@ -8,6 +8,7 @@ import { percent, visible } from "./format.js";
 /** @type {Record<TokenFacts["source"], string>} */
 const SOURCE_TEXTS = {
   accepted: "accepted: drafted, and the target agreed",
+  remembered: "remembered: drafted from earlier answers, and the target agreed",
   recovered: "recovered: the target's own, after a refusal",
   bonus: "bonus: the target's own, after everything was accepted",
   plain: "plain: the target's own, nothing was drafted",

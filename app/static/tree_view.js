@@ -49,7 +49,7 @@ export function treeNodes(run, step) {
     node,
     parent: drafted.parents[node],
     text: run.textOf(id),
-    state: states[node],
+    state: tokenOfNode(run, step, node)?.source ?? states[node],
     weight: drafted.draft_probs[node] ?? 1,
   }));
   if (accepted.next_token_id !== null) {
@@ -117,7 +117,7 @@ export function mount({ element }) {
 function describe({ number, drafted, accepted }) {
   const count = drafted.token_ids.length - 1;
   if (!count) return `step ${number}: nothing drafted`;
-  return `step ${number}: ${counted(count, "node")}, ${accepted.path.length} accepted`;
+  return `step ${number}: ${counted(count, "node")} of ${drafted.drafter}, ${accepted.path.length} accepted`;
 }
 
 /**

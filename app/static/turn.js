@@ -16,7 +16,9 @@ export class Turn {
     this.strip = new Strip(run, showRefused);
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
     this._rounding = h("span", { class: "rounding-badge", hidden: true }, "rounds in 16 bits");
+    this._hostSteps = h("span", { class: "host-badge", hidden: true }, "steps by the host");
     this._draftsBy = h("span", { class: "drafts-badge", hidden: true });
+    this._memory = h("span", { class: "drafts-badge", hidden: true });
     this._status = h("span", { class: "status-text" });
     this._gauge = h("span", { class: "gauge", hidden: true });
     this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
@@ -30,7 +32,9 @@ export class Turn {
         h("span", { class: "mode-badge" }, run.turn.mode),
         this._lossy,
         this._rounding,
+        this._hostSteps,
         this._draftsBy,
+        this._memory,
         this.strip.element,
         this._footer,
       ),
@@ -54,13 +58,19 @@ export class Turn {
     this.element.classList.toggle("is-running", !isEnded);
     this.element.classList.toggle("is-failed", status.phase === "failed");
     setText(this._status, statusText(this.run));
+    this._status.title = this.run.cutText && `Cut off: ${this.run.cutText}`;
     this._lossy.hidden = !this.run.lossyRule;
     setText(this._lossy, lossyMark(this.run.lossyRule));
     this._rounding.hidden = !this.run.rounding;
     this._rounding.title = this.run.rounding;
+    this._hostSteps.hidden = !this.run.hostSteps;
+    this._hostSteps.title = this.run.hostSteps;
     this._draftsBy.hidden = !this.run.draftsBy;
     setText(this._draftsBy, `drafts by ${this.run.draftsBy}`);
     this._draftsBy.title = this.run.draftNote;
+    const { memory } = this.run;
+    this._memory.hidden = !memory;
+    setText(this._memory, `looks up in ${counted(memory?.num_answers ?? 0, "earlier answer")}`);
     this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
     if (!this._gauge.hidden) this._gauge.style.setProperty("--share", String(status.done / status.total));
     this.strip.element.hidden = !tokens.length;

@@ -18,6 +18,7 @@ export interface RunStarted {
   prompt_token_ids: number[];
   batch_size: number;
   lossy_rule: string;
+  memory: Record<string, any> | null;
   why_refused: WhyRefused;
 }
 
@@ -115,7 +116,7 @@ export interface Accepted {
   path: number[];
   tested: number[];
   next_token_id: number | null;
-  next_source: "accepted" | "recovered" | "bonus" | "plain" | null;
+  next_source: "accepted" | "remembered" | "recovered" | "bonus" | "plain" | null;
   next_prob: number | null;
   noises: (number | null)[];
   thresholds: (number | null)[];
@@ -129,7 +130,7 @@ export interface Committed {
   t_end_s: number;
   token_ids: number[];
   texts: string[];
-  sources: ("accepted" | "recovered" | "bonus" | "plain")[];
+  sources: ("accepted" | "remembered" | "recovered" | "bonus" | "plain")[];
   nodes: number[];
   cache_length: number;
   step_s: number;
@@ -153,10 +154,13 @@ export interface RunFinished {
   step: number;
   t_start_s: number;
   t_end_s: number;
-  reason: "eos" | "length" | "context" | "stopped";
+  reason: "eos" | "stop_string" | "length" | "context" | "stopped";
   tail_text: string;
   totals: Record<string, any>;
   peak_memory_bytes: number;
+  stop: string;
+  cut_text: string;
+  cut_token_ids: number[];
 }
 
 /** The end of a run by an error; all tokens before it stay valid. */

@@ -6,6 +6,7 @@ argmax(probs / noise) with noise ~ Exp(1), independent for each token id. The no
 position when it has the same distribution there.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -117,8 +118,8 @@ def log_probs_under(
 ) -> torch.Tensor:
     """Log-probabilities that the sampling settings give these logits  # [rows, vocab].
 
-    Temperature, then top-k, then top-p, then renormalised; excluded tokens have -inf. Not for
-    greedy settings, whose distribution is the argmax alone.
+    Temperature, then top-k, then top-p, then min-p, then renormalised, as transformers has them;
+    excluded tokens have -inf. Not for greedy settings, whose distribution is the argmax alone.
     """
     scaled = logits.float() / divisor(sampling)
     if 0 < sampling.top_k < scaled.shape[-1]:
@@ -127,6 +128,9 @@ def log_probs_under(
     log_probs = scaled.log_softmax(dim=-1)
     if sampling.top_p < 1.0:
         threshold = _nucleus_threshold(log_probs, sampling.top_p)
+        log_probs = log_probs.masked_fill(log_probs < threshold, -torch.inf).log_softmax(dim=-1)
+    if sampling.min_p > 0.0:  # Nguyen et al. 2024
+        threshold = log_probs.amax(dim=-1, keepdim=True) + math.log(sampling.min_p)
         log_probs = log_probs.masked_fill(log_probs < threshold, -torch.inf).log_softmax(dim=-1)
     return log_probs
 
@@ -139,7 +143,9 @@ def _nucleus_threshold(
     vocab_size = log_probs.shape[-1]
     count = min(_NUCLEUS_CANDIDATES, vocab_size)
     best = log_probs.topk(count, dim=-1).values
-    if count < vocab_size and bool((best.exp().sum(dim=-1) < top_p).any()):
+    # A captured graph cannot be asked what it found.
+    may_look = best.device.type == "cpu"
+    if count < vocab_size and not (may_look and bool((best.exp().sum(dim=-1) >= top_p).all())):
         best = log_probs.sort(dim=-1, descending=True).values
     mass_before = best.exp().cumsum(dim=-1) - best.exp()
     # The token that crosses top_p belongs to the nucleus, and the first one always does.
@@ -169,7 +175,11 @@ def first_in_race(
     """The best in the race of every row, by compiled kernels; None where there are none, or where the
     settings exclude tokens."""
     kernels = kernels_for(logits)
-    keeps_all = not 0 < sampling.top_k < logits.shape[-1] and sampling.top_p >= 1.0
+    keeps_all = (
+        not 0 < sampling.top_k < logits.shape[-1]
+        and sampling.top_p >= 1.0
+        and sampling.min_p == 0.0
+    )
     if kernels is None or not keeps_all:
         return None
     return kernels.drawn_tokens(logits, log_noise, divisor(sampling), min(k, logits.shape[-1]))

@@ -13,6 +13,7 @@ from core.benchmark.outside.peer_target import peer_target
 from core.benchmark.peer_pace import TEXT, PeerPace, fastest_paces
 from core.benchmark.runners import EngineRunner, Facts, Runner
 from core.decoding.run_start import Prompt
+from core.drafters.suffix_memory import SuffixMemory
 from core.engine import Engine
 from core.errors import InvalidSettingError
 from core.loading.loading import load_target
@@ -104,4 +105,7 @@ def _own_runners(engine: Engine, configs: Sequence[NamedConfig]) -> list[Runner]
         reason = engine.unavailable_reason(config.mode, config.draft)
         if reason is not None:
             raise InvalidSettingError(reason)
-    return [EngineRunner(engine, config, label=label) for label, config in configs]
+    return [
+        EngineRunner(engine, config, label=label, memory=SuffixMemory())
+        for label, config in configs
+    ]

@@ -12,6 +12,7 @@ from core.benchmark.named_configs import marked
 from core.benchmark.questions import Question
 from core.benchmark.runners import EngineRunner, Runner
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 from core.engine import Engine
 from core.loading.loading import load_target
 from core.runtime.energy import find_energy_meter
@@ -40,6 +41,8 @@ class ChatPlan(NamedTuple):
 
     config: RunConfig
     num_repeats: int
+    memory: SuffixMemory | None = None
+    """Of all answers, those of other repeats among them; where the settings ask for one."""
 
 
 class ChatDescription(NamedTuple):
@@ -58,7 +61,9 @@ class ChatWorker:
         target = load_target(plan.config, progress)
         self._engine = Engine(target, progress=progress)
         self._runners = [
-            EngineRunner(self._engine, config, label=marked(config.mode, config))
+            EngineRunner(
+                self._engine, config, label=marked(config.mode, config), memory=plan.memory
+            )
             for config in _repeated(plan.config, plan.num_repeats)
         ]
         self._meter = Meter(find_energy_meter(target.device))

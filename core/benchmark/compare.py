@@ -36,6 +36,7 @@ from core.command_line import (
 from core.distributed.role import follow, is_follower
 from core.errors import SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
+from core.modes.settings import remembers
 from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
 from core.runtime.strict_json import dumps
@@ -60,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         elsewhere = {"draft"} if any(item.name == "transformers" for item in outside) else ()
         specs = tuple(dict.fromkeys((PLAIN, *options.modes)))
         named = configs_of_modes(options, specs, elsewhere)
-        cluster = cluster_from_options(options)
+        is_remembered = any(remembers(item.config.drafter) for item in named)
+        cluster = cluster_from_options(options, remembers=is_remembered)
         with quick_imports():
             from core.benchmark.bench import Bench, Plan
         plan = Plan(named, outside, options.draft)

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from core.acceptance.registry import lossy_rule
@@ -51,7 +52,13 @@ def configs_of_modes(
             )
     named = []
     for spec, (mode, own) in parsed.items():
-        config = config_from_options(_heeded(given, mode, own), mode)
+        heeded = _heeded(given, mode, own)
+        if isinstance(getattr(heeded, "memory", None), Path):
+            raise InvalidSettingError(
+                "memory has a file, and here each mode begins with none and remembers its own answers; "
+                "leave the file out."
+            )
+        config = config_from_options(heeded, mode)
         named.append(NamedConfig(marked(spec, config), config))
     return named
 

@@ -43,11 +43,18 @@ def add_cluster_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def cluster_from_options(options: Namespace) -> Cluster | None:
-    """The cluster that is asked for, if any; raises InvalidSettingError."""
+def cluster_from_options(options: Namespace, *, remembers: bool) -> Cluster | None:
+    """The cluster that is asked for, if any; raises InvalidSettingError.
+
+    `remembers` is whether a run has a memory, which no other process shares.
+    """
     check_needed(options, "workers", "ray")
     if options.ray is None:
         return None
+    if remembers:
+        raise InvalidSettingError(
+            "memory is of one process, and --ray spreads the questions; leave one of them out."
+        )
     if options.workers is not None and options.workers < 1:
         raise InvalidSettingError(f"workers is {options.workers}; give at least 1.")
     return Cluster(options.ray, options.workers, wants_gpu=options.device == "cuda")

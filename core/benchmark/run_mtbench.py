@@ -29,8 +29,10 @@ from core.command_line import (
 )
 from core.config import RunConfig
 from core.distributed.role import follow, is_follower
+from core.drafters.memory_file import asked_memory, keep_memory
 from core.errors import SpecDecodesError
 from core.models.progress_bar import ProgressBar
+from core.modes.settings import remembers
 from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
 
@@ -49,10 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
         questions = questions_from_options(options)
         model_id = _model_id(config)
         folder = TraceFolder(options.log_dir / model_id) if options.log_dir else None
-        cluster = cluster_from_options(options)
+        cluster = cluster_from_options(options, remembers=remembers(config.drafter))
+        memory = asked_memory(options.memory)
         with quick_imports():
             from core.benchmark.chat import ChatPlan, ChatWorker
-        plan = ChatPlan(config, options.repeats)
+        plan = ChatPlan(config, options.repeats, memory)
         with open_executor(partial(ChatWorker, plan), cluster) as executor:
             with ProgressBar(config.target) as bar:
                 executor.start(bar.show)
@@ -65,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             waiting = [item for item in questions if item.question_id not in file.answered]
             status = _answer_all(executor, waiting, file, folder)
+        keep_memory(memory, options.memory)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
         return 2

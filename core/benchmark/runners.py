@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from core.benchmark.measurement import Answer, Emission
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
+from core.drafters.suffix_memory import SuffixMemory
 from core.engine import Engine
 from core.errors import SpecDecodesError
 from core.loading.loading import LoadedModel
@@ -55,8 +56,10 @@ class EngineRunner:
         config: RunConfig,
         clock: Callable[[], float] = time.perf_counter,
         label: str | None = None,
+        memory: SuffixMemory | None = None,
     ):
-        """Without a label it is the mode."""
+        """Without a label it is the mode. Its answers come into the memory, where its settings ask for
+        one; others may use it too."""
         self.label = label or config.mode
         self.gives_plain_text = config.sampling.is_greedy or config.accept == "match"
         target = engine.target
@@ -68,12 +71,13 @@ class EngineRunner:
         self._config = config
         self._engine = engine
         self._clock = clock
+        self._memory = memory
 
     def answer(self, prompt: Prompt) -> Answer:
         """See `Runner.answer`. What a mode makes ready before its first event is not timed."""
         self._engine.forget()
         try:
-            events = self._engine.run(prompt, self._config)
+            events = self._engine.run(prompt, self._config, memory=self._memory)
         except SpecDecodesError as error:
             return Answer(error=str(error))
         trace = Trace()

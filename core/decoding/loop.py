@@ -5,10 +5,10 @@ iterating or raise the stop flag.
 """
 
 from collections.abc import Callable, Generator
-from typing import Protocol
 
 from core.config import RunConfig
 from core.decoding.step import Clock, DraftFailure, Stepper, StepResult
+from core.decoding.stop_strings import StopText
 from core.drafters.base import limits_of
 from core.errors import InvalidSettingError
 from core.trace.events import (
@@ -22,14 +22,6 @@ from core.trace.events import (
     TokenSource,
     Verified,
 )
-
-
-class TextStream(Protocol):
-    """Turns token ids into text piece by piece."""
-
-    def push(self, token_id: int) -> str:
-        """What the token adds to the text; empty while a character is incomplete."""
-        ...
 
 
 def check_prompt(prompt_token_ids: list[int], context_limit: int) -> None:
@@ -52,7 +44,7 @@ class Decoder:
         config: RunConfig,
         *,
         end_token_ids: frozenset[int],
-        text: TextStream,
+        text: StopText,
         clock: Clock,
         should_stop: Callable[[], bool],
     ):
@@ -64,6 +56,8 @@ class Decoder:
         self._should_stop = should_stop
         self._num_prompt_tokens = 0
         self._num_emitted = 0
+        self.cut_token_ids: list[int] = []
+        """Tokens of the last step that stood behind a stop string, and were not emitted."""
 
     def run(self, prompt_token_ids: list[int]) -> Generator[Event, None, FinishReason]:
         """Yields Prefilled, then four events a step; returns why the run ended.
@@ -81,13 +75,20 @@ class Decoder:
                 resumed_s = self._clock()
                 result = self._stepper.result()
                 emitted = result.emitted
+                # Whether another step comes may hang on the text.
+                texts = self._texts_up_to_stop(emitted) if self._config.stop else None
+                if texts is not None:
+                    self.cut_token_ids = emitted[len(texts) :]
+                    emitted = emitted[: len(texts)]
                 self._num_emitted += len(emitted)
                 reason = self._end_reason(emitted[-1])
                 # A device works on the next step while this one is told.
                 self._go_on(reason, emitted[-1])
+                if texts is None:
+                    texts = self._texts_up_to_stop(emitted)
                 if result.draft_failure is not None:
                     yield self._drafter_failed(step, result.draft_failure, result.times.drafted_s)
-                yield from self._emit(step, result, emitted, resumed_s)
+                yield from self._emit(step, result, emitted, texts, resumed_s)
                 if reason is None and self._should_stop():
                     reason = "stopped"
             return reason
@@ -115,7 +116,18 @@ class Decoder:
         """Tokens of prompt and output; the last one is the root of the next tree."""
         return self._num_prompt_tokens + self._num_emitted
 
+    def _texts_up_to_stop(self, token_ids: list[int]) -> list[str]:
+        """What the tokens add to the text, up to one that completes a stop string."""
+        texts = []
+        for token_id in token_ids:
+            texts.append(self._text.push(token_id))
+            if self._text.cut is not None:
+                break
+        return texts
+
     def _end_reason(self, last_token_id: int) -> FinishReason | None:
+        if self._text.cut is not None:
+            return "stop_string"
         if last_token_id in self._end_token_ids:
             return "eos"
         if self._num_emitted >= self._config.max_new_tokens:
@@ -138,7 +150,12 @@ class Decoder:
         return DrafterFailed(step=step, t_start_s=at_s, t_end_s=at_s, **failure._asdict())
 
     def _emit(
-        self, step: int, result: StepResult, emitted: list[int], resumed_s: float
+        self,
+        step: int,
+        result: StepResult,
+        emitted: list[int],
+        texts: list[str],
+        resumed_s: float,
     ) -> tuple[Drafted, Verified, Accepted, Committed]:
         tree, judgement, logprobs = result.tree, result.judgement, result.read_logprobs()
         times = result.times
@@ -151,7 +168,7 @@ class Decoder:
             last_node = judgement.path[-1] if judgement.path else 0
             next_source = "recovered" if tree.children[last_node] else "bonus"
         own: list[TokenSource] = [] if next_source is None else [next_source]
-        accepted_sources: list[TokenSource] = ["accepted"] * len(judgement.path)
+        kept: TokenSource = "remembered" if tree.is_remembered else "accepted"
         drafted = Drafted(
             step=step,
             t_start_s=times.start_s,
@@ -186,16 +203,17 @@ class Decoder:
             noises=[trial.noise for trial in judgement.trials],
             thresholds=[trial.threshold for trial in judgement.trials],
         )
-        texts = [self._text.push(token_id) for token_id in emitted]
+        sources = ([kept] * len(judgement.path) + own)[: len(emitted)]
+        nodes = (judgement.path + [-1] * len(own))[: len(emitted)]
         committed = Committed(
             step=step,
             t_start_s=times.accepted_s,
             t_end_s=times.committed_s,
             token_ids=emitted,
             texts=texts,
-            sources=accepted_sources + own,
-            nodes=judgement.path + [-1] * len(own),
-            cache_length=self._length - len(own),
+            sources=sources,
+            nodes=nodes,
+            cache_length=self._length - nodes.count(-1),
             step_s=self._clock() - resumed_s,
         )
         return drafted, verified, accepted, committed

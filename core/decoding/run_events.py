@@ -9,6 +9,7 @@ from core.decoding.failures import describe_failure
 from core.decoding.loop import Decoder
 from core.decoding.run_start import Prompt
 from core.decoding.step import Clock, Stepper
+from core.decoding.stop_strings import StopText
 from core.loading.loading import LoadedModel
 from core.models.detokenizer import StreamDecoder
 from core.runtime.environment import peak_memory_bytes
@@ -48,7 +49,8 @@ def run_events(
         return clock() - origin_s
 
     try:
-        text = StreamDecoder(target.tokenizer)
+        stream = StreamDecoder(target.tokenizer)
+        text = StopText(stream, config.stop, config.sampling.min_new_tokens)
         decoder = Decoder(
             make_stepper(now_s),
             config,
@@ -64,6 +66,9 @@ def run_events(
             t_end_s=now_s(),
             reason=reason,
             tail_text=text.finish(),
+            stop="" if text.cut is None else text.cut.stop,
+            cut_text="" if text.cut is None else text.cut.text,
+            cut_token_ids=decoder.cut_token_ids,
             totals=stats.to_dict(),
             peak_memory_bytes=peak_memory_bytes(target.device),
         )

@@ -4,14 +4,18 @@ import datetime
 import secrets
 from typing import NamedTuple
 
+from core.acceptance.corrections import Corrections
 from core.acceptance.registry import lossy_rule
 from core.backends.cost_curve import CostCurve
 from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
-from core.config import RunConfig
+from core.config import RunConfig, SamplingConfig
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
 from core.drafters.base import CostOfRows, Drafter
+from core.drafters.suffix_memory import MemoryView
+from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel
+from core.models.detokenizer import TokenTable
 from core.quant.offload import OriginalWeights
 from core.runtime.environment import describe_device, package_versions
 from core.trace.events import RunStarted
@@ -35,8 +39,32 @@ class RunParts(NamedTuple):
     """What a verification costs this run: the curve, or its share of a batch's forward."""
     graphs: GraphRunnerCache | None
     """Lets the device do the steps alone; None where the host must decide them."""
+    corrections: Corrections | None
+    """What the settings change of the target's logits."""
+    host_reason: str
+    """Why the host decides steps that the device could do alone; empty where it does, or cannot."""
     batch_size: int
     """Sequences that run side by side, at most."""
+    memory: MemoryView | None = None
+    """The earlier answers that it looks up in, where it does."""
+
+
+def make_corrections(
+    sampling: SamplingConfig, table: TokenTable, vocab_size: int, end_token_ids: frozenset[int]
+) -> Corrections | None:
+    """What the settings change of the target's logits; None where they stay as they are.
+
+    Raises InvalidSettingError for a token that the target lacks.
+    """
+    if not sampling.corrections:
+        return None
+    biases: dict[int, float] = {}
+    for token, bias in sampling.token_biases:
+        token_id = table.id_of(token, vocab_size)
+        if token_id in biases:
+            raise InvalidSettingError(f"logit_bias names token {token_id} twice; give it once.")
+        biases[token_id] = bias
+    return Corrections(sampling, biases, vocab_size, end_token_ids)
 
 
 def run_started(
@@ -51,6 +79,8 @@ def run_started(
     target = {**target_model.identity.to_dict(), "forward": forward.name}
     if parts.graphs is not None:
         target["forward"] = f"{forward.name}, {parts.graphs.name}"
+    if parts.host_reason:
+        target["host_steps"] = parts.host_reason
     if isinstance(forward, TorchForward):
         target["kernels"] = forward.kernel_names
     if parts.curve is not None:
@@ -77,4 +107,5 @@ def run_started(
         prompt_token_ids=prompt.token_ids,
         batch_size=parts.batch_size,
         lossy_rule=lossy_rule(config.to_dict()),
+        memory=None if parts.memory is None else parts.memory.to_dict(),
     )

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 
 from core.acceptance.base import Judgement, RuleParts, judge, judge_greedily
+from core.acceptance.corrections import Corrections
 from core.acceptance.registry import make_rule
 from core.acceptance.sampling import TokenDrawer, divisor
 from core.backends.logit_facts import facts_of
@@ -102,14 +103,17 @@ class HostStepper:
         end_token_ids: frozenset[int],
         clock: Clock,
         cost: CostOfRows | None = None,
+        corrections: Corrections | None = None,
     ):
-        """`cost` is the measured cost of a forward; None leaves tree sizes to the settings."""
+        """`cost` is the measured cost of a forward; None leaves tree sizes to the settings.
+        `corrections` are None where tokens are chosen by the logits as they are."""
         self.context_limit = backend.context_limit
         self._backend = backend
         self._drafter = drafter
         self._end_token_ids = end_token_ids
         self._clock = clock
         self._cost = cost
+        self._corrections = corrections
         drawer = TokenDrawer(config.sampling, backend.vocab_size, device)
         generator = torch.Generator().manual_seed(config.sampling.seed)
         self._rule = make_rule(
@@ -129,6 +133,8 @@ class HostStepper:
     ) -> int:
         """See `Stepper.begin`."""
         self._length = len(prompt_token_ids)
+        if self._corrections is not None:
+            self._corrections.begin(prompt_token_ids)
         num_reused = self._backend.begin(prompt_token_ids, max_length, should_stop)
         self._ask(lambda drafter: drafter.begin(prompt_token_ids, max_length), None)
         return num_reused
@@ -161,6 +167,8 @@ class HostStepper:
         drafted_s = self._clock()
         logits = self._backend.tree_forward(tree)
         verified_s = self._clock()
+        if self._corrections is not None:
+            logits = self._corrections.corrected(logits, tree)
         facts = facts_of(logits, max(1, self._trace_top_k))
         judgement = self._judge(logits, facts, tree)
         accepted_s = self._clock()
@@ -208,6 +216,8 @@ class HostStepper:
         if judgement.next_token_id is not None:
             emitted.append(judgement.next_token_id)
         self._length += len(emitted)
+        if self._corrections is not None:
+            self._corrections.commit(emitted)
         outcome = Outcome(tree, judgement.path, judgement.tested, emitted)
         self._ask(lambda drafter: drafter.commit(outcome), None)
 

@@ -7,10 +7,12 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+from core.acceptance.corrections import Corrections
 from core.backends.runner import ModelRunner, TargetForward
 from core.config import RunConfig
 from core.drafters.base import CostOfRows
-from core.drafters.proposals import Proposer, make_proposer
+from core.drafters.proposals import CorrectedProposer, Proposer, make_proposer
+from core.drafters.suffix_memory import MemoryView
 from core.errors import DrafterUnavailableError
 from core.loading.loading import LoadedModel
 from core.quant.offload import OriginalWeights
@@ -74,7 +76,14 @@ class DrafterContext:
     progress: Progress
     own_runner: Callable[[ModelRunner], ModelRunner]
     """The runner that a run has for itself, of one that is kept between runs."""
+    corrections: Corrections | None
+    """What the settings change of the target's logits, kept up to date by who does the steps."""
+    memory: MemoryView | None = None
+    """The earlier answers that lookup searches, where the run asks for them."""
 
     def proposer(self) -> Proposer:
         """The way of choosing children that fits the run."""
-        return make_proposer(self.config, self.runner.vocab_size, self.target.device)
+        proposer = make_proposer(self.config, self.runner.vocab_size, self.target.device)
+        if self.corrections is None:
+            return proposer
+        return CorrectedProposer(proposer, self.corrections)

@@ -6,6 +6,7 @@ from typing import Any
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, ModelDrafter, Outcome
 from core.drafters.device_form import DeviceForm
 from core.drafters.ngram import NgramDrafter
+from core.drafters.tree_size import expected_rate
 from core.modes.hybrid import HybridSettings
 from core.modes.ngram import NgramSettings
 from core.modes.settings import as_chains
@@ -54,7 +55,8 @@ class HybridDrafter:
         tree = self._look_up(root_token_id, limits, cost)
         if tree is None:
             tree = self.model.draft(root_token_id, limits, cost)
-            self._step_s = (cost or _one_second)(len(tree)) + self.model.drafting_s
+            verify_s = 1.0 if cost is None else cost(len(tree))
+            self._step_s = verify_s + self.model.drafting_s
         return tree
 
     def _look_up(
@@ -64,12 +66,12 @@ class HybridDrafter:
 
         Without measured costs every step counts the same.
         """
-        seconds = cost or _one_second
         tree = self._lookup.draft(root_token_id, limits, cost)
         if tree.num_drafted:
-            lookup_rate = (1.0 + sum(tree.reach())) / seconds(len(tree))
-            model_s = self._model_s if self._model_s is not None else seconds(1)
-            if lookup_rate >= self._model_tokens / model_s:
+            model_s = self._model_s
+            if model_s is None:
+                model_s = 1.0 if cost is None else cost(1)
+            if expected_rate(tree.reach(), cost) >= self._model_tokens / model_s:
                 self._last = self._lookup
                 return tree
         self._last = self.model
@@ -98,10 +100,6 @@ class HybridDrafter:
         """See `Drafter.finish`."""
         self._lookup.finish()
         self.model.finish()
-
-
-def _one_second(rows: int) -> float:
-    return 1.0
 
 
 def lookup_settings(settings: HybridSettings, *, can_branch: bool) -> NgramSettings:

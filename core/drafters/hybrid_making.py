@@ -38,6 +38,7 @@ def make_hybrid(context: DrafterContext) -> HybridDrafter:
     lookup = NgramDrafter(
         lookup_settings(settings, can_branch=context.runner.can_branch),
         is_greedy=context.config.sampling.is_greedy,
+        memory=context.memory,
     )
     return HybridDrafter(lookup, _make_hybrid_model(context))
 

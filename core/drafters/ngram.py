@@ -1,4 +1,5 @@
-"""Drafts from repetition: what followed the longest repeated context, in prompt and output.
+"""Drafts from repetition: what followed the longest repeated context, in prompt and output, or in
+earlier answers.
 
 Source: prompt lookup decoding (Saxena 2023) and SuffixDecoding (Oliaro et al. 2024), with a
 suffix automaton in place of a search, and with probabilities that are learned while it runs.
@@ -12,13 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.device_form import DeviceForm
 from core.drafters.suffix_automaton import Match, SuffixAutomaton
-from core.drafters.tree_size import best_size
+from core.drafters.suffix_memory import MAX_MATCH, MemoryView
+from core.drafters.tree_size import best_size, expected_rate
 from core.modes.ngram import NgramSettings
 from core.trees.tree import DraftTree
 
 if TYPE_CHECKING:
     from core.drafters.context import DrafterContext
+    from core.drafters.suffix_index import SuffixIndex
 
+# Who drafted, for the trace.
+LOCAL, REMEMBERED = "ngram", "memory"
 # A context falls back to shorter ones at most so often.
 _MAX_FALLBACKS = 3
 # A node that is reached less often than this never pays for its row.
@@ -65,14 +70,22 @@ class _Candidate(NamedTuple):
 class NgramDrafter:
     """Implements `core.drafters.base.Drafter`; needs no model."""
 
-    name = "ngram"
     identity = None
 
-    def __init__(self, settings: NgramSettings, *, is_greedy: bool = True):
+    def __init__(
+        self,
+        settings: NgramSettings,
+        *,
+        is_greedy: bool = True,
+        memory: MemoryView | None = None,
+    ):
+        self.name = LOCAL
         self._settings = settings
         self._share = 1.0 if is_greedy else _SAMPLED_SHARE
         self._automaton = SuffixAutomaton()
         self._hit_rates = _HitRates(self._share)
+        self._memory = memory
+        self._remembered: _Remembered | None = None
 
     @property
     def device_form(self) -> DeviceForm:
@@ -88,17 +101,26 @@ class NgramDrafter:
         self._hit_rates = _HitRates(self._share)
         for token_id in prompt_token_ids:
             self._automaton.append(token_id)
+        if self._memory is not None:
+            rates = _HitRates(self._share)
+            self._remembered = _Remembered(self._memory.index, self._settings, rates)
+            self._remembered.begin(prompt_token_ids)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
-        """See `Drafter.draft`."""
+        """See `Drafter.draft`: of the local draft and the remembered one, the one that promises more."""
         settings = self._settings
         num_nodes = min(settings.num_nodes, limits.num_nodes)
         depth = min(settings.depth, limits.depth)
-        is_sized = cost is not None and not settings.fixed_size
-        tree = self._grow(root_token_id, num_nodes, depth, _MIN_REACH if is_sized else 0.0)
-        if cost is None or settings.fixed_size:
-            return tree
-        return tree.first_nodes(best_size(tree.reach(), cost))
+        used_cost = None if settings.fixed_size else cost
+        min_reach = 0.0 if used_cost is None else _MIN_REACH
+        tree = _sized(self._grow(root_token_id, num_nodes, depth, min_reach), used_cost)
+        self.name = LOCAL
+        if self._remembered is not None:
+            other = _sized(self._remembered.draft(num_nodes, depth), used_cost)
+            if expected_rate(other.reach(), used_cost) > expected_rate(tree.reach(), used_cost):
+                self.name = REMEMBERED
+                return other
+        return tree
 
     def _grow(self, root_token_id: int, num_nodes: int, depth: int, min_reach: float) -> DraftTree:
         """Adds the node that is most likely to be reached, again and again."""
@@ -169,14 +191,63 @@ class NgramDrafter:
                         break
                 match = self._automaton.shorter(match)
             self._automaton.append(token_id)
+            if self._remembered is not None:
+                self._remembered.follow(token_id)
 
     def finish(self) -> None:
         """See `Drafter.finish`."""
         self._automaton = SuffixAutomaton()
+        self._remembered = None
+
+
+class _Remembered:
+    """One run's drafts from earlier answers, and how good their contexts have been."""
+
+    def __init__(self, index: SuffixIndex, settings: NgramSettings, hit_rates: _HitRates):
+        self._index = index
+        self._settings = settings
+        self._hit_rates = hit_rates
+        self._context: list[int] = []
+        self._places = index.longest([])
+
+    def begin(self, prompt_token_ids: list[int]) -> None:
+        """Starts a run; the last prompt token is the first root."""
+        self._context = prompt_token_ids[-MAX_MATCH:]
+        self._places = self._index.longest(self._context)
+
+    def draft(self, num_nodes: int, depth: int) -> DraftTree:
+        """The best-scored draft behind the tokens so far."""
+        return self._index.propose(
+            self._context,
+            num_nodes=num_nodes,
+            depth=depth,
+            branching=self._settings.branching,
+            min_match=self._settings.min_match,
+            chance=self._hit_rates.of,
+        ).tree
+
+    def follow(self, token_id: int) -> None:
+        """Takes over an emitted token, which tells how good its context would have been."""
+        places = self._places
+        if places.length >= self._settings.min_match:
+            following = self._index.following(places)
+            if following:
+                self._hit_rates.learn(places.length, token_id in following)
+        self._context = [*self._context[1 - MAX_MATCH :], token_id]
+        self._places = self._index.after(places, token_id)
+        if not self._places.length:
+            self._places = self._index.longest(self._context)
+
+
+def _sized(tree: DraftTree, cost: CostOfRows | None) -> DraftTree:
+    """The tree cut to what pays; whole without costs."""
+    return tree if cost is None else tree.first_nodes(best_size(tree.reach(), cost))
 
 
 def make_ngram(context: DrafterContext) -> NgramDrafter:
     """The drafter for a run."""
     settings = context.config.drafter
     assert isinstance(settings, NgramSettings)
-    return NgramDrafter(settings, is_greedy=context.config.sampling.is_greedy)
+    return NgramDrafter(
+        settings, is_greedy=context.config.sampling.is_greedy, memory=context.memory
+    )

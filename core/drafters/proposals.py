@@ -4,12 +4,13 @@ import math
 
 import torch
 
+from core.acceptance.corrections import Corrections
 from core.acceptance.registry import rules
 from core.acceptance.sampling import first_in_race, keyed_noise, log_probs_under
 from core.backends.logit_facts import best_first, facts_of
 from core.backends.logits import bad_logits, first_argmax
 from core.config import RunConfig
-from core.drafters.tree_growth import Chooser, Proposal
+from core.drafters.tree_growth import Chooser, DraftRows, Proposal
 
 # Proposals draw from another stream than the acceptance tests, which must not depend on them.
 _STREAM = 0x5DEECE66D
@@ -38,11 +39,11 @@ class BestProposer:
 
     prob_is_chance = True
 
-    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
         """See `Chooser.propose`; probabilities are at temperature 1, and tokens without any are
         left out."""
         facts = facts_of(logits, count)
-        return _read(facts.top_ids, facts.top_probs, positions)
+        return _read(facts.top_ids, facts.top_probs, rows.positions)
 
     def choose(
         self,
@@ -66,15 +67,15 @@ class NoisyProposer:
         self._sampling = config.sampling
         self._noise = keyed_noise(config.sampling.seed, vocab_size, device)
 
-    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
         """See `Chooser.propose`. Tokens that the drafter excludes are left out."""
-        log_noise = [self._noise.log_at(position) for position in positions]
+        log_noise = [self._noise.log_at(position) for position in rows.positions]
         drawn = first_in_race(logits, log_noise, self._sampling, count)
         if drawn is not None:
             chances = [[math.exp(log_prob) for log_prob in row] for row in drawn.log_probs]
-            return _read(drawn.ids, chances, positions)
+            return _read(drawn.ids, chances, rows.positions)
         ids, probs = self.choose(logits, torch.stack(log_noise), count)
-        return _read(ids.tolist(), probs.tolist(), positions)
+        return _read(ids.tolist(), probs.tolist(), rows.positions)
 
     def choose(
         self,
@@ -104,20 +105,35 @@ class SamplingProposer:
         self._sampling = config.sampling
         self._generator = torch.Generator().manual_seed(config.sampling.seed ^ _STREAM)
 
-    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
         """See `Chooser.propose`; the order of the children is that of the draws.
 
         Rows with fewer possible tokens than `count` give only those.
         """
         proposals = []
-        rows = log_probs_under(logits, self._sampling).exp_().cpu()
-        for probs, position in zip(rows, positions, strict=True):
+        all_probs = log_probs_under(logits, self._sampling).exp_().cpu()
+        for probs, position in zip(all_probs, rows.positions, strict=True):
             possible = min(count, int((probs > 0).sum()))
             if possible == 0:  # probabilities of NaN
                 raise bad_logits("drafter", position)
             ids = torch.multinomial(probs, possible, generator=self._generator)
             proposals.append(Proposal(ids.tolist(), probs[ids].tolist(), probs))
         return proposals
+
+
+class CorrectedProposer:
+    """Chooses as the target would with the drafter's probabilities: by logits that the run's penalties,
+    biases and banned ends change as they change the target's."""
+
+    def __init__(self, inner: Proposer, corrections: Corrections):
+        self.prob_is_chance = inner.prob_is_chance
+        self._inner = inner
+        self._corrections = corrections
+
+    def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
+        """See `Chooser.propose`."""
+        corrected = self._corrections.corrected(logits, rows.tree, rows.nodes)
+        return self._inner.propose(corrected, rows, count)
 
 
 class ReducedProposer:
@@ -134,17 +150,17 @@ class ReducedProposer:
         self._target_ids = target_ids
         self._vocab_size = vocab_size
 
-    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
         """See `Chooser.propose`  # logits: [rows, draft_vocab]."""
         if isinstance(self._inner, BestProposer):
             return [
                 Proposal(self._target_ids[proposal.token_ids].tolist(), proposal.probs)
-                for proposal in self._inner.propose(logits, positions, count)
+                for proposal in self._inner.propose(logits, rows, count)
             ]
-        # Noise and sampled distributions are of the whole vocabulary.
+        # Noise, sampled distributions and corrections are of the whole vocabulary.
         whole = logits.new_full((len(logits), self._vocab_size), -torch.inf)
         whole[:, self._target_ids] = logits
-        return self._inner.propose(whole, positions, count)
+        return self._inner.propose(whole, rows, count)
 
 
 def make_proposer(config: RunConfig, vocab_size: int, device: torch.device) -> Proposer:

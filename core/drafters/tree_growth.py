@@ -54,14 +54,23 @@ class Proposal(NamedTuple):
     """The distribution that the children were sampled from; None where they were chosen."""
 
 
+class DraftRows(NamedTuple):
+    """The nodes of a growing tree whose children are chosen, one for each row of logits."""
+
+    positions: list[int]
+    """Of the children's tokens."""
+    tree: DraftTree
+    nodes: list[int]
+
+
 class Chooser(Protocol[ReadT]):
     """Chooses the children of a level's rows."""
 
     prob_is_chance: bool
     """Whether a child's probability says how likely it is accepted, before any was judged."""
 
-    def propose(self, level: ReadT, positions: list[int], count: int, /) -> list[Proposal]:
-        """At most `count` children for each row; `positions` are those of the children's tokens.
+    def propose(self, level: ReadT, rows: DraftRows, count: int, /) -> list[Proposal]:
+        """At most `count` children for each row.
 
         Raises BadLogitsError for logits by which no token can be chosen.
         """
@@ -153,8 +162,8 @@ class TreeGrower(Generic[LevelT]):
             logits = forward([growth.level_row(node) for node in frontier])
             if level == 0 or not self.in_one_pass:  # the measured curve has it
                 start_s = self._clock()
-            positions = [position + level] * len(frontier)
-            proposals = self.proposer.propose(logits, positions, self.settings.branching)
+            rows = DraftRows([position + level] * len(frontier), growth.tree, frontier)
+            proposals = self.proposer.propose(logits, rows, self.settings.branching)
             self.drafting_s += costs.pass_s + costs.level_s
             children = growth.expand(frontier, proposals, self._calibration)
             children.sort(key=lambda node: -growth.reach[node])

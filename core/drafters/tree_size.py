@@ -52,6 +52,14 @@ def best_size(reach: Sequence[float], cost: CostOfRows, spent_s: float = 0.0) ->
     return best_option(options, cost(1) + spent_s) or 0
 
 
+def expected_rate(reach: Sequence[float], cost: CostOfRows | None) -> float:
+    """Expected tokens per second of a step with all these nodes, the target's own token included.
+
+    Without a cost every step counts the same.
+    """
+    return (1.0 + sum(reach)) / (1.0 if cost is None else cost(len(reach) + 1))
+
+
 def pays_to_continue(
     reach: Sequence[float],
     frontier_reach: float,

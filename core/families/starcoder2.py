@@ -9,7 +9,8 @@ FAMILY = Family(
         "starcoder2",
         settings={
             "hidden_act": "gelu_pytorch_tanh",
-            "sliding_window": GgufKey("attention.sliding_window", lambda _: None),
+            # That of all published ones; their files do not say it.
+            "sliding_window": GgufKey("attention.sliding_window", 4096),
         },
     ),
     norm_eps=Key("norm_epsilon"),

@@ -1,5 +1,6 @@
-"""Whether a draft model reads and writes the tokens of its target."""
+"""Whether a draft model reads and writes the tokens of its target, and by which key tokens are known."""
 
+import hashlib
 from typing import Any
 
 # Spaces, digits, accents, scripts, an emoji of several code points, code: where tokenizers differ.
@@ -8,6 +9,15 @@ _SAMPLES = (
     "naïve façade — “quotes” … Ελληνικά русский 中文 日本語 한국어 العربية",
     "👩\u200d👩\u200d👧 def f(x):\n    return x**2  # comment\n\n\n",
 )
+
+
+def tokenizer_key(tokenizer: Any) -> str:
+    """Equal for tokenizers of the same tokens with the same ids."""
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda item: (int(item[1]), item[0]))
+    digest = hashlib.sha256()
+    for token, token_id in tokens:
+        digest.update(f"{token_id} {token!r}\n".encode())
+    return digest.hexdigest()
 
 
 def tokenizer_difference(target: Any, draft: Any) -> str | None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from core.errors import InvalidSettingError, shown
+
 _INCOMPLETE = "\ufffd"
 # A character has at most four bytes, so that more pending tokens than this are no character.
 _MOST_PENDING = 4
@@ -74,6 +76,28 @@ class TokenTable:
         if text is None:
             text = self._texts[token_id] = self._make(token_id)
         return text
+
+    def id_of(self, token: int | str, vocab_size: int) -> int:
+        """The token with an id, or with exactly this text; raises InvalidSettingError for none and for
+        several."""
+        if isinstance(token, int):
+            if token < vocab_size:
+                return token
+            raise InvalidSettingError(
+                f"there is no token {token}; the target has the ids from 0 to {vocab_size - 1}."
+            )
+        found = [token_id for token_id in range(vocab_size) if self.text_of(token_id) == token]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidSettingError(
+                f"{shown(token)} is the text of several tokens; give the id of one of them: "
+                f"{', '.join(map(str, found))}."
+            )
+        raise InvalidSettingError(
+            f"no token of the target has the text {shown(token)}; give the text of one token with the "
+            "space before it, if it has one, or an id."
+        )
 
     def _make(self, token_id: int) -> str:
         token = self._tokenizer.convert_ids_to_tokens(token_id)

@@ -1,4 +1,4 @@
-"""Rules of a model's generation_config.json that change its text and that no mode here applies."""
+"""Rules of a model's generation_config.json that change its text and that no run applies by itself."""
 
 from pathlib import Path
 from typing import Any
@@ -25,21 +25,30 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suppress_tokens": (None, []),
 }
 
+# Those that a run applies where its settings ask for the same.
+_OPTIONS = {
+    "min_new_tokens": "--min-new-tokens",
+    "repetition_penalty": "--repetition-penalty",
+}
+
 
 def unapplied_rules(folder: Path) -> str:
-    """Which of them a folder sets, as one sentence; empty where it sets none."""
+    """Which of them a folder sets, in one sentence or two; empty where it sets none."""
     try:
         settings = read_json_object(folder / "generation_config.json")
     except (OSError, ValueError):
         return ""  # there is none, or it is told elsewhere
-    found = [
-        f"{name} {shown(settings[name])}"
+    found = {
+        name: shown(settings[name])
         for name, neutral in _NEUTRAL.items()
         if name in settings and settings[name] not in neutral
-    ]
+    }
     if not found:
         return ""
-    return (
-        f"Its generation_config.json asks for {', '.join(found)}, which no mode here applies, so that "
+    rules = ", ".join(f"{name} {value}" for name, value in found.items())
+    options = [f"{_OPTIONS[name]} {value}" for name, value in found.items() if name in _OPTIONS]
+    told = (
+        f"Its generation_config.json asks for {rules}, which no run here applies by itself, so that "
         "transformers' own generate may write another text."
     )
+    return f"{told} What can be applied is a setting: {', '.join(options)}." if options else told

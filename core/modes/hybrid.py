@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.modes.registry import Mode, register
-from core.modes.settings import SELF, SHIPPED_BLOCK, SHIPPED_HEAD
+from core.modes.settings import MEMORY_HELP, SELF, SHIPPED_BLOCK, SHIPPED_HEAD
 from core.modes.share_sd import ShareSdSettings
 from core.settings import setting
 
@@ -13,6 +13,7 @@ class HybridSettings(ShareSdSettings):
     """Suffix lookup where it has a match that pays, else an EAGLE head or another model."""
 
     min_match: int = setting(2, "shortest repeated context in tokens that drafts", low=1, high=64)
+    memory: bool = setting(False, MEMORY_HELP)
 
 
 register(

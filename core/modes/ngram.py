@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.modes.registry import Mode, register
-from core.modes.settings import MAX_TREE_NODES, DrafterSettings
+from core.modes.settings import MAX_TREE_NODES, MEMORY_HELP, DrafterSettings
 from core.settings import setting
 
 
@@ -22,6 +22,7 @@ class NgramSettings(DrafterSettings):
     fixed_size: bool = setting(
         False, "always fill the tree, instead of sizing it by the measured cost of verification"
     )
+    memory: bool = setting(False, MEMORY_HELP)
 
 
 register(Mode("ngram", "lookup", NgramSettings, "core.drafters.ngram:make_ngram"))

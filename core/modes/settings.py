@@ -12,6 +12,7 @@ MAX_TREE_NODES = 256
 SHIPPED_HEAD: Final = "eagle"
 SHIPPED_BLOCK: Final = "block"
 SELF = "self"
+MEMORY_HELP = "look up in earlier answers as well, and remember this one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,11 @@ class DrafterSettings(Settings):
     def check_run(self, run: Any) -> None:
         """Raises InvalidSettingError for what does not go together with a run's other settings,
         a `core.config.RunConfig`."""
+
+
+def remembers(settings: DrafterSettings | None) -> bool:
+    """Whether a run with these settings looks up in earlier answers."""
+    return bool(getattr(settings, "memory", False))
 
 
 SettingsT = TypeVar("SettingsT", bound=DrafterSettings)

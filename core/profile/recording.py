@@ -23,6 +23,7 @@ from core.drafters.hybrid import HybridDrafter
 from core.drafters.ngram import NgramDrafter
 from core.drafters.text_match import TextDrafter
 from core.drafters.tree_growth import (
+    DraftRows,
     GrowingDrafter,
     LevelForward,
     LevelRow,
@@ -30,7 +31,7 @@ from core.drafters.tree_growth import (
     TreeGrower,
 )
 from core.errors import InvalidSettingError
-from core.modes.settings import MAX_TREE_NODES, DrafterSettings, TreeSettings
+from core.modes.settings import MAX_TREE_NODES, DrafterSettings, TreeSettings, remembers
 from core.profile.costs import Costs
 from core.profile.prediction import candidates
 from core.profile.profile import Path, Position, Profile
@@ -43,11 +44,20 @@ _SLACK = 2
 
 
 def check_profiled(config: RunConfig) -> None:
-    """Raises InvalidSettingError for a run whose text hangs on its drafts."""
+    """Raises InvalidSettingError for a run whose text hangs on its drafts, and for one that hangs on
+    more than its own text."""
     if rule_of(config.accept, is_greedy=config.sampling.is_greedy).name != "match":
         raise InvalidSettingError(
             f"accept is {config.accept}, whose text hangs on what is drafted, and a profile is of a "
             "text that no draft changes; give match, or leave it out."
+        )
+    if config.stop:
+        raise InvalidSettingError(
+            "stop ends a text within a step, which a profile does not know; leave it out."
+        )
+    if remembers(config.drafter):
+        raise InvalidSettingError(
+            "memory is on, and a profile knows no answers but its own; leave memory out."
         )
 
 
@@ -115,12 +125,14 @@ class GrowthRecorder:
         paths: list[Path] = [()]
         rows = [LevelRow(root_token_id, 0, -1)]
         first_row, most = 0, MAX_TREE_NODES // max(1, depth)
+        # The choice may hang on the way to a node.
+        tree, nodes = DraftTree(root_token_id), [0]
         for level in range(depth):
             start_s = time.perf_counter()
             made = forward(rows)
             computed_s = time.perf_counter()
-            positions = [position + level] * len(rows)
-            proposals = self._grower.proposer.propose(made, positions, settings.branching)
+            at = DraftRows([position + level] * len(rows), tree, nodes)
+            proposals = self._grower.proposer.propose(made, at, settings.branching)
             if not self._wanted:
                 self.forward_s += computed_s - start_s
                 self.choosing_s += time.perf_counter() - computed_s
@@ -132,6 +144,8 @@ class GrowthRecorder:
             row_of = {path: first_row + index for index, path in enumerate(paths)}
             first_row += len(rows)
             rows = [LevelRow(path[-1], level + 1, row_of[path[:-1]]) for path in below]
+            node_of = dict(zip(paths, nodes, strict=True))
+            nodes = [tree.add(node_of[path[:-1]], path[-1], 0.0) for path in below]
             paths = below
         return DraftTree(root_token_id)
 

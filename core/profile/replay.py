@@ -14,7 +14,7 @@ from core.acceptance.base import Judgement, judge_greedily
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome, limits_of
 from core.drafters.hybrid import HybridDrafter, lookup_settings
 from core.drafters.ngram import NgramDrafter
-from core.drafters.tree_growth import LevelRow, Proposal, TreeGrower
+from core.drafters.tree_growth import DraftRows, LevelRow, Proposal, TreeGrower
 from core.errors import InvalidSettingError
 from core.modes.hybrid import HybridSettings
 from core.modes.ngram import NgramSettings
@@ -349,6 +349,6 @@ class _RecordedChooser:
     def __init__(self, prob_is_chance: bool):
         self.prob_is_chance = prob_is_chance
 
-    def propose(self, level: list[Proposal], positions: list[int], count: int, /) -> list[Proposal]:
+    def propose(self, level: list[Proposal], rows: DraftRows, count: int, /) -> list[Proposal]:
         """See `Chooser.propose`: fewer of the best are the best of more."""
         return [Proposal(found.token_ids[:count], found.probs[:count]) for found in level]

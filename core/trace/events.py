@@ -2,15 +2,16 @@
 
 Times are seconds since the start of the run, from the clock given to the engine. In all lists with
 one entry a node, node 0 is the root (the last committed token, not drafted) and a parent stands
-before its children. Probabilities are the model's own: softmax of its logits at temperature 1.
+before its children. Probabilities are the model's own: softmax of its logits at temperature 1; the
+target's are those of its logits as penalties, biases and banned ends of the run leave them.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-TokenSource = Literal["accepted", "recovered", "bonus", "plain"]
-FinishReason = Literal["eos", "length", "context", "stopped"]
+TokenSource = Literal["accepted", "remembered", "recovered", "bonus", "plain"]
+FinishReason = Literal["eos", "stop_string", "length", "context", "stopped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,8 @@ class RunStarted(Event):
     """`RunConfig.to_dict()`."""
     target: dict[str, Any]
     """Model identity: name, source, sha256, num_parameters, dtype, note. Also what computes it, and as
-    `rounding` a sentence where its number format lets drafts change the text."""
+    `rounding` a sentence where its number format lets drafts change the text, as `host_steps` one where
+    the host decides steps that the device could do alone."""
     draft: dict[str, Any] | None
     device: str
     """The device in words, with its thread count on a CPU."""
@@ -53,6 +55,9 @@ class RunStarted(Event):
     lossy_rule: str | None = None
     """The acceptance rule if it changes the output's distribution, else ""; None in traces that
     are older than this field."""
+    memory: dict[str, Any] | None = None
+    """The earlier answers that lookup searched as they were when the run began: the key of their
+    `tokenizer`, `num_answers`, `num_tokens`, and `sha256` of their token ids. None for a run without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +147,7 @@ class Drafted(Event):
 
     kind: ClassVar[str] = "drafted"
     drafter: str
-    """The drafter that made this tree, or "none"."""
+    """The drafter that made this tree, or "none"; "memory" made one from earlier answers."""
     token_ids: list[int]
     parents: list[int]
     """Index of each node's parent; -1 for the root."""
@@ -200,8 +205,11 @@ class Committed(Event):
     kind: ClassVar[str] = "committed"
     token_ids: list[int]
     texts: list[str]
-    """What each token adds to the text: empty while a character is incomplete."""
+    """What each token adds to the text: empty while a character is incomplete, and while the text may
+    be the beginning of a stop string; nothing from a stop string on."""
     sources: list[TokenSource]
+    """`accepted` and `remembered` tokens were drafted, the latter from earlier answers; the others are
+    the target's own."""
     nodes: list[int]
     """Tree node of each token; -1 for the target's own token."""
     cache_length: int
@@ -227,10 +235,17 @@ class RunFinished(Event):
     kind: ClassVar[str] = "run_finished"
     reason: FinishReason
     tail_text: str
-    """Text of an incomplete character at the very end; usually empty."""
+    """Text of an incomplete character at the very end, and what might have become a stop string;
+    usually empty."""
     totals: dict[str, Any]
     """`RunStats.to_dict()`."""
     peak_memory_bytes: int
+    stop: str = ""
+    """The stop string that ended the run; empty where none did, as are the next two."""
+    cut_text: str = ""
+    """What was cut from the text of the emitted tokens: the stop string and what stood behind it."""
+    cut_token_ids: list[int] = field(default_factory=list)
+    """Tokens of the last step that stood behind the stop string, accepted and not emitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ class DraftTree:
     """A growing tree of draft tokens; a chain is a tree with one branch, plain decoding the root."""
 
     root_token_id: int
+    is_remembered: bool = False
+    """Whether it was found in earlier answers."""
     token_ids: list[int] = field(init=False)
     parents: list[int] = field(init=False)
     depths: list[int] = field(init=False)
@@ -78,7 +80,7 @@ class DraftTree:
 
     def subtree(self, nodes: Sequence[int]) -> DraftTree:
         """The tree of the root and these nodes, each after its parent; new indices, old order."""
-        smaller = DraftTree(self.root_token_id)
+        smaller = DraftTree(self.root_token_id, self.is_remembered)
         smaller.set_top_k(0, self.top_k_token_ids[0], self.top_k_probs[0])
         new_index = {0: 0}
         for node in nodes:

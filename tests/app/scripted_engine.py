@@ -6,9 +6,11 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.config import RunConfig
+from core.decoding.remembering import remembered
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError
 from core.trace.events import (
     Accepted,
@@ -64,6 +66,8 @@ class ScriptedEngine:
         self._fail_at = fail_at
         self._unavailable = unavailable or {}
         self.prompts: list[list[dict[str, str]] | str] = []
+        self.num_remembered: list[int | None] = []
+        """Answers in the memory of each run when it began; None for a run without one."""
         self.num_running = 0
         self.most_running = 0
 
@@ -79,12 +83,19 @@ class ScriptedEngine:
         return self._unavailable.get(mode)
 
     def run(
-        self, prompt: ScriptedPrompt, config: RunConfig, *, should_stop: Callable[[], bool]
+        self,
+        prompt: ScriptedPrompt,
+        config: RunConfig,
+        *,
+        memory: SuffixMemory | None = None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         self.num_running += 1
         self.most_running = max(self.most_running, self.num_running)
+        self.num_remembered.append(None if memory is None else len(memory.answers))
+        events = self._events(prompt, config, memory, should_stop)
         try:
-            yield from self._events(prompt, config, should_stop)
+            yield from events if memory is None else remembered(events, memory)
         finally:
             self.num_running -= 1
 
@@ -109,11 +120,12 @@ class ScriptedEngine:
         runs: Sequence[tuple[ScriptedPrompt, RunConfig]],
         size: int,
         *,
+        memory: SuffixMemory | None = None,
         should_stop: Callable[[], bool],
     ) -> Iterator[tuple[int, Event]]:
         """A step of each in turn; a waiting one begins when another has ended."""
         waiting = [
-            (index, self.run(prompt, config, should_stop=should_stop))
+            (index, self.run(prompt, config, memory=memory, should_stop=should_stop))
             for index, (prompt, config) in enumerate(runs)
         ]
         members: list[tuple[int, Iterator[Event]]] = []
@@ -130,10 +142,14 @@ class ScriptedEngine:
                     members.remove(member)
 
     def _events(
-        self, prompt: ScriptedPrompt, config: RunConfig, should_stop: Callable[[], bool]
+        self,
+        prompt: ScriptedPrompt,
+        config: RunConfig,
+        memory: SuffixMemory | None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         stats = RunStats()
-        for event in self._steps(prompt, config, should_stop):
+        for event in self._steps(prompt, config, memory, should_stop):
             stats.add(event)
             yield event
             if isinstance(event, Committed):
@@ -150,7 +166,11 @@ class ScriptedEngine:
         )
 
     def _steps(
-        self, prompt: ScriptedPrompt, config: RunConfig, should_stop: Callable[[], bool]
+        self,
+        prompt: ScriptedPrompt,
+        config: RunConfig,
+        memory: SuffixMemory | None,
+        should_stop: Callable[[], bool],
     ) -> Iterator[Event]:
         yield RunStarted(
             step=0,
@@ -166,6 +186,7 @@ class ScriptedEngine:
             seed=0,
             prompt_text=prompt.text,
             prompt_token_ids=prompt.token_ids,
+            memory=None if memory is None else _told_of(memory),
         )
         vocabulary = list(dict.fromkeys(self._pieces))
         ids = {piece: number for number, piece in enumerate(vocabulary)}
@@ -311,6 +332,16 @@ def _proposed(event: Drafted, chain: list[int]) -> Proposed:
         choosing_s=0.0001,
         level_rows=[1] * len(chain),
     )
+
+
+def _told_of(memory: SuffixMemory) -> dict[str, Any]:
+    """As `MemoryView.to_dict`."""
+    return {
+        "tokenizer": "scripted",
+        "num_answers": len(memory.answers),
+        "num_tokens": memory.num_tokens,
+        "sha256": "",
+    }
 
 
 def _with_noise(event: Event) -> Event:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from core.trace.events import RunStarted
 from core.trace.file import load_trace
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served
@@ -104,6 +105,29 @@ def test_every_setting_has_one_line_of_help(scripted: Served, open_page: OpenPag
     assert controls.count() >= 12
     for control in controls.all():
         assert re.search(r"\w{3}", control.locator(".info-text").inner_text())
+
+
+def test_ends_and_penalties_are_folded_away_and_reach_the_run(
+    scripted: Served, open_page: OpenPage, tmp_path: Path
+) -> None:
+    page = open_page(scripted)
+    expect(page.locator("#setting-stop")).to_be_hidden()
+    page.click("#settings-folded button")
+    limit(page, 12)
+    page.fill("#setting-stop textarea", "a, b\n\\n\\n")
+    page.fill("#setting-logit-bias textarea", " hello=-2\n5=100")
+    page.fill("#setting-repetition-penalty input", "1.2")
+    page.check("#setting-ignore-eos input")
+    ask(page, "Explain")
+    ended(page)
+    started = load_trace(saved(page, "trace.jsonl", tmp_path)).first(RunStarted)
+    assert started is not None and started.config["stop"] == ["a, b", "\n\n"]
+    sampling = started.config["sampling"]
+    assert sampling["logit_bias"] == [" hello=-2", "5=100"]
+    assert (sampling["repetition_penalty"], sampling["ignore_eos"]) == (1.2, True)
+    page.fill("#setting-logit-bias textarea", "5")
+    ask(page, "Explain")
+    expect(page.get_by_text("logit_bias has '5'; give TOKEN=NUMBER")).to_be_visible()
 
 
 def test_a_mode_brings_its_own_settings(scripted: Served, open_page: OpenPage) -> None:

@@ -12,7 +12,7 @@ FORM = """node => {
   return [style.textDecorationLine, style.textDecorationStyle, style.boxShadow === "none",
           style.borderBottomStyle, style.fontStyle].join("/");
 }"""
-SOURCES = ("accepted", "recovered", "bonus", "plain", "rejected", "untested")
+SOURCES = ("accepted", "recovered", "bonus", "plain", "remembered", "rejected", "untested")
 
 
 def answered(page: Page, num_tokens: int = 60) -> Page:

@@ -21,6 +21,17 @@ samplings = st.builds(
     temperature=st.floats(0.0, 100.0),
     top_k=st.integers(0, 10**6),
     top_p=st.floats(1e-6, 1.0),
+    min_p=st.floats(0.0, 1.0),
+    repetition_penalty=st.floats(0.01, 100.0),
+    presence_penalty=st.floats(-2.0, 2.0),
+    frequency_penalty=st.floats(-2.0, 2.0),
+    logit_bias=st.dictionaries(
+        st.integers(0, 10**6) | st.text(min_size=1, max_size=5),
+        st.floats(-100.0, 100.0),
+        max_size=3,
+    ),
+    min_new_tokens=st.just(0) | st.just(1),
+    ignore_eos=st.booleans(),
     seed=st.integers(0, 2**63 - 1),
 )
 ngrams = st.builds(
@@ -35,6 +46,7 @@ numbers = {
     "dtype": st.sampled_from([None, "float32", "bfloat16", "float16"]),
     "device": st.sampled_from(["cpu", "cuda"]),
     "target": st.text(),
+    "stop": st.lists(st.text(min_size=1, max_size=5), max_size=16).map(tuple),
 }
 configs = (
     st.builds(RunConfig, mode=st.just("naive"), sampling=samplings, **numbers)
@@ -47,7 +59,8 @@ configs = (
 
 @given(config=configs)
 def test_the_way_through_json_is_the_identity(config: RunConfig) -> None:
-    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    values = json.loads(json.dumps(config.to_dict()))
+    assert values == config.to_dict() and RunConfig.from_dict(values) == config
 
 
 @pytest.mark.parametrize("mode", mode_names())
@@ -78,6 +91,22 @@ def test_every_mode_has_settings_that_survive_json(mode: str) -> None:
         ({"sampling": {"temperature": -1}}, "give a value from 0.0 to 100.0"),
         ({"sampling": {"top_p": 0}}, "give a value from 1e-06 to 1.0"),
         ({"sampling": {"seed": -1}}, "seed is -1"),
+        ({"sampling": {"min_p": 1.5}}, "min_p is 1.5; give a value from 0.0 to 1.0"),
+        ({"sampling": {"min_p": 0.1}}, "min_p narrows what is drawn and nothing says that"),
+        ({"sampling": {"repetition_penalty": 0}}, "give a value from 0.01 to 100.0"),
+        ({"sampling": {"presence_penalty": 3}}, "give a value from -2.0 to 2.0"),
+        ({"sampling": {"frequency_penalty": -2.5}}, "give a value from -2.0 to 2.0"),
+        ({"sampling": {"logit_bias": {"5": 101}}}, "'5=101'; give TOKEN=NUMBER, with a token's id"),
+        ({"sampling": {"logit_bias": {"5": None}}}, "logit_bias has '5=None'; give TOKEN=NUMBER"),
+        ({"sampling": {"logit_bias": {"": 1}}}, "logit_bias has '=1'; give TOKEN=NUMBER"),
+        ({"sampling": {"logit_bias": ["5"]}}, "logit_bias has '5'; give TOKEN=NUMBER"),
+        ({"sampling": {"logit_bias": [5]}}, "give a list of str"),
+        ({"sampling": {"logit_bias": dict.fromkeys(range(1025), 1)}}, "give at most 1024"),
+        ({"sampling": {"ignore_eos": 1}}, "ignore_eos is 1; give true or false"),
+        (
+            {"max_new_tokens": 5, "sampling": {"min_new_tokens": 6}},
+            "min_new_tokens is 6 and max_new_tokens 5; give a number of at most that",
+        ),
         ({"sampling": []}, "sampling"),
         ({"sampling": "greedy"}, "sampling"),
         ({"sampling": 5}, "sampling"),

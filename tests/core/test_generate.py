@@ -202,7 +202,7 @@ def test_the_same_seed_samples_the_same_text(
         (
             ["--prompt", "x", "--mode", "ngram", "--draft", "y"],
             "--draft is no setting of mode ngram, which has --accept, --branching, --depth, "
-            "--draft-failure, --fixed-size, --min-match, --num-nodes; leave it out.",
+            "--draft-failure, --fixed-size, --memory, --min-match, --num-nodes; leave it out.",
         ),
         (["--prompt", "x", "--raw", "--system", "y"], "--system is no setting beside --raw"),
         (["--prompt", "x", "--csv-table", "nodes"], "--csv-table is no setting without --csv"),
@@ -237,3 +237,65 @@ def test_a_context_that_fills_up_ends_the_run_with_that_reason(
     result = json.loads(out)
     assert result["finish_reason"] == "context"
     assert len(result["token_ids"]) == 512 - 480
+
+
+def test_a_memory_on_disk_is_read_and_grows(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "memory.jsonl"
+    asked = ("--prompt", "hello", "--target", target, "--max-new-tokens", "24")
+    asked += ("--temp", "0.9", "--seed", "3", "--json")
+    _, out, _ = run(capsys, *asked, "--mode", "naive")
+    plain = json.loads(out)["token_ids"]
+    steps = []
+    for number in range(2):
+        trace = tmp_path / f"{number}.jsonl"
+        status, out, err = run(
+            capsys, *asked, "--mode", "ngram", "--fixed-size", "--min-match", "2",
+            "--memory", str(path), "--trace", str(trace),
+        )  # fmt: skip
+        result = json.loads(out)
+        assert status == 0 and result["token_ids"] == plain, err
+        steps.append(result["stats"]["num_steps"])
+        started = load_trace(trace).first(RunStarted)
+        assert started is not None and started.memory is not None
+        assert started.memory["num_answers"] == number
+        assert started.config["drafter"]["memory"] is True
+    assert steps[1] < steps[0]
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("--mode", "ngram", "--memory"),
+            "--memory has no file, and this command gives one answer",
+        ),
+        (("--mode", "ngram", "--memory", "{bad}"), "line 2: it is no answer"),
+        (("--mode", "ngram", "--memory", "{foreign}"), "holds the tokens of another tokenizer"),
+        (("--mode", "ngram", "--memory", "{folder}"), "cannot be written"),
+        (("--mode", "naive", "--memory", "{bad}"), "--memory is no setting of mode naive"),
+    ],
+)
+def test_a_memory_that_cannot_serve_is_refused_and_left_as_it_is(
+    arguments: tuple[str, ...],
+    told: str,
+    target: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header = '{"format": "specdecodes-memory", "version": 1, "tokenizer": "another"}\n'
+    contents = {"bad": header + "[1, 2\n", "foreign": header + "[1, 2]\n"}
+    places = {name: tmp_path / name for name in (*contents, "folder")}
+    places["folder"].mkdir()
+    for name, content in contents.items():
+        places[name].write_text(content, encoding="utf-8")
+    given = [word.format(**places) for word in arguments]
+    status, out, err = run(
+        capsys, "--prompt", "hello", "--target", target, "--max-new-tokens", "4", *given
+    )
+    assert status == 2 and out == ""
+    assert told in err and err.count("\n") == 1
+    for name, content in contents.items():
+        assert places[name].read_text(encoding="utf-8") == content

@@ -10,8 +10,8 @@ import pytest
 
 from core import generate_batch
 from core.engine import Engine
-from core.trace.events import Event
-from core.trace.file import load_trace
+from core.trace.events import Event, RunStarted
+from core.trace.file import Trace, load_trace
 
 
 def options(home: Path, prompts: Path, *more: str) -> list[str]:
@@ -119,3 +119,24 @@ def test_an_interrupted_batch_writes_what_has_begun_and_says_so(
     answers = [json.loads(line) for line in printed.out.splitlines()]
     assert [item["finish_reason"] for item in answers] == ["stopped"] * 2
     assert printed.err == "stopped; 2 of 3 answers are written\n"
+
+
+def test_answers_of_a_batch_are_remembered_on_disk(
+    tiny_home: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory, traces = tmp_path / "memory.jsonl", tmp_path / "traces"
+    arguments = options(tiny_home, prompts, "--mode", "ngram", "--size", "2")
+    arguments += ["--memory", str(memory), "--traces", str(traces)]
+    for number in range(2):
+        assert generate_batch.main(arguments) == 0
+        seen = sorted(remembered(load_trace(path)) for path in traces.iterdir())
+        assert seen[:2] == [3 * number] * 2 and seen[2] > 3 * number
+    answers = [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(answers[:3]) == sorted(answers[3:])
+    assert len(memory.read_text(encoding="utf-8").splitlines()) == 7
+
+
+def remembered(trace: Trace) -> int:
+    started = trace.first(RunStarted)
+    assert started is not None and started.memory is not None
+    return int(started.memory["num_answers"])

@@ -28,7 +28,7 @@ from core.runtime.storage import no_progress
 from core.trace.events import Verified
 from core.trace.file import event_line
 from tests.core.test_bad_numbers import RULES
-from tests.scripted import ScriptedBackend, ScriptedDrafter, emitted, run_loop, tree_from
+from tests.scripted import ScriptedBackend, ScriptedDrafter, emitted, rows_at, run_loop, tree_from
 
 NAN, INF = float("nan"), float("inf")
 VOCAB = 2 * BLOCK
@@ -76,9 +76,9 @@ def test_no_drafter_chooses_by_such_logits(value: float, place: int) -> None:
             SamplingProposer(config),
         ):
             with pytest.raises(BadLogitsError, match=r"drafter's logits .* from position 9 on"):
-                proposer.propose(logits, [8, 9], count)
+                proposer.propose(logits, rows_at(8, 9), count)
             with pytest.raises(BadLogitsError):
-                proposer.propose(torch.full((1, VOCAB), -INF), [8], count)
+                proposer.propose(torch.full((1, VOCAB), -INF), rows_at(8), count)
 
 
 @pytest.mark.parametrize("excluded", [(0, 5), (BLOCK,), tuple(range(3, VOCAB))])

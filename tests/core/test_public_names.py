@@ -27,7 +27,7 @@ def test_the_list_is_this_one() -> None:
         "ProfileStarted", "Prompt", "Proposed", "RunConfig", "RunFailed", "RunFinished", "RunStarted",
         "RunStats",
         "SamplingConfig", "ShareSdSettings",
-        "SpecDecodesError", "StorageError", "TokenTexts", "Trace", "TraceFormatError",
+        "SpecDecodesError", "StorageError", "SuffixMemory", "TokenTexts", "Trace", "TraceFormatError",
         "TreeSettings", "Verified", "load_target", "load_trace", "read_trace",
         "register_drafter", "save_trace", "write_trace",
     ]  # fmt: skip

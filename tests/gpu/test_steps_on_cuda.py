@@ -4,13 +4,18 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from core.acceptance.sampling import log_probs_under
 from core.backends.cuda.attention import MaskedAttention, Rows
+from core.backends.cuda.graphs import Graphs
 from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import LayerWeights
+from core.config import SamplingConfig
 from core.engine import Engine
 from core.families.architecture import Architecture, LayerKind
 from core.loading.loading import load_model
+from core.trace.events import RunStarted
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
+from tests.core.decoding.test_corrected_modes import SAMPLINGS
 from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
 
 pytestmark = pytest.mark.gpu
@@ -49,6 +54,54 @@ def test_every_mode_gives_the_text_of_plain_decoding(
         found = run(compiled, device="cuda", sampling=sampling, **settings)
         assert found.token_ids == expected.token_ids
     assert found.stats.num_drafted > 0
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("mode", ["naive", "ngram", "share-sd", "sd-eagle"])
+def test_the_host_decides_under_penalties_and_every_mode_gives_the_text_of_plain_decoding(
+    mode,
+    sampling,
+    engines,
+    tiny_home,  # noqa: F811
+) -> None:
+    eager, compiled = engines
+    settings = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
+    expected = run(eager, device="cuda", sampling=sampling)
+    found = run(compiled, device="cuda", sampling=sampling, **settings)
+    assert found.token_ids == expected.token_ids
+    assert "only the host corrects" in found.first(RunStarted).target["host_steps"]
+
+
+@pytest.mark.parametrize("mode", ["naive", "share-sd", "sd-eagle"])
+def test_min_p_and_stop_strings_leave_the_steps_to_the_device(
+    mode,
+    engines,
+    tiny_home,  # noqa: F811
+) -> None:
+    eager, compiled = engines
+    own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
+    settings = {"device": "cuda", "sampling": {**SAMPLED, "min_p": 0.03}}
+    whole = run(eager, **settings)
+    stop = whole.text[12:15]
+    expected = run(eager, **settings, stop=[stop])
+    for _ in range(3):  # eager, captured, replayed
+        found = run(compiled, **settings, stop=[stop], **own)
+        assert (found.token_ids, found.text) == (expected.token_ids, expected.text)
+        assert found.first(RunStarted).target.get("host_steps") is None
+    assert run(compiled, **settings, **own).token_ids == whole.token_ids
+
+
+@pytest.mark.parametrize("narrowing", [{"top_k": 20}, {"top_p": 0.9}, {"min_p": 0.1}])
+def test_what_narrows_a_distribution_is_captured_over_a_large_vocabulary(narrowing) -> None:
+    """A nucleus wider than the first candidates was asked about in the middle of the capture."""
+    logits = torch.randn(4, 5000, generator=torch.Generator().manual_seed(0))
+    sampling = SamplingConfig(temperature=1.0, **narrowing)
+    found = torch.empty_like(logits, device="cuda")
+    on_device, graphs = logits.to("cuda"), Graphs(found.device)
+    for _ in range(3):  # eager, captured, replayed
+        graphs.run("narrowed", lambda: found.copy_(log_probs_under(on_device, sampling)))
+    assert graphs.num_captured == 1
+    torch.testing.assert_close(found.cpu().exp(), log_probs_under(logits, sampling).exp())
 
 
 def test_nothing_is_compiled_or_captured_once_a_mode_was_run(engines, tiny_home) -> None:  # noqa: F811

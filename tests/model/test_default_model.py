@@ -52,6 +52,26 @@ def test_plain_decoding_gives_the_text_of_transformers(
         assert answer == output[0, len(prompt.token_ids) :].tolist()
 
 
+def test_penalties_and_biases_give_the_text_of_transformers(
+    default_model: LoadedModel, default_engine: Engine
+) -> None:
+    sampling = {"repetition_penalty": 1.2, "logit_bias": {"260": -2.0}, "min_new_tokens": 24}
+    config = RunConfig.from_dict({"mode": "ngram", "max_new_tokens": 32, "sampling": sampling})
+    prompt = default_engine.chat_prompt([{"role": "user", "content": PROMPTS[3]}])
+    input_ids = torch.tensor([prompt.token_ids])
+    output = default_model.module.generate(
+        input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        do_sample=False,
+        max_new_tokens=32,
+        min_new_tokens=24,
+        repetition_penalty=1.2,
+        sequence_bias={(260,): -2.0},
+    )
+    answer = run_trace(default_engine, PROMPTS[3], config).token_ids
+    assert answer == output[0, len(prompt.token_ids) :].tolist()
+
+
 def test_a_long_run_ends_for_a_clear_reason(default_engine: Engine) -> None:
     config = RunConfig.from_dict({"mode": "ngram", "max_new_tokens": 300})
     trace = run_trace(default_engine, "Say hello in one word.", config)

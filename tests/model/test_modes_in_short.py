@@ -42,6 +42,35 @@ def test_every_mode_gives_the_text_of_plain_decoding(
         assert drafted.stats.num_accepted > 0, mode
 
 
+LAW = {
+    "repetition_penalty": 1.15,
+    "presence_penalty": 0.3,
+    "frequency_penalty": 0.2,
+    "logit_bias": {" the": -3, "28": 1},
+    "min_new_tokens": 5,
+}
+
+
+@pytest.mark.parametrize(
+    "sampling", [LAW, {**SAMPLED, **LAW, "min_p": 0.05}], ids=["greedy", "sampled"]
+)
+def test_every_mode_keeps_to_penalties_biases_and_stop_strings(
+    default_engine: Engine, sampling: dict[str, object]
+) -> None:
+    plain = trace_of(default_engine, QUOTING, sampling=sampling)
+    assert plain.token_ids != trace_of(default_engine, QUOTING).token_ids
+    stop = plain.text[40:43]
+    cut = trace_of(default_engine, QUOTING, sampling=sampling, stop=[stop])
+    assert plain.text.startswith(cut.text) and stop not in cut.text
+    for mode in ("ngram", "share-sd"):
+        given = {"mode": mode, "sampling": sampling, **MODES[mode]}
+        drafted = trace_of(default_engine, QUOTING, **given)
+        assert drafted.token_ids == plain.token_ids, mode
+        stopped = trace_of(default_engine, QUOTING, stop=[stop], **given)
+        assert (stopped.token_ids, stopped.text) == (cut.token_ids, cut.text), mode
+    assert drafted.stats.acceptance_rate == 1.0, "it drafts by the same law"
+
+
 def test_a_drafter_that_is_the_target_is_always_right(default_engine: Engine) -> None:
     trace = trace_of(default_engine, OPEN, mode="share-sd", **MODES["share-sd"])
     assert trace.stats.acceptance_rate == 1.0

@@ -3,9 +3,10 @@
 import pytest
 
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 from core.engine import Engine
 from core.errors import InvalidSettingError
-from core.trace.events import RunFinished
+from core.trace.events import Committed, RunFinished
 from presets.gallery import PRESETS, Preset, find_preset
 from tests.conftest import run_trace
 
@@ -45,10 +46,22 @@ def in_tests(preset: Preset) -> object:
 @pytest.mark.parametrize("preset", [in_tests(preset) for preset in PRESETS])
 def test_a_preset_runs_on_the_default_model(preset: Preset, default_engine: Engine) -> None:
     settings = {**preset.settings, "max_new_tokens": 24}
-    trace = run_trace(default_engine, preset.prompt, RunConfig.from_dict(settings))
+    config = RunConfig.from_dict(settings)
+    trace = run_trace(default_engine, preset.prompt, config, SuffixMemory())
     assert trace.first(RunFinished) is not None
     assert trace.stats.num_tokens > 0
     assert trace.stats.num_drafted > 0 or preset.config.mode == "ngram"
+
+
+@pytest.mark.model
+def test_what_is_asked_again_comes_from_the_memory(default_engine: Engine) -> None:
+    preset, memory = find_preset("asked-again"), SuffixMemory()
+    config = RunConfig.from_dict({**preset.settings, "max_new_tokens": 48})
+    first, again = (run_trace(default_engine, preset.prompt, config, memory) for _ in range(2))
+    assert again.token_ids == first.token_ids
+    assert again.stats.num_steps < 0.5 * first.stats.num_steps
+    sources = [source for event in again.of_kind(Committed) for source in event.sources]
+    assert sources.count("remembered") > 0.5 * len(sources)
 
 
 @pytest.mark.model

@@ -62,6 +62,32 @@ def test_sampling_gives_the_same_text_for_the_same_seed(
     assert [trace.token_ids for trace in traces] == plain_answers(PROMPTS, SAMPLED)
 
 
+LAW = {
+    "repetition_penalty": 1.1,
+    "presence_penalty": 0.3,
+    "frequency_penalty": 0.1,
+    "logit_bias": {" the": -1},
+    "min_new_tokens": 60,
+}
+
+
+@SHAPES
+@pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("mode", ["share-sd", "sd-eagle", "sd-classic", "hybrid"])
+def test_penalties_and_biases_are_the_law_of_every_mode(
+    mode: str,
+    sampling: dict[str, Any],
+    shape: dict[str, Any],
+    default_engine: Engine,
+    plain_answers: PlainAnswers,
+) -> None:
+    law = {**sampling, **LAW, **({"min_p": 0.05} if sampling else {})}
+    config = config_of(mode, shape, sampling=law)
+    traces = [run_trace(default_engine, text, config) for text in PROMPTS[2:5]]
+    assert [trace.token_ids for trace in traces] == plain_answers(PROMPTS[2:5], law)
+    assert sum(trace.stats.num_accepted for trace in traces) > 20
+
+
 def test_the_unquantized_self_is_always_right(default_engine: Engine) -> None:
     config = config_of("share-sd", {**CHAIN, "bits": 16})
     for text in PROMPTS[:5]:

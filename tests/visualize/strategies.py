@@ -51,7 +51,7 @@ def traces(draw: st.DrawFn) -> Trace:
         *draw(st.lists(step_specs(), max_size=5)),
         mode=draw(st.sampled_from(["naive", "ngram"])),
         run_id=draw(texts),
-        end=draw(st.sampled_from(["eos", "length", "stopped", "failed", None])),
+        end=draw(st.sampled_from(["eos", "stop_string", "length", "stopped", "failed", None])),
         texts=draw(st.dictionaries(st.integers(0, 50), texts)),
         prompt_text=draw(texts),
     )

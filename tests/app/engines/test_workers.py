@@ -19,13 +19,14 @@ from app.runs.handlers import Handlers
 from app.runs.run_store import RunStore
 from app.runs.session import ChatSession
 from core.config import RunConfig
+from core.drafters.suffix_memory import SuffixMemory
 from core.errors import (
     InvalidSettingError,
     ModelUnavailableError,
     SpecDecodesError,
     TraceFormatError,
 )
-from core.trace.events import Proposed, RunFailed, RunFinished
+from core.trace.events import Proposed, RunFailed, RunFinished, RunStarted
 from core.trace.file import Trace, load_trace, save_trace
 from tests.app.helpers import form_values
 from tests.app.scripted_engine import ScriptedEngine
@@ -81,6 +82,31 @@ def test_a_profile_comes_from_there_as_well(load: Workers) -> None:
     there = list(engine.profile(MESSAGES, config(6), should_stop=bool))
     assert there == list(here.profile(here.chat_prompt(MESSAGES), config(6), should_stop=bool))
     assert any(isinstance(event, Proposed) for event in there)
+
+
+def test_answers_from_there_come_into_the_memory_that_is_here(load: Workers) -> None:
+    engine, memory = loaded(load), SuffixMemory()
+    told = []
+    for num_tokens in (5, 12):
+        trace = Trace(
+            list(engine.run(MESSAGES, config(num_tokens), memory=memory, should_stop=bool))
+        )
+        assert memory.answers[-1] == trace.token_ids
+        told.append(started(trace).memory)
+    assert [item["num_answers"] for item in told if item] == [0, 1]
+    assert memory.tokenizer == "scripted"
+    traces = [Trace(), Trace()]
+    runs = [(MESSAGES, config(num_tokens)) for num_tokens in (7, 3)]
+    for place, event in engine.run_batch(runs, 2, memory=memory, should_stop=bool):
+        traces[place].events.append(event)
+    assert sorted(map(len, memory.answers)) == [3, 5, 7, 12]
+    assert traces[0].token_ids in memory.answers and traces[1].token_ids in memory.answers
+
+
+def started(trace: Trace) -> RunStarted:
+    event = trace.first(RunStarted)
+    assert event is not None
+    return event
 
 
 def test_a_crash_ends_each_of_the_prompts_side_by_side(load: Workers) -> None:

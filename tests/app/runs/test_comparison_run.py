@@ -29,7 +29,9 @@ def messages_of(
 def made_on(
     handlers: Handlers, entries: list[RunConfig], num_repeats: int = 1, visitor: str = "me"
 ) -> ComparisonRun:
-    return ComparisonRun(handlers, "Hi", entries, num_repeats, visitor=visitor, owner=visitor)
+    return ComparisonRun(
+        handlers, "Hi", entries, num_repeats, visitor=visitor, owner=visitor, memory=None
+    )
 
 
 def test_plain_decoding_is_measured_with_the_others() -> None:
@@ -57,10 +59,18 @@ def test_everything_warms_up_and_then_they_alternate() -> None:
     ]
 
 
+def test_answers_with_a_least_length_warm_up_in_a_few_tokens() -> None:
+    entry = configured("ngram", max_new_tokens=60, sampling={"min_new_tokens": 50})
+    result = messages_of(ScriptedEngine(), [entry])[-1]["result"]
+    assert [row["num_runs"] for row in result["rows"]] == [1, 1]
+
+
 def test_a_raw_prompt_is_continued_as_it_is_by_all() -> None:
     engine = ScriptedEngine()
     entries = [configured("ngram")]
-    made = ComparisonRun(handlers_on(engine), "Hi", entries, 1, visitor=None, owner=None, raw=True)
+    made = ComparisonRun(
+        handlers_on(engine), "Hi", entries, 1, visitor=None, owner=None, memory=None, raw=True
+    )
     list(made.follow())
     assert engine.prompts == ["Hi"] * 4
 

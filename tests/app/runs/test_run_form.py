@@ -6,6 +6,7 @@ import pytest
 
 from app.pages.components.settings import _SECTIONS
 from app.runs.run_form import (
+    changed_settings,
     config_from_values,
     mode_fields,
     mode_help,
@@ -59,7 +60,34 @@ def test_words_are_parted_by_commas_and_numbers_stay_numbers() -> None:
     drafter = config_from_values(values).drafter
     assert isinstance(drafter, ShareSdSettings)
     assert drafter.keep == ("head", "0")
+    assert values_from_config(config_from_values(values))["share-sd.keep"] == "head, 0"
     assert drafter.bits == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "stops"),
+    [
+        ("", ()),
+        ("END", ("END",)),
+        ("a, b\n\n c ", ("a, b", " c ")),
+        (r"\n\n" + "\n" + r"\t\\n \d", ("\n\n", "\t\\n \\d")),
+    ],
+)
+def test_stop_strings_stand_on_lines_of_their_own(text: str, stops: tuple[str, ...]) -> None:
+    config = config_from_values(form_values(stop=text))
+    assert config.stop == stops
+    again = {**form_values(), "stop": values_from_config(config)["stop"]}
+    assert config_from_values(again).stop == stops
+
+
+def test_penalties_and_biases_come_from_the_form_and_are_told_in_a_few_words() -> None:
+    config = config_from_values(
+        form_values(repetition_penalty=1.2, logit_bias="5=-100\n hello=2", ignore_eos=True)
+    )
+    sampling = config.sampling
+    assert (sampling.repetition_penalty, sampling.ignore_eos) == (1.2, True)
+    assert sampling.logit_bias == ("5=-100", " hello=2")
+    assert "logit bias 5=-100 and  hello=2, " in changed_settings(config)
 
 
 def test_empty_names_are_unset() -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from app.runs.run import Run
+from app.runs.run import Outcome, Run
+from app.runs.run_finder import record_of
 from app.runs.run_store import RunStore
 from app.runs.session import ChatSession
 from core.config import RunConfig
-from core.trace.events import Drafted
+from core.trace.events import Drafted, Event, RunFinished
+from core.trace.file import Trace
 from tests.app.scripted_engine import ScriptedEngine, ScriptedPrompt
 
 
@@ -107,3 +109,22 @@ def test_turns_without_an_answer_are_left_out_of_the_prompt() -> None:
         {"role": "assistant", "content": "Speculative decoding"},
         {"role": "user", "content": "Next"},
     ]
+
+
+@pytest.mark.parametrize("stop", ["END", "\n{x}"])
+def test_an_answer_that_a_stop_string_ended_says_which_now_and_when_it_is_read_back(
+    stop: str,
+) -> None:
+    record = filled(Run("r", "Hi", "ngram"))
+    events = [*record.trace.events[:-1], ended_by(stop, record.trace.events[-1])]
+    again = record_of("r", Trace(events))
+    live = Run("r", "Hi", "ngram")
+    for event in events:
+        live.add(event)
+    live.close(Outcome("ended", "Cut off"))
+    assert again.status_text == live.status_text == f"Ended before {stop!r}"
+
+
+def ended_by(stop: str, end: Event) -> RunFinished:
+    assert isinstance(end, RunFinished)
+    return replace(end, reason="stop_string", stop=stop, cut_text=stop)

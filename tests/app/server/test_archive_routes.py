@@ -99,19 +99,19 @@ def test_runs_of_every_version_share_a_table_and_the_file_says_what_is_left_out(
     """One kept run that did not open once broke the tables over all."""
     run_id = answer(handlers, client)
     handlers.store.drop([run_id])
-    for version in (1, 2):
+    for version in (1, 2, 3):
         text = (RECORDED / f"version_{version}.jsonl").read_text(encoding="utf-8")
         kept = client.post(f"/{PREFIX}/archive", content=text).json()
         assert kept["lossy_rule"] == ("typical" if version == 1 else "")
         message = client.get(f"/{PREFIX}/archive/{kept['run_id']}/message.json").json()
         assert message["events"][0]["lossy_rule"] == kept["lossy_rule"]
     whole = client.get(f"/{PREFIX}/archive/runs.csv")
-    assert len(whole.text.splitlines()) == 4
+    assert len(whole.text.splitlines()) == 5
     assert 'filename="all-runs.csv"' in whole.headers["content-disposition"]
     visitor = client.get("/").text
     (handlers.archive.place(visitor) / f"{run_id}.jsonl").write_text("broken", encoding="utf-8")
     rest = client.get(f"/{PREFIX}/archive/runs.csv")
-    assert len(rest.text.splitlines()) == 3
+    assert len(rest.text.splitlines()) == 4
     assert 'filename="all-but-1-unreadable-runs.csv"' in rest.headers["content-disposition"]
     told = client.get(f"/{PREFIX}/runs/{run_id}/steps.csv")
     assert (told.status_code, told.text[:44]) == (

@@ -66,6 +66,18 @@ def test_the_pages_own_model_answers_where_settings_name_none(client: Client) ->
     assert [row["mode"] for row in rows["rows"]] == ["naive", "ngram"]
 
 
+def test_ends_and_penalties_are_settings_of_the_endpoints(client: Client) -> None:
+    own = {"stop": "END", "sampling": {"presence_penalty": 0.5, "logit_bias": {"5": -100}}}
+    given = json.dumps({**json.loads(settings()), **own})
+    run_id = client.predict("Hi", given, api_name="/generate")["run_id"]
+    config = json.loads(client.predict(run_id, api_name="/export").splitlines()[1])["config"]
+    assert config["stop"] == ["END"]
+    sampling = config["sampling"]
+    assert (sampling["presence_penalty"], sampling["logit_bias"]) == (0.5, ["5=-100"])
+    rows = client.predict("Hi", [given], 1, api_name="/compare")["rows"]
+    assert [row["mode"] for row in rows] == ["naive", "ngram"]
+
+
 def test_modes_are_compared_with_plain_decoding(client: Client) -> None:
     result = client.predict("Hi", [settings()], 1, api_name="/compare")
     assert [row["mode"] for row in result["rows"]] == ["naive", "ngram"]
@@ -95,7 +107,13 @@ def test_a_callers_own_runs_alone_count_against_its_place_in_the_queue(
 
 @pytest.mark.parametrize(
     ("prompt", "given", "told"),
-    [("Hi", "[]", "no object"), ("Hi", '{"mode": "fast"}', "mode is"), (" ", "{}", "empty")],
+    [
+        ("Hi", "[]", "no object"),
+        ("Hi", '{"mode": "fast"}', "mode is"),
+        (" ", "{}", "empty"),
+        ("Hi", '{"stop": [""]}', "stop has a text of 0 characters"),
+        ("Hi", '{"sampling": {"logit_bias": {"5": 200}}}', "give TOKEN=NUMBER"),
+    ],
 )
 def test_bad_input_is_refused_in_words(client: Client, prompt: str, given: str, told: str) -> None:
     with pytest.raises(Exception, match=re.escape(told)):

@@ -73,7 +73,8 @@ export function runOf(numSteps) {
 
 test("counts and text add up over steps", () => {
   const run = runOf(3);
-  assert.deepEqual(run.counts, { accepted: 3, recovered: 3, bonus: 0, plain: 0, rejected: 3, untested: 3 });
+  const counts = { accepted: 3, remembered: 0, recovered: 3, bonus: 0, plain: 0, rejected: 3, untested: 3 };
+  assert.deepEqual(run.counts, counts);
   assert.equal(run.text, " w1 w4".repeat(3));
   assert.equal(run.plainMs, 20);
 });
@@ -103,6 +104,18 @@ test("a refused node tells both probabilities and the target's choices before it
     facts.alternatives.map(({ id }) => id),
     [4, 2],
   );
+});
+
+test("what was kept of earlier answers is told apart, by its token and by its node", () => {
+  const run = new RunModel("r");
+  for (const event of stepEvents(1)) {
+    run.apply(event.kind === "committed" ? { ...event, sources: ["remembered", "recovered"] } : event);
+  }
+  assert.equal(run.counts.remembered, 1);
+  assert.equal(run.counts.accepted, 0);
+  assert.equal(describeToken(run, run.tokens[0]).source, "remembered");
+  assert.equal(describeNode(run, run.steps[0], 1).source, "remembered");
+  assert.equal(describeNode(run, run.steps[0], 2).source, "rejected");
 });
 
 test("only accepted nodes have a token", () => {

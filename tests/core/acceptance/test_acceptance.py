@@ -15,6 +15,7 @@ from core.config import RunConfig, SamplingConfig
 from core.drafters.proposals import BestProposer, NoisyProposer, SamplingProposer
 from core.trees.tree import DraftTree
 from tests.core.acceptance.rule_parts import rule_parts
+from tests.scripted import rows_at
 
 CPU = torch.device("cpu")
 VOCAB = 4
@@ -146,11 +147,11 @@ def test_proposers_give_no_impossible_and_no_double_children(count: int) -> None
     config = RunConfig(sampling=SamplingConfig(do_sample=True, top_k=2))
     proposers = [SamplingProposer(config), NoisyProposer(config, VOCAB, CPU)]
     for proposer in proposers:
-        for proposal in proposer.propose(LOGITS[:2], [4, 4], count):
+        for proposal in proposer.propose(LOGITS[:2], rows_at(4, 4), count):
             assert set(proposal.token_ids) <= {1, 2}
             assert len(set(proposal.token_ids)) == len(proposal.token_ids) <= count
             assert all(prob > 0 for prob in proposal.probs)
-    best = BestProposer().propose(LOGITS[:1], [4], count)[0]
+    best = BestProposer().propose(LOGITS[:1], rows_at(4), count)[0]
     assert best.token_ids == [1, 2, 0][:count]
 
 
@@ -159,7 +160,7 @@ def test_of_tied_logits_the_best_child_is_the_one_that_the_target_takes() -> Non
     generator = torch.Generator().manual_seed(0)
     logits = torch.randint(0, 3, (40, 500), generator=generator).float()
     for count in (1, 2, 4):
-        proposals = BestProposer().propose(logits, [0] * 40, count)
+        proposals = BestProposer().propose(logits, rows_at(*[0] * 40), count)
         assert [proposal.token_ids[0] for proposal in proposals] == logits.argmax(-1).tolist()
 
 
@@ -168,7 +169,7 @@ def test_the_noisy_drafter_draws_what_the_target_draws_from_the_same_probs() -> 
     drawer = TokenDrawer(config.sampling, VOCAB, CPU)
     proposer = NoisyProposer(config, VOCAB, CPU)
     for position in range(50):
-        proposal = proposer.propose(LOGITS[:1], [position], 2)[0]
+        proposal = proposer.propose(LOGITS[:1], rows_at(position), 2)[0]
         assert proposal.token_ids[0] == drawer.draw(LOGITS[0], position)
 
 

@@ -88,6 +88,9 @@ def test_one_mode_is_compared_under_several_settings(
         (["--modes", "ngram", "--workers", "2"], "--workers is no setting without --ray"),
         (["--modes", "ngram", "--ray", "--workers", "0"], "workers is 0"),
         (["--modes", "ngram", "--resume"], "--resume is no setting without --results"),
+        (["--modes", "ngram", "--memory", "m.jsonl"], "memory has a file, and here each mode"),
+        (["--modes", "ngram:memory=m.jsonl"], "memory has a file, and here each mode"),
+        (["--modes", "ngram:memory", "--ray"], "memory is of one process"),
     ],
 )
 def test_bad_input_to_a_comparison_is_one_sentence_and_status_2(
@@ -97,6 +100,25 @@ def test_bad_input_to_a_comparison_is_one_sentence_and_status_2(
     printed = capsys.readouterr()
     assert complaint in printed.err
     assert printed.err.count("\n") == 1 and printed.out == ""
+
+
+def test_a_mode_with_a_memory_is_compared_with_itself_without(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "figures.json"
+    modes = ["ngram", "ngram:memory"]
+    words = ["--modes", ",".join(modes), "--temp", "0.9", "--fixed-size", "--json", str(path)]
+    assert compare.main([*words, "--repeats", "2", "--limit", "1", *common]) == 0
+    capsys.readouterr()
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert report["configs"][modes[1]]["drafter"]["memory"] is True
+    steps = {
+        (answer["runner"], answer["repeat"]): answer["stats"]["num_steps"]
+        for answer in report["answers"]
+        if answer["turn"] == 1
+    }
+    assert steps[modes[0], 1] == steps[modes[0], 2]
+    assert steps[modes[1], 2] < steps[modes[1], 1]
 
 
 def test_a_server_is_asked_the_same_questions_and_its_failures_are_rows(

@@ -198,3 +198,21 @@ def test_answers_under_a_lossy_rule_are_named_so(
     assert run_questions("--mode", "ngram", *sampled) == 0
     assert lines_of(tmp_path, "ngram-lossy-typical")[0]["model_id"] == "target-ngram-lossy-typical"
     assert "ngram, lossy (typical)" in capsys.readouterr().out
+
+
+def test_later_questions_look_up_in_the_answers_before_them(
+    run_questions: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "memory.jsonl"
+    assert run_questions("--mode", "ngram", "--memory", str(path)) == 0
+    traces = (tmp_path / "log" / "target-ngram").glob("*.jsonl")
+    starts = [load_trace(trace).first(RunStarted) for trace in traces]
+    seen = sorted(start.memory["num_answers"] for start in starts if start and start.memory)
+    # The answer that warms up is one of them.
+    assert seen == list(range(1, len(seen) + 1))
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 2 + len(seen)
+
+
+def test_a_memory_is_not_spread(run_questions: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_questions("--mode", "ngram", "--memory", "--ray") == 2
+    assert "memory is of one process" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import torch
 
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.proposals import BestProposer
-from core.drafters.tree_growth import LevelRow, Proposal, TreeGrower
+from core.drafters.tree_growth import DraftRows, LevelRow, Proposal, TreeGrower
 from core.drafters.tree_size import best_size, chain_speed, pays_to_continue
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
@@ -73,9 +73,9 @@ class _SlowProposer(BestProposer):
     def __init__(self, now_s: list[float]):
         self._now_s = now_s
 
-    def propose(self, logits: torch.Tensor, positions: list[int], count: int) -> list[Proposal]:
+    def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
         self._now_s[0] += 1.0
-        return super().propose(logits, positions, count)
+        return super().propose(logits, rows, count)
 
 
 def test_choosing_children_counts_as_drafting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,16 +29,7 @@ _ARCHITECTURES = {
 _ONE_ADDED = ("gemma", "gemma2", "gemma3", "nemotron")
 # Pairs of numbers that rotate together are written side by side.
 _PERMUTED = ("llama", "granite", "smollm3", "olmo", "arcee")
-_WINDOWED = (
-    "gemma2",
-    "gemma3_text",
-    "olmo3",
-    "gpt_oss",
-    "phi3",
-    "cohere2",
-    "exaone4",
-    "starcoder2",
-)
+_WINDOWED = ("gemma2", "gemma3_text", "olmo3", "gpt_oss", "phi3", "cohere2", "exaone4")
 _LAYER_EPS = ("norm_epsilon", "layer_norm_eps", "layer_norm_epsilon", "norm_eps")
 
 

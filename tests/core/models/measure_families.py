@@ -12,7 +12,13 @@ from typing import Any
 
 import torch
 from gguf import LlamaFileType
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    PhiConfig,
+    Qwen3Config,
+    Starcoder2Config,
+)
 
 from core.benchmark import compare
 from core.models.gguf_index import open_gguf
@@ -21,7 +27,8 @@ from core.runtime.storage import no_progress
 from tests.core.models.gguf_models import write_model
 
 _COMMON: dict[str, Any] = {"max_position_embeddings": 8192, "pad_token_id": 0, "bos_token_id": 1}
-# As google/gemma-3-270m and, halved in depth, Qwen/Qwen3-0.6B, with fewer tokens.
+# As google/gemma-3-270m and, cut in depth, Qwen/Qwen3-0.6B, microsoft/phi-1 and bigcode/starcoder2-3b,
+# with fewer tokens.
 SHAPES: dict[str, Any] = {
     "gemma3": lambda num_tokens: Gemma3TextConfig(
         **_COMMON, vocab_size=num_tokens, hidden_size=640, num_hidden_layers=18,
@@ -32,6 +39,15 @@ SHAPES: dict[str, Any] = {
         **_COMMON, vocab_size=num_tokens, hidden_size=1024, num_hidden_layers=14,
         num_attention_heads=16, num_key_value_heads=8, head_dim=128, intermediate_size=3072,
         tie_word_embeddings=True, eos_token_id=2,
+    ),
+    "phi": lambda num_tokens: PhiConfig(
+        **_COMMON, vocab_size=num_tokens, hidden_size=2048, num_hidden_layers=5,
+        num_attention_heads=32, intermediate_size=8192, eos_token_id=2,
+    ),
+    "starcoder2": lambda num_tokens: Starcoder2Config(
+        **_COMMON, vocab_size=num_tokens, hidden_size=3072, num_hidden_layers=3,
+        num_attention_heads=24, num_key_value_heads=2, intermediate_size=12288,
+        sliding_window=4096, tie_word_embeddings=True, eos_token_id=2,
     ),
 }  # fmt: skip
 

@@ -20,7 +20,13 @@ def saved(folder: Path, **rules: Any) -> str:
 def test_a_penalty_is_named_beside_runs_and_in_traces(tmp_path: Path) -> None:
     model = load_model(saved(tmp_path / "model", repetition_penalty=1.1, no_repeat_ngram_size=3))
     for note in (model.note, model.identity.note):
-        assert "asks for no_repeat_ngram_size 3, repetition_penalty 1.1, which no mode" in note
+        assert "asks for no_repeat_ngram_size 3, repetition_penalty 1.1, which no run here" in note
+        assert note.endswith("What can be applied is a setting: --repetition-penalty 1.1.")
+
+
+def test_what_no_setting_applies_is_told_without_one(tmp_path: Path) -> None:
+    note = unapplied_rules(Path(saved(tmp_path / "model", suppress_tokens=[3])))
+    assert "asks for suppress_tokens [3], which" in note and "setting" not in note
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.backends.cpu.linear import CpuLinear
+from core.backends.torch.forward import TorchForward
 from core.backends.torch.linear import DenseLinear
 from core.families.registry import FAMILIES
 from core.loading.forward import runner_of
@@ -21,7 +22,6 @@ from tests.core.models.folders import PROMPT, ids_of, oracle_ids, save_module
 from tests.core.models.gguf_families import (
     CASES,
     NOT_AS_LLAMA_CPP,
-    NOT_RECORDED,
     RECORDED,
     random_module,
 )
@@ -105,7 +105,7 @@ def test_no_folder_is_written_where_a_file_is_loaded(
 def test_llama_cpp_chooses_the_same_tokens(case: Any) -> None:
     """Recorded by `record_llama_cpp_families` for a prompt of several windows; None for close calls."""
     name, module, path = case
-    if name in (*NOT_AS_LLAMA_CPP, *NOT_RECORDED):
+    if name in NOT_AS_LLAMA_CPP:
         return
     recorded = json.loads(RECORDED.read_text("utf-8"))[name]
     assert sum(token_id is not None for token_id in recorded) > 40
@@ -118,6 +118,17 @@ def test_llama_cpp_chooses_the_same_tokens(case: Any) -> None:
         best = int(runner.tree_forward(DraftTree(token_id))[0].argmax())
         assert expected in (None, best)
         runner.commit([])
+
+
+@pytest.mark.parametrize(("said", "window"), [({}, 4096), ({"attention.sliding_window": 24}, 24)])
+def test_starcoder2_has_the_window_that_its_files_do_not_say(
+    said: dict[str, Any], window: int, tmp_path: Path
+) -> None:
+    long = {"context_length": 8192}
+    path = write_model(tmp_path / "model.gguf", random_module("starcoder2"), {**long, **said})
+    forward = runner_of(load_model(path, dtype="float32", compile=False)).forward
+    assert isinstance(forward, TorchForward)
+    assert {layer.kind.window for layer in forward.stack.layers} == {window}
 
 
 # What llama.cpp knows of other architectures, and values that no family has.

@@ -118,10 +118,34 @@ def test_what_breaks_ends_the_profile_and_is_refused_afterwards(
         profile_of(trace)
 
 
-def test_a_text_that_hangs_on_drafts_is_refused(engine: Engine) -> None:
-    settings = {"mode": "share-sd", "accept": "rejection", "sampling": {"do_sample": True}}
-    with pytest.raises(InvalidSettingError, match="accept is rejection, whose text hangs on"):
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"mode": "share-sd", "accept": "rejection", "sampling": {"do_sample": True}},
+            "accept is rejection, whose text hangs on what is drafted",
+        ),
+        ({"mode": "share-sd", "stop": ["fox"]}, "stop ends a text within a step"),
+        ({"mode": "ngram", "drafter": {"memory": True}}, "memory is on, and a profile knows no"),
+    ],
+)
+def test_a_text_that_hangs_on_more_than_itself_is_refused(
+    settings: dict[str, Any], message: str, engine: Engine
+) -> None:
+    with pytest.raises(InvalidSettingError, match=message):
         engine.profile(engine.raw_prompt(PROMPT), RunConfig.from_dict(settings))
+
+
+@pytest.mark.parametrize("branching", [1, 2])
+def test_penalties_hang_on_the_way_to_a_node(branching: int, engine: Engine) -> None:
+    """What is proposed behind a node is corrected by the tokens above it, here and in real runs."""
+    drafter = {**SHARE, "depth": 4, "branching": branching, "fixed_size": True}
+    sampling = {"repetition_penalty": 1.6, "presence_penalty": 0.5}
+    settings = share_sd(drafter=drafter, sampling=sampling)
+    prompt = engine.raw_prompt(PROMPT)
+    steps = assert_replayed(engine, prompt, made_profile(engine, prompt, settings), settings)
+    plain = assert_replayed(engine, prompt, made_profile(engine, prompt, share_sd()), share_sd())
+    assert [step.token_ids for step in steps] != [step.token_ids for step in plain]
 
 
 def test_a_drafter_that_makes_its_trees_by_itself_is_refused() -> None:

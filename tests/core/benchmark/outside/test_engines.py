@@ -54,6 +54,22 @@ def test_two_of_a_kind_are_told_apart(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"sampling": {"repetition_penalty": 1.1, "ignore_eos": True}}, "repetition_penalty"),
+        ({"stop": ["END"]}, "stop"),
+    ],
+)
+def test_settings_that_others_define_otherwise_are_refused(
+    settings: dict[str, object], name: str, target: PeerTarget
+) -> None:
+    with pytest.raises(InvalidSettingError, match=f"vllm is compared without {name}, which other"):
+        outside_runners(
+            parse_engines(["vllm"]), target, RunConfig.from_dict(settings), None, no_progress
+        )
+
+
 def test_transformers_computes_in_the_number_format_asked_for(
     target: PeerTarget, config: RunConfig
 ) -> None:

@@ -83,10 +83,11 @@ def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
     assert (greedy["prompt"], greedy["max_tokens"], greedy["model"]) == ([5, 6, 7], 9, "tiny")
     assert greedy["temperature"] == 0.0 and greedy["stream"] is True
     assert greedy["cache_prompt"] is False and greedy["repeat_penalty"] == 1.0
-    sampling = SamplingConfig(do_sample=True, temperature=0.7, top_p=0.9, seed=4)
+    sampling = SamplingConfig(do_sample=True, temperature=0.7, top_p=0.9, min_p=0.1, seed=4)
     assert answer(url, target, "vllm", RunConfig(sampling=sampling)).error is None
     sampled = script.requests[-1]
     assert (sampled["temperature"], sampled["top_p"], sampled["seed"]) == (0.7, 0.9, 4)
+    assert (greedy["min_p"], sampled["min_p"]) == (0.0, 0.1)
     assert sampled["top_k"] == -1 and sampled["repetition_penalty"] == 1.0
     assert sampled["stop_token_ids"] == sorted(target.end_token_ids)
 

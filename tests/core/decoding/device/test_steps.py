@@ -12,7 +12,15 @@ from core.config import RunConfig
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
 from core.engine import Engine
 from core.loading.loading import load_model
-from core.trace.events import Accepted, Committed, Drafted, Prefilled, RunFinished, Verified
+from core.trace.events import (
+    Accepted,
+    Committed,
+    Drafted,
+    Prefilled,
+    RunFinished,
+    RunStarted,
+    Verified,
+)
 from core.trace.file import Trace
 from tests.core.conftest import PROMPT, run
 from tests.core.decoding.test_modes import (
@@ -102,6 +110,39 @@ def test_a_run_ends_at_an_end_token_and_a_stop_keeps_what_was_told(
     )
     ends = [trace.events[-1] for trace in (found, expected)]
     assert [end.reason for end in ends if isinstance(end, RunFinished)] == ["eos", "eos"]
+
+
+def test_the_host_decides_under_corrections_and_the_run_says_so(
+    engines_of: Callable[[], tuple[Engine, Engine]],
+) -> None:
+    host, device = engines_of()
+    sampling = {"repetition_penalty": 1.2, "ignore_eos": True}
+    found, expected = run(device, sampling=sampling), run(host, sampling=sampling)
+    assert found.token_ids == expected.token_ids
+    told = [trace.first(RunStarted).target.get("host_steps") for trace in (found, expected)]
+    assert told == [
+        "The host decides the steps of this run, for only the host corrects logits by "
+        "repetition_penalty, ignore_eos.",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, {**SAMPLED, "min_p": 0.05}], ids=["greedy", "drawn"])
+def test_the_device_narrows_by_min_p_and_ends_at_a_stop_string(
+    sampling: dict[str, Any], engines_of: Callable[[], tuple[Engine, Engine]]
+) -> None:
+    host, device = engines_of()
+    stop = run(host, sampling=sampling).text[12:15]
+    settings = {
+        "sampling": sampling, "mode": "share-sd", "drafter": {"bits": 16, **TREE}, "stop": [stop],
+    }  # fmt: skip
+    found, expected = run(device, **settings), run(host, **settings)
+    assert found.token_ids == expected.token_ids and found.text == expected.text
+    ends = [trace.events[-1] for trace in (found, expected)]
+    assert [end.stop for end in ends if isinstance(end, RunFinished)] == [stop, stop]
+    assert found.first(RunStarted).target.get("host_steps") is None
+    # The next run starts from a cache that holds more than was told.
+    assert run(device, sampling=sampling).token_ids == run(host, sampling=sampling).token_ids
 
 
 def test_what_was_decoded_after_a_stop_is_not_taken_for_committed(
