@@ -73,6 +73,7 @@ def test_a_stop_ends_it_and_bad_input_is_one_sentence(open_page: OpenPage) -> No
         page.click("#lab-run")
         page.click("#lab-stop")
         expect(page.locator("#lab-run")).to_be_visible()
+        page.close()  # it asks the server how it is, as long as it is open
 
 
 def test_the_lab_fits_a_narrow_page(scripted: Served, open_page: OpenPage) -> None:
