@@ -243,6 +243,12 @@ def told_if_not_written(path: Path) -> Iterator[None]:
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in UTF-8; raises StorageError where the disk does not take it."""
+    with told_if_not_written(path):
+        path.write_text(text, encoding="utf-8")
+
+
 def check_writable(path: Path | None) -> None:
     """Raises InvalidSettingError where a file cannot be written; nothing is written yet."""
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):

@@ -1,7 +1,7 @@
 // A batch: a row for each prompt, which grows as its answer does, and what all of them reach together.
 
 import { batchSummary, rowSummary } from "./batch_summary.js";
-import { h, onValue, setText } from "./dom.js";
+import { h, onValue, setText, showNotice } from "./dom.js";
 import { frame } from "./frame.js";
 import { Memory } from "./memory.js";
 import { Store } from "./store.js";
@@ -60,10 +60,7 @@ export function mount({ element, props, watch, trigger, server }) {
   onValue({ props, watch }, (json) => {
     /** @type {BatchMessage | Notice} */
     const message = JSON.parse(json);
-    const refused = "notice" in message ? message.notice : "";
-    setText(notice, refused);
-    notice.hidden = !refused;
-    if ("notice" in message) return;
+    if (showNotice(notice, message)) return;
     if (message.ids.join() !== shown.ids.join()) begin(message.ids);
     shown = message;
     memory.keep();

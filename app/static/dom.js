@@ -1,6 +1,7 @@
 // The only way this page makes nodes: texts become text nodes, never markup.
 
 /** @import { Attributes, Child, ViewContext } from "./page_types.d.ts" */
+/** @import { Notice } from "./types.d.ts" */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -53,6 +54,20 @@ export function svg(tag, attributes = {}, ...children) {
  */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
+}
+
+/**
+ * Shows a refusal in its place, which any other message hides; returns whether it is one.
+ *
+ * @param {HTMLElement} place
+ * @param {object} message
+ * @returns {message is Notice}
+ */
+export function showNotice(place, message) {
+  const refused = "notice" in message ? String(message.notice) : "";
+  setText(place, refused);
+  place.hidden = !refused;
+  return "notice" in message;
 }
 
 /**

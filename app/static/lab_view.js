@@ -1,7 +1,7 @@
 // The lab: one profile, and what it predicts. Every control asks the server anew, which replays the run
 // without the model.
 
-import { h, onValue, setText } from "./dom.js";
+import { h, onValue, setText, showNotice } from "./dom.js";
 import { frame } from "./frame.js";
 import { choiceWords, exactness, timesOf, verdict } from "./lab_words.js";
 import { Memory } from "./memory.js";
@@ -161,10 +161,7 @@ export function mount({ element, props, watch, trigger, server }) {
   onValue({ props, watch }, (json) => {
     /** @type {RunMessage | Notice} */
     const message = JSON.parse(json);
-    const refused = "notice" in message ? message.notice : "";
-    setText(notice, refused);
-    notice.hidden = !refused;
-    if ("notice" in message) return;
+    if (showNotice(notice, message)) return;
     if (message.run !== runId) begin(message.run);
     memory.keep();
     store.take(message);

@@ -26,8 +26,8 @@ from core.command_line import (
     add_run_options,
     check_writable,
     start_logging,
-    told_if_not_written,
     words,
+    write_text,
 )
 from core.config import MOST_TOGETHER
 from core.distributed.role import follow, is_follower
@@ -210,8 +210,7 @@ def _tell(report: dict[str, Any], tables: Sequence[Table], options: argparse.Nam
             (options.markdown, f"{markdown(tables)}\n\n{caption(report)}\n"),
         ):
             if path is not None:
-                with told_if_not_written(path):
-                    path.write_text(text, encoding="utf-8")
+                write_text(path, text)
     except StorageError as error:
         print(error, file=sys.stderr)
         return 1

@@ -30,8 +30,8 @@ from core.command_line import (
     check_needed,
     check_writable,
     start_logging,
-    told_if_not_written,
     words,
+    write_text,
 )
 from core.distributed.role import follow, is_follower
 from core.errors import SpecDecodesError, StorageError
@@ -95,11 +95,6 @@ def main(arguments: list[str] | None = None) -> int:
     if not measured.is_complete:
         return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0
-
-
-def _write_text(path: Path, text: str) -> None:
-    with told_if_not_written(path):
-        path.write_text(text, encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,16 +191,16 @@ def _write(
     print_tables(tables)
     print(f"\n{caption(report)}")
     if options.json:
-        _write_text(options.json, dumps(report, indent=1) + "\n")
+        write_text(options.json, dumps(report, indent=1) + "\n")
     if options.csv:
-        _write_text(options.csv, answers_csv(measurements))
+        write_text(options.csv, answers_csv(measurements))
     if options.markdown:
         text = f"{markdown(tables)}\n\n{caption(report)}\n"
-        _write_text(options.markdown, text)
+        write_text(options.markdown, text)
     if options.html:
         from visualize.report.comparison import comparison_html
 
-        _write_text(options.html, comparison_html(report, tables))
+        write_text(options.html, comparison_html(report, tables))
 
 
 if __name__ == "__main__":

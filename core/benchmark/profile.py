@@ -44,8 +44,8 @@ from core.command_line import (
     flag_of,
     given_options,
     start_logging,
-    told_if_not_written,
     words,
+    write_text,
 )
 from core.config import MOST_TOGETHER
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
@@ -242,26 +242,23 @@ def _write(options: argparse.Namespace, given: Sequence[str], found: _Found) -> 
     if options.save_costs is not None:
         profiles = {item.label: item.profile for item in found.made}
         name = f"{run.target['name']} in {run.target['dtype']}, {run.device}"
-        _save(options.save_costs, dumps(saved_from(name, profiles, run.device), indent=1) + "\n")
+        write_text(
+            options.save_costs, dumps(saved_from(name, profiles, run.device), indent=1) + "\n"
+        )
     if options.csv is not None:
-        _save(options.csv, predictions_csv(found.outlooks))
+        write_text(options.csv, predictions_csv(found.outlooks))
     if options.markdown is not None:
-        _save(options.markdown, f"{markdown(tables)}\n")
+        write_text(options.markdown, f"{markdown(tables)}\n")
     if options.json is None and options.html is None:
         return
     maps = maps_of(found.made, found.circumstances)
     report = report_of(header, found.made, found.outlooks, maps, found.checked)
     if options.json is not None:
-        _save(options.json, dumps(report, indent=1) + "\n")
+        write_text(options.json, dumps(report, indent=1) + "\n")
     if options.html is not None:
         from visualize.report.lab import lab_html
 
-        _save(options.html, lab_html(report, tables))
-
-
-def _save(path: Path, text: str) -> None:
-    with told_if_not_written(path):
-        path.write_text(text, encoding="utf-8")
+        write_text(options.html, lab_html(report, tables))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """What profiles predict, as tables, as one object for JSON, and as a CSV."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from core.benchmark.profile_runs import Checked, MadeProfile
-from core.benchmark.tables import Table
+from core.benchmark.tables import Table, csv_text
 from core.modes.settings import DrafterSettings
 from core.profile.costs import Costs
 from core.profile.prediction import (
@@ -286,9 +284,4 @@ def predictions_csv(found: Sequence[Outlook]) -> str:
                     "plain_tokens_per_s": item.plain.tokens_per_s,
                 }
             )
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows)

@@ -1,7 +1,7 @@
 """Makes profiles of questions, keeps them on disk, and sets real runs beside what they predict."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -134,17 +134,10 @@ def check(
     for label, settings in chosen:
         items = [item for item in made if item.label == label]
         total, num_equal = RunStats(), 0
-        # The first once more, to warm up: what another mode left is no part of the pace.
-        for number, item in enumerate([*items[:1], *items]):
-            prompt = prompt_of(engine, by_id[item.question_id])
-            config = replace(item.profile.config, drafter=settings)
-            trace = Trace(list(engine.run(prompt, config)))
-            failed = trace.first(RunFailed)
-            if failed is not None:
-                raise SpecDecodesError(f"{label}: {failed.message}")
-            if number == 0:
-                continue
-            stats, own = trace.stats, predict([item.profile], settings)
+        # Once more, to warm up: what another mode left is no part of the pace.
+        _real(engine, by_id, items[0], settings)
+        for item in items:
+            stats, own = _real(engine, by_id, item, settings), predict([item.profile], settings)
             total.merge(stats)
             num_equal += (own.num_steps, own.num_drafted, own.num_accepted) == (
                 stats.num_steps,
@@ -154,3 +147,19 @@ def check(
         predicted = predict([item.profile for item in items], settings)
         checked.append(Checked(label, settings, predicted, total, num_equal, len(items)))
     return checked
+
+
+def _real(
+    engine: "Engine",
+    by_id: Mapping[int, Question],
+    item: MadeProfile,
+    settings: DrafterSettings,
+) -> RunStats:
+    """A real run of a profile's question; raises SpecDecodesError."""
+    prompt = prompt_of(engine, by_id[item.question_id])
+    config = replace(item.profile.config, drafter=settings)
+    trace = Trace(list(engine.run(prompt, config)))
+    failed = trace.first(RunFailed)
+    if failed is not None:
+        raise SpecDecodesError(f"{item.label}: {failed.message}")
+    return trace.stats

@@ -1,8 +1,6 @@
 """A comparison as one object for JSON, as a CSV, and the line under its tables."""
 
-import csv
 import datetime
-import io
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import NamedConfig
 from core.benchmark.summary import summarize
+from core.benchmark.tables import csv_text
 
 if TYPE_CHECKING:
     from core.benchmark.bench import BenchDescription
@@ -55,12 +54,7 @@ def answers_csv(measurements: Sequence[Measurement]) -> str:
         values |= values.pop("resources")
         values["first_difference"] = divergence.get("position")
         rows.append({**values, **{f"stats.{name}": value for name, value in stats.items()}})
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def caption(report: dict[str, Any]) -> str:

@@ -214,7 +214,10 @@ def widened_eagle(tensors: Tensors, narrow: Narrow, wide: Width) -> Tensors:
 def widened_block(tensors: Tensors, narrow: Narrow, wide: Width) -> Tensors:
     """A block drafter's tensors in float32; its Markov head's tables have the rank that they had."""
     widener = Widener(narrow, wide)
-    made = {name: tensor.float() for name, tensor in tensors.items() if name != "d2t"}
+    made = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
     fuse = made["fc.weight"]
     num_features = fuse.shape[1] // narrow.hidden
     made["fc.weight"] = widener.placed(widener.inputs(fuse, num_features), wide.hidden)
@@ -226,7 +229,7 @@ def widened_block(tensors: Tensors, narrow: Narrow, wide: Width) -> Tensors:
         if name in made:  # they read a state, and what is no state behind it
             state, rest = made[name].tensor_split([narrow.hidden], dim=1)
             made[name] = torch.cat([widener.rows(state), rest], dim=1)
-    return made | {name: tensors[name] for name in ("d2t",) if name in tensors}
+    return made
 
 
 def widen(target: str, shape: WideShape, out: Path, dtype: torch.dtype = torch.bfloat16) -> None:

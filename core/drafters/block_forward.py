@@ -109,24 +109,26 @@ class BlockForward(TorchForward):
     ) -> None:
         """Adds committed rows to a cache: the target's states, as each layer's keys and values."""
         start, end = cache.length, cache.length + len(hidden_states)
-        written = self.context(hidden_states, torch.arange(start, end, device=hidden_states.device))
-        for which, rows in enumerate(written):
-            layers = cache.storage[: self.shape.num_layers, which, 0]
-            layers[:, :, start:end] = rows.permute(1, 2, 0, 3)
+        places = torch.arange(start, end, device=hidden_states.device)
+        self.write_at(cache, hidden_states, places)
         cache.truncate(end)
 
-    def context(
+    def write_at(
         self,
+        cache: TreeCache,
         hidden_states: torch.Tensor,  # [rows, num_state_layers * target_hidden]
-        positions: torch.Tensor,  # [rows]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of all layers  # [rows, layers, kv_heads, head_dim] both."""
+        places: torch.Tensor,  # [rows]
+    ) -> None:
+        """Writes the target's states at these positions into a cache, whose length is left to others."""
         shape = self.shape
         fused = fused_states(self.weights, hidden_states, shape.norm_eps)
         made = self._context(fused)
         made = made.view(len(fused), shape.num_layers, 2, shape.num_kv_heads, shape.head_dim)
-        keys, values = made.unbind(2)
+        keys, values = made.unbind(2)  # [rows, layers, kv_heads, head_dim]
         keys = F.rms_norm(keys, keys.shape[-1:], eps=shape.norm_eps) * self._key_norms
         # All layers turn alike  # [rows, 1, 1, head_dim]
-        cos, sin = (table[0][:, None] for table in self.rotary.at(positions))
-        return torch.addcmul(keys * cos, keys.roll(shape.head_dim // 2, dims=-1), sin), values
+        cos, sin = (table[0][:, None] for table in self.rotary.at(places))
+        keys = torch.addcmul(keys * cos, keys.roll(shape.head_dim // 2, dims=-1), sin)
+        layers = cache.storage[: shape.num_layers]
+        for which, rows in enumerate((keys, values)):
+            layers[:, which, 0].index_copy_(2, places, rows.permute(1, 2, 0, 3))

@@ -8,7 +8,7 @@ from core.backends.cuda.forward import DeviceForward
 from core.backends.kv_cache import TreeCache
 from core.backends.torch.arithmetic import normalized
 from core.drafters.block_forward import BlockForward
-from core.drafters.tree_growth_device import GrowthShape, LevelRows
+from core.drafters.tree_growth_device import LevelRows
 
 
 class BlockLevelsOnDevice:
@@ -54,10 +54,7 @@ class BlockLevelsOnDevice:
         states = self._target_cache.hidden_states
         assert states is not None, "the target's cache keeps them"
         places = self._state.num_seen + self._context_steps
-        written = self._block.context(states.rows.index_select(0, places), places)
-        layers = self._cache.storage[: self._block.shape.num_layers]
-        for which, rows in enumerate(written):
-            layers[:, which, 0].index_copy_(2, places, rows.permute(1, 2, 0, 3))
+        self._block.write_at(self._cache, states.rows.index_select(0, places), places)
 
     def root(self) -> torch.Tensor:
         """See `DraftLevels.root`."""
@@ -80,13 +77,10 @@ class BlockLevelsOnDevice:
             self._memory = weights.markov.begin(1)
         return self._corrected(0, root)
 
-    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+    def level(self, rows: LevelRows) -> torch.Tensor:
         """See `DraftLevels.level`."""
         if self._block.weights.markov is not None:
-            if rows.parent_places is None:
-                self._memory = self._memory.expand(shape.branching, -1)
-            else:
-                self._memory = self._memory.index_select(0, rows.parent_places)
+            self._memory = self._memory.index_select(0, rows.parent_places)
         return self._corrected(rows.level, rows.token_ids)
 
     def _corrected(

@@ -12,7 +12,7 @@ from core.backends.cuda.attention import Rows
 from core.backends.cuda.forward import DeviceForward
 from core.backends.kv_cache import TreeCache
 from core.drafters.eagle_forward import EagleForward
-from core.drafters.tree_growth_device import GrowthShape, LevelRows
+from core.drafters.tree_growth_device import LevelRows
 
 
 class DeviceDrafter(Protocol):
@@ -33,7 +33,7 @@ class DeviceDrafter(Protocol):
         """See `DraftLevels.root`; afterwards nothing is unseen."""
         ...
 
-    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+    def level(self, rows: LevelRows) -> torch.Tensor:
         """See `DraftLevels.level`."""
         ...
 
@@ -64,7 +64,7 @@ class SharedCacheDrafter:
         assert logits is not None
         return logits
 
-    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+    def level(self, rows: LevelRows) -> torch.Tensor:
         """See `DraftLevels.level`."""
         logits, _ = self._forward(level_rows(rows, self._state.length, self._state.length + 1))
         assert logits is not None
@@ -125,7 +125,7 @@ class OwnCacheDrafter:
         token_ids = self._state.tokens.index_select(0, places)
         return Rows(token_ids, places, places, self._state.num_seen.clone(), self._causal, places)
 
-    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+    def level(self, rows: LevelRows) -> torch.Tensor:
         """See `DraftLevels.level`."""
         logits, _ = self._forward(level_rows(rows, self._state.length, self._state.length + 1))
         assert logits is not None
@@ -186,13 +186,10 @@ class EagleLevels:
         rows = Rows(token_ids, places, places, start, self._causal, places)
         return rows, self._head.fused(states.rows.index_select(0, places))
 
-    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+    def level(self, rows: LevelRows) -> torch.Tensor:
         """See `DraftLevels.level`."""
         length = self._state.length
-        if rows.parent_places is None:
-            given = self._made.expand(shape.branching, -1).contiguous()
-        else:
-            given = self._made.index_select(0, rows.parent_places)
+        given = self._made.index_select(0, rows.parent_places)
         logits, self._made = self._forward(level_rows(rows, length - 1, length), given=given)
         assert logits is not None
         return logits

@@ -5,7 +5,7 @@ import torch
 from core.acceptance.device import DeviceState
 from core.backends.kv_cache import TreeCache
 from core.drafters.medusa_heads import MedusaForward
-from core.drafters.tree_growth_device import GrowthShape, LevelRows
+from core.drafters.tree_growth_device import LevelRows
 
 
 class MedusaLevelsOnDevice:
@@ -34,16 +34,13 @@ class MedusaLevelsOnDevice:
         self._read = self._with_tokens(self._state.tokens.index_select(0, length))
         return self._heads.weights.heads[0](self._read).float()
 
-    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+    def level(self, rows: LevelRows) -> torch.Tensor:
         """See `DraftLevels.level`."""
         weights = self._heads.weights
         if weights.reads_tokens:
-            if rows.parent_places is None:
-                self._read = self._read.expand(shape.branching, -1)
-            else:
-                self._read = self._read.index_select(0, rows.parent_places)
+            self._read = self._read.index_select(0, rows.parent_places)
             self._read = self._with_tokens(rows.token_ids)
-        return weights.heads[rows.level](self._read).float().expand(shape.branching, -1)
+        return weights.heads[rows.level](self._read).float().expand(len(rows.token_ids), -1)
 
     def _with_tokens(
         self,

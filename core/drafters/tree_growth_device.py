@@ -41,8 +41,8 @@ class LevelRows(NamedTuple):
     level: int
     first_row: int
     token_ids: torch.Tensor  # [branching]
-    parent_places: torch.Tensor | None  # [branching]
-    """Places of the parents in the level before; None where it is the root."""
+    parent_places: torch.Tensor  # [branching]
+    """Places of the parents in the level before, the first of which is the root alone."""
     above: torch.Tensor  # [branching, num_level_rows] bool
     """Rows of all levels that each row attends to, itself among them."""
 
@@ -54,7 +54,7 @@ class DraftLevels(Protocol):
         """Logits after the root  # [1, vocab] float32."""
         ...
 
-    def level(self, rows: LevelRows, shape: GrowthShape) -> torch.Tensor:
+    def level(self, rows: LevelRows) -> torch.Tensor:
         """Logits after the rows of a level  # [branching, vocab] float32."""
         ...
 
@@ -141,11 +141,12 @@ def grow(
         if level == 0:
             logits = drafter.root()
         else:
-            parent_places = None if level == 1 else frontier.parent_places
-            rows = LevelRows(
-                level, (level - 1) * width, frontier.token_ids, parent_places, frontier.above
+            first_row = (level - 1) * width
+            logits = drafter.level(
+                LevelRows(
+                    level, first_row, frontier.token_ids, frontier.parent_places, frontier.above
+                )
             )
-            logits = drafter.level(rows, shape)
         ids, probs = choose(logits, level)  # [rows, width]
         found_ids.append(ids)
         found_probs.append(probs)

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.runs.handlers import Handlers
 from app.server.paths import PREFIX
 
 # Of every listener: no public endpoint, and no overlay over a page that shows its own progress.
@@ -38,6 +39,15 @@ def view(
         elem_classes="is-drawn",
         label=label,
     )
+
+
+def asking_view(handlers: Handlers, module: str, *, label: str) -> gr.HTML:
+    """A view whose script asks for what it missed of runs."""
+
+    def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
+        return handlers.since(request)
+
+    return view(module, label=label, server_functions=[since])
 
 
 def told_runs(event: gr.EventData) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.pages.components.settings import SettingsPanel
-from app.pages.components.view import QUIET, told_runs, view
+from app.pages.components.view import QUIET, asking_view, told_runs
 from app.runs.batch import MOST_ROWS, batch, resume_batch
 from app.runs.handlers import Handlers, notice
 from app.runs.run_form import config_from_values
@@ -44,10 +44,7 @@ def create_batch_tab(handlers: Handlers, session: gr.State, settings: SettingsPa
         run = gr.Button("Run batch", variant="primary", elem_id="batch-run", scale=0)
         stop = gr.Button("Stop", variant="stop", elem_id="batch-stop", scale=0)
 
-    def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
-        return handlers.since(request)
-
-    rows = view("batch_view", label="Rows of the batch", server_functions=[since])
+    rows = asking_view(handlers, "batch_view", label="Rows of the batch")
 
     def run_batch(
         session: Any, request: gr.Request, text: str, count: Any, raw: Any, *given: Any

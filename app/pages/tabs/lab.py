@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from app.pages.components.settings import SettingsPanel
-from app.pages.components.view import QUIET, told_runs, view
+from app.pages.components.view import QUIET, asking_view, told_runs
 from app.runs.handlers import Handlers, notice
 from app.runs.lab import measure, resume_lab
 from app.runs.run_form import config_from_values, values_from_config
@@ -32,10 +32,7 @@ def create_lab_tab(handlers: Handlers, session: gr.State, settings: SettingsPane
         run = gr.Button("Measure", variant="primary", elem_id="lab-run", scale=0)
         stop = gr.Button("Stop", variant="stop", elem_id="lab-stop", scale=0)
 
-    def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
-        return handlers.since(request)
-
-    shown = view("lab_view", label="What the profile predicts", server_functions=[since])
+    shown = asking_view(handlers, "lab_view", label="What the profile predicts")
 
     def run_lab(
         session: Any, request: gr.Request, text: str, raw: Any, *given: Any

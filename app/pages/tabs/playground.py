@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.events import Dependency
 
 from app.pages.components.settings import SettingsPanel
-from app.pages.components.view import QUIET, told_runs, view
+from app.pages.components.view import QUIET, asking_view, told_runs, view
 from app.runs.handlers import Handlers, notice
 from core.errors import SpecDecodesError
 
@@ -35,12 +35,8 @@ def create_playground_tab(
     handlers: Handlers, session: gr.State, settings: SettingsPanel, prompt: str
 ) -> Playground:
     """Builds the chat and the instruments, and connects them."""
-
-    def since(request: str) -> str:  # Gradio marks it with an attribute, which a method refuses
-        return handlers.since(request)
-
     with gr.Column(scale=3, min_width=320, elem_id="chat-column"):
-        chat = view("chat", label="Chat", server_functions=[since])
+        chat = asking_view(handlers, "chat", label="Chat")
         composer = _create_composer(prompt)
     with gr.Column(scale=2, min_width=320, elem_id="instruments"):
         view("figures", label="Figures of the run")
