@@ -176,6 +176,7 @@ def test_markup_of_model_and_visitor_stays_text(evil: Served, open_page: OpenPag
 def test_two_visitors_have_own_chats_and_the_second_sees_its_place(
     slow: Served, open_page: OpenPage
 ) -> None:
+    slow.engine.most_running = 0  # other tests' batches
     first, second = open_page(slow), open_page(slow)
     ask(first, "First")
     expect(first.locator(".strip .token").nth(3)).to_be_visible()
