@@ -24,6 +24,7 @@ from core.decoding.run_start import Prompt, RunParts, make_corrections, run_star
 from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.making import make_drafter, unavailable_reason
+from core.drafters.pace import StepCost
 from core.drafters.share_sd import wants_offload
 from core.drafters.suffix_memory import MemoryView, SuffixMemory
 from core.errors import InvalidSettingError
@@ -262,6 +263,7 @@ class Engine:
                 folder=cache_home(),
                 progress=self._progress,
                 own_runner=scheduler.own_runner,
+                is_alone=scheduler.size == 1,
                 memory=view,
                 corrections=corrections,
             )
@@ -397,7 +399,7 @@ class Engine:
             device=self.target.device,
             end_token_ids=self.target.eos_token_ids,
             clock=clock,
-            cost=parts.cost,
+            cost=None if parts.cost is None else StepCost(parts.cost, learns=parts.batch_size == 1),
             corrections=parts.corrections,
         )
 

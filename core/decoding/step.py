@@ -20,7 +20,8 @@ from core.config import RunConfig
 from core.decoding.backend import Backend
 from core.decoding.failures import describe_failure
 from core.decoding.logprobs import NOT_RECORDED, Logprobs, logprobs_from
-from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
+from core.drafters.base import Drafter, DraftLimits, Outcome
+from core.drafters.pace import StepCost
 from core.trees.tree import DraftTree
 
 Clock = Callable[[], float]
@@ -102,10 +103,10 @@ class HostStepper:
         device: torch.device,
         end_token_ids: frozenset[int],
         clock: Clock,
-        cost: CostOfRows | None = None,
+        cost: StepCost | None = None,
         corrections: Corrections | None = None,
     ):
-        """`cost` is the measured cost of a forward; None leaves tree sizes to the settings.
+        """`cost` is what a step costs, and learns from each; None leaves tree sizes to the settings.
         `corrections` are None where tokens are chosen by the logits as they are."""
         self.context_limit = backend.context_limit
         self._backend = backend
@@ -174,6 +175,8 @@ class HostStepper:
         accepted_s = self._clock()
         self._commit(tree, judgement)
         committed_s = self._clock()
+        if self._cost is not None:
+            self._cost.learn(len(tree), verified_s - drafted_s, committed_s - verified_s)
         last_node = judgement.path[-1] if judgement.path else 0
         failure, self._draft_failure = self._draft_failure, None
         return StepResult(

@@ -25,9 +25,8 @@ from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
 from core.drafters.head_tensors import Published, named_or_shipped
-from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.modes.settings import SHIPPED_BLOCK, TreeSettings
+from core.modes.settings import SHIPPED_BLOCK
 from core.runtime.storage import weights_sha256
 from core.trees.tree import DraftTree
 
@@ -45,15 +44,10 @@ class BlockDrafter(GrownDrafter):
         forward: BlockForward,
         own: ModelRunner,
         target: ModelRunner,
-        settings: TreeSettings,
-        proposer: Proposer,
-        draft_cost: CostOfRows | None,
+        grower: TreeGrower[torch.Tensor],
     ):
-        """`own` holds the drafter's cache, `target` the hidden states; see `ClassicDrafter`."""
-        # A pass has all rows of the block, however few of them are drafts.
-        cost, rows = draft_cost, forward.weights.block_size
-        pass_cost = None if cost is None else lambda _: cost(rows)
-        super().__init__(identity, own, TreeGrower(settings, proposer, pass_cost, in_one_pass=True))
+        """`own` holds the drafter's cache, `target` the hidden states."""
+        super().__init__(identity, own, grower)
         self.forward = forward
         self._target = target
         self._length = 0
@@ -159,8 +153,7 @@ def make_block(context: DrafterContext) -> BlockDrafter:
 
     Raises DrafterUnavailableError where there is none, and for a drafter of another target.
     """
-    settings, target_forward = context.config.drafter, context.runner.forward
-    assert isinstance(settings, TreeSettings)
+    target_forward = context.runner.forward
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
     runner, target = context.runner, context.target
     folder = named_or_shipped(context.config.draft, target, _PUBLISHED)
@@ -175,9 +168,9 @@ def make_block(context: DrafterContext) -> BlockDrafter:
     forward, own = context.kept.get("block drafter", str(folder), load)
     weights = forward.weights
     runner.keep_hidden_states(weights.state_layers, weights.target_size)
-    proposer = context.proposer()
-    if weights.target_ids is not None:
-        proposer = ReducedProposer(proposer, weights.target_ids, runner.vocab_size)
+    draft_cost = context.draft_cost(own, forward, ("block", weights_sha256(folder)))
+    if draft_cost is not None:
+        draft_cost = _of_rows(draft_cost, weights.block_size)
     return BlockDrafter(
         identity={
             "name": f"block drafter for {target.identity.name}",
@@ -189,9 +182,10 @@ def make_block(context: DrafterContext) -> BlockDrafter:
         forward=forward,
         own=context.own_runner(own),
         target=runner,
-        settings=settings,
-        proposer=proposer,
-        draft_cost=None
-        if settings.fixed_size
-        else context.measure_cost(own, forward, ("block", weights_sha256(folder))),
+        grower=context.grower(context.proposer(weights.target_ids), draft_cost, in_one_pass=True),
     )
+
+
+def _of_rows(cost: CostOfRows, rows: int) -> CostOfRows:
+    """Of a pass that has all rows of its block, however few of them are drafts."""
+    return lambda _: cost(rows)

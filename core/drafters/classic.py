@@ -18,7 +18,7 @@ from core.drafters.device_drafting import OwnCacheDrafter
 from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass, pass_behind
 from core.drafters.grown import GrownDrafter
-from core.drafters.proposals import Proposer, ReducedProposer
+from core.drafters.proposals import BestProposer
 from core.drafters.text_match import TextDrafter, most_own_tokens
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.drafters.vocabularies import Vocabularies
@@ -29,7 +29,6 @@ from core.loading.loading import LoadedModel
 from core.loading.tokenizer_match import tokenizer_difference
 from core.models.shipped import shipped_folder
 from core.models.token_bytes import TokenBytes
-from core.modes.settings import TreeSettings, as_chains
 from core.trees.tree import DraftTree
 
 
@@ -43,15 +42,12 @@ class ClassicDrafter(GrownDrafter):
         identity: dict[str, Any],
         runner: ModelRunner,
         vocab_size: int,
-        settings: TreeSettings,
-        proposer: Proposer,
-        draft_cost: CostOfRows | None,
+        grower: TreeGrower[torch.Tensor],
         vocabularies: Vocabularies | None = None,
     ):
-        """`runner` is the draft model's, `vocab_size` the target's; `draft_cost` is the draft
-        model's measured forward, None for fixed sizes. With `vocabularies` its own differs from the
-        target's, and `proposer` takes logits of the tokens that both have."""
-        super().__init__(identity, runner, TreeGrower(settings, proposer, draft_cost))
+        """`runner` is the draft model's, `vocab_size` the target's. With `vocabularies` its own differs
+        from the target's, and what the grower chooses by are logits of the tokens that both have."""
+        super().__init__(identity, runner, grower)
         self._vocab_size = vocab_size
         self._vocabularies = vocabularies
         self._length = 0  # of the text in the target's tokens
@@ -181,8 +177,7 @@ def make_classic(context: DrafterContext) -> ClassicDrafter | TextDrafter:
     Raises InvalidSettingError without a draft model or with one whose tokens cannot be compared with the
     target's, and ModelUnavailableError where it cannot be loaded.
     """
-    config, settings = context.config, context.config.drafter
-    assert isinstance(settings, TreeSettings)
+    config = context.config
     name = config.draft or shipped_draft(context.target)
     if name is None:
         raise InvalidSettingError(
@@ -190,25 +185,19 @@ def make_classic(context: DrafterContext) -> ClassicDrafter | TextDrafter:
         )
     key = (name, config.invariant)
     draft = context.kept.get("draft model", key, lambda: _load(context, name))
-    draft_cost = None
-    if not settings.fixed_size:
-        forward = draft.runner.forward
-        draft_cost = context.measure_cost(draft.runner, forward, ("draft", draft.key))
+    draft_cost = context.draft_cost(draft.runner, draft.runner.forward, ("draft", draft.key))
     if draft.vocabularies is not None:
-        return _across(context, settings, draft, draft.vocabularies, draft_cost)
+        return _across(context, draft, draft.vocabularies, draft_cost)
     return ClassicDrafter(
         identity=draft.identity,
         runner=context.own_runner(draft.runner),
         vocab_size=context.runner.vocab_size,
-        settings=settings if draft.runner.can_branch else as_chains(settings),
-        proposer=context.proposer(),
-        draft_cost=draft_cost,
+        grower=context.grower(context.proposer(), draft_cost, can_branch=draft.runner.can_branch),
     )
 
 
 def _across(
     context: DrafterContext,
-    settings: TreeSettings,
     draft: _DraftModel,
     vocabularies: Vocabularies,
     draft_cost: CostOfRows | None,
@@ -234,16 +223,16 @@ def _across(
     }
     runner = context.own_runner(draft.runner)
     if by_text:
-        return TextDrafter(identity, runner, vocabularies, settings, draft_cost)
-    vocab_size, device = context.runner.vocab_size, context.target.device
-    target_ids = vocabularies.target_ids.to(device)
+        chains = context.grower(BestProposer(), draft_cost, can_branch=False)
+        return TextDrafter(identity, runner, vocabularies, chains)
+    target_ids = vocabularies.target_ids.to(context.target.device)
     return ClassicDrafter(
         identity=identity,
         runner=runner,
-        vocab_size=vocab_size,
-        settings=settings if draft.runner.can_branch else as_chains(settings),
-        proposer=ReducedProposer(context.proposer(), target_ids, vocab_size),
-        draft_cost=draft_cost,
+        vocab_size=context.runner.vocab_size,
+        grower=context.grower(
+            context.proposer(target_ids), draft_cost, can_branch=draft.runner.can_branch
+        ),
         vocabularies=vocabularies,
     )
 

@@ -11,10 +11,12 @@ from core.acceptance.corrections import Corrections
 from core.backends.runner import ModelRunner, TargetForward
 from core.config import RunConfig
 from core.drafters.base import CostOfRows
-from core.drafters.proposals import CorrectedProposer, Proposer, make_proposer
+from core.drafters.proposals import CorrectedProposer, Proposer, ReducedProposer, make_proposer
 from core.drafters.suffix_memory import MemoryView
+from core.drafters.tree_growth import Chooser, TreeGrower
 from core.errors import DrafterUnavailableError
 from core.loading.loading import LoadedModel
+from core.modes.settings import TreeSettings, as_chains
 from core.quant.offload import OriginalWeights
 from core.runtime.storage import Progress
 
@@ -76,14 +78,48 @@ class DrafterContext:
     progress: Progress
     own_runner: Callable[[ModelRunner], ModelRunner]
     """The runner that a run has for itself, of one that is kept between runs."""
+    is_alone: bool
+    """Whether no other run shares its forwards."""
     corrections: Corrections | None
     """What the settings change of the target's logits, kept up to date by who does the steps."""
     memory: MemoryView | None = None
     """The earlier answers that lookup searches, where the run asks for them."""
 
-    def proposer(self) -> Proposer:
-        """The way of choosing children that fits the run."""
+    @property
+    def settings(self) -> TreeSettings:
+        """Those of a mode that grows trees."""
+        settings = self.config.drafter
+        assert isinstance(settings, TreeSettings)
+        return settings
+
+    def proposer(self, target_ids: torch.Tensor | None = None) -> Proposer:
+        """The way of choosing children that fits the run, of the whole vocabulary or of these ids."""
         proposer = make_proposer(self.config, self.runner.vocab_size, self.target.device)
-        if self.corrections is None:
+        if self.corrections is not None:
+            proposer = CorrectedProposer(proposer, self.corrections)
+        if target_ids is None:
             return proposer
-        return CorrectedProposer(proposer, self.corrections)
+        return ReducedProposer(proposer, target_ids, self.runner.vocab_size)
+
+    def draft_cost(
+        self, runner: ModelRunner, forward: TargetForward, words: tuple[str, ...]
+    ) -> CostOfRows | None:
+        """What a drafter's forward costs, for sizes by cost; None where they are fixed."""
+        return None if self.settings.fixed_size else self.measure_cost(runner, forward, words)
+
+    def grower(
+        self,
+        proposer: Chooser[torch.Tensor],
+        draft_cost: CostOfRows | None,
+        *,
+        in_one_pass: bool = False,
+        can_branch: bool = True,
+    ) -> TreeGrower[torch.Tensor]:
+        """Grows the run's trees; see `TreeGrower`. Without `can_branch` they are chains."""
+        return TreeGrower(
+            self.settings if can_branch else as_chains(self.settings),
+            proposer,
+            draft_cost,
+            in_one_pass=in_one_pass,
+            learns_pace=self.is_alone,
+        )

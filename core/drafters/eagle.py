@@ -25,9 +25,8 @@ from core.drafters.eagle_gguf import is_head_file
 from core.drafters.eagle_loading import load_head
 from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
 from core.drafters.head_tensors import Published, named_or_shipped
-from core.drafters.proposals import Proposer, ReducedProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.modes.settings import SHIPPED_HEAD, TreeSettings
+from core.modes.settings import SHIPPED_HEAD
 from core.runtime.storage import weights_sha256
 from core.trees.tree import DraftTree
 
@@ -48,20 +47,15 @@ class EagleDrafter(GrownDrafter):
         forward: EagleForward,
         own: ModelRunner,
         target: ModelRunner,
-        settings: TreeSettings,
-        proposer: Proposer,
-        draft_cost: CostOfRows | None,
+        grower: TreeGrower[torch.Tensor],
     ):
-        """`own` holds the head's cache, `target` the hidden states; see `ClassicDrafter`."""
+        """`own` holds the head's cache, `target` the hidden states."""
+        super().__init__(identity, own, grower)
         self._mask = forward.weights.mask
-        in_one_pass = self._mask is not None
-        super().__init__(
-            identity, own, TreeGrower(settings, proposer, draft_cost, in_one_pass=in_one_pass)
-        )
         self.name = name
         self.forward = forward
         self._target = target
-        self._depth = settings.depth
+        self._depth = grower.settings.depth
         self._token_ids: list[int] = []
         self._pass: DraftPass | None = None
         self._states = torch.empty(0)  # [rows of this draft, hidden]
@@ -213,13 +207,8 @@ def eagle_drafter(
 ) -> EagleDrafter:
     """The drafter of a run with a head; `name` is that of the mode, `what` what a trace calls the head,
     and `key` changes with what it computes."""
-    settings, runner = context.config.drafter, context.runner
-    assert isinstance(settings, TreeSettings)
-    weights = head.forward.weights
+    runner, weights = context.runner, head.forward.weights
     runner.keep_hidden_states(weights.state_layers, weights.target_size)
-    proposer = context.proposer()
-    if weights.target_ids is not None:
-        proposer = ReducedProposer(proposer, weights.target_ids, runner.vocab_size)
     return EagleDrafter(
         name=name,
         identity={
@@ -231,9 +220,9 @@ def eagle_drafter(
         forward=head.forward,
         own=context.own_runner(head.own),
         target=runner,
-        settings=settings,
-        proposer=proposer,
-        draft_cost=None
-        if settings.fixed_size
-        else context.measure_cost(head.own, head.forward, key),
+        grower=context.grower(
+            context.proposer(weights.target_ids),
+            context.draft_cost(head.own, head.forward, key),
+            in_one_pass=weights.mask is not None,
+        ),
     )

@@ -46,9 +46,7 @@ def make_layer_skip(context: DrafterContext) -> SelfDrafter:
         identity=_identity(context, chosen, forward, _note(chosen, settings, cost, draft_cost)),
         runner=context.runner,
         forward=forward,
-        settings=settings,
-        proposer=context.proposer(),
-        draft_cost=None if settings.fixed_size else draft_cost,
+        grower=context.grower(context.proposer(), None if settings.fixed_size else draft_cost),
     )
 
 

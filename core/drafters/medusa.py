@@ -20,9 +20,7 @@ from core.drafters.head_tensors import named_folder
 from core.drafters.medusa_heads import DepthStates, MedusaForward
 from core.drafters.medusa_levels_device import MedusaLevelsOnDevice
 from core.drafters.medusa_loading import load_medusa
-from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
-from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
 
 
@@ -38,13 +36,10 @@ class MedusaDrafter(GrownDrafter):
         forward: MedusaForward,
         own: ModelRunner,
         target: ModelRunner,
-        settings: TreeSettings,
-        proposer: Proposer,
-        draft_cost: CostOfRows | None,
+        grower: TreeGrower[torch.Tensor],
     ):
-        """`own` holds the cache of the layer in front of the heads, `target` the hidden states; see
-        `ClassicDrafter`."""
-        super().__init__(identity, own, TreeGrower(settings, proposer, draft_cost))
+        """`own` holds the cache of the layer in front of the heads, `target` the hidden states."""
+        super().__init__(identity, own, grower)
         self.forward = forward
         self._target = target
         self._token_ids: list[int] = []
@@ -158,8 +153,7 @@ def make_medusa(context: DrafterContext) -> MedusaDrafter:
 
     Raises DrafterUnavailableError where there is none, and for heads of another target.
     """
-    settings, target_forward = context.config.drafter, context.runner.forward
-    assert isinstance(settings, TreeSettings)
+    target_forward = context.runner.forward
     assert isinstance(target_forward, TorchForward), "unavailable_reason comes first"
     folder, runner = named_folder(context.config.draft, "Medusa or Hydra heads"), context.runner
 
@@ -169,11 +163,9 @@ def make_medusa(context: DrafterContext) -> MedusaDrafter:
     forward, own = context.kept.get("set of Medusa heads", str(folder), load)
     weights = forward.weights
     runner.keep_hidden_states((weights.state_layer,), weights.hidden_size)
-    draft_cost = None
-    if not settings.fixed_size:
-        draft_cost = context.measure_cost(own, forward, ("medusa", f"{weights.num_bytes} bytes"))
-        if not weights.reads_tokens:
-            draft_cost = _of_one_row(draft_cost)
+    draft_cost = context.draft_cost(own, forward, ("medusa", f"{weights.num_bytes} bytes"))
+    if draft_cost is not None and not weights.reads_tokens:
+        draft_cost = _of_one_row(draft_cost)
     return MedusaDrafter(
         identity={
             "name": f"{'Hydra' if weights.reads_tokens else 'Medusa'} heads for "
@@ -185,9 +177,7 @@ def make_medusa(context: DrafterContext) -> MedusaDrafter:
         forward=forward,
         own=context.own_runner(own),
         target=runner,
-        settings=settings,
-        proposer=context.proposer(),
-        draft_cost=draft_cost,
+        grower=context.grower(context.proposer(), draft_cost),
     )
 
 

@@ -12,16 +12,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from core.backends.runner import ModelRunner, TargetForward
 from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.device_drafting import SharedCacheDrafter
 from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
-from core.drafters.proposals import Proposer
 from core.drafters.tree_growth import Grower, TreeGrower
 from core.errors import BadLogitsError
-from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
 
 
@@ -52,16 +52,13 @@ class SelfDrafter:
         identity: dict[str, Any],
         runner: ModelRunner,
         forward: TargetForward,
-        settings: TreeSettings,
-        proposer: Proposer,
-        draft_cost: CostOfRows | None,
+        grower: TreeGrower[torch.Tensor],
     ):
-        """`draft_cost` is the measured cost of the cheaper forward; None for fixed sizes."""
         self.name = name
         self.identity = identity
         self.runner = runner
         self.forward = forward
-        self.grower: Grower = TreeGrower(settings, proposer, draft_cost)
+        self.grower: Grower = grower
 
     @property
     def drafting_s(self) -> float:

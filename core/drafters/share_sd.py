@@ -38,11 +38,9 @@ def make_share_sd(context: DrafterContext) -> SelfDrafter:
         identity=_identity(context, settings, forward),
         runner=context.runner,
         forward=forward,
-        settings=settings,
-        proposer=context.proposer(),
-        draft_cost=None
-        if settings.fixed_size
-        else context.measure_cost(context.runner, forward, words),
+        grower=context.grower(
+            context.proposer(), context.draft_cost(context.runner, forward, words)
+        ),
     )
 
 

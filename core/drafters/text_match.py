@@ -7,15 +7,15 @@ draft model's cache follows the text: what it reads otherwise after a step is co
 
 from typing import Any
 
+import torch
+
 from core.backends.runner import ModelRunner
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.draft_pass import DraftPass, pass_behind
 from core.drafters.grown import GrownDrafter
-from core.drafters.proposals import BestProposer
 from core.drafters.tree_growth import TreeGrower
 from core.drafters.vocabularies import Vocabularies
 from core.models.token_bytes import whole_characters
-from core.modes.settings import TreeSettings, as_chains
 from core.trees.tree import DraftTree
 
 # So many tokens at the end of a text are split anew together with what comes behind them.
@@ -34,11 +34,9 @@ class TextDrafter(GrownDrafter):
         identity: dict[str, Any],
         runner: ModelRunner,
         vocabularies: Vocabularies,
-        settings: TreeSettings,
-        draft_cost: CostOfRows | None,
+        grower: TreeGrower[torch.Tensor],
     ):
-        """See `core.drafters.classic.ClassicDrafter`."""
-        grower = TreeGrower(as_chains(settings), BestProposer(), draft_cost)
+        """See `core.drafters.classic.ClassicDrafter`; the grower makes chains of the best tokens."""
         super().__init__(identity, runner, grower)
         self._vocabularies = vocabularies
         self._token_ids: list[int] = []  # the target's

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar, runtim
 
 from core.drafters.base import CostOfRows, DraftLimits, ModelDrafter, Outcome
 from core.drafters.calibration import Calibration
+from core.drafters.pace import Pace
 from core.drafters.tree_size import best_size, pays_to_continue
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
@@ -125,21 +126,26 @@ class TreeGrower(Generic[LevelT]):
         draft_cost: CostOfRows | None,
         *,
         in_one_pass: bool = False,
+        learns_pace: bool = True,
         clock: Callable[[], float] | None = None,
     ):
         """`draft_cost` is the drafter's measured forward; None leaves the sizes to the settings.
 
-        `in_one_pass` tells that the first level's forward computes all levels, a row each.
+        `in_one_pass` tells that the first level's forward computes all levels, a row each. Without
+        `learns_pace` forwards are taken to last as they were measured: in a batch they wait for others.
         """
         self.settings = settings
         self.proposer = proposer
         self.draft_cost = draft_cost
         self.in_one_pass = in_one_pass
+        self._learns_pace = learns_pace
+        # A draft's first forward finds no weights in a cache, and has what the drafter has not read yet.
+        self._first_pace, self._later_pace = Pace(), Pace()
         self._clock = clock or time.perf_counter
         self._calibration = Calibration(prob_is_chance=proposer.prob_is_chance)
         self._choosing_s = 0.0
         self.drafting_s = 0.0
-        """What making the last tree cost: forwards by the measured curve, and the choices."""
+        """What making the last tree cost: forwards by their curve and pace, and the choices."""
 
     def grow(
         self,
@@ -161,7 +167,9 @@ class TreeGrower(Generic[LevelT]):
             start_s = self._clock()
             logits = forward([growth.level_row(node) for node in frontier])
             if level == 0 or not self.in_one_pass:  # the measured curve has it
-                start_s = self._clock()
+                computed_s = self._clock()
+                self._learn_pace(computed_s - start_s, len(frontier), level, depth)
+                start_s = computed_s
             rows = DraftRows([position + level] * len(frontier), growth.tree, frontier)
             proposals = self.proposer.propose(logits, rows, self.settings.branching)
             self.drafting_s += costs.pass_s + costs.level_s
@@ -199,12 +207,25 @@ class TreeGrower(Generic[LevelT]):
         if self.draft_cost is None:
             return _LevelCosts(0.0, 0.0)
         if self.in_one_pass:
-            return _LevelCosts(self._choosing_s, 0.0 if level else self.draft_cost(depth))
-        return _LevelCosts(self.draft_cost(num_rows) + self._choosing_s, 0.0)
+            pass_s = 0.0 if level else self._first_pace.value * self.draft_cost(depth)
+            return _LevelCosts(self._choosing_s, pass_s)
+        forward_s = self.draft_cost(num_rows)
+        level_s = self._later_pace.value * forward_s
+        first_s = level_s if level else self._first_pace.value * forward_s
+        return _LevelCosts(level_s + self._choosing_s, first_s - level_s)
+
+    def _learn_pace(self, forward_s: float, num_rows: int, level: int, depth: int) -> None:
+        if self.draft_cost is None or not self._learns_pace:
+            return
+        pace = self._later_pace if level else self._first_pace
+        pace.learn_time(forward_s, self.draft_cost(depth if self.in_one_pass else num_rows))
 
     def learn(self, outcome: Outcome) -> None:
-        """Learns how good the probabilities of a judged tree were."""
+        """Learns how good the probabilities of a judged tree were; without one, what is known fades."""
         self._calibration.learn(outcome)
+        if not outcome.tree.num_drafted:
+            self._first_pace.pass_by()
+            self._later_pace.pass_by()
 
 
 class _LevelCosts(NamedTuple):
@@ -213,7 +234,7 @@ class _LevelCosts(NamedTuple):
     level_s: float
     """Of this level, and of each behind it."""
     pass_s: float
-    """Of what is computed once, with this level."""
+    """Of what comes once, with this level, on top."""
 
 
 class _Growth:

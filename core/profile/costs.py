@@ -20,8 +20,10 @@ class Costs:
     pace: float = 1.0
     """How many times as long the target's forwards took in the profile as their curve says. Sizes of
     trees follow the curve, and times follow both."""
+    first_pace: float = 1.0
+    """The same of a draft's first forward: behind the target's pass its weights are in no cache."""
     draft_pace: float = 1.0
-    """The same of the drafter's: behind the target's pass its weights are in no cache."""
+    """The same of the forwards of its other levels."""
     batch: int = 1
     """Sequences side by side, each with as many rows as this one."""
 

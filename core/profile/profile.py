@@ -3,7 +3,7 @@
 Nothing here needs a model: a profile is read from its trace, without torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import NamedTuple
@@ -117,20 +117,27 @@ def costs_of(trace: Trace, started: ProfileStarted) -> Costs:
         choosing_s=sum(event.choosing_s for event in proposed) / num_chosen if num_chosen else 0.0,
         rest_s=max(0.0, median(steps.values())) if steps else 0.0,
     )
-    ratios = [
-        event.forward_s / expected
-        for event in proposed
-        if (expected := _expected_s(event.level_rows, started, costs)) > 0.0
-    ]
-    return replace(
-        costs,
-        pace=median(verify_s) / costs.verify(1) if verify_s else 1.0,
-        draft_pace=median(ratios) if ratios else 1.0,
-    )
-
-
-def _expected_s(level_rows: list[int], started: ProfileStarted, costs: Costs) -> float:
-    """Of a draft's forwards, by their curve."""
+    drafts = [event for event in proposed if event.level_rows]
     if started.in_one_pass:
-        return costs.draft_of(len(level_rows)) if level_rows else 0.0
-    return sum(map(costs.draft_of, level_rows))
+        first = later = _pace(
+            (event.forward_s, costs.draft_of(len(event.level_rows))) for event in drafts
+        )
+    else:
+        first = _pace((_first_s(event), costs.draft_of(event.level_rows[0])) for event in drafts)
+        later = _pace(
+            (event.forward_s - _first_s(event), sum(map(costs.draft_of, event.level_rows[1:])))
+            for event in drafts
+        )
+    pace = median(verify_s) / costs.verify(1) if verify_s else 1.0
+    return replace(costs, pace=pace, first_pace=first, draft_pace=later)
+
+
+def _first_s(event: Proposed) -> float:
+    """Of the first level; a file that does not tell it has all levels alike."""
+    return event.first_s or event.forward_s / len(event.level_rows)
+
+
+def _pace(times: Iterable[tuple[float, float]]) -> float:
+    """The median of measured over expected seconds; 1 where nothing was expected."""
+    ratios = [measured / expected for measured, expected in times if expected > 0.0]
+    return median(ratios) if ratios else 1.0

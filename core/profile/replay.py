@@ -14,6 +14,7 @@ from core.acceptance.base import Judgement, judge_greedily
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome, limits_of
 from core.drafters.hybrid import HybridDrafter, lookup_settings
 from core.drafters.ngram import NgramDrafter
+from core.drafters.pace import StepCost
 from core.drafters.tree_growth import DraftRows, LevelRow, Proposal, TreeGrower
 from core.errors import InvalidSettingError
 from core.modes.hybrid import HybridSettings
@@ -81,7 +82,8 @@ class Replay:
         self._lookup: _TimedLookup | None = None
         self._drafter = self._make_drafter(settings, clock)
         is_sized = not getattr(settings, "fixed_size", False)
-        self._cost: CostOfRows | None = self._costs.verify if is_sized else None
+        # The curve at the pace that it has here, which a run learns as it goes on.
+        self._cost = StepCost(self._costs.verify) if is_sized else None
         self._tree = DraftTree(_UNKNOWN)
         if self._drafter is not None:
             self._drafter.begin(profile.prompt_token_ids.copy(), 0)
@@ -167,6 +169,9 @@ class Replay:
             self._drafter.commit(Outcome(tree, judgement.path, judgement.tested, emitted))
             draft_s = self._spent_s()
         self.position += len(emitted)
+        verify_s, rest_s = self._costs.pace * self._costs.verify(len(tree)), self._costs.rest_s
+        if self._cost is not None:
+            self._cost.learn(len(tree), verify_s, rest_s)
         return ReplayedStep(
             position=position,
             drafter=drafter,
@@ -174,8 +179,8 @@ class Replay:
             judgement=judgement,
             num_emitted=len(emitted),
             draft_s=draft_s,
-            verify_s=self._costs.pace * self._costs.verify(len(tree)),
-            rest_s=self._costs.rest_s,
+            verify_s=verify_s,
+            rest_s=rest_s,
         )
 
     def _spent_s(self) -> float:
@@ -261,23 +266,17 @@ class RecordedDrafter:
         self._position = 0
         self._num_unread = 1
         self._now_s = 0.0
-        self._tick_s = 0.0
         self._growth: TreeGrower[list[Proposal]] = TreeGrower(
             settings,
-            _RecordedChooser(profile.started.prob_is_chance),
+            _RecordedChooser(profile.started.prob_is_chance, self._choose),
             None if settings.fixed_size else costs.draft_of,
             in_one_pass=profile.started.in_one_pass,
-            clock=self._clock,
+            clock=lambda: self._now_s,
         )
 
     @property
     def drafting_s(self) -> float:
         return self._growth.drafting_s
-
-    def _clock(self) -> float:
-        """Choosing takes as long as it did where the profile was made: a tick at each reading."""
-        self._now_s += self._tick_s
-        return self._now_s
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
@@ -297,7 +296,7 @@ class RecordedDrafter:
         paths: list[Path] = []
 
         def level(rows: list[LevelRow]) -> list[Proposal]:
-            self._spend(len(rows), is_first=not paths, depth=depth)
+            self._compute(len(rows), is_first=not paths, depth=depth)
             paths.extend(_path_below(paths, row) for row in rows)
             return [self._recorded(position, path) for path in paths[-len(rows) :]]
 
@@ -310,19 +309,25 @@ class RecordedDrafter:
             return Proposal([], [])
         return found
 
-    def _spend(self, num_rows: int, *, is_first: bool, depth: int) -> None:
-        """Counts what a level costs, also where sizes are fixed and nobody asks."""
+    def _compute(self, num_rows: int, *, is_first: bool, depth: int) -> None:
+        """Counts what the forward of a level takes, also where sizes are fixed and nobody asks."""
         costs, started = self._costs, self._profile.started
-        self._tick_s = costs.choosing_s * num_rows
-        rows = num_rows
-        if is_first and started.reads_emitted:
-            rows += self._num_unread - 1
-        if started.in_one_pass:
-            self.spent_s += costs.draft_pace * costs.draft_of(depth) if is_first else 0.0
-        else:
-            self.spent_s += costs.draft_pace * costs.draft_of(rows)
-        self.spent_s += self._tick_s
-        self._num_unread = 0 if is_first else self._num_unread
+        if not is_first:
+            if not started.in_one_pass:
+                self._spend(costs.draft_pace * costs.draft_of(num_rows))
+            return
+        rows = num_rows + self._num_unread - 1 if started.reads_emitted else num_rows
+        rows = depth if started.in_one_pass else rows
+        self._spend(costs.first_pace * costs.draft_of(rows))
+        self._num_unread = 0
+
+    def _choose(self, num_rows: int) -> None:
+        """Counts what choosing the children of so many rows takes."""
+        self._spend(self._costs.choosing_s * num_rows)
+
+    def _spend(self, seconds: float) -> None:
+        self.spent_s += seconds
+        self._now_s += seconds
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""
@@ -346,9 +351,12 @@ def _path_below(paths: list[Path], row: LevelRow) -> Path:
 class _RecordedChooser:
     """Implements `core.drafters.tree_growth.Chooser` over recorded proposals."""
 
-    def __init__(self, prob_is_chance: bool):
+    def __init__(self, prob_is_chance: bool, chosen: Callable[[int], None]):
+        """`chosen` is told of how many rows children were chosen."""
         self.prob_is_chance = prob_is_chance
+        self._chosen = chosen
 
     def propose(self, level: list[Proposal], rows: DraftRows, count: int, /) -> list[Proposal]:
         """See `Chooser.propose`: fewer of the best are the best of more."""
+        self._chosen(len(level))
         return [Proposal(found.token_ids[:count], found.probs[:count]) for found in level]

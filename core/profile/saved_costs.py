@@ -49,6 +49,7 @@ class SavedCosts(NamedTuple):
             draft=draft,
             choosing_s=share * own.choosing_s,
             rest_s=share * own.rest_s if self.rest_s is None else self.rest_s,
+            first_pace=own.first_pace / own.draft_pace,
         )
 
 

@@ -77,7 +77,8 @@ class TraceChecker:
             return f"step {event.step} comes after step {self._step}"
         if event.depth_limit is not None and event.depth_limit < 0:
             return "its depth has a limit below nothing"
-        if not all(0 <= seconds <= MAX_TIME_S for seconds in (event.forward_s, event.choosing_s)):
+        times = (event.first_s, event.forward_s, event.choosing_s)
+        if not all(0 <= seconds <= MAX_TIME_S for seconds in times):
             return "the time of drafting is out of range"
         if min(event.level_rows, default=1) < 1:
             return "a level has no rows"

@@ -14,6 +14,7 @@ from core.drafters.layer_search import LayerSearch
 from core.drafters.layer_skip import parse_layers
 from core.drafters.ngram import NgramDrafter
 from core.drafters.proposals import BestProposer
+from core.drafters.tree_growth import TreeGrower
 from core.engine import Engine
 from core.loading.forward import make_runner
 from core.loading.tokenizer_match import tokenizer_difference
@@ -33,7 +34,7 @@ PROMPT = [5, 17, 99, 3, 42, 42, 7]
 def test_the_draft_models_cache_is_that_of_the_accepted_text(branching: int) -> None:
     settings = ClassicSettings(depth=4, branching=branching, fixed_size=True)
     runner = make_runner(tiny_model("llama", seed=1), 512)
-    drafter = ClassicDrafter({}, runner, 192, settings, BestProposer(), None)
+    drafter = ClassicDrafter({}, runner, 192, TreeGrower(settings, BestProposer(), None))
     drafter.begin(PROMPT, 100)
     text = PROMPT.copy()
     for num_accepted in (0, 2, 4, 1, 4):
@@ -58,7 +59,7 @@ def test_what_another_drafter_drafted_is_caught_up() -> None:
     drafters = []
     for _ in range(2):
         runner = make_runner(tiny_model("llama", seed=1), 512)
-        drafters.append(ClassicDrafter({}, runner, 192, settings, BestProposer(), None))
+        drafters.append(ClassicDrafter({}, runner, 192, TreeGrower(settings, BestProposer(), None)))
     drafters[0].begin(PROMPT, 100)
     drafters[0].follow([8, 9, 10])
     drafters[1].begin([*PROMPT, 8, 9, 10], 100)

@@ -123,13 +123,13 @@ def test_a_draft_in_one_pass_is_paid_for_with_its_first_level() -> None:
         tree = grower.grow(9, 10, LIMITS, lambda rows: 1.0, forward)
         drafted[in_one_pass] = tree.num_drafted
     assert drafted == {False: 0, True: 4}
-    assert asked == [4] and len(levels) == 4
+    assert set(asked) == {4} and len(levels) == 4
     assert grower.drafting_s == pytest.approx(1.5, abs=0.1)
 
 
 def test_a_drafter_that_is_always_refused_stops_and_is_tried_again() -> None:
     _, forward = same_everywhere([0.001, 0.998, 0.001])
-    grower = TreeGrower(TreeSettings(depth=4), BestProposer(), lambda rows: 0.2)
+    grower = TreeGrower(TreeSettings(depth=4), BestProposer(), lambda rows: 0.2, clock=lambda: 0.0)
     drafted = []
     for _ in range(150):
         tree = grower.grow(9, 10, LIMITS, lambda rows: 1.0, forward)

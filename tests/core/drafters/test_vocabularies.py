@@ -12,7 +12,9 @@ from transformers.generation.candidate_generator import AssistantToTargetTransla
 
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
+from core.drafters.proposals import BestProposer
 from core.drafters.text_match import TextDrafter
+from core.drafters.tree_growth import TreeGrower
 from core.drafters.vocabularies import Vocabularies
 from core.engine import Engine
 from core.errors import InvalidSettingError
@@ -295,7 +297,8 @@ def test_the_end_of_data_may_be_the_beginning_of_a_character() -> None:
 
 def test_a_token_has_the_chance_of_the_draft_tokens_that_it_needs() -> None:
     both = Vocabularies(TokenBytes(byte_level(MERGES)), TokenBytes(byte_level()), ROWS, ROWS)
-    drafter = TextDrafter({}, None, both, _settings(), None)  # type: ignore[arg-type]
+    chains = TreeGrower(_settings(), BestProposer(), None)
+    drafter = TextDrafter({}, None, both, chains)  # type: ignore[arg-type]
     drafter._token_ids = both.target.encode("is")
     drafted = DraftTree(0)
     for letter, prob in zip(" thein", (0.5, 0.5, 1.0, 0.5, 0.25, 1.0), strict=True):

@@ -105,3 +105,4 @@ def steady_costs(monkeypatch: pytest.MonkeyPatch, target_s: float, draft_s: floa
 
     monkeypatch.setattr("core.decoding.measured_costs.MeasuredCosts.curve", curve)
     monkeypatch.setattr("core.drafters.tree_growth.time.perf_counter", lambda: 0.0)
+    monkeypatch.setattr("core.drafters.pace.Recent.learn", lambda *_: None)

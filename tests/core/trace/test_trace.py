@@ -127,7 +127,7 @@ def test_a_file_without_our_header_is_refused(header: str) -> None:
         read_trace([header])
 
 
-@pytest.mark.parametrize("version", [0, 5, "1", None, True])
+@pytest.mark.parametrize("version", [0, 6, "1", None, True])
 def test_another_version_is_refused_and_named(version: object) -> None:
     header = changed(header_line(), version=version)
     with pytest.raises(TraceFormatError, match=f"line 1: the trace has version {version!r}"):
