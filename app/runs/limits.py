@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from core.config import RunConfig
 from core.errors import InvalidSettingError, shown
 from core.models.catalogue import CATALOGUE
+from core.modes.hybrid import HybridSettings, parts_of
 from core.modes.settings import MAX_TREE_NODES, SELF, SHIPPED_BLOCK, SHIPPED_HEAD
 
 # What the command line starts with; the default model's context holds no more.
@@ -35,8 +36,9 @@ class Limits:
         """Raises InvalidSettingError for a run that goes beyond a limit; see `check_queue`."""
         self.check_model(config.target)
         # What is shipped, and the target itself, are never a way out.
-        if config.draft not in (None, SHIPPED_HEAD, SHIPPED_BLOCK, SELF):
-            self.check_model(config.draft)
+        for name in _named_drafts(config):
+            if name not in (None, SHIPPED_HEAD, SHIPPED_BLOCK, SELF):
+                self.check_model(name)
         if config.max_new_tokens > self.most_tokens:
             raise InvalidSettingError(
                 f"max_new_tokens is {config.max_new_tokens}; this page gives at most "
@@ -84,3 +86,10 @@ def allowed_models(word: str | None, target: str, *, is_private: bool) -> frozen
         return None
     names = CATALOGUE if word == "catalogue" else (name.strip() for name in word.split(","))
     return frozenset({target, *filter(None, names)})
+
+
+def _named_drafts(config: RunConfig) -> list[str | None]:
+    """The draft models that a run names; a hybrid may have several."""
+    if config.draft is None or not isinstance(config.drafter, HybridSettings):
+        return [config.draft]
+    return [part.draft for part in parts_of(config.draft)]

@@ -38,6 +38,18 @@ class HiddenStates:
         self.rows = _zeros((capacity, len(layers) * hidden_size), dtype, device)
         self._hidden_size = hidden_size
 
+    def of(
+        self,
+        layers: tuple[int, ...],
+        picked: torch.Tensor,  # [rows, all layers * hidden]
+    ) -> torch.Tensor:
+        """Of some of its rows, the states in front of these layers  # [rows, layers * hidden]."""
+        if layers == self.layers:
+            return picked
+        size = self._hidden_size
+        starts = (self.layers.index(layer) * size for layer in layers)
+        return torch.cat([picked[:, start : start + size] for start in starts], dim=-1)
+
     def put(self, layer: int, x: torch.Tensor, start: int) -> None:  # [rows, hidden]
         """Keeps the states in front of a layer, where they are asked for."""
         for index, wanted in enumerate(self.layers):

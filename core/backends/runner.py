@@ -105,6 +105,7 @@ class ModelRunner:
         self._compute = compute
         self._committed: list[int] = []
         self._state_layers: tuple[int, ...] = ()
+        self._asked_layers: set[int] = set()
         self._hidden_size = 0
         self._tree: DraftTree | None = None
         self._cache: TreeCache | None = None
@@ -137,17 +138,24 @@ class ModelRunner:
         return self._cache
 
     def keep_hidden_states(self, layers: tuple[int, ...], hidden_size: int) -> None:
-        """From now on the cache holds the states in front of these layers for every column.
+        """In the next run the cache holds the states in front of these layers for every column, beside
+        those that are asked for besides.
 
-        They come from our own forward. A cache without them is forgotten.
+        They come from our own forward. A cache of others is forgotten.
         """
-        if self._state_layers != layers:
-            self._state_layers, self._hidden_size = layers, hidden_size
+        self._asked_layers |= set(layers)
+        self._hidden_size = hidden_size
+
+    def _keep_what_was_asked(self) -> None:
+        asked = tuple(sorted(self._asked_layers))
+        if asked and asked != self._state_layers:
+            self._state_layers = asked
             self._committed = []
             self._cache = None
 
     def reserve(self, max_length: int) -> None:
         """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
+        self._keep_what_was_asked()
         step = _CAPACITY_STEPS[self.device.type]
         capacity = -(-(max_length + _SPARE_COLUMNS) // step) * step
         if self._cache is not None and self._cache.capacity >= capacity:
@@ -184,6 +192,7 @@ class ModelRunner:
         """See `Backend.begin`. What an earlier prompt shares with this one is not computed again."""
         body = prompt_token_ids[:-1]
         self.reserve(max_length)
+        self._asked_layers = set()
         reused = self.cache.known(self._num_shared(body))
         self._keep_committed(body[:reused])
         for start in range(reused, len(body), PREFILL_CHUNK):

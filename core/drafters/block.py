@@ -74,7 +74,9 @@ class BlockDrafter(GrownDrafter):
         assert states is not None, "the target's cache keeps them"
         end = self._target.cache.length - num_left
         if cache.length < end:
-            self.forward.write_context(cache, states.rows[cache.length : end])
+            layers = self.forward.weights.state_layers
+            new = states.of(layers, states.rows[cache.length : end])
+            self.forward.write_context(cache, new)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""

@@ -54,7 +54,9 @@ class BlockLevelsOnDevice:
         states = self._target_cache.hidden_states
         assert states is not None, "the target's cache keeps them"
         places = self._state.num_seen + self._context_steps
-        self._block.write_at(self._cache, states.rows.index_select(0, places), places)
+        layers = self._block.weights.state_layers
+        new = states.of(layers, states.rows.index_select(0, places))
+        self._block.write_at(self._cache, new, places)
 
     def root(self) -> torch.Tensor:
         """See `DraftLevels.root`."""

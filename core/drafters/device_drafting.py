@@ -184,7 +184,9 @@ class EagleLevels:
         token_ids = self._state.tokens.index_select(0, places + 1)
         start = self._state.num_seen.clone()
         rows = Rows(token_ids, places, places, start, self._causal, places)
-        return rows, self._head.fused(states.rows.index_select(0, places))
+        return rows, self._head.fused(
+            states.of(self._head.weights.state_layers, states.rows.index_select(0, places))
+        )
 
     def level(self, rows: LevelRows) -> torch.Tensor:
         """See `DraftLevels.level`."""

@@ -96,7 +96,9 @@ class EagleDrafter(GrownDrafter):
     def _fused(self, start: int, count: int) -> torch.Tensor:
         states = self._target.cache.hidden_states
         assert states is not None, "the target's cache keeps them"
-        return self.forward.fused(states.rows[start : start + count])
+        return self.forward.fused(
+            states.of(self.forward.weights.state_layers, states.rows[start : start + count])
+        )
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`. Without a committed token there is no state to draft from."""

@@ -79,7 +79,9 @@ class MedusaDrafter(GrownDrafter):
         causal = torch.ones(count, count, dtype=torch.bool).tril()
         states = self._target.cache.hidden_states
         assert states is not None, "the target's cache keeps them"
-        self._exchange.given = self.forward.normed(states.rows[start : start + count])
+        layers = (self.forward.weights.state_layer,)
+        given = states.of(layers, states.rows[start : start + count])
+        self._exchange.given = self.forward.normed(given)
         self._exchange.depth = 0
         token_ids = self._token_ids[start + 1 : start + 1 + count]
         positions = range(start, start + count)

@@ -30,7 +30,8 @@ class MedusaLevelsOnDevice:
         """See `DraftLevels.root`."""
         states, length = self._target_cache.hidden_states, self._state.length
         assert states is not None, "the target's cache keeps them"
-        self._read = self._heads.normed(states.rows.index_select(0, length - 1))
+        layers = (self._heads.weights.state_layer,)
+        self._read = self._heads.normed(states.of(layers, states.rows.index_select(0, length - 1)))
         self._read = self._with_tokens(self._state.tokens.index_select(0, length))
         return self._heads.weights.heads[0](self._read).float()
 

@@ -46,15 +46,10 @@ def make_share_sd(context: DrafterContext) -> SelfDrafter:
 
 def reason_against(draft: str | None, target: LoadedModel) -> str | None:
     """See `core.modes.registry.Mode`."""
-    return reason_against_quantizing("share-sd", target)
-
-
-def reason_against_quantizing(mode: str, target: LoadedModel) -> str | None:
-    """Why a target's weights cannot be quantized for its drafts."""
     if not target.is_packed:
         return None
     return (
-        f"mode {mode} drafts with the target's weights quantized, and with weights {target.weights} "
+        "mode share-sd drafts with the target's weights quantized, and with weights {target.weights} "
         "this target's are whole numbers already; give weights full or another mode."
     )
 

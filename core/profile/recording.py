@@ -67,7 +67,11 @@ def growing_part(drafter: Drafter | None, mode: str) -> GrowingDrafter | None:
     Raises InvalidSettingError for a drafter whose proposals are not known token by token.
     """
     if isinstance(drafter, HybridDrafter):
-        return growing_part(drafter.model, mode)
+        if len(drafter.models) > 1:
+            raise InvalidSettingError(
+                "several models draft, and a profile records one; give draft one of them."
+            )
+        return growing_part(drafter.models[0], mode)
     if drafter is None or isinstance(drafter, NgramDrafter):
         return None
     if isinstance(drafter, TextDrafter):

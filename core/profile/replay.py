@@ -105,7 +105,7 @@ class Replay:
         self._lookup = _TimedLookup(lookup, profile.is_greedy, clock)
         if self._recorded is None:
             return self._lookup
-        return HybridDrafter(self._lookup, self._recorded)
+        return HybridDrafter(self._lookup, [self._recorded])
 
     @property
     def num_missing(self) -> int:

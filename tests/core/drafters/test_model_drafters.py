@@ -1,27 +1,20 @@
 """Model drafters: caches that follow the accepted path, switching, searched layers."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from core.drafters.base import DraftLimits, Outcome
 from core.drafters.classic import ClassicDrafter
-from core.drafters.hybrid import HybridDrafter
 from core.drafters.layer_search import LayerSearch
 from core.drafters.layer_skip import parse_layers
-from core.drafters.ngram import NgramDrafter
 from core.drafters.proposals import BestProposer
 from core.drafters.tree_growth import TreeGrower
 from core.engine import Engine
 from core.loading.forward import make_runner
 from core.loading.tokenizer_match import tokenizer_difference
-from core.modes.ngram import NgramSettings
 from core.modes.sd_classic import ClassicSettings
-from core.trace.events import Drafted
-from core.trees.tree import DraftTree
 from tests.core.conftest import run
 from tests.tiny_folder import byte_tokenizer
 from tests.tiny_models import tiny_model
@@ -65,67 +58,6 @@ def test_what_another_drafter_drafted_is_caught_up() -> None:
     drafters[1].begin([*PROMPT, 8, 9, 10], 100)
     trees = [drafter.draft(10, DraftLimits(256, 64), None) for drafter in drafters]
     assert trees[0].token_ids == trees[1].token_ids
-
-
-class FixedModel:
-    """Always drafts the same chain; remembers what it was told."""
-
-    name = "fixed"
-    identity = None
-    drafting_s = 0.5
-
-    def __init__(self) -> None:
-        self.followed: list[int] = []
-
-    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
-        pass
-
-    def draft(self, root_token_id: int, limits: DraftLimits, cost: Any) -> DraftTree:
-        tree = DraftTree(root_token_id)
-        tree.add(0, 100, 0.5)
-        return tree
-
-    def commit(self, outcome: Outcome) -> None:
-        pass
-
-    def follow(self, token_ids: list[int]) -> None:
-        self.followed += token_ids
-
-    def finish(self) -> None:
-        pass
-
-
-def test_hybrid_takes_the_lookup_where_it_pays_and_the_model_elsewhere() -> None:
-    model = FixedModel()
-    hybrid = HybridDrafter(NgramDrafter(NgramSettings(min_match=2)), model)
-    hybrid.begin([1, 2, 3, 4, 5, 1, 2, 3], 100)
-
-    def cost(rows: int) -> float:
-        return 1.0
-
-    tree = hybrid.draft(3, DraftLimits(256, 64), cost)
-    assert hybrid.name == "hybrid: ngram"
-    assert tree.token_ids[1] == 4
-    hybrid.commit(Outcome(tree, [1], [1], [4, 90]))
-    assert model.followed == [4, 90]
-    tree = hybrid.draft(90, DraftLimits(256, 64), cost)
-    assert hybrid.name == "hybrid: fixed"
-    assert tree.token_ids == [90, 100]
-    hybrid.commit(Outcome(tree, [], [1], [7]))
-    assert model.followed == [4, 90], "its own step it hears of by commit"
-
-
-def test_hybrid_names_who_drafted_each_step(engine_of: EngineOf, tiny_home: Path) -> None:
-    drafter = {"bits": 4, "group_size": 32, "fixed_size": True, "min_match": 2}
-    trace = run(engine_of(), "abcabcabcabc" * 3, mode="hybrid", drafter=drafter)
-    names = {event.drafter for event in trace.of_kind(Drafted)}
-    assert names <= {"hybrid: ngram", "hybrid: share-sd"}
-    assert "hybrid: share-sd" in names
-    classic = run(
-        engine_of(), mode="hybrid", draft=str(tiny_home / "draft"),
-        drafter={"fixed_size": True, "min_match": 9},
-    )  # fmt: skip
-    assert "hybrid: sd-classic" in {event.drafter for event in classic.of_kind(Drafted)}
 
 
 def test_layers_are_numbers_and_ranges() -> None:
