@@ -8,6 +8,10 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
 HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 REQUIREMENTS := -r requirements.txt $(if $(HAS_GPU),-r requirements-cuda.txt)
 
+# Most tests compute little at a time: processes with a thread each are faster than threads.
+TEST_PROCESSES ?= 2
+PYTEST_BESIDE := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow test-sanitized test-gpu check format docs picture clean
 
@@ -18,10 +22,10 @@ demo: .build/run .build/model  ## the page in the browser, on the default model
 	$(PY) app.py --port $(PORT)
 
 test: .build/dev .build/model .build/browser  ## tests, on the model and in a browser as well
-	$(PY) -m pytest -m "not gpu and not slow"
+	$(PYTEST_BESIDE) -m "not gpu and not slow"
 
 test-fast: .build/dev  ## tests that need neither the model nor a browser
-	$(PY) -m pytest -m "not gpu and not slow and not model and not browser"
+	$(PYTEST_BESIDE) -m "not gpu and not slow and not model and not browser"
 
 test-slow: .build/dev .build/model .build/browser  ## long tests of exactness, tens of minutes
 	$(PY) -m pytest -m slow

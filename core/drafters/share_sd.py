@@ -49,7 +49,7 @@ def reason_against(draft: str | None, target: LoadedModel) -> str | None:
     if not target.is_packed:
         return None
     return (
-        "mode share-sd drafts with the target's weights quantized, and with weights {target.weights} "
+        f"mode share-sd drafts with the target's weights quantized, and with weights {target.weights} "
         "this target's are whole numbers already; give weights full or another mode."
     )
 
