@@ -22,20 +22,32 @@ class Calibration:
         self._prob_is_chance = prob_is_chance
         self._accepted = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
         self._judged = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
+        # By rank, over all probabilities: how many of the judged ones were expected to be accepted.
+        self._expected = [0.0] * NUM_RANKS
+        self._shifts = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
         self._best_accepted = 0.0
         self._best_judged = 0.0
 
     @property
     def tables(self) -> list[list[list[float]]]:
-        """Accepted and judged nodes by rank and by tenth of probability  # [2, ranks, bins]."""
-        return [self._accepted, self._judged]
+        """Accepted and judged nodes by rank and by tenth of probability  # [2, ranks, bins].
+
+        With a prior of `PRIOR_WEIGHT` nodes that is the probability, or PRIOR_RATES, they give `chance`.
+        """
+        pairs = (zip(*rows, strict=True) for rows in zip(self._accepted, self._shifts, strict=True))
+        accepted = [[count + PRIOR_WEIGHT * shift for count, shift in row] for row in pairs]
+        return [accepted, self._judged]
 
     def chance(self, draft_prob: float, rank: int) -> float:
         """Chance that a child of this rank is accepted once its parent is."""
         row, column = min(rank, NUM_RANKS - 1), _bin(draft_prob)
-        prior = draft_prob if self._prob_is_chance else PRIOR_RATES[row]
-        accepted = self._accepted[row][column] + PRIOR_WEIGHT * prior
+        # In the order in which a device computes it of the tables.
+        accepted = self._accepted[row][column] + PRIOR_WEIGHT * self._shifts[row][column]
+        accepted += PRIOR_WEIGHT * self._prior(draft_prob, row)
         return accepted / (self._judged[row][column] + PRIOR_WEIGHT)
+
+    def _prior(self, draft_prob: float, row: int) -> float:
+        return draft_prob if self._prob_is_chance else PRIOR_RATES[row]
 
     @property
     def best_rate(self) -> float:
@@ -60,11 +72,30 @@ class Calibration:
                 row, column = min(rank, NUM_RANKS - 1), _bin(tree.draft_probs[node])
                 self._judged[row][column] += 1.0
                 self._accepted[row][column] += node in kept
+                self._expected[row] += self._prior(tree.draft_probs[node], row)
                 if rank == 0:
                     self._best_judged += 1.0
                     self._best_accepted += node in kept
 
+        self._learn_shifts()
+
+    def _learn_shifts(self) -> None:
+        """By how much priors are too low for all children of a rank: what was judged falls into many
+        bins, and each would follow its prior for long.
+
+        They are limited so that no prior of a bin leaves [0, 1].
+        """
+        for row, expected in enumerate(self._expected):
+            missed = sum(self._accepted[row]) - expected
+            shift = missed / (sum(self._judged[row]) + PRIOR_WEIGHT)
+            for column in range(NUM_BINS):
+                low, high = column / NUM_BINS, (column + 1) / NUM_BINS
+                if not self._prob_is_chance:
+                    low = high = PRIOR_RATES[row]
+                self._shifts[row][column] = min(max(shift, -low), 1.0 - high)
+
     def _fade(self, factor: float) -> None:
+        self._expected = [value * factor for value in self._expected]
         for table in (self._accepted, self._judged):
             for row in table:
                 row[:] = [value * factor for value in row]
