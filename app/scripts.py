@@ -1,4 +1,5 @@
-"""The commands of an installed package; `python app.py` and `python -m core...` are the same ones."""
+"""The commands of an installed package; `python app.py`, `python -m core...` and
+`python -m visualize` are the same ones."""
 
 from importlib import import_module
 from typing import NoReturn
@@ -24,6 +25,11 @@ def compare() -> NoReturn:
 def mtbench() -> NoReturn:
     """`specdecodes-mtbench`."""
     _run("core.benchmark.run_mtbench")
+
+
+def visualize() -> NoReturn:
+    """`specdecodes-visualize`."""
+    _run("visualize.__main__")
 
 
 def _run(command: str) -> NoReturn:

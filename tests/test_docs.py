@@ -18,7 +18,7 @@ PAGES = sorted(
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 # What users type, and what stands in sentences.
 _COMMAND = re.compile(
-    r"(?:python3? -m (core(?:\.\w+)+|visualize\.\w+|tests(?:\.\w+)+)|python (app\.py))([^`\n|]*)"
+    r"(?:python3? -m (core(?:\.\w+)+|visualize(?:\.\w+)?|tests(?:\.\w+)+)|python (app\.py))([^`\n|]*)"
 )
 _NAME = re.compile(rf"`((?:{'|'.join((*ROOMS, 'tests'))})(?:\.\w+)+)`")
 _PATH = re.compile(rf"`((?:{'|'.join((*ROOMS, 'tests', 'docs'))})/[\w./-]*)`")
@@ -90,8 +90,10 @@ def help_of(command: str) -> str:
 # These take no options, and write at once.
 WRITERS = {"visualize.documentation", "tests.module_map", "tests.page_types"}
 COMMANDS = sorted(set(commands()) - WRITERS)
-# Of torchrun, gguf-new-metadata and TensorBoard.
+# Of torchrun, gguf-new-metadata and TensorBoard; of vLLM, SGLang and llama.cpp.
 OF_OTHERS = {"--nproc-per-node", "--pre-tokenizer", "--logdir", "--no-binary"}
+OF_OTHERS |= {"--per-request-spec-decode-metrics", "--save-result", "--save-detailed"}
+OF_OTHERS |= {"--output-file", "--output-details", "--output"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

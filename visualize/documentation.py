@@ -1,4 +1,4 @@
-"""Writes the tables of docs/traces.md from the code: `python -m visualize.documentation`."""
+"""Writes the tables of docs/traces.md and docs/imports.md: `python -m visualize.documentation`."""
 
 import ast
 import inspect
@@ -8,8 +8,13 @@ from pathlib import Path
 
 from core.trace.events import EVENT_CLASSES, Event
 from visualize.columns import COLUMNS
+from visualize.imports.columns import IMPORT_COLUMNS
 
-PAGE = Path(__file__).parent.parent / "docs" / "traces.md"
+PAGES = {
+    Path(__file__).parent.parent / "docs" / "traces.md": COLUMNS,
+    Path(__file__).parent.parent / "docs" / "imports.md": IMPORT_COLUMNS,
+}
+_TABLES = COLUMNS | IMPORT_COLUMNS
 _PLACE = re.compile(r"(<!-- (columns|events)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -28,7 +33,7 @@ def columns_table(table: str) -> str:
     """The columns of a table in Markdown."""
     rows: list[tuple[str, ...]] = [
         (f"`{name}`", column.dtype, column.unit, column.meaning)
-        for name, column in COLUMNS[table].items()
+        for name, column in _TABLES[table].items()
     ]
     return _markdown(("column", "dtype", "unit", "meaning"), rows)
 
@@ -75,8 +80,9 @@ def _markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def main() -> int:
-    """Writes the page anew."""
-    PAGE.write_text(with_tables(PAGE.read_text("utf-8")), encoding="utf-8")
+    """Writes the pages anew."""
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text("utf-8")), encoding="utf-8")
     return 0
 
 

@@ -5,9 +5,9 @@ import pkgutil
 from typing import Final, TypeVar
 
 import visualize.figures
-from visualize.figures.kinds import CompareFigure, RunFigure
+from visualize.figures.kinds import CompareFigure, RunFigure, SourceFigure
 
-KindT = TypeVar("KindT", RunFigure, CompareFigure)
+KindT = TypeVar("KindT", RunFigure, CompareFigure, SourceFigure)
 
 
 def _figures(kind: type[KindT]) -> dict[str, KindT]:
@@ -32,6 +32,7 @@ def _of_one(kind: CompareFigure) -> RunFigure:
 
 RUN_FIGURES: Final = _figures(RunFigure)
 COMPARE_FIGURES: Final = _figures(CompareFigure)
+SOURCE_FIGURES: Final = _figures(SourceFigure)
 ONE_RUN_FIGURES: Final = _in_order(
     RUN_FIGURES | {name: _of_one(kind) for name, kind in COMPARE_FIGURES.items() if kind.is_of_one}
 )

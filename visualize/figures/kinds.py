@@ -6,6 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import plotly.graph_objects as go
 
 from core.trace.file import Trace
+from visualize.imports.records import Source
 from visualize.palette import Theme
 
 SubjectT = TypeVar("SubjectT")
@@ -32,3 +33,7 @@ class RunFigure(FigureKind[Trace]):
 
 class CompareFigure(FigureKind[Sequence[Trace]]):
     """Of runs side by side."""
+
+
+class SourceFigure(FigureKind[Sequence[Source]]):
+    """Of files of other programs, and of traces beside them."""

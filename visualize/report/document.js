@@ -38,5 +38,23 @@ function documentParts() {
     draw();
   }
 
-  return { data, place, make, drawFigures };
+  /** @param {{ title: string, columns: string[], rows: string[][], note: string }} table */
+  function table({ title, columns, rows, note }) {
+    const body = make("table");
+    const head = make("tr");
+    head.append(...columns.map((name) => make("th", "", name)));
+    body.append(head);
+    for (const cells of rows) {
+      const row = make("tr");
+      row.append(...cells.map((cell) => make("td", "", cell)));
+      body.append(row);
+    }
+    const scroll = make("div", "scroll");
+    scroll.append(body);
+    place("tables").append(make("h3", "", title), scroll, make("p", "", note));
+  }
+
+  const drawTables = () => data.tables.forEach(table);
+
+  return { data, place, make, drawFigures, drawTables };
 }

@@ -11,7 +11,12 @@ import pytest
 import visualize.figures
 from core.trace.file import Trace
 from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
-from visualize.figures.catalogue import COMPARE_FIGURES, ONE_RUN_FIGURES, RUN_FIGURES
+from visualize.figures.catalogue import (
+    COMPARE_FIGURES,
+    ONE_RUN_FIGURES,
+    RUN_FIGURES,
+    SOURCE_FIGURES,
+)
 from visualize.figures.style import TEMPLATES
 from visualize.palette import Theme
 
@@ -43,8 +48,9 @@ def test_every_file_that_draws_is_in_the_catalogue_once() -> None:
         path.stem for path in FILES.glob("*.py") if f"def {path.stem}_figure" in path.read_text()
     }
     of_predictions = {"setting_map"}
-    assert RUN_FIGURES.keys() | COMPARE_FIGURES.keys() | of_predictions == drawing
-    assert not RUN_FIGURES.keys() & COMPARE_FIGURES.keys()
+    kinds = (RUN_FIGURES, COMPARE_FIGURES, SOURCE_FIGURES)
+    assert set().union(*kinds) | of_predictions == drawing
+    assert sum(map(len, kinds)) == len(set().union(*kinds))
     assert list(ONE_RUN_FIGURES)[:2] == ["step_times", "tokens_over_time"]
     assert "compare_summary" not in ONE_RUN_FIGURES
 
