@@ -184,6 +184,25 @@ class Comparison(TypedDict):
     runs: list[RunMessage]
 
 
+class BesideTable(TypedDict):
+    """A table of texts; its CSV file has the name."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str
+
+
+class Beside(TypedDict):
+    """Files of other programs and runs side by side."""
+
+    names: list[str]
+    tables: list[BesideTable]
+    figures: dict[str, Any]
+    """Plotly's, by name."""
+
+
 class ComparisonResult(TypedDict):
     """A comparison has ended."""
 

@@ -44,15 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _as_text(sources: "list[Source]", name: str) -> str:
-    """A table in columns, with what is to be known of it; that of the sources has a column a source."""
+    """A table in columns of one width, with what is to be known of it."""
     from visualize.imports.words import word_tables
 
     table = next((table for table in word_tables(sources) if table.name == name), None)
     if table is None:
         return f"These files hold nothing for the table {name}."
     rows = [table.columns, *table.rows]
-    if name == "sources":
-        rows = [list(column) for column in zip(*rows, strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip()

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.runs.imports import describe_sources, read_sources
 from core.errors import InvalidSettingError, SpecDecodesError, TraceFormatError
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace, load_trace, save_trace
+from visualize.imports.records import Source
 from visualize.run_facts import run_facts
 
 MAX_RUNS = 200
@@ -20,15 +22,18 @@ MAX_AGE_DAYS = 30
 MAX_NAME = 80
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _DAY_S = 24 * 3600
+_IMPORT = ".import"
+_CONTENTS = (".jsonl", _IMPORT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptRun:
-    """What a list shows of a run, without opening its trace."""
+    """What a list shows of a run, or of a file of another program, without opening it."""
 
     run_id: str
     name: str
     mode: str
+    """Of a file of another program, its kind."""
     lossy_rule: str
     """See `Trace.lossy_rule`."""
     target: str
@@ -38,11 +43,17 @@ class KeptRun:
     """Seconds since 1970."""
     started_at: str
     outcome: str
-    num_tokens: int
-    num_tested: int
+    num_tokens: int | None
+    num_tested: int | None
+    """Draft tokens that `acceptance_rate` is of: those tested, in a file of another program those
+    drafted."""
     tokens_per_s: float | None
     acceptance_length: float | None
     acceptance_rate: float | None
+    is_import: bool = False
+    """Whether it is a file of another program, and no trace."""
+    drafted_length: float | None = None
+    """Tokens a step over the steps that had a draft, of a file that tells no others."""
 
 
 class Readable(NamedTuple):
@@ -90,13 +101,15 @@ class Archive:
 
     def delete(self, visitor: str, run_id: str) -> None:
         """Removes a run; one that is not there is ignored."""
-        for ending in (".json", ".jsonl"):
+        for ending in (".json", *_CONTENTS):
             self._path(visitor, run_id, ending).unlink(missing_ok=True)
 
     def readable(self, visitor: str) -> Readable:
         """All traces that open, newest first, and how many do not."""
         traces, num_unreadable = [], 0
         for run in self.runs(visitor):
+            if run.is_import:
+                continue
             try:
                 trace = self.trace(visitor, run.run_id)
             except TraceFormatError:
@@ -109,6 +122,34 @@ class Archive:
     def adopt(self, visitor: str, trace: Trace, name: str) -> KeptRun:
         """Keeps a trace from elsewhere under an id of its own."""
         return self.keep(visitor, secrets.token_urlsafe(16), trace, name)
+
+    def adopt_import(self, visitor: str, data: bytes, name: str) -> KeptRun:
+        """Keeps a file of another program as it is; raises InvalidSettingError for what is none."""
+        sources, run_id = read_sources(data, name), secrets.token_urlsafe(16)
+        values = describe_sources(sources)
+        name = " ".join(name.split())[:MAX_NAME] or "untitled"
+        run = KeptRun(run_id=run_id, name=name, kept_at_s=time.time(), is_import=True, **values)
+        self.place(visitor).mkdir(parents=True, exist_ok=True)
+        path = self._path(visitor, run_id, _IMPORT)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_bytes(data)
+        temporary.replace(path)
+        self._write(visitor, run)
+        self._prune(visitor)
+        return run
+
+    def import_file(self, visitor: str, run_id: str) -> bytes | None:
+        """A file of another program as it came; None where there is none."""
+        path = self._path(visitor, run_id, _IMPORT)
+        return path.read_bytes() if path.is_file() else None
+
+    def sources(self, visitor: str, run_id: str) -> list[Source] | None:
+        """What a kept file of another program tells, by the name it has in the list; None as above."""
+        data = self.import_file(visitor, run_id)
+        if data is None:
+            return None
+        named = (run.name for run in self._described(visitor) if run.run_id == run_id)
+        return read_sources(data, next(named, "file"))
 
     def _described(self, visitor: str) -> Iterator[KeptRun]:
         for path in self.place(visitor).glob("*.json"):

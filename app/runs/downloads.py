@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace, save_trace
+from visualize.imports.records import Source
 
 TABLES: Final = ("runs", "steps", "tokens", "nodes")
 # The page draws it itself, as the run goes on.
@@ -43,6 +44,21 @@ def export_table(traces: Sequence[Trace], path: Path, table: str) -> None:
     from visualize.exports import export_csv
 
     export_csv(traces, path, table)
+
+
+def export_import_table(sources: Sequence[Source], path: Path, table: str) -> None:
+    """One table over files of other programs, and runs beside them, as a CSV file."""
+    from visualize.exports import write_frame
+    from visualize.imports.tables import import_frame
+
+    write_frame(import_frame(sources, table), path)
+
+
+def export_import_report(sources: Sequence[Source], path: Path) -> None:
+    """Their tables and figures as one HTML file."""
+    from visualize.report.imported import export_imports
+
+    export_imports(sources, path)
 
 
 def figures_json(trace: Trace, theme: Literal["light", "dark"]) -> str:

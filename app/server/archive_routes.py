@@ -3,7 +3,8 @@
 import io
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,7 +13,13 @@ from starlette.routing import BaseRoute, Route
 
 from app.messages import Comparison
 from app.runs.comparison import compare_traces
-from app.runs.downloads import TABLES, export_table
+from app.runs.downloads import (
+    TABLES,
+    export_import_report,
+    export_import_table,
+    export_table,
+)
+from app.runs.imports import beside, sources_of
 from app.runs.run_finder import RunFinder
 from app.runs.visitors import visitor_of
 from app.server.bodies import JsonResponse, json_object
@@ -20,6 +27,8 @@ from app.server.paths import PREFIX
 from app.server.routes import download
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.trace.file import Trace, decoded_lines, read_trace
+from visualize.imports.reading import is_trace
+from visualize.imports.records import Source
 
 MOST_COMPARED = 4
 Answer = Callable[[Request, str], Awaitable[Response]]
@@ -38,6 +47,8 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
         name = request.query_params.get("name", "")
 
         def adopt() -> dict[str, Any]:
+            if not is_trace(body):
+                return asdict(archive.adopt_import(visitor, body, name or "file"))
             trace = read_trace(decoded_lines(io.BytesIO(body)))
             return asdict(archive.adopt(visitor, trace, name))
 
@@ -85,11 +96,51 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
 
         return JsonResponse(await run_in_threadpool(compare))
 
+    async def chosen(request: Request, visitor: str) -> list[Source]:
+        ids = request.query_params.get("ids", "").split(",")
+        return await run_in_threadpool(sources_of, finder, visitor, ids)
+
+    async def side_by_side(request: Request, visitor: str) -> Response:
+        sources = await chosen(request, visitor)
+        theme: Literal["light", "dark"] = (
+            "dark" if request.query_params.get("theme") == "dark" else "light"
+        )
+        return JsonResponse(await run_in_threadpool(beside, sources, theme))
+
+    async def side_by_side_table(request: Request, visitor: str) -> Response:
+        name, sources = request.path_params["table"], await chosen(request, visitor)
+        return await download(
+            lambda path: export_import_table(sources, path, name), "t.csv", f"{name}.csv"
+        )
+
+    async def side_by_side_report(request: Request, visitor: str) -> Response:
+        sources = await chosen(request, visitor)
+        return await download(
+            lambda path: export_import_report(sources, path), "r.html", "side-by-side.html"
+        )
+
+    async def original(request: Request, visitor: str) -> Response:
+        run_id = request.path_params["run_id"]
+        data = await run_in_threadpool(archive.import_file, visitor, run_id)
+        if data is None:
+            return PlainTextResponse("There is no such file; choose one of the list.", 404)
+
+        def write(path: Path) -> None:
+            path.write_bytes(data)
+
+        runs = await run_in_threadpool(archive.runs, visitor)
+        name = next((run.name for run in runs if run.run_id == run_id), "file")
+        return await download(write, "file", name)
+
     base = f"/{PREFIX}/archive"
     return [
         Route(f"{base}.json", _for_visitor(listed)),
         Route(f"{base}/compare.json", _for_visitor(compared)),
         Route(base, _for_visitor(opened), methods=["POST"]),
+        Route(f"{base}/beside.json", _for_visitor(side_by_side)),
+        Route(f"{base}/beside.html", _for_visitor(side_by_side_report)),
+        Route(f"{base}/beside/{{table}}.csv", _for_visitor(side_by_side_table)),
+        Route(f"{base}/{{run_id}}/file", _for_visitor(original)),
         Route(f"{base}/{{table}}.csv", _for_visitor(table)),
         Route(f"{base}/{{run_id}}/message.json", _for_visitor(message)),
         Route(f"{base}/{{run_id}}", _for_visitor(renamed), methods=["PATCH"]),

@@ -35,7 +35,12 @@ export function mount({ element }) {
       ]);
       if (wanted !== shown) return;
       hint.textContent = "";
-      grid.replaceChildren(...Object.entries(figures).map(([name, figure]) => one(plotly, run.id, name, figure)));
+      const folder = `runs/${encodeURIComponent(run.id)}/figures`;
+      grid.replaceChildren(
+        ...Object.entries(figures).map(([name, figure]) =>
+          figureOf(plotly, { name, figure, csv: address(`${folder}/${name}.csv`), revision: run.id }),
+        ),
+      );
     } catch (error) {
       hint.textContent = messageOf(error);
     }
@@ -47,20 +52,19 @@ export function mount({ element }) {
 }
 
 /**
+ * A figure with what can be downloaded of it; zoom stays while its `revision` does.
+ *
  * @param {Plotly} plotly
- * @param {string} runId
- * @param {string} name
- * @param {{ data: unknown, layout: object }} figure
+ * @param {{ name: string, figure: { data: unknown, layout: object }, csv: string, revision: string }} given
  */
-function one(plotly, runId, name, { data, layout }) {
+export function figureOf(plotly, { name, figure: { data, layout }, csv, revision }) {
   const place = h("div", { class: "figure-place" });
-  const csv = address(`runs/${encodeURIComponent(runId)}/figures/${name}.csv`);
   const picture = () => plotly.downloadImage(place, { format: "png", width: 1000, height: 600, filename: name });
   requestAnimationFrame(() =>
     plotly.react(
       place,
       data,
-      { ...layout, height: 320, uirevision: runId },
+      { ...layout, height: 320, uirevision: revision },
       { displayModeBar: false, responsive: true },
     ),
   );
@@ -71,7 +75,7 @@ function one(plotly, runId, name, { data, layout }) {
     h(
       "figcaption",
       {},
-      h("a", { class: "download", href: csv, download: "" }, "CSV"),
+      csv ? h("a", { class: "download", href: csv, download: "" }, "CSV") : "",
       h("button", { type: "button", class: "download", onclick: picture }, "Picture"),
     ),
   );

@@ -26,7 +26,7 @@ export async function getJson(path) {
 }
 
 /**
- * Sends with a method; `body` is a text or a value that becomes JSON.
+ * Sends with a method; `body` is a text, a file or a value that becomes JSON.
  *
  * @param {string} method
  * @param {string} path
@@ -34,8 +34,9 @@ export async function getJson(path) {
  * @returns {Promise<any>}
  */
 export async function send(method, path, body) {
-  const text = typeof body === "string" ? body : JSON.stringify(body ?? {});
-  return (await checked(await fetch(address(path), { method, body: text }))).json();
+  const isReady = typeof body === "string" || body instanceof Blob;
+  const content = isReady ? body : JSON.stringify(body ?? {});
+  return (await checked(await fetch(address(path), { method, body: content }))).json();
 }
 
 /**

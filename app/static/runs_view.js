@@ -1,5 +1,7 @@
-// The visitor's kept runs: a list with filters; open, rename, delete, download, compare.
+// The visitor's kept runs and files of other programs: a list with filters; open, rename, delete,
+// download, compare.
 
+import { besideView } from "./beside_view.js";
 import { showComparison } from "./compare_view.js";
 import { h } from "./dom.js";
 import { FILES, fileAddress } from "./exports.js";
@@ -13,6 +15,8 @@ import { onTab, showTab } from "./tabs.js";
 
 const TABLES = ["runs", "steps", "tokens", "nodes"];
 const MOST_COMPARED = 4;
+const FILES_HELP =
+  "A trace, or a file of vLLM, SGLang, AIPerf, llama.cpp (SPEED-Bench, server log), Spec-Bench or EAGLE";
 
 /** @typedef {{ runs: KeptRun[], text: string, mode: string, chosen: Set<string> }} Listed */
 /** @typedef {{ open: (run: KeptRun) => void, rename: (run: KeptRun, name: string) => void, remove: (run: KeptRun) => void, draw: () => void }} Actions */
@@ -30,10 +34,10 @@ export function mount({ element }) {
     onchange: ({ target }) => set({ mode: target.value }),
   });
   const compare = h("button", { type: "button", class: "plain-button", onclick: compareChosen }, "Compare chosen");
+  const beside = besideView();
   const file = h("input", {
     type: "file",
     class: "screen-reader",
-    accept: ".jsonl",
     id: "open-trace",
     onchange: openFile,
   });
@@ -52,7 +56,7 @@ export function mount({ element }) {
       count,
       h("span", { class: "spacer" }),
       compare,
-      h("label", { class: "plain-button", for: "open-trace" }, "Open a trace file", file),
+      h("label", { class: "plain-button", for: "open-trace", title: FILES_HELP }, "Open a file", file),
       ...TABLES.map((table) =>
         h(
           "a",
@@ -72,6 +76,7 @@ export function mount({ element }) {
       { class: "table-scroller", tabindex: "0", role: "region", "aria-label": "Table" },
       h("table", { class: "runs" }, header(), body),
     ),
+    beside.panel,
   );
 
   /** @param {Partial<Listed>} values */
@@ -99,6 +104,7 @@ export function mount({ element }) {
   const reload = () => act(async () => set({ runs: (await getJson("archive.json")).runs }));
   const open = (/** @type {KeptRun} */ run) =>
     act(async () => {
+      if (run.is_import) return beside.show([run.run_id]);
       const message = await getJson(`archive/${encodeURIComponent(run.run_id)}/message.json`);
       store.open(JSON.stringify(message));
       showTab("playground");
@@ -119,7 +125,7 @@ export function mount({ element }) {
     const [chosen] = file.files ?? [];
     if (!chosen) return;
     act(async () => {
-      await send("POST", `archive?name=${encodeURIComponent(chosen.name)}`, await chosen.text());
+      await send("POST", `archive?name=${encodeURIComponent(chosen.name)}`, chosen);
       await reload();
     });
     file.value = "";
@@ -127,6 +133,10 @@ export function mount({ element }) {
 
   function compareChosen() {
     act(async () => {
+      // Only traces can be raced and judged token by token.
+      if (state.runs.some((run) => run.is_import && state.chosen.has(run.run_id))) {
+        return beside.show([...state.chosen]);
+      }
       showComparison(await getJson(`archive/compare.json?ids=${[...state.chosen].join(",")}`));
       showTab("compare");
     });
@@ -183,7 +193,6 @@ function row(run, state, { open, rename, remove, draw }) {
   });
   const name = h("input", { class: "run-name", value: run.name, "aria-label": "Name", title: run.prompt });
   name.addEventListener("change", () => rename(run, name.value));
-  const acceptance = run.num_tested ? `${percent(run.acceptance_rate)} of ${run.num_tested.toLocaleString("en")}` : "–";
   return h(
     "tr",
     { "data-run": run.run_id },
@@ -192,10 +201,10 @@ function row(run, state, { open, rename, remove, draw }) {
     h("td", {}, `${run.mode} `, run.lossy_rule ? h("span", { class: "lossy-badge" }, lossyMark(run.lossy_rule)) : ""),
     h("td", { title: run.device }, run.target),
     h("td", {}, run.outcome),
-    h("td", { class: "number" }, run.num_tokens.toLocaleString("en")),
+    h("td", { class: "number" }, run.num_tokens?.toLocaleString("en") ?? "–"),
     h("td", { class: "number" }, fixed(run.tokens_per_s, 1)),
-    h("td", { class: "number" }, fixed(run.acceptance_length, 2)),
-    h("td", { class: "number" }, acceptance),
+    h("td", { class: "number" }, lengthOf(run)),
+    h("td", { class: "number" }, acceptanceOf(run)),
     h(
       "td",
       { class: "row-actions" },
@@ -207,7 +216,21 @@ function row(run, state, { open, rename, remove, draw }) {
 }
 
 /** @param {KeptRun} run */
+function lengthOf({ acceptance_length: tau, drafted_length: drafted }) {
+  return tau === null && drafted !== null ? `${fixed(drafted, 2)} with a draft` : fixed(tau, 2);
+}
+
+/** @param {KeptRun} run */
+function acceptanceOf({ acceptance_rate: rate, num_tested: of, is_import: isImport }) {
+  return of ? `${percent(rate)} of ${of.toLocaleString("en")}${isImport ? " drafted" : ""}` : "–";
+}
+
+/** @param {KeptRun} run */
 function downloads(run) {
+  if (run.is_import) {
+    const href = address(`archive/${encodeURIComponent(run.run_id)}/file`);
+    return h("a", { class: "plain-button", href, download: "" }, "Download");
+  }
   const files = [{ name: "runs.csv", label: "Run CSV", help: "One row" }, ...FILES];
   return h(
     "details",

@@ -208,7 +208,7 @@ export interface Divergence {
   is_lower_bound: boolean;
 }
 
-/** What a list shows of a run, without opening its trace. */
+/** What a list shows of a run, or of a file of another program, without opening it. */
 export interface KeptRun {
   run_id: string;
   name: string;
@@ -220,11 +220,13 @@ export interface KeptRun {
   kept_at_s: number;
   started_at: string;
   outcome: string;
-  num_tokens: number;
-  num_tested: number;
+  num_tokens: number | null;
+  num_tested: number | null;
   tokens_per_s: number | null;
   acceptance_length: number | null;
   acceptance_rate: number | null;
+  is_import: boolean;
+  drafted_length: number | null;
 }
 
 /** What the page says of the models: one sentence and, while loading, how far it is. */
@@ -401,6 +403,22 @@ export interface Comparison {
   rows: SummaryRow[];
   verdicts: Verdict[];
   runs: RunMessage[];
+}
+
+/** A table of texts; its CSV file has the name. */
+export interface BesideTable {
+  name: string;
+  title: string;
+  columns: string[];
+  rows: string[][];
+  note: string;
+}
+
+/** Files of other programs and runs side by side. */
+export interface Beside {
+  names: string[];
+  tables: BesideTable[];
+  figures: Record<string, any>;
 }
 
 /** A comparison has ended. */

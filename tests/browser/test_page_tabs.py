@@ -14,6 +14,8 @@ from tests.browser.served import Served, serve_pool
 from tests.browser.test_page_chat import ask, choose, ended, limit
 from tests.browser.test_page_tokens import answered
 
+IMPORTS = Path(__file__).parents[1] / "visualize" / "imports" / "files"
+
 
 def show(page: Page, tab: str) -> None:
     page.get_by_role("navigation").get_by_role("button", name=tab).click()
@@ -234,3 +236,35 @@ def test_models_can_be_loaded_and_a_missing_one_says_why(
     limit(page, 4)
     ask(page, "Hi")
     ended(page)
+
+
+def test_a_file_of_another_program_stands_beside_a_run(
+    scripted: Served, open_page: OpenPage, tmp_path: Path
+) -> None:
+    page = answered(open_page(scripted), 12)
+    show(page, "Runs")
+    evil = "<img src=x onerror=alert(1)>"
+    text = (IMPORTS / "spec-bench.jsonl").read_text("utf-8").replace("writing", evil)
+    path = tmp_path / "answers.jsonl"
+    path.write_text(text, "utf-8")
+    page.set_input_files("#open-trace", path)
+    row = page.locator("tr[data-run]", has=page.locator(".run-name[value='answers.jsonl']"))
+    expect(row).to_contain_text("Spec-Bench answers")
+    expect(row).to_contain_text("3 answers")
+    row.get_by_role("button", name="Open").click()
+    beside = page.locator("#runs-view .beside")
+    expect(beside.locator(".gallery-figure .main-svg").first).to_be_visible()
+    assert beside.locator(".gallery-figure").count() == 4
+    beside.locator("summary", has_text="Answers").click()
+    expect(beside.locator("[data-table='answers']")).to_contain_text(evil)
+    assert page.locator("#runs-view img").count() == 0
+    beside.get_by_role("button", name="Close").click()
+    expect(beside).to_be_hidden()
+    for box in page.locator("tr[data-run] input[type=checkbox]").all():
+        box.check()
+    page.get_by_role("button", name="Compare chosen").click()
+    expect(beside.locator("thead").first).to_contain_text("answers.jsonl")
+    expect(beside.locator("thead").first).to_contain_text("ngram")
+    for name in ("beside/sources.csv", "beside.html"):
+        href = beside.locator(f"a[href*='{name}']").get_attribute("href") or ""
+        assert page.request.get(href).ok

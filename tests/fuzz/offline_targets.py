@@ -29,6 +29,10 @@ from core.trace.file import decoded_lines, read_trace
 from tests.fuzz.junk import broken_bytes, odd_texts, odd_values
 from tests.visualize.strategies import mutated_traces, written
 from tests.visualize.trace_builder import CHAIN, FORK, make_trace
+from visualize.imports.columns import IMPORT_COLUMNS
+from visualize.imports.reading import read_import
+from visualize.imports.tables import import_frame
+from visualize.imports.words import word_tables
 
 
 class Target(NamedTuple):
@@ -56,6 +60,41 @@ def _read_trace(content: bytes) -> None:
         check_sentence(error)
         return
     assert read_trace(io.StringIO(written(trace))) == trace
+
+
+def _read_import(content: bytes) -> None:
+    try:
+        sources = read_import(content, "<b>")
+    except InvalidSettingError as error:
+        check_sentence(error)
+        return
+    for table in IMPORT_COLUMNS:
+        import_frame(sources, table)
+    for table_of_words in word_tables(sources):
+        json.dumps(table_of_words, allow_nan=False).encode("utf-8")
+
+
+@st.composite
+def mutated_imports(draw: st.DrawFn) -> bytes:
+    """A file of another program in whose lines a few values are odd."""
+    content = draw(st.sampled_from(_IMPORTS))
+    if not content.startswith(b"{"):
+        return draw(broken_bytes(content))
+    try:
+        entries = [json.loads(line) for line in content.splitlines()]
+    except ValueError:
+        entries = [json.loads(content)]
+    for _ in range(draw(st.integers(1, 3))):
+        place: Any = entries
+        while True:
+            keys = sorted(place) if isinstance(place, dict) else range(len(place))
+            key = draw(st.sampled_from(list(keys)))
+            inner = place[key]
+            if not isinstance(inner, dict | list) or not inner or draw(st.integers(0, 5)) == 0:
+                break
+            place = inner
+        place[key] = draw(odd_values)
+    return b"\n".join(json.dumps(entry).encode() for entry in entries) + b"\n"
 
 
 def _read_questions(content: bytes) -> None:
@@ -131,11 +170,14 @@ def form_values(draw: st.DrawFn) -> dict[str, Any]:
 
 
 _TRACE = written(make_trace(CHAIN, FORK)).encode()
+_FILES = Path(__file__).parents[1] / "visualize" / "imports" / "files"
+_IMPORTS = [path.read_bytes() for path in sorted(_FILES.iterdir()) if path.suffix != ".md"]
 _QUESTIONS = b"".join(questions_file(OWN).read_bytes().splitlines(keepends=True)[:3])
 
 OFFLINE_TARGETS = (
     Target("broken trace files", broken_bytes(_TRACE), _read_trace, 3000),
     Target("mutated traces", mutated_traces().map(str.encode), _read_trace, 1000),
+    Target("files of other programs", mutated_imports(), _read_import, 2000),
     Target("question files", broken_bytes(_QUESTIONS), _read_questions, 2500),
     Target("settings", settings_values(), _make_config, 3000),
     Target("forms", form_values(), _fill_form, 2500),

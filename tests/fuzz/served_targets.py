@@ -94,6 +94,7 @@ class Asked(NamedTuple):
 
 _PATHS = (
     "archive.json", "archive/compare.json", "archive", "archive/{}.csv", "archive/{}",
+    "archive/beside.json", "archive/beside.html", "archive/beside/{}.csv", "archive/{}/file",
     "archive/{}/message.json", "runs/{}/figures.json", "runs/{}/figures/{}.csv", "runs/{}/{}",
     "models.json", "models/load", "models/cancel", "status.json", "static/{}", "plotly/{}",
 )  # fmt: skip

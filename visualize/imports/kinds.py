@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _MOST = 2**63 - 1
+MOST_COUNTED = 10**12
+"""Of anything in an answer, so that sums over all answers fit the frames."""
 MOST_TEXT = 120
 _MOST_STEPS = 10**6
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "sec": 1.0, "s": 1.0}
@@ -26,7 +28,7 @@ def _count(value: Any) -> int:
     is_whole = isinstance(value, float) and value.is_integer()
     if isinstance(value, bool) or not (isinstance(value, int) or is_whole):
         raise ValueError
-    if not 0 <= value <= _MOST:
+    if not 0 <= value <= MOST_COUNTED:
         raise ValueError
     return int(value)
 

@@ -12,7 +12,7 @@ from core.errors import InvalidSettingError, shown
 from core.runtime.text_files import decode_text, numbered_lines, read_text
 from core.trace.file import FORMAT as TRACE_FORMAT
 from visualize.imports.formats import FORMATS, Field, Format, Log
-from visualize.imports.kinds import RATES, TEXT
+from visualize.imports.kinds import MOST_COUNTED, RATES, TEXT
 from visualize.imports.records import Record, Source, Whole, completed, contradiction
 
 MOST_RECORDS: Final = 100_000
@@ -381,6 +381,9 @@ def _made(
         problem = contradiction(record, every_step=every_step)
     if problem is not None:
         raise _BrokenError(problem)
+    for name, value in vars(record).items():
+        if isinstance(value, int) and value > MOST_COUNTED:
+            raise _BrokenError(f"{name} comes to {value}; allowed are {MOST_COUNTED} at most")
     return record
 
 

@@ -31,7 +31,8 @@ class WordTable(NamedTuple):
 
 
 def word_tables(sources: Sequence[Source]) -> list[WordTable]:
-    """All tables that have rows, each with its first `MOST_ROWS`."""
+    """All tables that have rows, each with its first `MOST_ROWS`; that of the sources has a column a
+    source."""
     tables = [_table(sources, name) for name in IMPORT_COLUMNS]
     return [table for table in tables if table.rows]
 
@@ -51,7 +52,11 @@ def _table(sources: Sequence[Source], name: str) -> WordTable:
     words = [
         [cell(value, columns[each]) for value, each in zip(row, known, strict=True)] for row in rows
     ]
-    return WordTable(name, _TITLES[name], known, words, _note(frame, name, empty, sources))
+    note = _note(frame, name, empty, sources)
+    if name == "sources" and words:
+        # Many numbers of few files: a row a number, and a column a file.
+        known, *words = ([*column] for column in zip(known, *words, strict=True))
+    return WordTable(name, _TITLES[name], known, words, note)
 
 
 def _note(frame: pd.DataFrame, name: str, empty: list[str], sources: Sequence[Source]) -> str:

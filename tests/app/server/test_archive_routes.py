@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -54,6 +55,98 @@ def answer(handlers: Handlers, client: TestClient, num_tokens: int = 6) -> str:
     session.visitor = client.get("/").text
     list(handlers.ask(session, "Hi", "", form_values(max_new_tokens=num_tokens)))
     return session.runs[0].run_id
+
+
+IMPORTS = Path(__file__).parents[2] / "visualize" / "imports" / "files"
+
+
+def opened(client: TestClient, name: str) -> dict[str, Any]:
+    """A file of another program, put on the visitor's shelf."""
+    sent = client.post(
+        f"/{PREFIX}/archive", params={"name": name}, content=(IMPORTS / name).read_bytes()
+    )
+    assert sent.status_code == 200, sent.text
+    return dict(sent.json())
+
+
+def test_a_file_of_another_program_is_kept_listed_and_shown(client: TestClient) -> None:
+    kept = opened(client, "vllm-responses.jsonl")
+    assert client.get(f"/{PREFIX}/archive.json").json()["runs"] == [kept]
+    assert (kept["name"], kept["mode"], kept["target"]) == (
+        "vllm-responses.jsonl", "vLLM responses", "tiny",
+    )  # fmt: skip
+    assert (kept["is_import"], kept["outcome"]) == (True, "3 answers, 1 failed")
+    assert (kept["num_tokens"], kept["num_tested"]) == (20, 14)
+    assert (kept["acceptance_length"], kept["drafted_length"]) == (None, 2.6)
+    beside = client.get(f"/{PREFIX}/archive/beside.json?ids={kept['run_id']}&theme=dark").json()
+    assert beside["names"] == ["vllm-responses.jsonl"]
+    assert [table["name"] for table in beside["tables"]] == [
+        "sources", "answers", "answer_steps", "accepted_counts",
+    ]  # fmt: skip
+    assert set(beside["figures"]) == {
+        "accepted_counts", "acceptance_by_position", "acceptance_along_answers",
+    }  # fmt: skip
+    file = client.get(f"/{PREFIX}/archive/{kept['run_id']}/file")
+    assert file.content == (IMPORTS / "vllm-responses.jsonl").read_bytes()
+    assert file.headers["content-disposition"].startswith("attachment")
+
+
+def test_a_file_of_several_benchmarks_tells_how_many(client: TestClient) -> None:
+    kept = opened(client, "sglang-bench.jsonl")
+    assert (kept["outcome"], kept["num_tokens"]) == ("2 benchmarks", None)
+
+
+def test_files_of_others_stand_beside_a_run(handlers: Handlers, client: TestClient) -> None:
+    ids = ",".join([answer(handlers, client), opened(client, "llama-server.log")["run_id"]])
+    beside = client.get(f"/{PREFIX}/archive/beside.json?ids={ids}").json()
+    assert beside["names"] == ["ngram", "llama-server.log"]
+    table = client.get(f"/{PREFIX}/archive/beside/sources.csv?ids={ids}")
+    assert table.text.splitlines()[2].startswith('"llama-server.log","llama.cpp server log"')
+    report = client.get(f"/{PREFIX}/archive/beside.html?ids={ids}")
+    assert report.headers["content-disposition"].startswith("attachment")
+    assert "llama-server.log" in report.text
+    wrong = client.get(f"/{PREFIX}/archive/beside/secrets.csv?ids={ids}")
+    assert wrong.status_code == 400 and "give one of sources" in wrong.text
+    too_many = client.get(f"/{PREFIX}/archive/beside.json?ids={','.join([ids] * 5)}")
+    assert too_many.status_code == 400 and "10 files are chosen" in too_many.text
+
+
+def test_tables_over_all_runs_are_of_runs_alone(handlers: Handlers, client: TestClient) -> None:
+    opened(client, "eagle.jsonl")
+    answer(handlers, client)
+    table = client.get(f"/{PREFIX}/archive/runs.csv")
+    assert len(table.text.splitlines()) == 2
+    assert "unreadable" not in table.headers["content-disposition"]
+
+
+def test_files_of_others_are_renamed_deleted_and_nobody_elses(client: TestClient) -> None:
+    run_id = opened(client, "eagle.jsonl")["run_id"]
+    client.patch(f"/{PREFIX}/archive/{run_id}", json={"name": "a head"})
+    beside = f"/{PREFIX}/archive/beside.json?ids={run_id}"
+    assert client.get(beside).json()["names"] == ["a head"]
+    own = dict(client.cookies)
+    client.cookies.clear()
+    client.get("/")
+    assert client.get(beside).status_code == 400
+    assert client.get(f"/{PREFIX}/archive/{run_id}/file").status_code == 404
+    client.cookies.clear()
+    client.cookies.update(own)
+    client.delete(f"/{PREFIX}/archive/{run_id}")
+    assert client.get(f"/{PREFIX}/archive/{run_id}/file").status_code == 404
+    assert client.get(f"/{PREFIX}/archive.json").json()["runs"] == []
+
+
+def test_a_broken_file_of_another_program_is_refused_with_its_line(client: TestClient) -> None:
+    text = (
+        (IMPORTS / "spec-bench.jsonl").read_text("utf-8").replace('"accept_lengths":[1]', '"a":1')
+    )
+    refused = client.post(f"/{PREFIX}/archive", params={"name": "a.jsonl"}, content=text)
+    assert refused.status_code == 400
+    assert refused.text == (
+        "'a.jsonl', line 3: choices.0.accept_lengths is missing; every line of Spec-Bench answers has "
+        "it."
+    )
+    assert client.get(f"/{PREFIX}/archive.json").json()["runs"] == []
 
 
 def test_a_visitor_gets_one_cookie_for_good(client: TestClient) -> None:
@@ -121,9 +214,15 @@ def test_runs_of_every_version_share_a_table_and_the_file_says_what_is_left_out(
 
 
 def test_what_is_no_trace_is_refused_with_its_line(client: TestClient) -> None:
+    broken = (
+        (RECORDED / "version_3.jsonl").read_text("utf-8").replace('"run_started"', '"nonsense"')
+    )
+    refused = client.post(f"/{PREFIX}/archive", content=broken)
+    assert refused.status_code == 400
+    assert refused.text.startswith("line 2: unknown event kind")
     refused = client.post(f"/{PREFIX}/archive", content="nonsense")
     assert refused.status_code == 400
-    assert refused.text.startswith("line 1:")
+    assert refused.text.startswith("'file' is of no kind that is read here; give a trace, or")
     deep = client.post(f"/{PREFIX}/archive", content="[" * 100_000)
     assert deep.status_code == 400
 

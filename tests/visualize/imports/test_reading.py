@@ -261,6 +261,23 @@ def test_a_broken_line_is_named_with_what_was_got_and_what_is_allowed(
     assert str(caught.value).startswith(f"'some file', {told}")
 
 
+@pytest.mark.parametrize("value", [10**12 + 1, 10**400, 2**63, float("inf"), 1e300, True])
+def test_numbers_beyond_what_a_table_holds_are_refused(value: Any) -> None:
+    data = with_value("vllm-responses.jsonl", 3, "usage.completion_tokens", value)
+    with pytest.raises(InvalidSettingError, match=r"line 3: usage.completion_tokens is"):
+        read_import(data, "x")
+    lengths = with_value("spec-bench.jsonl", 3, "choices.0.new_tokens", [10**12, 10**12])
+    with pytest.raises(InvalidSettingError, match="num_tokens comes to 2000000000000; allowed are"):
+        read_import(lengths, "x")
+
+
+def test_a_mean_of_nothing_is_unknown() -> None:
+    """Python writes NaN for it."""
+    data = with_value("vllm-bench.json", 1, "median_ttft_ms", float("nan"))
+    (source,) = read_import(data, "x")
+    assert source.whole is not None and source.whole.first_p50_s is None
+
+
 def test_what_is_broken_in_a_list_of_answers_is_told_by_its_place() -> None:
     values = json.loads(text_of("speed-bench.json"))
     values["results"][1]["draft_n"] = True

@@ -153,9 +153,12 @@ def test_every_figure_renders_whatever_the_files_hold(name: str, names: Sequence
 
 def test_words_leave_out_what_is_unknown_of_all_and_dash_what_is_of_some() -> None:
     table = word_tables(of("sglang-bench.jsonl", "spec-bench.jsonl"))[0]
-    assert "num_drafted" not in table.columns and "num_drafted" in table.note
-    steps = [row[table.columns.index("num_steps")] for row in table.rows]
-    assert steps == [UNKNOWN, UNKNOWN, "8"]
+    rows = {name: cells for name, *cells in table.rows}
+    assert table.columns == [
+        "source", "sglang-bench.jsonl, line 1", "sglang-bench.jsonl, line 2", "spec-bench.jsonl",
+    ]  # fmt: skip
+    assert "num_drafted" not in rows and "num_drafted" in table.note
+    assert rows["num_steps"] == [UNKNOWN, UNKNOWN, "8"]
     assert "SGLang bench: Each line is a whole benchmark." in table.note
 
 
