@@ -5,7 +5,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.own_folders import provide_folders
 from app.root_path import VARIABLE as ROOT_PATH_VARIABLE
@@ -22,13 +22,19 @@ from core.errors import InvalidSettingError, SpecDecodesError
 from core.modes.settings import MAX_TREE_NODES
 from core.runtime.imports import quick_imports
 from core.runtime.proxies import spare_this_machine, without_proxies
+from core.runtime.ray_cluster import LOCAL, Cluster, connect, share_of
 from presets.gallery import Preset, find_preset
 
 if TYPE_CHECKING:
+    from app.engines.places import StartWorker
     from app.serving import PageServer
 
 _NAME = "app.py"
+# Gradio's own, as is that of the root path.
+_HOST_VARIABLE = "GRADIO_SERVER_NAME"
+_PORT_VARIABLE = "GRADIO_SERVER_PORT"
 _MOST_WORKERS = 64
+_A_GPU_EACH = "gpu"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,8 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     if is_follower():
         return _follow()
-    if num_ranks() > 1 and options.workers:
-        return _refuse("--workers and several processes exclude each other.")
+    if num_ranks() > 1 and (options.workers or options.ray):
+        word = "--ray" if options.ray else "--workers"
+        return _refuse(f"{word} and several processes exclude each other.")
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     spare_this_machine()
@@ -46,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         root = parse_root_path(options.root_path)
         start_logging(JsonLines())
         runs = provide_folders()
+        workers = _workers_of(options)
         sockets = listen(options.host, options.port)
     except SpecDecodesError as error:
         return _refuse(str(error))
@@ -68,8 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         from app.serving import PageServer
 
     pool = ModelPool(load_engine)
-    if options.workers:
-        pool = ModelPool(Workers(load_in_worker, options.workers), options.workers)
+    if workers is not None:
+        pool = ModelPool(Workers(load_in_worker, *workers), workers.num_workers)
     archive = Archive(runs, options.keep_runs, options.keep_days)
     keep_interrupted(archive)
     remove_left_exports()
@@ -107,6 +115,35 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+class _WorkersAsked(NamedTuple):
+    """How many workers there are, and who starts them."""
+
+    num_workers: int
+    start: "StartWorker | None"
+    """None starts them on this machine."""
+
+
+def _workers_of(options: argparse.Namespace) -> _WorkersAsked | None:
+    """The workers that are asked for; joins their cluster, and raises InvalidSettingError without."""
+    if options.ray:
+        from app.engines.places import RayPlaces
+
+        count = None if options.workers in (0, _A_GPU_EACH) else options.workers
+        wants_gpu = True if options.workers == _A_GPU_EACH else None
+        cluster = Cluster(options.ray, count, wants_gpu=wants_gpu)
+        ray = connect(cluster, [Path(__file__).parent])
+        share = share_of(ray, cluster)
+        return _WorkersAsked(share.num_workers, RayPlaces(ray, share))
+    if options.workers == _A_GPU_EACH:
+        import torch
+
+        num_gpus = torch.cuda.device_count()
+        if not num_gpus:
+            raise InvalidSettingError("this machine has no CUDA GPU; give --workers a number.")
+        return _WorkersAsked(num_gpus, None)
+    return _WorkersAsked(options.workers, None) if options.workers else None
+
+
 def _refuse(told: str) -> int:
     print(f"{called_as(_NAME)}: {told}", file=sys.stderr)
     return 2
@@ -132,11 +169,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = OneSentenceParser(prog=_NAME, description="Speculative decoding in the browser.")
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
+        default=os.environ.get(_HOST_VARIABLE) or "127.0.0.1",
         help="name or address to serve at, of IPv4 or IPv6; 0.0.0.0 is every address of IPv4, and "
-        ":: every one of both (default: 127.0.0.1, which only this machine reaches)",
+        f":: every one of both (default: the environment variable {_HOST_VARIABLE}, else 127.0.0.1, "
+        "which only this machine reaches)",
     )
-    parser.add_argument("--port", type=_port, default=7860, help="port to serve at")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get(_PORT_VARIABLE) or 7860,
+        help=f"port to serve at (default: the environment variable {_PORT_VARIABLE}, else 7860)",
+    )
     parser.add_argument(
         "--root-path",
         default=os.environ.get(ROOT_PATH_VARIABLE, ""),
@@ -190,7 +233,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=0,
         metavar="N",
         help="answer N visitors at once, by engines in processes of their own; gpu takes one for "
-        "each GPU (default: one engine in the page's process)",
+        "each GPU (default: one engine in the page's process; with --ray one a GPU, or one a machine)",
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const=LOCAL,
+        metavar="ADDRESS",
+        help="put these engines on a Ray cluster: host:port, auto for the one that runs here, or "
+        "nothing to start one",
     )
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
     parser.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
@@ -217,14 +268,9 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _workers(text: str) -> int:
-    if text == "gpu":
-        import torch
-
-        count = torch.cuda.device_count()
-        if not count:
-            raise argparse.ArgumentTypeError("this machine has no CUDA GPU; give a number")
-        return count
+def _workers(text: str) -> int | str:
+    if text == _A_GPU_EACH:
+        return text
     if not text.isdecimal() or not 1 <= int(text) <= _MOST_WORKERS:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no number of workers; give gpu, or a number from 1 to {_MOST_WORKERS}"

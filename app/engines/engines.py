@@ -17,7 +17,7 @@ def _num_cores() -> int:
 def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> EngineLike:
     """The engine of a target on the best device; raises SpecDecodesError with one sentence.
 
-    `num_engines` share this machine's cores.
+    `num_engines` share this machine's cores with the page; 0 says that the page is elsewhere.
     """
     progress("starting the engine", 0, 0)
     with quick_imports():
@@ -28,7 +28,8 @@ def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> Eng
 
     # A core stays for the server and the browser: a forward waits for its slowest thread, and on two
     # cores a page that draws beside two threads makes both slower than one alone.
-    torch.set_num_threads(max(1, (_num_cores() - 1) // num_engines))
+    if num_engines:
+        torch.set_num_threads(max(1, (_num_cores() - 1) // num_engines))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     target = load_model(
         key.target,

@@ -1,15 +1,15 @@
 """An engine in a process of its own, as the pool sees it. A crash there is an event here."""
 
 import itertools
-import multiprocessing
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any
 
 from app.engines.engine_slot import EngineKey, Progress
+from app.engines.places import Handle, OwnMachine, StartedWorker, StartWorker
 from app.engines.worker import (
     Answer,
     Done,
@@ -21,7 +21,6 @@ from app.engines.worker import (
     RunBatch,
     Stop,
     WorkerLoad,
-    work,
 )
 from core.config import RunConfig
 from core.decoding.remembering import all_remembered, remembered
@@ -32,6 +31,8 @@ from core.trace.stats import RunStats
 
 # How soon a stop is passed on while a step takes its time.
 _POLL_S = 0.02
+# How soon a worker is missed whose machine went without a word.
+_CHECK_S = 1.0
 # Questions are answered beside a run; a machine that is too busy for that long answers nothing.
 _PATIENCE_S = 5.0
 
@@ -43,18 +44,21 @@ class _Lost(Exception):
 class Workers:
     """Starts engines in processes of their own; implements the pool's `LoadEngine`."""
 
-    def __init__(self, load: WorkerLoad, count: int):
-        """`load` makes an engine in its process; `count` of them share the machine."""
+    def __init__(self, load: WorkerLoad, count: int, start: StartWorker | None = None):
+        """`load` makes an engine in its process, of which there are `count`; without `start` they are
+        on this machine, which they share."""
         self._load = load
         self._count = count
+        self._start = start or OwnMachine(count)
         self._numbers: dict[int, weakref.ref[RemoteEngine]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, key: EngineKey, progress: Progress) -> "RemoteEngine":
         with self._lock:
             number = self._free_number()
-            engine = RemoteEngine(self._load, number, self._count, progress)
+            engine = RemoteEngine(progress)
             self._numbers[number] = weakref.ref(engine)
+        engine.start(lambda: self._start(self._load, number, progress))
         engine.load(key)
         return engine
 
@@ -71,29 +75,42 @@ class Workers:
 class RemoteEngine:
     """Implements `app.engines.engine_slot.EngineLike`. Its process ends when this object is let go."""
 
-    def __init__(self, load: WorkerLoad, number: int, count: int, progress: Progress):
-        # A fork would share locks and the GPU with this process.
-        context = multiprocessing.get_context("spawn")
-        self._orders, orders = context.Pipe()
-        self._questions, questions = context.Pipe()
-        self._process = context.Process(
-            target=work,
-            args=(load, number, count, orders, questions),
-            name=f"engine-{number}",
-            daemon=True,
-        )
-        self._process.start()
-        orders.close()  # so that the other end's death is the end of the pipe
-        questions.close()
+    def __init__(self, progress: Progress):
+        """Nothing runs until `start`."""
         self._progress = progress
         self._numbers = itertools.count()
         self._asking = threading.Lock()
         self._is_lost = False
-        self._end = weakref.finalize(self, _end, self._process, self._orders, self._questions)
+        self._worker: StartedWorker | None = None
+        self._checked_s = 0.0
+
+    def start(self, start: Callable[[], StartedWorker]) -> None:
+        """Starts its worker; raises what that raises."""
+        try:
+            self._worker = start()
+        except BaseException:
+            self._is_lost = True
+            raise
+        self._end = weakref.finalize(self, _end, self._worker)
 
     @property
     def is_usable(self) -> bool:
-        return not self._is_lost and self._process.is_alive()
+        return not self._is_lost and (self._worker is None or self._handle.is_alive)
+
+    @property
+    def _orders(self) -> Connection:
+        assert self._worker is not None, "it has not been started"
+        return self._worker.orders
+
+    @property
+    def _questions(self) -> Connection:
+        assert self._worker is not None, "it has not been started"
+        return self._worker.questions
+
+    @property
+    def _handle(self) -> Handle:
+        assert self._worker is not None, "it has not been started"
+        return self._worker.handle
 
     def load(self, key: EngineKey) -> None:
         """Waits until the model is loaded; raises SpecDecodesError where it cannot be."""
@@ -187,6 +204,8 @@ class RemoteEngine:
 
     def _received(self) -> Any:
         """The next message; raises what the worker raises, and _Lost."""
+        while not self._is_there(_POLL_S):
+            pass
         try:
             message = self._orders.recv()
         except (EOFError, OSError) as error:
@@ -227,7 +246,15 @@ class RemoteEngine:
     def _is_there(self, timeout_s: float) -> bool:
         """Whether a message comes so soon; raises _Lost."""
         try:
-            return self._orders.poll(timeout_s)
+            if self._orders.poll(timeout_s):
+                return True
+            # A process that dies closes its pipe. A machine that is switched off closes nothing.
+            now_s = time.monotonic()
+            if now_s - self._checked_s > _CHECK_S:
+                self._checked_s = now_s
+                if not self._handle.is_alive and not self._orders.poll(0):
+                    raise _Lost
+            return False
         except OSError as error:
             raise _Lost from error
 
@@ -240,10 +267,7 @@ class RemoteEngine:
         return True
 
     def _obituary(self) -> str:
-        self._process.join(_PATIENCE_S)
-        code = self._process.exitcode
-        how = f"was killed by signal {-code}" if code is not None and code < 0 else "ended"
-        return f"The engine's process {how}; it is started again, so ask once more."
+        return f"The engine's process {self._handle.obituary()}; it is started again, so ask once more."
 
 
 def _failed(last: Event | None, stats: RunStats, message: str) -> RunFailed:
@@ -258,9 +282,7 @@ def _failed(last: Event | None, stats: RunStats, message: str) -> RunFailed:
     )
 
 
-def _end(process: BaseProcess, orders: Connection, questions: Connection) -> None:
-    """Ends a worker; its files are written whole or not at all, so that it may be killed."""
-    orders.close()
-    questions.close()
-    process.kill()
-    process.join()
+def _end(worker: StartedWorker) -> None:
+    worker.orders.close()
+    worker.questions.close()
+    worker.handle.end()

@@ -144,7 +144,8 @@ class _Mailbox:
 def work(
     load: WorkerLoad, number: int, count: int, orders: Connection, questions: Connection
 ) -> None:
-    """The whole life of worker `number` of `count`."""
+    """The whole life of worker `number` of `count` on the page's machine; a count of 0 says that it is
+    on another machine, whose cores are all for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the page's process
     try:
         order: Load = orders.recv()

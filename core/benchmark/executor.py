@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from core.runtime.ray_cluster import Cluster
 from core.runtime.storage import Progress
-
-# As the address of a cluster: one that is started here and ends with the command.
-LOCAL = "local"
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -70,15 +68,6 @@ class _OwnExecutor(Generic[TaskT, ResultT]):
         assert self._worker is not None, "an executor is started before it works"
         for task in tasks:
             yield Done(task, self._worker.work(task))
-
-
-class Cluster(NamedTuple):
-    """The Ray cluster that is asked for."""
-
-    address: str
-    num_workers: int | None
-    """None takes one a node, or one a GPU."""
-    wants_gpu: bool
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 import argparse
 from argparse import Namespace
 
-from core.benchmark.executor import LOCAL, Cluster
 from core.benchmark.question_sets import OWN, questions_file
 from core.benchmark.questions import Question, load_questions, pick_questions
 from core.command_line import check_needed, words
 from core.errors import InvalidSettingError
+from core.runtime.ray_cluster import LOCAL, Cluster
 
 
 def add_question_options(parser: argparse.ArgumentParser) -> None:

@@ -1,22 +1,17 @@
 """Workers on a Ray cluster, each with a model of its own; one that ends gives its task back."""
 
-import logging
-import os
-import socket
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Generic
 
-from core.benchmark.executor import LOCAL, Cluster, Done, Executor, MakeWorker, ResultT, TaskT
+from core.benchmark.executor import Done, Executor, MakeWorker, ResultT, TaskT
 from core.errors import InvalidSettingError, SpecDecodesError
+from core.runtime.ray_cluster import Cluster, Share, connect, share_of
 from core.runtime.storage import Progress, no_progress
 
 # A task that ends its worker so often is no accident.
 _MOST_ATTEMPTS = 3
-_CONNECT_S = 10.0
-_CODE = Path(__file__).parents[1]
 
 
 class _Actor(Generic[TaskT, ResultT]):
@@ -36,19 +31,16 @@ class _Actor(Generic[TaskT, ResultT]):
 class _RayExecutor(Generic[TaskT, ResultT]):
     """Implements `core.benchmark.executor.Executor`."""
 
-    def __init__(
-        self, ray: Any, make_worker: MakeWorker[TaskT, ResultT], num_workers: int, shares: Any
-    ):
-        """`shares` are the resources of one worker, in Ray's words."""
+    def __init__(self, ray: Any, make_worker: MakeWorker[TaskT, ResultT], share: Share):
         self.descriptions: list[Any] = []
         self._ray = ray
         self._make_worker = make_worker
-        self._actor_class = ray.remote(**shares)(_Actor)
+        self._actor_class = ray.remote(**share.resources)(_Actor)
         self._num_deaths = 0
         self._starting: dict[Any, Any] = {}
         self._busy: dict[Any, tuple[Any, TaskT]] = {}
         self._idle: list[Any] = []
-        for _ in range(num_workers):
+        for _ in range(share.num_workers):
             self._hire()
 
     def _hire(self) -> None:
@@ -128,64 +120,9 @@ def ray_executor_on(
 
     Raises InvalidSettingError where Ray is not installed or the cluster is not there.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = connect(cluster)
     try:
-        import ray
-    except ImportError as error:
-        raise InvalidSettingError(
-            "ray is not installed; install requirements-ray.txt, or leave --ray out."
-        ) from error
-    try:
-        _check_reachable(cluster.address)
-        ray.init(
-            address=cluster.address,
-            include_dashboard=False if cluster.address == LOCAL else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            # Other machines need not have this program; its packages they must have.
-            runtime_env=None
-            if cluster.address == LOCAL
-            else {"py_modules": [str(_CODE)], "excludes": ["__pycache__"]},
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InvalidSettingError(
-            f"there is no Ray cluster at {cluster.address} ({str(error).splitlines()[0].rstrip('.')}); "
-            "give the address of one, or --ray alone to start one here."
-        ) from error
-    try:
-        shares = _shares(ray, cluster)
-        yield _RayExecutor(ray, make_worker, shares.pop("num_workers"), shares)
+        share = share_of(ray, cluster)
+        yield _RayExecutor(ray, make_worker, share)
     finally:
         ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Raises OSError where nobody listens; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-
-
-def _shares(ray: Any, cluster: Cluster) -> dict[str, Any]:
-    """How many workers, and what each gets: all alike, so that their figures are of one kind."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cpus = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
-    if not cpus:
-        raise InvalidSettingError("the Ray cluster has no CPU to give; start a node with some.")
-    num_gpus = sum(int(node.get("GPU", 0)) for node in nodes) if cluster.wants_gpu else 0
-    if cluster.wants_gpu and not num_gpus:
-        raise InvalidSettingError("device is cuda and the Ray cluster has no GPU; give cpu.")
-    wanted = cluster.num_workers or num_gpus or len(cpus)
-    # As many CPUs each as leave room for all of them on the nodes that there are.
-    share = next(
-        (size for size in range(max(cpus), 0, -1) if sum(cpu // size for cpu in cpus) >= wanted), 0
-    )
-    if not share:
-        raise InvalidSettingError(
-            f"workers is {wanted} and the Ray cluster has {sum(cpus)} CPUs; give at most that many."
-        )
-    return {
-        "num_workers": wanted,
-        "num_cpus": share,
-        **({"num_gpus": min(1.0, num_gpus / wanted)} if num_gpus else {}),
-    }

@@ -10,10 +10,11 @@ from typing import Any
 import psutil
 import pytest
 
-from app.engines.engine_slot import EngineKey
+from app.engines.engine_slot import EngineKey, Progress
 from app.engines.model_pool import ModelPool
+from app.engines.places import OwnMachine, StartedWorker
 from app.engines.remote_engine import RemoteEngine, Workers
-from app.engines.worker import load_in_worker
+from app.engines.worker import WorkerLoad, load_in_worker
 from app.runs.archive import Archive
 from app.runs.handlers import Handlers
 from app.runs.run_store import RunStore
@@ -180,6 +181,46 @@ def test_what_breaks_between_events_is_raised_here_and_the_engine_goes_on(load: 
         list(engine.run(MESSAGES, config(30), should_stop=bool))
 
 
+class Stopped:
+    """A worker whose machine is switched off at some time: its pipes stay open, and say nothing."""
+
+    def __init__(self, process: Any):
+        self._process = process
+        self.is_off = False
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.is_off
+
+    def switch_off(self) -> None:
+        os.kill(self._process.pid, signal.SIGSTOP)
+        self.is_off = True
+
+    def obituary(self) -> str:
+        return "was switched off"
+
+    def end(self) -> None:
+        self._process.end()
+
+
+def test_a_machine_that_goes_without_a_word_is_missed() -> None:
+    machines: list[Stopped] = []
+
+    def start(load: WorkerLoad, number: int, progress: Progress) -> StartedWorker:
+        worker = OwnMachine(1)(load, number, progress)
+        machines.append(Stopped(worker.handle))
+        return worker._replace(handle=machines[-1])
+
+    engine = loaded(Workers(load_scripted_worker, 1, start))
+    events = []
+    for event in engine.run(MESSAGES, config(9999), should_stop=bool):
+        events.append(event)
+        if event.step == 3 and not machines[0].is_off:
+            machines[0].switch_off()
+    assert isinstance(events[-1], RunFailed) and "was switched off" in events[-1].message
+    assert not engine.is_usable
+
+
 def test_loading_is_cancelled_and_its_process_ends(load: Workers) -> None:
     pool = ModelPool(load)
     before = children()
@@ -234,7 +275,7 @@ def test_a_killed_worker_ends_its_run_alone_and_comes_again(
     victim, bystander = begin(handlers, 600, "a" * 32), begin(handlers, 600, "b" * 32)
     dead = next(
         pid for pid in sorted(before)
-        if pid == handlers.pool._slots[0]._engine._process.pid  # type: ignore[union-attr]
+        if pid == handlers.pool._slots[0]._engine._handle.pid  # type: ignore[union-attr]
     )  # fmt: skip
     os.kill(dead, signal.SIGKILL)
     list(victim.messages_left), list(bystander.messages_left)  # type: ignore[attr-defined]
