@@ -8,11 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.main import _parse
 from core.trace.events import RunFinished
 from core.trace.file import load_trace
 from tests.app.test_listening import IPV6
 from tests.faults.killed import free_port, start, start_server
+from tests.fuzz.served_targets import NUM_TOKENS, answer_of
 from tests.mcp_tools import call_tool
+from tests.own_cache import own_cache
 from tests.page_client import PageClient
 from tests.tiny_folder import save_tiny_model
 
@@ -71,11 +74,54 @@ def test_the_printed_address_has_the_root_path_of_the_environment_and_ipv6(
         server.kill()
 
 
+def test_gradios_own_variables_say_where_the_page_is_as_a_hub_sets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    monkeypatch.setenv("GRADIO_SERVER_PORT", str(port))
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "https://owner-page.example.org")
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "owner/page")
+    monkeypatch.delenv("HOME", raising=False)
+    home, target = Path(own_cache(tmp_path / "home")), save_tiny_model(tmp_path / "target")
+    server = start(home, "app.py", "--target", target)
+    assert server.stdout is not None
+    try:
+        assert server.stdout.readline() == "SpecDecodes is at https://owner-page.example.org/\n"
+        client = PageClient(f"http://127.0.0.1:{port}")
+        assert client.http.get("/config").json()["root"] == "https://owner-page.example.org"
+        assert answer_of(client)["stats"]["num_tokens"] == NUM_TOKENS
+        # Others reach it.
+        assert "not offered here" in client.http.get(SIZE, params={"target": "/nowhere"}).text
+        client.close()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_options_go_before_gradios_variables_and_odd_ones_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "192.0.2.1")
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "many")
+    options = _parse(["--host", "127.0.0.1", "--port", "80"])
+    assert (options.host, options.port) == ("127.0.0.1", 80)
+    with pytest.raises(SystemExit) as caught:
+        _parse([])
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert "'many' is no port; give a number from 1 to 65535" in told and told.count("\n") == 1
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "")
+    assert (_parse([]).host, _parse([]).port) == ("192.0.2.1", 7860)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (("--root-path", "/a b"), "give a path such as /specdecodes"),
         (("--host", "192.0.2.1"), "192.0.2.1:"),
+        (("--ray", "127.0.0.1:9"), "ray"),
         (("--host", "name.invalid"), "give another --host or --port"),
     ],
 )

@@ -25,6 +25,7 @@ from tests.app.scripted_engine import ScriptedEngine
 from tests.app.scripted_worker import load_scripted_worker
 from tests.faults.killed import PATIENCE_S, start_server
 from tests.fuzz.served_targets import NUM_TOKENS, answer_of
+from tests.own_cache import own_cache
 from tests.page_client import PageClient
 from tests.tiny_folder import save_tiny_model
 
@@ -158,7 +159,8 @@ def test_a_node_that_is_killed_ends_its_run_which_begins_elsewhere(
 
 def test_the_page_answers_from_the_cluster(nodes: Any, tmp_path: Path) -> None:
     target = save_tiny_model(tmp_path / "target")
-    process, address = start_server(tmp_path / "home", target, "--ray", nodes.address)
+    home = Path(own_cache(tmp_path / "home"))
+    process, address = start_server(home, target, "--ray", nodes.address)
     client = PageClient(address)
     try:
         there = answer_of(client)
