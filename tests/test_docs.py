@@ -94,6 +94,8 @@ COMMANDS = sorted(set(commands()) - WRITERS)
 OF_OTHERS = {"--nproc-per-node", "--pre-tokenizer", "--logdir", "--no-binary"}
 OF_OTHERS |= {"--per-request-spec-decode-metrics", "--save-result", "--save-detailed"}
 OF_OTHERS |= {"--output-file", "--output-details", "--output"}
+# Of Docker and Ray.
+OF_OTHERS |= {"--read-only", "--tmpfs", "--build-arg", "--gpus", "--head"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

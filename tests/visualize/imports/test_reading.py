@@ -114,6 +114,13 @@ def test_aiperf_holds_what_the_client_measured_and_vllm_told() -> None:
     assert first.end_s - first.start_s == pytest.approx(0.050, abs=1e-3)
 
 
+def test_a_request_that_failed_under_aiperf_is_no_measurement() -> None:
+    error = {"code": 500, "type": "HTTPError", "message": "out of <memory>"}
+    (source,) = read_import(with_value("aiperf.jsonl", 2, "error", error), "x")
+    assert source.records[1].error == "out of <memory>" and source.records[1].num_tokens is None
+    assert len(source.told) == 3
+
+
 def test_speed_bench_holds_totals_and_no_drafts_are_unknown_ones() -> None:
     source = only("speed-bench.json")
     drafted = [(record.num_drafted, record.num_accepted) for record in source.records]
