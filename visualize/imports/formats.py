@@ -47,6 +47,7 @@ class Format:
     needs: tuple[str, ...] = ()
     """Paths that every entry has, unless it says why it failed."""
     answer: Mapping[str, Field]
+    """By the name in `Record`; `failure` tells of answers that failed without an error's words."""
     answers: str = ""
     """Path of the list of answers in an entry; empty where the entry itself is one."""
     is_columns: bool = False
@@ -55,6 +56,8 @@ class Format:
     """What an entry tells of all its answers; each entry is then a source of its own."""
     position_rates: str = ""
     """Path of the shares of steps that accepted at least 1, 2, ... draft tokens."""
+    left_out: tuple[str, str] | None = None
+    """A path and the value there that say that an entry is none to count."""
     model: str = ""
     every_step: bool = False
     """See `Source.every_step`."""
@@ -178,9 +181,11 @@ AIPERF: Final = Format(
     "response: steps without a draft are not counted, and rates are over drafted tokens.",
     marks=("metadata.request_start_ns", "metadata.record_processor_id", "metrics"),
     needs=("metadata.request_start_ns", "metrics"),
+    left_out=("metadata.benchmark_phase", "warmup"),
     answer={
         "name": Field("metadata.x_request_id metadata.session_num", kinds.TEXT),
         "error": Field("error.message error.type error", kinds.TEXT),
+        "failure": Field("metadata.was_cancelled", kinds.CANCELLED_IF_TRUE),
         "num_prompt_tokens": Field("metrics.input_sequence_length", kinds.MEASURED_COUNT),
         "num_tokens": Field(
             "metrics.usage_completion_tokens metrics.output_sequence_length", kinds.MEASURED_COUNT
@@ -206,6 +211,7 @@ SPEED_BENCH: Final = Format(
         "name": Field("id", kinds.TEXT),
         "category": Field("category", kinds.TEXT),
         "error": Field("error", kinds.TEXT),
+        "failure": Field("ok", kinds.FAILED_IF_FALSE),
         "num_prompt_tokens": Field("prompt_tokens", kinds.COUNT),
         "num_tokens": Field("completion_tokens", kinds.COUNT),
         "num_drafted": Field("draft_n", kinds.COUNT_OR_UNTOLD),

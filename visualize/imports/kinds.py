@@ -126,6 +126,13 @@ def _broken_turn(value: Any) -> str:
     return "a turn broke" if "ERROR" in value else ""
 
 
+def _said_if(sign: bool, words: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        return (words if value is sign else "") if isinstance(value, bool) else _refused()
+
+    return read
+
+
 TEXT = Kind("a text or a number", _text)
 COUNT = Kind("a whole number from 0", _count)
 COUNT_OR_UNTOLD = Kind("a whole number from 0, which stands for none told", _unless_zero(_count))
@@ -152,3 +159,5 @@ MEASURED = Kind(f"an object with a value from 0 and a unit of {', '.join(_UNITS)
 MEASURED_COUNT = Kind("an object whose value is a whole number from 0", _measured_count)
 MEASURED_MEAN = Kind("an object whose value is a number from 0", _measured_mean)
 BROKEN_TURN = Kind("a list of texts", _broken_turn)
+FAILED_IF_FALSE = Kind("true or false", _said_if(False, "it failed"))
+CANCELLED_IF_TRUE = Kind("true or false", _said_if(True, "it was cancelled"))

@@ -62,6 +62,8 @@ def _read(text: str, name: str) -> list[Source]:
         format_, entries = _log_entries(text)
         named = format_.log.model.findall(text) if format_ and format_.log else []
         model = ", ".join(dict.fromkeys(map(TEXT.read, named)))
+    if format_ is not None and format_.left_out is not None:
+        entries = _counted(entries, *format_.left_out, notes)
     if format_ is None:
         raise InvalidSettingError(f"{shown(name)} is of no kind that is read here; {_WANTED}.")
     try:
@@ -71,6 +73,17 @@ def _read(text: str, name: str) -> list[Source]:
         ]
     except _PlacedError as error:
         raise InvalidSettingError(f"{shown(name)}, line {error.line}: {error}.") from None
+
+
+def _counted(entries: list[_Entry], path: str, value: str, notes: list[str]) -> list[_Entry]:
+    """The entries that do not have this value there; how many do is noted."""
+    counted = [
+        entry for entry in entries
+        if not (_is_there(entry.values, path) and _at(entry.values, path) == value)
+    ]  # fmt: skip
+    if len(counted) < len(entries):
+        notes.append(f"{len(entries) - len(counted)} lines of {path} {value} are left out")
+    return counted
 
 
 class _PlacedError(ValueError):
@@ -364,6 +377,8 @@ def _made(
     position_rates: str = "",
 ) -> RecordT:
     found = {name: _field(values, where) for name, where in described.items()}
+    failure = found.pop("failure", None)
+    found |= {"error": found.get("error") or failure} if failure else {}
     if found.get("error"):
         # What a client writes for a request that failed are no measurements.
         told = ("name", "category", "error")
@@ -374,7 +389,7 @@ def _made(
     record = cls(**{name: value for name, value in found.items() if value or name not in texts})
     if position_rates:
         rates = _field(values, Field(position_rates, RATES))
-        record = replace(record, accepted_counts=_counts_of(rates, record.num_drafted_steps))
+        record = replace(record, accepted_counts=_counts_of(rates, record))
     problem = contradiction(record, every_step=every_step)
     if problem is None:
         record = replace(record, **completed(record, every_step=every_step))
@@ -387,17 +402,19 @@ def _made(
     return record
 
 
-def _counts_of(rates: tuple[float, ...] | None, num_steps: int | None) -> tuple[int, ...] | None:
+def _counts_of(rates: tuple[float, ...] | None, whole: Record) -> tuple[int, ...] | None:
     """Steps by accepted draft tokens, of the shares that accepted at least 1, 2, ...; None unless they
-    come out as whole numbers."""
+    come out as whole numbers that make the total: counters of a server are not read at one moment."""
+    num_steps = whole.num_drafted_steps
     if rates is None or not num_steps:
         return None
     at_least = [num_steps, *(rate * num_steps for rate in rates), 0]
-    whole = [round(value) for value in at_least]
-    if any(abs(value - near) > 1e-3 for value, near in zip(at_least, whole, strict=True)):
+    near = [round(value) for value in at_least]
+    if any(abs(value - other) > 1e-3 for value, other in zip(at_least, near, strict=True)):
         return None
-    counts = [more - fewer for more, fewer in pairwise(whole)]
-    return tuple(counts) if min(counts) >= 0 else None
+    counts = [more - fewer for more, fewer in pairwise(near)]
+    is_whole = min(counts) >= 0 and sum(near[1:]) == whole.num_accepted
+    return tuple(counts) if is_whole else None
 
 
 def _field(values: Any, where: Field) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidSettingError
-from visualize.imports.formats import FORMATS
+from visualize.imports.formats import FORMATS, VLLM_BENCH
 from visualize.imports.reading import load_import, read_import
 from visualize.imports.records import Record, Source, drafted_tau_of, rate_of, tau_of
 
@@ -119,6 +119,29 @@ def test_a_request_that_failed_under_aiperf_is_no_measurement() -> None:
     (source,) = read_import(with_value("aiperf.jsonl", 2, "error", error), "x")
     assert source.records[1].error == "out of <memory>" and source.records[1].num_tokens is None
     assert len(source.told) == 3
+
+
+def test_requests_of_aiperfs_warm_up_are_left_out_and_counted() -> None:
+    data = with_value("aiperf.jsonl", 1, "metadata.benchmark_phase", "warmup")
+    (source,) = read_import(data, "x")
+    assert source.records == only("aiperf.jsonl").records[1:]
+    assert source.notes == ("1 lines of metadata.benchmark_phase warmup are left out",)
+
+
+def test_a_failure_without_words_and_a_request_that_was_cancelled_are_none_either() -> None:
+    (source,) = read_import(with_value("aiperf.jsonl", 2, "metadata.was_cancelled", True), "x")
+    assert source.records[1].error == "it was cancelled" and len(source.told) == 3
+    values = json.loads(text_of("speed-bench.json"))
+    values["results"][3]["error"] = ""
+    (source,) = read_import(json.dumps(values).encode(), "x")
+    assert source.records[3] == Record(name="q4", category="qa", error="it failed")
+
+
+def test_rates_by_position_that_do_not_make_the_total_give_no_histogram() -> None:
+    for rates in ([0.8, 0.6, 0.3], [0.81, 0.6, 0.4], [0.4, 0.6, 0.8], []):
+        data = with_value("vllm-bench.json", 1, VLLM_BENCH.position_rates, rates)
+        (source,) = read_import(data, "x")
+        assert source.histogram is None and source.holds == "totals"
 
 
 def test_speed_bench_holds_totals_and_no_drafts_are_unknown_ones() -> None:
