@@ -114,7 +114,7 @@ class RayPlaces:
     def __init__(self, ray: Any, share: Share):
         """`ray` is connected; `share` says what each worker gets of the cluster."""
         self._ray = ray
-        self._actor_class = ray.remote(**share.resources)(_Actor)
+        self._actor_class = ray.remote(**share.resources)(_EngineActor)
         self._host = ray.util.get_node_ip_address()
 
     def __call__(self, load: WorkerLoad, number: int, progress: Progress) -> StartedWorker:
@@ -168,7 +168,7 @@ def _set_patience(visitor: socket.socket, seconds: float) -> None:
     visitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
 
 
-class _Actor:
+class _EngineActor:
     """What runs on the cluster."""
 
     def work(self, load: WorkerLoad, door: tuple[str, int], key: bytes) -> None:

@@ -127,7 +127,7 @@ def node_of(engine: RemoteEngine, nodes: Any) -> Any:
     """The node whose processes have the engine's actor."""
     (worker,) = [
         process for process in psutil.process_iter(["cmdline"])
-        if (process.info["cmdline"] or [""])[0] == "ray::_Actor.work"
+        if (process.info["cmdline"] or [""])[0] == "ray::_EngineActor.work"
     ]  # fmt: skip
     ancestors = {process.pid for process in worker.parents()}
     return next(
