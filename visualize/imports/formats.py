@@ -133,7 +133,9 @@ VLLM_RESPONSES: Final = Format(
         "num_tokens": Field("usage.completion_tokens", kinds.COUNT),
         **_vllm_counts("metrics.speculative_decoding"),
         "time_to_first_token_s": Field("metrics.time_to_first_token_ms", kinds.MILLISECONDS),
-        "tokens_per_s": Field("metrics.tokens_per_second", kinds.MEAN_OR_UNTOLD),
+        # Its own tokens a second have the prompt's time in them.
+        "tokens_per_s": Field("metrics.mean_itl_ms", kinds.MILLISECONDS_EACH),
+        "request_tokens_per_s": Field("metrics.tokens_per_second", kinds.MEAN_OR_UNTOLD),
     },
 )  # fmt: skip
 VLLM_BENCH: Final = Format(

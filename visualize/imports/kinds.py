@@ -126,6 +126,11 @@ def _broken_turn(value: Any) -> str:
     return "a turn broke" if "ERROR" in value else ""
 
 
+def _milliseconds_each(value: Any) -> float | None:
+    found = _number(value)
+    return 1e3 / found if found else None
+
+
 def _said_if(sign: bool, words: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         return (words if value is sign else "") if isinstance(value, bool) else _refused()
@@ -161,3 +166,4 @@ MEASURED_MEAN = Kind("an object whose value is a number from 0", _measured_mean)
 BROKEN_TURN = Kind("a list of texts", _broken_turn)
 FAILED_IF_FALSE = Kind("true or false", _said_if(False, "it failed"))
 CANCELLED_IF_TRUE = Kind("true or false", _said_if(True, "it was cancelled"))
+MILLISECONDS_EACH = Kind("a number from 0", _milliseconds_each)

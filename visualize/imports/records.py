@@ -41,6 +41,8 @@ class Record:
     time_to_first_token_s: float | None = None
     tokens_per_s: float | None = None
     """Tokens over the time of generating, without the prompt, where it is told."""
+    request_tokens_per_s: float | None = None
+    """Tokens over the time of the whole answer, where it is told."""
     decode_s: float | None = None
     """Time of generating, without the prompt."""
     total_s: float | None = None
@@ -155,7 +157,10 @@ def total(records: Iterable[Record], name: str) -> int | float | None:
 
 def completed(record: Record, *, every_step: bool) -> dict[str, Any]:
     """The numbers that follow from those that are told."""
-    follows: dict[str, Any] = {"decode_s": ratio(record.num_tokens, record.tokens_per_s)}
+    follows: dict[str, Any] = {
+        "decode_s": ratio(record.num_tokens, record.tokens_per_s),
+        "total_s": ratio(record.num_tokens, record.request_tokens_per_s),
+    }
     counts, drafted = record.histogram, record.drafted_by_step
     if counts is not None:
         follows["num_steps" if every_step else "num_drafted_steps"] = sum(counts)

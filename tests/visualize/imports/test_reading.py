@@ -27,6 +27,8 @@ FORMAT_OF = {
     "speed-bench.json": "llama.cpp SPEED-Bench",
     "vllm-bench.json": "vLLM bench serve",
     "vllm-responses.jsonl": "vLLM responses",
+    "vllm-server-bench.json": "vLLM bench serve",
+    "vllm-server.jsonl": "vLLM responses",
 }
 
 
@@ -64,13 +66,38 @@ def test_vllm_responses_hold_steps_and_what_one_lacks_is_unknown() -> None:
     assert (source.holds, source.model) == ("steps", "tiny")
     assert first.accepted_by_step == (3, 1, 2) and first.drafted_by_step == (3, 3, 3)
     assert (first.name, first.num_prompt_tokens, first.num_tokens) == ("cmpl-1", 11, 10)
-    assert (first.time_to_first_token_s, first.decode_s) == (0.0815, 0.25)
+    # 10 tokens 25 ms apart; and 32 a second with the prompt's time.
+    assert (first.time_to_first_token_s, first.decode_s) == (0.05, 0.25)
+    assert first.total_s == 0.3125
     assert first.histogram == (0, 1, 1, 1) and counts(first) == (3, 9, 6)
     assert drafted_tau_of(first) == 3.0 and tau_of(first, every_step=False) is None
     assert rate_of(second) == 0.4
     assert without == Record(name="cmpl-3", num_prompt_tokens=9, num_tokens=4)
     assert failed == Record(name="4", error="the prompt is too long")
     assert source.histogram == (1, 1, 2, 1)
+
+
+def test_responses_of_a_real_vllm_are_read_whole() -> None:
+    completion, chat, several, streamed = only("vllm-server.jsonl").records
+    assert [counts(each) for each in (completion, chat, several, streamed)] == [
+        (6, 18, 16), (1, 3, 0), (None, None, None), (8, 20, 12),
+    ]  # fmt: skip
+    assert streamed.accepted_by_step == (0, 1, 0, 1, 1, 3, 3, 3)
+    assert streamed.drafted_by_step == (3, 3, 3, 1, 1, 3, 3, 3)
+    assert streamed.histogram == (2, 3, 0, 3) and drafted_tau_of(streamed) == 2.5
+    # Its mean gap is over the tokens behind the first, its tokens a second over the whole time.
+    first_s, rest_s = 0.2616243800002849, 1.7319452459996683
+    assert streamed.time_to_first_token_s == pytest.approx(first_s)
+    assert streamed.decode_s == pytest.approx(rest_s * 20 / 19)
+    assert streamed.total_s == pytest.approx(first_s + rest_s, rel=1e-4)
+
+
+def test_a_benchmark_of_a_real_vllm_is_read_whole() -> None:
+    source = only("vllm-server-bench.json")
+    assert source.whole is not None and counts(source.whole) == (1, 3, 0)
+    assert source.histogram == (1,) and source.whole.duration_s == 8.53131476300041
+    assert [record.num_tokens for record in source.records] == [16] * 4
+    assert len(source.records[0].gaps_s or ()) == 15
 
 
 def test_a_vllm_benchmark_holds_the_servers_totals_and_its_histogram() -> None:

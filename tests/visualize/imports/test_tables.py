@@ -50,8 +50,9 @@ def test_counts_are_added_up_over_the_answers_that_tell_them() -> None:
     assert row["acceptance_rate"] == pytest.approx(8 / 14)
     assert row["drafted_length"] == pytest.approx(1 + 8 / 5)
     assert row["num_tokens"] == 20
-    # Two answers tell their pace: 16 tokens in 0.25 and 0.2 seconds.
-    assert row["tokens_per_s"] == pytest.approx(16 / 0.45)
+    # Two answers tell their pace: 16 tokens in 0.25 and 0.3 seconds.
+    assert row["tokens_per_s"] == pytest.approx(16 / 0.55)
+    assert row["request_tokens_per_s"] == pytest.approx(16 / (0.3125 + 0.3))
     for name in ("num_steps", "acceptance_length", "throughput", "gap_p50_ms"):
         assert row[name] is None
 
