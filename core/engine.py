@@ -13,9 +13,17 @@ from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.invariant import InvariantRunner, invariant_sibling
 from core.config import RunConfig
-from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch, never
+from core.decoding.batch import (
+    BatchScheduler,
+    JoiningRun,
+    Scheduler,
+    Single,
+    Start,
+    check_batch,
+    never,
+)
 from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
-from core.decoding.failures import is_gpu_lost
+from core.decoding.failures import is_gpu_lost, refused
 from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
 from core.decoding.remembering import remembered
@@ -92,6 +100,11 @@ class Engine:
     def raw_prompt(self, text: str) -> Prompt:
         """The text as it is, without a template."""
         return Prompt(text, raw_token_ids(self.target, text))
+
+    def token_prompt(self, token_ids: list[int]) -> Prompt:
+        """Token ids as they are."""
+        text = self.target.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
+        return Prompt(text, list(token_ids))
 
     def check_prompt(self, prompt: Prompt) -> None:
         """Raises InvalidSettingError for a prompt that is empty, fills the context, or has token ids
@@ -203,6 +216,36 @@ class Engine:
             parts = self._prepare(prompt, config, scheduler, own)
             starts.append(partial(self._events, prompt, config, parts, own, should_stop))
         return scheduler.run(starts, should_stop)
+
+    def run_joining(
+        self, next_run: Callable[[], JoiningRun | None], size: int
+    ) -> Iterator[tuple[int, Event]]:
+        """Runs prompts side by side that come while others go on, at most `size` of them.
+
+        Whenever there is room, `next_run` is asked for one; it gives None where there is none now, and
+        with nothing running that is the end. Events come with their run's index, in the order in which
+        they were given. Each run has the text that it has alone. What is wrong with one, and what
+        breaks in it, ends it as a RunFailed event. The events must all be read on one thread.
+        """
+        scheduler = BatchScheduler(size, self._backend.forward)
+        first: list[RunConfig] = []
+
+        def next_start() -> Start | None:
+            joining = next_run()
+            if joining is None:
+                return None
+            prompt, config, should_stop = joining
+            try:
+                self.check_prompt(prompt)
+                check_batch([*first, config], size)
+                config = self._checked(config)
+                parts = self._prepare(prompt, config, scheduler, self._memory_of(config, None))
+            except Exception as error:
+                return partial(iter, [refused(error)])
+            first[:] = [config]
+            return partial(self._events, prompt, config, parts, None, should_stop)
+
+        return scheduler.run_joining(next_start)
 
     def _checked(self, config: RunConfig) -> RunConfig:
         """The configuration as the loaded target completes it."""
