@@ -13,17 +13,10 @@ from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.invariant import InvariantRunner, invariant_sibling
 from core.config import RunConfig
-from core.decoding.batch import (
-    BatchScheduler,
-    JoiningRun,
-    Scheduler,
-    Single,
-    Start,
-    check_batch,
-    never,
-)
+from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch
 from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
 from core.decoding.failures import is_gpu_lost, refused
+from core.decoding.joining import JoiningRun, never
 from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
 from core.decoding.remembering import remembered
@@ -33,7 +26,6 @@ from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.making import make_drafter, unavailable_reason
 from core.drafters.pace import StepCost
-from core.drafters.share_sd import wants_offload
 from core.drafters.suffix_memory import MemoryView, SuffixMemory
 from core.errors import InvalidSettingError
 from core.loading.forward import runner_of
@@ -43,6 +35,7 @@ from core.loading.tokenizer_match import tokenizer_key
 from core.models.detokenizer import TokenTable
 from core.modes.ngram import NgramSettings
 from core.modes.settings import DrafterSettings, TreeSettings, as_chains, remembers
+from core.modes.share_sd import wants_offload
 from core.profile.recording import ProfiledTarget, check_profiled, make_profiler, with_proposals
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
@@ -234,8 +227,9 @@ class Engine:
             joining = next_run()
             if joining is None:
                 return None
-            prompt, config, should_stop = joining
+            config = joining.config
             try:
+                prompt = joining.make_prompt()
                 self.check_prompt(prompt)
                 check_batch([*first, config], size)
                 config = self._checked(config)
@@ -243,7 +237,7 @@ class Engine:
             except Exception as error:
                 return partial(iter, [refused(error)])
             first[:] = [config]
-            return partial(self._events, prompt, config, parts, None, should_stop)
+            return partial(self._events, prompt, config, parts, None, joining.should_stop)
 
         return scheduler.run_joining(next_start)
 

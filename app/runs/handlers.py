@@ -153,15 +153,17 @@ class Handlers:
         memory: SuffixMemory | None,
         size: int = 1,
         is_profile: bool = False,
+        joins: bool = False,
     ) -> None:
         """Queues a run for each chat, `size` of them side by side, in a place of their owner; they
         are written down as they go, and kept for the visitor, if there is one. A profile is of one.
+        Where they may join, those of others that may are among the `size`.
         `memory` has the visitor's earlier answers; None where none are remembered."""
         for run in records:
             run.sinks = [self.totals, RunKeeper(self.archive, visitor, run.run_id)]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
         used = memory if remembers(config.drafter) else None
-        request = RunRequest(key, chats, config, size, owner, used, is_profile)
+        request = RunRequest(key, chats, config, size, owner, used, is_profile, joins)
         start_runs(self.pool, records, request)
 
     def close(self) -> None:

@@ -23,10 +23,10 @@ from core.backends.logit_facts import part_with_facts
 from core.backends.row_block import RowBlock, row_slices
 from core.backends.runner import ModelRunner, TargetForward, compute_at_once
 from core.config import MOST_TOGETHER, RunConfig
-from core.decoding.run_start import Prompt
+from core.decoding.joining import never
 from core.drafters.base import CostOfRows
-from core.drafters.share_sd import wants_offload
 from core.errors import InvalidSettingError, shown
+from core.modes.share_sd import wants_offload
 from core.trace.events import Event
 
 # Rows of one pass, so that its activations stay bounded; long prompts come in such pieces, too.
@@ -36,19 +36,6 @@ MOST_ROWS_TOGETHER = 512
 Start = Callable[[], Iterator[Event]]
 # The next run to begin; None where there is none now.
 NextStart = Callable[[], Start | None]
-
-
-def never() -> bool:
-    """A stop flag that is never raised."""
-    return False
-
-
-class JoiningRun(NamedTuple):
-    """A run that joins those that go on."""
-
-    prompt: Prompt
-    config: RunConfig
-    should_stop: Callable[[], bool] = never
 
 
 class _Wish(NamedTuple):

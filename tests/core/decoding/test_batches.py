@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from core.backends.cpu.library import Kernels
 from core.benchmark import batches
 from core.config import RunConfig
-from core.decoding.batch import JoiningRun
+from core.decoding.joining import JoiningRun
 from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.errors import InvalidSettingError
@@ -84,7 +85,7 @@ def test_runs_that_join_have_the_text_that_they_have_alone(
             return None
         traces.append(Trace())
         index = len(traces) - 1
-        return JoiningRun(engine.raw_prompt(PROMPTS[index]), configs[index])
+        return JoiningRun(partial(engine.raw_prompt, PROMPTS[index]), configs[index])
 
     for index, event in engine.run_joining(next_run, 3):
         traces[index].events.append(event)
@@ -98,13 +99,15 @@ def test_what_is_refused_or_stopped_leaves_those_beside_it_alone(engine_of: Engi
     engine = engine_of()
     config = RunConfig(max_new_tokens=12)
     stops = [False, True, False, False]
-    prompts = [engine.raw_prompt(PROMPT)] * 2 + [Prompt("", []), engine.token_prompt([5, 6, 7])]
+    prompt = partial(engine.raw_prompt, PROMPT)
+    prompts = [prompt, prompt, lambda: Prompt("", []), lambda: engine.token_prompt([5, 6, 7])]
     waiting = [
-        JoiningRun(prompt, config, lambda index=index: stops[index])
-        for index, prompt in enumerate(prompts)
+        JoiningRun(make_prompt, config, lambda index=index: stops[index])
+        for index, make_prompt in enumerate(prompts)
     ]
-    waiting.append(JoiningRun(prompts[0], RunConfig(device="cuda", gpu_memory="1GiB")))
-    waiting.append(JoiningRun(prompts[0], RunConfig(mode="sd-mtp")))
+    waiting.append(JoiningRun(prompt, RunConfig(device="cuda", gpu_memory="1GiB")))
+    waiting.append(JoiningRun(prompt, RunConfig(mode="sd-mtp")))
+    waiting.append(JoiningRun(partial(engine.chat_prompt, []), config))
     traces = [Trace() for _ in waiting]
     left = iter(waiting)
     for index, event in engine.run_joining(lambda: next(left, None), 2):
@@ -115,7 +118,12 @@ def test_what_is_refused_or_stopped_leaves_those_beside_it_alone(engine_of: Engi
     assert stopped is not None and stopped.reason == "stopped" and not traces[1].token_ids
     assert len(traces[3].token_ids) == 12
     failed = [trace.first(RunFailed) for trace in (traces[2], *traces[4:])]
-    expected = ["InvalidSettingError", "InvalidSettingError", "DrafterUnavailableError"]
+    expected = [
+        "InvalidSettingError",
+        "InvalidSettingError",
+        "DrafterUnavailableError",
+        "IndexError",
+    ]
     assert [event.error for event in failed if event] == expected
     assert [event.message.split(";")[0] for event in failed if event][:2] == [
         "the prompt is empty",
