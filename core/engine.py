@@ -95,7 +95,8 @@ class Engine:
         return Prompt(text, raw_token_ids(self.target, text))
 
     def token_prompt(self, token_ids: list[int]) -> Prompt:
-        """Token ids as they are."""
+        """Token ids as they are; raises InvalidSettingError for those that the target lacks."""
+        check_token_ids(token_ids, self._backend.forward.num_token_ids)
         text = self.target.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
         return Prompt(text, list(token_ids))
 

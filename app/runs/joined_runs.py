@@ -22,15 +22,15 @@ class JoinedRuns:
         self,
         runs: list[Run],
         chats: Sequence[Chat],
-        config: RunConfig,
+        configs: Sequence[RunConfig],
         key: EngineKey,
         size: int,
     ):
-        """There is a run for each chat. Runs that are taken in come into the list `runs` too; `size`
-        are side by side, at most."""
+        """There is a run for each chat and its settings. Runs that are taken in come into the list
+        `runs` too; `size` are side by side, at most."""
         self._runs = runs
-        self._waiting = deque((run, chat, config) for run, chat in zip(runs, chats, strict=True))
-        self._place = key, wants_offload(config)
+        self._waiting = deque(zip(runs, chats, configs, strict=True))
+        self._place = key, wants_offload(configs[0])
         self._size = size
 
     def answer(self, slot: EngineSlot, queue: FairQueue) -> None:

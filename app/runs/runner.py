@@ -31,7 +31,8 @@ class RunRequest(NamedTuple):
     key: EngineKey
     chats: Sequence[Chat]
     """One, or several that are answered side by side."""
-    config: RunConfig
+    configs: Sequence[RunConfig]
+    """One for each chat."""
     size: int = 1
     """How many side by side."""
     owner: str | None = None
@@ -50,7 +51,7 @@ def start_runs(pool: ModelPool, runs: Sequence[Run], request: RunRequest) -> thr
     # Of this list those take who answer others beside their own.
     runs = list(runs)
     if request.joins:
-        ticket.offer = JoinedRuns(runs, request.chats, request.config, request.key, request.size)
+        ticket.offer = JoinedRuns(runs, request.chats, request.configs, request.key, request.size)
     thread = threading.Thread(
         target=_run_in_turn, args=(pool, runs, request, ticket), name="run", daemon=True
     )
@@ -147,12 +148,12 @@ def _events(
     """The events of all runs with their places; raises SpecDecodesError before the first one."""
     prompts = [prompt_of(engine, chat) for chat in request.chats]
     if len(prompts) > 1:
-        pairs = [(prompt, request.config) for prompt in prompts]
+        pairs = list(zip(prompts, request.configs, strict=True))
         return engine.run_batch(pairs, request.size, memory=request.memory, should_stop=should_stop)
     if request.is_profile:
-        events = engine.profile(prompts[0], request.config, should_stop=should_stop)
+        events = engine.profile(prompts[0], request.configs[0], should_stop=should_stop)
     else:
         events = engine.run(
-            prompts[0], request.config, memory=request.memory, should_stop=should_stop
+            prompts[0], request.configs[0], memory=request.memory, should_stop=should_stop
         )
     return ((0, event) for event in events)
