@@ -48,9 +48,11 @@ ARROWS: dict[str, str] = {
     "app.messages": "",
     "app.runs": "engines root_path messages",
     "app.server": "engines root_path messages runs",
+    "app.api": "engines runs server",
+    "app.route_server": "root_path server",
     "app.pages": "messages runs server",
-    "app.serving": "root_path runs server pages",
-    "app.main": "engines own_folders root_path runs server pages serving",
+    "app.serving": "root_path runs server pages route_server",
+    "app.main": "engines own_folders root_path runs server pages api route_server serving",
     "app.scripts": "",
 }
 FILES = sorted(path for top in ("core", "app") for path in (ROOT / top).rglob("*.py"))
