@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
+from core.acceptance.constraint import make_token_trie
 from core.backends.cost_curve import CostCurve
 from core.backends.cpu.forward import CpuForward
 from core.backends.row_block import check_token_ids
@@ -264,6 +265,12 @@ class Engine:
     def _tokenizer_key(self) -> str:
         return tokenizer_key(self.target.tokenizer)
 
+    @cached_property
+    def _token_trie(self) -> Any:
+        """What constraints need to know of the vocabulary; made for the first of them."""
+        target = self.target
+        return make_token_trie(target.tokenizer, self._backend.vocab_size, target.eos_token_ids)
+
     def _prepare(
         self,
         prompt: Prompt,
@@ -284,7 +291,11 @@ class Engine:
         runner = scheduler.own_runner(runner)
         graphs = self._graphs_for(config, scheduler)
         corrections = make_corrections(
-            config.sampling, self._token_table, self._backend.vocab_size, self.target.eos_token_ids
+            config.sampling,
+            self._token_table,
+            self._backend.vocab_size,
+            self.target.eos_token_ids,
+            lambda: self._token_trie,
         )
         circumstances = self._circumstances(len(prompt.token_ids), graphs)
         costs = RunCosts(self._costs, circumstances, scheduler.shared)

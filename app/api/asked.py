@@ -1,5 +1,7 @@
 """From a request to runs: what is asked of the model, and under which settings."""
 
+import json
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -137,7 +139,44 @@ def _sampling(asked: Asked) -> dict[str, Any]:
     seed = values.setdefault("seed", secrets.randbelow(_MOST_SEED))
     if seed + asked.n > 2**63:
         raise FieldError("seed", f"seed is {seed}; give a smaller one.")
+    constraint = _constraint(asked)
+    if constraint is not None:
+        values["constraint"] = constraint
     return {"temperature": 1.0, **values}
+
+
+def _constraint(asked: Asked) -> str | None:
+    """The form that the answer follows, as a setting; None where it is free."""
+    forms: list[str] = []
+    wanted, outputs = asked.response_format, asked.structured_outputs
+    if wanted is not None:
+        if (wanted.type == "json_schema") != (wanted.json_schema is not None):
+            raise FieldError(
+                "response_format",
+                f"response_format is of type {wanted.type}; give a json_schema with the type "
+                "json_schema, and with no other.",
+            )
+        if wanted.type == "json_object":
+            forms.append("json")
+        elif wanted.json_schema is not None:
+            forms.append(f"json:{json.dumps(wanted.json_schema.schema_)}")
+    if outputs is not None:
+        if outputs.json_ is not None:
+            schema = outputs.json_
+            forms.append(f"json:{schema if isinstance(schema, str) else json.dumps(schema)}")
+        if outputs.json_object:
+            forms.append("json")
+        if outputs.regex is not None:
+            forms.append(f"regex:{outputs.regex}")
+        if outputs.choice is not None:
+            forms.append(f"regex:{'|'.join(map(re.escape, outputs.choice))}")
+        if outputs.grammar is not None:
+            forms.append(f"lark:{outputs.grammar}")
+    if len(forms) > 1:
+        raise FieldError(
+            "structured_outputs", f"{len(forms)} forms are given for the answer; give one."
+        )
+    return forms[0] if forms else None
 
 
 def _chat(asked: ChatAsked) -> list[Message]:

@@ -11,6 +11,8 @@ from core.errors import InvalidSettingError, shown
 
 MOST_TOP_LOGPROBS = 20
 MOST_CHOICES = 32
+# Fields whose values are JSON of others, where null is a word as any.
+_VERBATIM = ("schema", "json", "specdecodes", "metadata")
 
 RequestT = TypeVar("RequestT", bound="Asked")
 
@@ -35,6 +37,33 @@ class StreamOptions(_Strict):
     include_obfuscation: Literal[False] = False
 
 
+class JsonSchema(_Strict):
+    """A schema that the answer follows."""
+
+    name: str = ""
+    description: str = ""
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool = True
+    """An answer follows it in either case."""
+
+
+class ResponseFormat(_Strict):
+    """How the answer is written: freely, as any JSON object, or by a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StructuredOutputs(_Strict):
+    """vLLM's word for the same, and for other forms; one of them."""
+
+    json_: Annotated[dict[str, Any] | str | None, Field(alias="json")] = None
+    json_object: bool | None = None
+    regex: str | None = None
+    choice: Annotated[list[str], Field(min_length=1)] | None = None
+    grammar: str | None = None
+
+
 class Asked(_Strict):
     """The fields that both kinds of requests have."""
 
@@ -56,6 +85,8 @@ class Asked(_Strict):
     min_tokens: int | None = None
     ignore_eos: bool | None = None
     return_token_ids: bool = False
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     specdecodes: dict[str, Any] = {}
     """Settings of the run that this interface has no fields for, such as its mode."""
 
@@ -82,12 +113,6 @@ class ChatMessage(_Strict):
     content: str | list[TextPart]
 
 
-class ResponseFormat(_Strict):
-    """How the answer is to be written; a form that would be forced on it is none that there is."""
-
-    type: Literal["text"]
-
-
 class ChatAsked(Asked):
     """A body of `/v1/chat/completions`."""
 
@@ -95,7 +120,6 @@ class ChatAsked(Asked):
     max_completion_tokens: int | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)] | None = None
-    response_format: ResponseFormat | None = None
     modalities: list[Literal["text"]] | None = None
     # Without tools these say what holds anyhow.
     tools: Annotated[list[Any], Field(max_length=0)] = []
@@ -145,7 +169,11 @@ def read_fields(cls: type[RequestT], body: dict[str, Any]) -> RequestT:
 
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_nulls(part) for name, part in value.items() if part is not None}
+        return {
+            name: part if name in _VERBATIM else _without_nulls(part)
+            for name, part in value.items()
+            if part is not None
+        }
     return [_without_nulls(part) for part in value] if isinstance(value, list) else value
 
 

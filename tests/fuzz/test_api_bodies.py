@@ -18,9 +18,7 @@ from tests.app.scripted_engine import ScriptedEngine
 
 FIELDS = sorted({*ChatAsked.model_fields, *CompletionAsked.model_fields, "tool", "prompt_logprobs"})
 TEXTS = st.text(st.characters(codec=None), max_size=4)  # halves of characters among them
-PLAIN = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 40), st.integers(), st.floats(), TEXTS
-)
+PLAIN = st.one_of(st.none(), st.booleans(), st.integers(-3, 40), st.integers(), st.floats(), TEXTS)
 JSON = st.recursive(
     PLAIN,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),

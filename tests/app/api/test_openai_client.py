@@ -1,6 +1,7 @@
 """OpenAI's own client against a real engine: each answer is the engine's, whatever drafts it."""
 
 import concurrent.futures
+import re
 from typing import Any
 
 import openai
@@ -274,3 +275,44 @@ def test_a_prompt_that_the_target_cannot_read_is_told_and_others_go_on(
         with pytest.raises(openai.BadRequestError, match="token"):
             client.completions.create(model=tiny[0], prompt=wrong)
     assert client.completions.create(model=tiny[0], prompt=[5]).choices[0].text
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern"),
+    [
+        ({"structured_outputs": {"regex": "[a-c]{4}X"}}, "[a-c]{4}X"),
+        ({"structured_outputs": {"choice": ["never.", "always"]}}, r"never\.|always"),
+        ({"structured_outputs": {"grammar": 'start: "<" /[0-9]{3}/ ">"'}}, "<[0-9]{3}>"),
+        ({"structured_outputs": {"json": {"enum": ["yes", None]}}}, '"yes"|null'),
+        ({"structured_outputs": {"json": {"const": None}}}, "null"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": {"type": "integer", "minimum": 100}},
+                }
+            },
+            "[1-9][0-9]{2,}",
+        ),
+    ],
+    ids=["regex", "choice", "grammar", "json", "null", "schema"],
+)
+def test_an_answer_follows_the_form_that_is_asked_for(
+    client: openai.OpenAI, tiny: Tiny, form: Any, pattern: str
+) -> None:
+    given: Any = {"model": tiny[0], "messages": MESSAGES, "max_tokens": 60, "seed": 4}
+    texts = []
+    for own in ({"mode": "naive"}, TREE):
+        answer = client.chat.completions.create(**given, extra_body={"specdecodes": own, **form})
+        texts.append(answer.choices[0].message.content)
+        is_whole = answer.choices[0].finish_reason == "stop"
+        assert is_whole == bool(re.fullmatch(pattern, texts[-1] or ""))
+        assert is_whole or re.match(pattern, texts[-1] or "")
+    assert texts[0] == texts[1]
+
+
+def test_a_form_that_cannot_be_read_is_told(client: openai.OpenAI, tiny: Tiny) -> None:
+    with pytest.raises(openai.BadRequestError, match="the constraint cannot be used"):
+        client.completions.create(
+            model=tiny[0], prompt="A", extra_body={"structured_outputs": {"regex": "(("}}
+        )
