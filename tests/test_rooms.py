@@ -33,7 +33,7 @@ ARROWS: dict[str, str] = {
     "models loading drafters",
     "core.train": "errors runtime families backends config command_line models distributed loading "
     "drafters",
-    "core.engine": "errors settings runtime modes trace backends quant config models loading "
+    "core.engine": "errors settings runtime modes trace backends acceptance quant config models loading "
     "drafters profile decoding",
     "core.__init__": "runtime errors modes trace config loading drafters decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "

@@ -159,11 +159,11 @@ def _constraint(asked: Asked) -> str | None:
         if wanted.type == "json_object":
             forms.append("json")
         elif wanted.json_schema is not None:
-            forms.append(f"json:{json.dumps(wanted.json_schema.schema_)}")
+            forms.append(f"json:{_written(wanted.json_schema.schema_)}")
     if outputs is not None:
         if outputs.json_ is not None:
             schema = outputs.json_
-            forms.append(f"json:{schema if isinstance(schema, str) else json.dumps(schema)}")
+            forms.append(f"json:{schema if isinstance(schema, str) else _written(schema)}")
         if outputs.json_object:
             forms.append("json")
         if outputs.regex is not None:
@@ -177,6 +177,16 @@ def _constraint(asked: Asked) -> str | None:
             "structured_outputs", f"{len(forms)} forms are given for the answer; give one."
         )
     return forms[0] if forms else None
+
+
+def _written(schema: dict[str, Any]) -> str:
+    """A schema as text; raises InvalidSettingError for numbers that are none."""
+    try:
+        return json.dumps(schema, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise InvalidSettingError(
+            "the schema has a number that JSON cannot hold, or no end; give another one."
+        ) from None
 
 
 def _chat(asked: ChatAsked) -> list[Message]:
