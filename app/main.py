@@ -1,11 +1,13 @@
 """What `python app.py` and the installed `specdecodes` do: options, page, serve."""
 
 import argparse
+import json
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from socket import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app.own_folders import provide_folders
 from app.root_path import VARIABLE as ROOT_PATH_VARIABLE
@@ -13,10 +15,10 @@ from app.root_path import RootPath, parse_root_path
 from app.runs.archive import MAX_AGE_DAYS, MAX_RUNS
 from app.runs.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
 from app.runs.logs import JsonLines
-from app.server.accounts import VARIABLE, read_accounts
+from app.server.accounts import VARIABLE, Accounts, read_accounts
 from app.server.listening import is_own_machines, listen, shown_place
 from core.command_line import OneSentenceParser, called_as, start_logging
-from core.config import DEFAULT_TARGET
+from core.config import DEFAULT_TARGET, MOST_TOGETHER
 from core.distributed.role import follow, is_follower, num_ranks
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.modes.settings import MAX_TREE_NODES
@@ -26,8 +28,11 @@ from core.runtime.ray_cluster import LOCAL, Cluster, connect, share_of
 from presets.gallery import Preset, find_preset
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
     from app.engines.places import StartWorker
-    from app.serving import PageServer
+    from app.route_server import RouteServer
+    from app.runs.handlers import Handlers
 
 _NAME = "app.py"
 # Gradio's own, as is that of the root path.
@@ -35,6 +40,7 @@ _HOST_VARIABLE = "GRADIO_SERVER_NAME"
 _PORT_VARIABLE = "GRADIO_SERVER_PORT"
 _MOST_WORKERS = 64
 _A_GPU_EACH = "gpu"
+_API_BATCH = 8
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,25 +68,23 @@ def main(arguments: list[str] | None = None) -> int:
         reason = getattr(error, "strerror", None) or error
         return _refuse(f"{place} cannot be used ({reason}); give another --host or --port.")
     with quick_imports(), without_proxies():
+        from app.api.asked import ApiOptions
+        from app.api.routes import api_routes
         from app.engines.engine_slot import EngineKey
         from app.engines.engines import load_engine
         from app.engines.model_pool import ModelPool
         from app.engines.remote_engine import Workers
         from app.engines.worker import load_in_worker
-        from app.pages.ui import create_page
         from app.runs.archive import Archive
         from app.runs.handlers import Handlers
         from app.runs.run_keeper import keep_interrupted
         from app.runs.run_store import RunStore
-        from app.server.routes import remove_left_exports
-        from app.serving import PageServer
 
     pool = ModelPool(load_engine)
     if workers is not None:
         pool = ModelPool(Workers(load_in_worker, *workers), workers.num_workers)
     archive = Archive(runs, options.keep_runs, options.keep_days)
     keep_interrupted(archive)
-    remove_left_exports()
     # A tunnel and a proxy of this machine let others in.
     is_private = is_own_machines(sockets) and not options.share and root == RootPath()
     limits = Limits(
@@ -91,22 +95,13 @@ def main(arguments: list[str] | None = None) -> int:
         options.max_queue_each,
     )
     handlers = Handlers(pool, RunStore(), archive, limits)
-    page = create_page(handlers, options.target, options.preset)
-    server = PageServer(
-        page,
-        handlers,
-        sockets,
-        root=root,
-        accounts=accounts,
-        with_mcp=options.mcp,
-        with_metrics=options.metrics,
-    )
+    api = ApiOptions(options.target, options.api_settings, options.api_batch)
+    routes = api_routes(handlers, api, accounts)
+    make_server = _api_server if options.api_only else _page_server
+    server = make_server(options, handlers, routes, _Place(sockets, root, accounts))
     server.start()
     pool.preload_all(EngineKey(options.target, None))
-    print(f"SpecDecodes is at {_public_address(server) if options.share else server.address}/")
-    if options.mcp:
-        print(f"Its MCP tools are at {server.address}/gradio_api/mcp/")
-    sys.stdout.flush()
+    _tell_addresses(options, server)
     with suppress(KeyboardInterrupt):
         server.wait()
     with suppress(KeyboardInterrupt):  # pressed again: at once
@@ -144,13 +139,73 @@ def _workers_of(options: argparse.Namespace) -> _WorkersAsked | None:
     return _WorkersAsked(options.workers, None) if options.workers else None
 
 
+def _tell_addresses(options: argparse.Namespace, server: "RouteServer") -> None:
+    if not options.api_only:
+        print(f"SpecDecodes is at {_public_address(server) if options.share else server.address}/")
+    print(f"Programs for OpenAI's API take {server.address}/v1")
+    if options.mcp:
+        print(f"Its MCP tools are at {server.address}/gradio_api/mcp/")
+    sys.stdout.flush()
+
+
+class _Place(NamedTuple):
+    """Where is served, and whom."""
+
+    sockets: list[socket]
+    root: RootPath
+    accounts: Accounts | None
+
+
+def _page_server(
+    options: argparse.Namespace, handlers: "Handlers", routes: list["BaseRoute"], place: _Place
+) -> "RouteServer":
+    """The page, with the interface for programs beside it."""
+    with quick_imports(), without_proxies():
+        from app.pages.ui import create_page
+        from app.server.routes import remove_left_exports
+        from app.serving import PageServer
+
+    remove_left_exports()
+    return PageServer(
+        create_page(handlers, options.target, options.preset),
+        handlers,
+        place.sockets,
+        beside=routes,
+        root=place.root,
+        accounts=place.accounts,
+        with_mcp=options.mcp,
+        with_metrics=options.metrics,
+    )
+
+
+def _api_server(
+    options: argparse.Namespace, handlers: "Handlers", routes: list["BaseRoute"], place: _Place
+) -> "RouteServer":
+    """The interface for programs alone, and what those need who watch the server."""
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.routing import Mount
+
+    from app.route_server import RouteServer
+    from app.server.accounts import Login
+    from app.server.health import health_routes
+
+    login = [] if place.accounts is None else [Middleware(Login, accounts=place.accounts)]
+    watching = health_routes(handlers, with_metrics=options.metrics)
+    app = Starlette(routes=[*routes, Mount("/", routes=watching, middleware=login)])
+    return RouteServer(app, place.sockets, place.root)
+
+
 def _refuse(told: str) -> int:
     print(f"{called_as(_NAME)}: {told}", file=sys.stderr)
     return 2
 
 
-def _public_address(server: "PageServer") -> str:
+def _public_address(server: "RouteServer") -> str:
     """The address of a tunnel; without one, why there is none, and the page's own address."""
+    from app.serving import PageServer
+
+    assert isinstance(server, PageServer), "only a page is shared"
     try:
         return server.share()
     except Exception as error:  # of many kinds, and the page is there all the same
@@ -246,7 +301,52 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--mcp", action="store_true", help="offer the endpoints as MCP tools too")
     parser.add_argument("--metrics", action="store_true", help="serve /metrics for Prometheus")
     parser.add_argument("--share", action="store_true", help="also give a public Gradio link")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--api-only",
+        action="store_true",
+        help="serve programs made for OpenAI's API under /v1 alone, without the page",
+    )
+    parser.add_argument(
+        "--api-batch",
+        type=_batch_size,
+        default=_API_BATCH,
+        metavar="N",
+        help=f"requests under /v1 that are answered side by side, at most (default: {_API_BATCH}); "
+        "1 answers one after the other, each with what the last one left in the cache",
+    )
+    parser.add_argument(
+        "--api-settings",
+        type=_api_settings,
+        default={"mode": "ngram"},
+        metavar="JSON",
+        help="settings of runs under /v1, where a request gives none, such as "
+        """'{"mode": "hybrid", "drafter": {"num_nodes": 8}}' (default: mode ngram)""",
+    )
+    options = parser.parse_args(arguments)
+    for name in ("share", "mcp", "preset"):
+        if options.api_only and getattr(options, name):
+            parser.error(
+                f"--{name} is for the page, and --api-only serves none; leave one of them out"
+            )
+    return options
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_TOGETHER:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; give a number from 1 to {MOST_TOGETHER}"
+        )
+    return int(text)
+
+
+def _api_settings(text: str) -> dict[str, Any]:
+    from app.api.asked import operators_settings
+
+    try:
+        return operators_settings(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        reason = str(error).rstrip(".")
+        raise argparse.ArgumentTypeError(f"the settings cannot be used: {reason}") from None
 
 
 def _port(text: str) -> int:

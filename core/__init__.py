@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to the table
     from core.config import RunConfig as RunConfig
     from core.config import SamplingConfig as SamplingConfig
+    from core.decoding.joining import JoiningRun as JoiningRun
     from core.decoding.run_start import Prompt as Prompt
     from core.drafters.suffix_memory import SuffixMemory as SuffixMemory
     from core.engine import Engine as Engine
@@ -88,6 +89,7 @@ _NAMES_OF = {
         "Proposed", "RunFailed", "RunFinished", "RunStarted", "TokenTexts", "Verified",
     ),
     "core.loading.loading": ("LoadedModel", "load_target"),
+    "core.decoding.joining": ("JoiningRun",),
     "core.decoding.run_start": ("Prompt",),
     "core.trace.stats": ("RunStats",),
     "core.trace.file": ("Trace", "load_trace", "read_trace", "save_trace", "write_trace"),

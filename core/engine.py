@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
+from core.acceptance.constraint import make_token_trie
 from core.backends.cost_curve import CostCurve
 from core.backends.cpu.forward import CpuForward
 from core.backends.row_block import check_token_ids
@@ -13,9 +14,10 @@ from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.backends.torch.invariant import InvariantRunner, invariant_sibling
 from core.config import RunConfig
-from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch, never
+from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch
 from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
-from core.decoding.failures import is_gpu_lost
+from core.decoding.failures import is_gpu_lost, refused
+from core.decoding.joining import JoiningRun, never
 from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
 from core.decoding.remembering import remembered
@@ -25,7 +27,6 @@ from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.making import make_drafter, unavailable_reason
 from core.drafters.pace import StepCost
-from core.drafters.share_sd import wants_offload
 from core.drafters.suffix_memory import MemoryView, SuffixMemory
 from core.errors import InvalidSettingError
 from core.loading.forward import runner_of
@@ -35,6 +36,7 @@ from core.loading.tokenizer_match import tokenizer_key
 from core.models.detokenizer import TokenTable
 from core.modes.ngram import NgramSettings
 from core.modes.settings import DrafterSettings, TreeSettings, as_chains, remembers
+from core.modes.share_sd import wants_offload
 from core.profile.recording import ProfiledTarget, check_profiled, make_profiler, with_proposals
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
@@ -92,6 +94,12 @@ class Engine:
     def raw_prompt(self, text: str) -> Prompt:
         """The text as it is, without a template."""
         return Prompt(text, raw_token_ids(self.target, text))
+
+    def token_prompt(self, token_ids: list[int]) -> Prompt:
+        """Token ids as they are; raises InvalidSettingError for those that the target lacks."""
+        check_token_ids(token_ids, self._backend.forward.num_token_ids)
+        text = self.target.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
+        return Prompt(text, list(token_ids))
 
     def check_prompt(self, prompt: Prompt) -> None:
         """Raises InvalidSettingError for a prompt that is empty, fills the context, or has token ids
@@ -204,6 +212,37 @@ class Engine:
             starts.append(partial(self._events, prompt, config, parts, own, should_stop))
         return scheduler.run(starts, should_stop)
 
+    def run_joining(
+        self, next_run: Callable[[], JoiningRun | None], size: int
+    ) -> Iterator[tuple[int, Event]]:
+        """Runs prompts side by side that come while others go on, at most `size` of them.
+
+        Whenever there is room, `next_run` is asked for one; it gives None where there is none now, and
+        with nothing running that is the end. Events come with their run's index, in the order in which
+        they were given. Each run has the text that it has alone. What is wrong with one, and what
+        breaks in it, ends it as a RunFailed event. The events must all be read on one thread.
+        """
+        scheduler = BatchScheduler(size, self._backend.forward)
+        first: list[RunConfig] = []
+
+        def next_start() -> Start | None:
+            joining = next_run()
+            if joining is None:
+                return None
+            config = joining.config
+            try:
+                prompt = joining.make_prompt()
+                self.check_prompt(prompt)
+                check_batch([*first, config], size)
+                config = self._checked(config)
+                parts = self._prepare(prompt, config, scheduler, self._memory_of(config, None))
+            except Exception as error:
+                return partial(iter, [refused(error)])
+            first[:] = [config]
+            return partial(self._events, prompt, config, parts, None, joining.should_stop)
+
+        return scheduler.run_joining(next_start)
+
     def _checked(self, config: RunConfig) -> RunConfig:
         """The configuration as the loaded target completes it."""
         reason = self.unavailable_reason(config.mode, config.draft)
@@ -226,6 +265,12 @@ class Engine:
     def _tokenizer_key(self) -> str:
         return tokenizer_key(self.target.tokenizer)
 
+    @cached_property
+    def _token_trie(self) -> Any:
+        """What constraints need to know of the vocabulary; made for the first of them."""
+        target = self.target
+        return make_token_trie(target.tokenizer, self._backend.vocab_size, target.eos_token_ids)
+
     def _prepare(
         self,
         prompt: Prompt,
@@ -246,7 +291,11 @@ class Engine:
         runner = scheduler.own_runner(runner)
         graphs = self._graphs_for(config, scheduler)
         corrections = make_corrections(
-            config.sampling, self._token_table, self._backend.vocab_size, self.target.eos_token_ids
+            config.sampling,
+            self._token_table,
+            self._backend.vocab_size,
+            self.target.eos_token_ids,
+            lambda: self._token_trie,
         )
         circumstances = self._circumstances(len(prompt.token_ids), graphs)
         costs = RunCosts(self._costs, circumstances, scheduler.shared)

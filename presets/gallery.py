@@ -43,6 +43,15 @@ _MISSPELLED = "Correct the spelling:\n\n" + _REPORT.replace("houses", "huoses").
 _LOOKUP = {"num_nodes": 16, "depth": 12, "fixed_size": True}
 _TREE = {"num_nodes": 7, "depth": 5, "branching": 3, "fixed_size": True}
 _SKY = "Explain in a few sentences why the sky is blue."
+_AS_JSON = (
+    "Describe Paris as JSON with its name, its country, its population in millions and its rivers."
+)
+_CITY = (
+    '{"type": "object", "properties": {"city": {"type": "string"}, "country": {"type": "string"}, '
+    '"millions": {"type": "number"}, "rivers": {"type": "array", "items": {"type": "string"}, '
+    '"maxItems": 3}}, "required": ["city", "country", "millions", "rivers"], '
+    '"additionalProperties": false}'
+)
 _STORY = "Write a short story about a lighthouse keeper who finds a letter."
 
 
@@ -68,6 +77,19 @@ PRESETS = (
         "first, in a colour of its own.",
         _SKY,
         {"mode": "ngram", "max_new_tokens": 128, "drafter": {**_LOOKUP, "memory": True}},
+    ),
+    Preset(
+        "json",
+        "An answer as JSON",
+        "Only what the schema allows has a probability: look at the alternatives of a bracket or a "
+        "colon, and at the drafts that are kept there.",
+        _AS_JSON,
+        {
+            "mode": "hybrid",
+            "max_new_tokens": 128,
+            "sampling": {"constraint": f"json:{_CITY}"},
+        },
+        against=({"mode": "hybrid", "max_new_tokens": 128},),
     ),
     Preset(
         "open-chat",

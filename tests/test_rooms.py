@@ -33,7 +33,7 @@ ARROWS: dict[str, str] = {
     "models loading drafters",
     "core.train": "errors runtime families backends config command_line models distributed loading "
     "drafters",
-    "core.engine": "errors settings runtime modes trace backends quant config models loading "
+    "core.engine": "errors settings runtime modes trace backends acceptance quant config models loading "
     "drafters profile decoding",
     "core.__init__": "runtime errors modes trace config loading drafters decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
@@ -48,9 +48,11 @@ ARROWS: dict[str, str] = {
     "app.messages": "",
     "app.runs": "engines root_path messages",
     "app.server": "engines root_path messages runs",
+    "app.api": "engines runs server",
+    "app.route_server": "root_path server",
     "app.pages": "messages runs server",
-    "app.serving": "root_path runs server pages",
-    "app.main": "engines own_folders root_path runs server pages serving",
+    "app.serving": "root_path runs server pages route_server",
+    "app.main": "engines own_folders root_path runs server pages api route_server serving",
     "app.scripts": "",
 }
 FILES = sorted(path for top in ("core", "app") for path in (ROOT / top).rglob("*.py"))

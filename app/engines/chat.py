@@ -1,8 +1,8 @@
 """What a model is asked."""
 
 Message = dict[str, str]
-Chat = list[Message] | str
-"""A chat through the model's template, or a plain text to continue as it is."""
+Chat = list[Message] | str | list[int]
+"""A chat through the model's template, or a plain text or token ids to continue as they are."""
 
 
 def single_chat(text: str, *, raw: bool) -> Chat:

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from app.engines.chat import Chat
 from core.config import RunConfig
+from core.decoding.joining import JoiningRun
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError, SpecDecodesError
 from core.trace.events import Event
@@ -25,6 +26,10 @@ class EngineLike(Protocol):
 
     def raw_prompt(self, text: str) -> Any:
         """The same for a text that is continued as it is."""
+        ...
+
+    def token_prompt(self, token_ids: list[int]) -> Any:
+        """The same for token ids."""
         ...
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None: ...
@@ -51,10 +56,19 @@ class EngineLike(Protocol):
         should_stop: Callable[[], bool],
     ) -> Iterator[tuple[int, Event]]: ...
 
+    def run_joining(
+        self, next_run: Callable[[], JoiningRun | None], size: int
+    ) -> Iterator[tuple[int, Event]]: ...
+
 
 def prompt_of(engine: EngineLike, chat: Chat) -> Any:
-    """What the engine runs for a chat or a plain text."""
-    return engine.raw_prompt(chat) if isinstance(chat, str) else engine.chat_prompt(chat)
+    """What the engine runs for a chat, a plain text, or token ids."""
+    if isinstance(chat, str):
+        return engine.raw_prompt(chat)
+    messages = [part for part in chat if not isinstance(part, int)]
+    if messages:
+        return engine.chat_prompt(messages)
+    return engine.token_prompt([part for part in chat if isinstance(part, int)])
 
 
 class EngineKey(NamedTuple):

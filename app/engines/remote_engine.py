@@ -5,6 +5,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,16 +15,20 @@ from app.engines.places import Handle, OwnMachine, StartedWorker, StartWorker
 from app.engines.worker import (
     Answer,
     Done,
+    Join,
+    Leave,
     Load,
     Progressed,
     Reason,
     Refused,
     Run,
     RunBatch,
+    RunJoining,
     Stop,
     WorkerLoad,
 )
 from core.config import RunConfig
+from core.decoding.joining import JoiningRun
 from core.decoding.remembering import all_remembered, remembered
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError, SpecDecodesError
@@ -39,6 +45,17 @@ _PATIENCE_S = 5.0
 
 class _Lost(Exception):
     """The worker's end of a pipe is closed."""
+
+
+@dataclass(slots=True)
+class _Joined:
+    """A run that goes on in a worker beside others."""
+
+    run: JoiningRun
+    stats: RunStats = field(default_factory=RunStats)
+    last: Event | None = None
+    is_told: bool = False
+    """Whether the worker knows that it is to end."""
 
 
 class Workers:
@@ -130,6 +147,10 @@ class RemoteEngine:
         """The text, likewise."""
         return text
 
+    def token_prompt(self, token_ids: list[int]) -> list[int]:
+        """The token ids, likewise."""
+        return token_ids
+
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         """See `Engine.unavailable_reason`; None as well where the worker does not say."""
         with self._asking:
@@ -180,7 +201,57 @@ class RemoteEngine:
         events = self._events(number, should_stop, len(runs))
         return events if memory is None else all_remembered(events, memory, len(runs))
 
-    def _order(self, order: Run | RunBatch) -> None:
+    def run_joining(
+        self, next_run: Callable[[], JoiningRun | None], size: int
+    ) -> Iterator[tuple[int, Event]]:
+        """See `Engine.run_joining`, and `run`."""
+        number = next(self._numbers)
+        self._order(RunJoining(number, size))
+        return self._joined(number, next_run, size)
+
+    def _joined(
+        self, number: int, next_run: Callable[[], JoiningRun | None], size: int
+    ) -> Iterator[tuple[int, Event]]:
+        running: dict[int, _Joined] = {}
+        places = itertools.count()
+        try:
+            while True:
+                while len(running) < size and (run := next_run()) is not None:
+                    place = next(places)
+                    running[place] = _Joined(run)
+                    chat: Any = run.make_prompt()  # as this engine makes them
+                    self._tell(Join(number, place, chat, run.config))
+                if not running:
+                    break
+                for place, joined in running.items():
+                    if not joined.is_told and joined.run.should_stop():
+                        self._tell(Leave(number, place))
+                        joined.is_told = True
+                if not self._is_there(_POLL_S):
+                    continue
+                message = self._received()
+                if isinstance(message, Progressed):
+                    with suppress(SpecDecodesError):  # cancelled, and others go on beside it
+                        self._progress(*message)
+                    continue
+                place, event = message
+                running[place].last = event
+                running[place].stats.add(event)
+                if isinstance(event, (RunFinished, RunFailed)):
+                    del running[place]
+                yield place, event
+            self._tell(Stop(number))
+            done = self._received()
+            assert isinstance(done, Done)
+        except _Lost:
+            self._is_lost = True
+            for place, joined in running.items():
+                yield place, _failed(joined.last, joined.stats, self._obituary())
+        except GeneratorExit:  # see `_events`
+            self._is_lost = True
+            raise
+
+    def _order(self, order: Run | RunBatch | RunJoining) -> None:
         """Has the worker prepare a run; raises what it refuses with."""
         try:
             self._carry_out(order)
@@ -188,7 +259,7 @@ class RemoteEngine:
             self._is_lost = True
             raise ModelUnavailableError(self._obituary()) from error
 
-    def _carry_out(self, order: Load | Run | RunBatch) -> None:
+    def _carry_out(self, order: Load | Run | RunBatch | RunJoining) -> None:
         """Waits until it is; raises what the worker raises, and _Lost."""
         try:
             self._orders.send(order)
@@ -224,7 +295,8 @@ class RemoteEngine:
         try:
             while True:
                 if not is_told and should_stop():
-                    is_told = self._tell_stop(number)
+                    self._tell(Stop(number))
+                    is_told = True
                 if not self._is_there(_POLL_S):
                     continue
                 message = self._received()
@@ -258,13 +330,12 @@ class RemoteEngine:
         except OSError as error:
             raise _Lost from error
 
-    def _tell_stop(self, number: int) -> bool:
+    def _tell(self, message: Stop | Join | Leave) -> None:
         try:
             with self._asking:
-                self._questions.send(Stop(number))
+                self._questions.send(message)
         except OSError as error:
             raise _Lost from error
-        return True
 
     def _obituary(self) -> str:
         return f"The engine's process {self._handle.obituary()}; it is started again, so ask once more."

@@ -10,7 +10,9 @@ import os
 import pickle
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
@@ -18,8 +20,10 @@ from app.engines.chat import Chat
 from app.engines.engine_slot import EngineKey, EngineLike, Progress, prompt_of
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
+from core.decoding.joining import JoiningRun
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import SpecDecodesError
+from core.trace.events import Event
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +56,33 @@ class RunBatch(NamedTuple):
     """See `Run`."""
 
 
+class RunJoining(NamedTuple):
+    """An order to answer chats that come while others go on, until it is stopped; events come with
+    their chat's place."""
+
+    number: int
+    size: int
+
+
+class Join(NamedTuple):
+    """Another chat for `RunJoining`."""
+
+    number: int
+    place: int
+    chat: Chat
+    config: RunConfig
+
+
+class Leave(NamedTuple):
+    """Ends one run of `RunJoining` within one step."""
+
+    number: int
+    place: int
+
+
 class Stop(NamedTuple):
-    """Ends a run within one step; an order that has ended already is not touched."""
+    """Ends a run within one step; an order that has ended already is not touched. Where runs join, no
+    more come: those that there are have ended."""
 
     number: int
 
@@ -118,21 +147,52 @@ class _Mailbox:
         self._questions = questions
         self._engine = engine
         self._stopped = -1
+        self._changed = threading.Condition()
+        self._joins: deque[Join] = deque()
+        self._left: set[Leave] = set()
         threading.Thread(target=self._serve, name="questions", daemon=True).start()
 
     def is_stopped(self, number: int) -> bool:
         return self._stopped >= number
 
+    def has_left(self, number: int, place: int) -> bool:
+        return Leave(number, place) in self._left
+
+    def next_join(self, number: int) -> Join | None:
+        """The next chat of an order, if one is there."""
+        with self._changed:
+            while self._joins and self._joins[0].number != number:  # of one that broke
+                self._joins.popleft()
+            return self._joins.popleft() if self._joins else None
+
+    def waits_for_join(self, number: int) -> bool:
+        """Whether there may be a chat of an order, waiting for one; False when no more come."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._joins or self.is_stopped(number))
+            return bool(self._joins)
+
     def _serve(self) -> None:
         try:
             while True:
                 question = self._questions.recv()
-                if isinstance(question, Stop):
-                    self._stopped = question.number
+                if isinstance(question, (Stop, Join, Leave)):
+                    self._note(question)
                 else:
                     self._questions.send(Answer(question.number, self._reason(question)))
         except (EOFError, OSError):
             os._exit(0)  # the page's process is gone, whatever the engine does now
+
+    def _note(self, told: Stop | Join | Leave) -> None:
+        with self._changed:
+            match told:
+                case Stop():
+                    self._stopped = told.number
+                    self._left.clear()
+                case Join():
+                    self._joins.append(told)
+                case Leave():
+                    self._left.add(told)
+            self._changed.notify_all()
 
     def _reason(self, question: Reason) -> str | None:
         try:
@@ -188,14 +248,16 @@ def _loaded(
 
 
 def _answer(
-    engine: EngineLike, order: Run | RunBatch, orders: Connection, mailbox: _Mailbox
+    engine: EngineLike, order: Run | RunBatch | RunJoining, orders: Connection, mailbox: _Mailbox
 ) -> None:
     def should_stop() -> bool:
         return mailbox.is_stopped(order.number)
 
     events: Iterator[Any]
     try:
-        if isinstance(order, RunBatch):
+        if isinstance(order, RunJoining):
+            events = _joined(engine, order, mailbox)
+        elif isinstance(order, RunBatch):
             pairs = [(prompt_of(engine, chat), config) for chat, config in order.runs]
             events = engine.run_batch(
                 pairs, order.size, memory=order.memory, should_stop=should_stop
@@ -215,6 +277,28 @@ def _answer(
         orders.send(_refused(error))
         return
     orders.send(Done())
+
+
+def _joined(
+    engine: EngineLike, order: RunJoining, mailbox: _Mailbox
+) -> Iterator[tuple[int, Event]]:
+    """The events of all that joins, until no more come."""
+    while mailbox.waits_for_join(order.number):
+        places: list[int] = []
+
+        def next_run(places: list[int] = places) -> JoiningRun | None:
+            join = mailbox.next_join(order.number)
+            if join is None:
+                return None
+            places.append(join.place)
+            return JoiningRun(
+                partial(prompt_of, engine, join.chat),
+                join.config,
+                partial(mailbox.has_left, order.number, join.place),
+            )
+
+        for index, event in engine.run_joining(next_run, order.size):
+            yield places[index], event
 
 
 def load_in_worker(key: EngineKey, progress: Progress, number: int, count: int) -> EngineLike:

@@ -47,7 +47,10 @@ def batch(
     session.batch = records
     chats = [single_chat(prompt, raw=raw) for prompt in prompts]
     memory = session.memory_of(config.target)
-    handlers.start(records, chats, config, session.visitor, session.owner, memory=memory, size=size)
+    configs = [config] * len(records)
+    handlers.start(
+        records, chats, configs, session.visitor, session.owner, memory=memory, size=size
+    )
     yield from _follow(records)
 
 

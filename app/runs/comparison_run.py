@@ -135,7 +135,7 @@ class ComparisonRun:
         ending = "Stopped"
         with record.watchers.one_more():
             self._handlers.start(
-                [record], [self._chat], config, visitor, self._owner, memory=copy(self._memory)
+                [record], [self._chat], [config], visitor, self._owner, memory=copy(self._memory)
             )
             version = -1
             while not record.is_ended:

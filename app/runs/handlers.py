@@ -134,7 +134,7 @@ class Handlers:
         record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
         session.append(record)
         memory = session.memory_of(config.target)
-        self.start([record], [chat], config, session.visitor, session.owner, memory=memory)
+        self.start([record], [chat], [config], session.visitor, session.owner, memory=memory)
         yield from follow(record)
 
     def check(self, config: RunConfig, owner: str | None) -> None:
@@ -146,22 +146,25 @@ class Handlers:
         self,
         records: Sequence[Run],
         chats: Sequence[Chat],
-        config: RunConfig,
+        configs: Sequence[RunConfig],
         visitor: str | None,
         owner: str | None,
         *,
         memory: SuffixMemory | None,
         size: int = 1,
         is_profile: bool = False,
+        joins: bool = False,
     ) -> None:
-        """Queues a run for each chat, `size` of them side by side, in a place of their owner; they
-        are written down as they go, and kept for the visitor, if there is one. A profile is of one.
-        `memory` has the visitor's earlier answers; None where none are remembered."""
+        """Queues a run for each chat under its settings, `size` of them side by side, in a place of
+        their owner; they are written down as they go, and kept for the visitor, if there is one. A
+        profile is of one. All want the same engine. Where they may join, those of others that may are
+        among the `size`. `memory` has the visitor's earlier answers; None where none are remembered."""
         for run in records:
             run.sinks = [self.totals, RunKeeper(self.archive, visitor, run.run_id)]
+        config = configs[0]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
         used = memory if remembers(config.drafter) else None
-        request = RunRequest(key, chats, config, size, owner, used, is_profile)
+        request = RunRequest(key, chats, configs, size, owner, used, is_profile, joins)
         start_runs(self.pool, records, request)
 
     def close(self) -> None:

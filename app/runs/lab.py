@@ -57,7 +57,7 @@ def measure(
     record = session.lab = handlers.store.create(prompt, config.mode)
     chats = [single_chat(prompt, raw=raw)]
     handlers.start(
-        [record], chats, config, session.visitor, session.owner, memory=None, is_profile=True
+        [record], chats, [config], session.visitor, session.owner, memory=None, is_profile=True
     )
     yield from follow(record)
 

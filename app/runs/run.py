@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from app.messages import RunMessage, RunPhase, RunStatus
@@ -54,6 +55,8 @@ class Outcome(NamedTuple):
 
     phase: RunPhase
     text: str
+    error: str = ""
+    """Name of the error's class, where it failed."""
 
 
 class Run:
@@ -83,6 +86,7 @@ class Run:
         }
         self._version = 0
         self._changed = threading.Condition()
+        self._listeners: list[Callable[[], None]] = []
         self.watchers = Watchers()
         self.began_s: float | None = time.monotonic()
         """Of the monotonic clock; None where the run was read back from a trace."""
@@ -146,7 +150,7 @@ class Run:
         for sink in self.sinks:
             sink.add(event)
         if isinstance(event, RunFailed):
-            self.outcome = Outcome("failed", event.message)
+            self.outcome = Outcome("failed", event.message, event.error)
         elif isinstance(event, RunFinished):
             is_left = self.is_given_up and event.reason == "stopped"
             ending = _ENDINGS[event.reason].format(stop=shown(event.stop))
@@ -160,7 +164,8 @@ class Run:
         if self._is_closed:
             return
         self._is_closed = True
-        phase, text = self.outcome or otherwise
+        self.outcome = self.outcome or otherwise
+        phase, text = self.outcome.phase, self.outcome.text
         for sink in self.sinks if self.trace.events else ():
             try:
                 sink.end(self)
@@ -185,6 +190,8 @@ class Run:
     def _wake(self) -> None:
         self._version += 1
         self._changed.notify_all()
+        for listener in self._listeners:
+            listener()
 
     @property
     def version(self) -> int:
@@ -196,6 +203,16 @@ class Run:
         with self._changed:
             self._changed.wait_for(lambda: self._version != version, timeout_s)
             return self._version
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Has a function called, from whatever thread, whenever the readers have something new."""
+        with self._changed:
+            self._listeners.append(listener)
+
+    def news(self, first: int) -> tuple[list[Event], bool]:
+        """All events that are new from event `first` on, and whether none comes after them."""
+        with self._changed:
+            return self.trace.events[first : self._published], self.is_ended
 
     def message(self, first: int) -> tuple[str, int]:
         """All that is new from event `first` on, as one JSON string, and the next `first`.

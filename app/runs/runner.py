@@ -10,6 +10,7 @@ from app.engines.engine_slot import EngineKey, EngineLike, prompt_of
 from app.engines.fair_queue import Ticket
 from app.engines.model_pool import ModelPool
 from app.messages import RunPhase
+from app.runs.joined_runs import JoinedRuns
 from app.runs.logs import fields
 from app.runs.run import Outcome, Run
 from app.runs.watchers import GIVEN_UP
@@ -30,7 +31,8 @@ class RunRequest(NamedTuple):
     key: EngineKey
     chats: Sequence[Chat]
     """One, or several that are answered side by side."""
-    config: RunConfig
+    configs: Sequence[RunConfig]
+    """One for each chat."""
     size: int = 1
     """How many side by side."""
     owner: str | None = None
@@ -39,11 +41,17 @@ class RunRequest(NamedTuple):
     """The earlier answers of whoever asks, where the settings ask for them."""
     is_profile: bool = False
     """Whether a profile is wanted in place of a run."""
+    joins: bool = False
+    """Whether those of other requests may go on beside them, `size` in all."""
 
 
 def start_runs(pool: ModelPool, runs: Sequence[Run], request: RunRequest) -> threading.Thread:
     """Queues the runs, one for each chat, and returns at once; the records tell the rest."""
     ticket = pool.fair_queue.join(request.owner)
+    # Of this list those take who answer others beside their own.
+    runs = list(runs)
+    if request.joins:
+        ticket.offer = JoinedRuns(runs, request.chats, request.configs, request.key, request.size)
     thread = threading.Thread(
         target=_run_in_turn, args=(pool, runs, request, ticket), name="run", daemon=True
     )
@@ -51,20 +59,24 @@ def start_runs(pool: ModelPool, runs: Sequence[Run], request: RunRequest) -> thr
     return thread
 
 
-def _run_in_turn(pool: ModelPool, runs: Sequence[Run], request: RunRequest, ticket: Ticket) -> None:
+def _run_in_turn(pool: ModelPool, runs: list[Run], request: RunRequest, ticket: Ticket) -> None:
     outcome = Outcome("ended", "Stopped before it began")
     try:
-        if _reach_turn(pool, runs, ticket):
-            _run(pool, runs, request)
+        is_reached = _reach_turn(pool, runs, ticket)
+        if ticket.is_taken:
+            runs = []  # another thread's now
+        elif is_reached:
+            _run(pool, runs, request, ticket.offer)
             outcome = Outcome("ended", "Stopped")
         elif runs[0].is_given_up:
             outcome = Outcome("ended", GIVEN_UP)
     except SpecDecodesError as error:
-        outcome = Outcome("failed", str(error))
+        outcome = Outcome("failed", str(error), type(error).__name__)
     except Exception as error:
         run_id = runs[0].run_id
         _log.exception("a run broke outside the engine", extra=fields(run_id=run_id))
-        outcome = Outcome("failed", f"The run broke: {describe_failure(error)}")
+        words = f"The run broke: {describe_failure(error)}"
+        outcome = Outcome("failed", words, type(error).__name__)
     finally:
         ticket.leave()
         for run in runs:
@@ -103,13 +115,18 @@ def _reach_turn(pool: ModelPool, runs: Sequence[Run], ticket: Ticket) -> bool:
     return not _are_stopped(pool, runs)
 
 
-def _run(pool: ModelPool, runs: Sequence[Run], request: RunRequest) -> None:
+def _run(
+    pool: ModelPool, runs: Sequence[Run], request: RunRequest, joined: JoinedRuns | None
+) -> None:
     """Runs them all; those that end while others go on are kept at once."""
 
     def show_loading(stage: str, done: int, total: int) -> None:
         _set_status(runs, "loading", f"{request.key.target}: {stage}", done, total)
 
     with pool.slot(request.key) as slot:
+        if joined is not None:
+            joined.answer(slot, pool.fair_queue)
+            return
         engine = slot.engine(request.key, show_loading)
         try:
             events = _events(engine, request, lambda: _are_stopped(pool, runs))
@@ -131,12 +148,12 @@ def _events(
     """The events of all runs with their places; raises SpecDecodesError before the first one."""
     prompts = [prompt_of(engine, chat) for chat in request.chats]
     if len(prompts) > 1:
-        pairs = [(prompt, request.config) for prompt in prompts]
+        pairs = list(zip(prompts, request.configs, strict=True))
         return engine.run_batch(pairs, request.size, memory=request.memory, should_stop=should_stop)
     if request.is_profile:
-        events = engine.profile(prompts[0], request.config, should_stop=should_stop)
+        events = engine.profile(prompts[0], request.configs[0], should_stop=should_stop)
     else:
         events = engine.run(
-            prompts[0], request.config, memory=request.memory, should_stop=should_stop
+            prompts[0], request.configs[0], memory=request.memory, should_stop=should_stop
         )
     return ((0, event) for event in events)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.root_path import page_path
+from app.server.refusals import refusal
 from core.errors import InvalidSettingError
 from core.runtime.text_files import decode_text, numbered_lines, read_text
 
@@ -35,12 +35,8 @@ class Accounts:
 
     def admit(self, authorization: str | None) -> bool:
         """Whether an Authorization header names an account with its password."""
-        scheme, _, encoded = (authorization or "").partition(" ")
-        if scheme.lower() != "basic":
-            return False
-        try:
-            given = base64.b64decode(encoded, validate=True).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError):
+        given = _given(authorization or "")
+        if given is None:
             return False
         name, _, password = given.partition(":")
         # An unknown name takes as long as a known one.
@@ -50,6 +46,19 @@ class Accounts:
     def is_own(self, key: str | None) -> bool:
         """Whether a request is this program's own."""
         return secrets.compare_digest((key or "").encode(), self.own_key.encode())
+
+
+def _given(authorization: str) -> str | None:
+    """The name:password of a header: of HTTP Basic, or as programs send an API key (RFC 6750)."""
+    scheme, _, credentials = authorization.partition(" ")
+    try:
+        if scheme.lower() == "bearer":
+            return credentials.strip().encode("latin-1").decode("utf-8")
+        if scheme.lower() == "basic":
+            return base64.b64decode(credentials, validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeError):
+        pass
+    return None
 
 
 def _digest(password: str) -> bytes:
@@ -103,8 +112,9 @@ class Login:
             return
         if given is not None:
             await asyncio.sleep(_PAUSE_S)  # so that passwords are not guessed by the thousand
-        answer = PlainTextResponse(
-            "This page asks for a name and a password.",
+        answer = refusal(
+            scope,
+            "This page asks for a name and a password; an API key is both, as name:password.",
             401,
             {"WWW-Authenticate": 'Basic realm="SpecDecodes", charset="UTF-8"'},
         )

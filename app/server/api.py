@@ -44,7 +44,7 @@ def create_endpoints(handlers: Handlers, target: str) -> None:
             handlers.check(config, owner)
         record = handlers.store.create(prompt, config.mode)
         chat = single_chat(prompt, raw=raw)
-        handlers.start([record], [chat], config, None, owner, memory=None)
+        handlers.start([record], [chat], [config], None, owner, memory=None)
         try:
             for _ in follow(record):
                 yield {

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.root_path import page_path
 from app.server.paths import PREFIX
+from app.server.refusals import refusal
 from core.errors import InvalidSettingError
 from core.runtime.strict_json import dumps
 
@@ -36,7 +37,7 @@ class BodyLimit:
         most = MAX_UPLOAD_BYTES if page_path(scope) == _UPLOADS else MAX_BODY_BYTES
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > most:
-            await PlainTextResponse(_too_large(most), 413)(scope, receive, send)
+            await refusal(scope, _too_large(most), 413)(scope, receive, send)
             return
         size = 0
 
@@ -59,7 +60,7 @@ class BodyLimit:
             await self._app(scope, receive_counted, send_noted)
         except _BodyTooLargeError:
             if not has_started:
-                await PlainTextResponse(_too_large(most), 413)(scope, receive, send)
+                await refusal(scope, _too_large(most), 413)(scope, receive, send)
 
 
 class _BodyTooLargeError(Exception):

@@ -1,4 +1,5 @@
-"""What penalties, biases and banned ends make of the target's logits, at every node of a draft tree.
+"""What penalties, biases, banned ends and a constraint make of the target's logits, at every node of a
+draft tree.
 
 They are part of the target's law. What they change depends on the tokens before, so that each node has
 the correction of its own path: prompt, answer, and the drafted tokens down to it. A row's numbers are
@@ -6,8 +7,8 @@ those that plain decoding would give it, in every bit, whatever stands beside it
 
 The order is that of transformers' logits processors and of vLLM: bias; repetition penalty (Keskar et
 al. 2019), over prompt and answer; frequency and presence penalty, over the answer alone; then the ends
-that may not come yet. Temperature and what narrows the distribution come after
-(`core.acceptance.sampling.log_probs_under`).
+that may not come yet, and what the constraint forbids. Temperature and what narrows the distribution
+come after (`core.acceptance.sampling.log_probs_under`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from core.trees.tensors import ancestor_mask
 from core.trees.tree import DraftTree
 
 if TYPE_CHECKING:
+    from core.acceptance.constraint import Constraint
     from core.acceptance.sampling_config import SamplingConfig
 
 
@@ -34,8 +36,11 @@ class Corrections:
         biases: Mapping[int, float],
         vocab_size: int,
         end_token_ids: Set[int],
+        constraint: Constraint | None = None,
     ):
-        """`biases` are what `sampling.logit_bias` adds to the logits of token ids."""
+        """`biases` are what `sampling.logit_bias` adds to the logits of token ids, and `constraint` is
+        what `sampling.constraint` asks for."""
+        self._constraint = constraint
         self._sampling = sampling
         self._biases = biases
         self._vocab_size = vocab_size
@@ -53,11 +58,15 @@ class Corrections:
         self._prompt = set(prompt_token_ids) if self._repeats else set()
         self._counts.clear()
         self._num_new = 0
+        if self._constraint is not None:
+            self._constraint.begin()
 
     def commit(self, token_ids: list[int]) -> None:
         """The tokens that a step adds to the answer."""
         self._counts.update(token_ids)
         self._num_new += len(token_ids)
+        if self._constraint is not None:
+            self._constraint.commit(token_ids)
 
     def corrected(
         self,
@@ -70,6 +79,19 @@ class Corrections:
         There is a row for each of `nodes`, or for all of the tree  # [rows, vocab]
         """
         nodes = range(len(tree)) if nodes is None else nodes
+        logits = self._reweighed(logits, tree, nodes)
+        if self._constraint is None:
+            return logits
+        allowed = self._constraint.allowed(tree, nodes).to(logits.device)
+        return logits.masked_fill(~allowed, -torch.inf)
+
+    def _reweighed(
+        self,
+        logits: torch.Tensor,  # [rows, vocab]
+        tree: DraftTree,
+        nodes: Sequence[int],
+    ) -> torch.Tensor:
+        """What all but the constraint make of them  # [rows, vocab]"""
         columns = self._columns(tree)
         if not columns:
             return logits

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from core.acceptance.constraint_text import read_constraint
 from core.errors import InvalidSettingError, shown
 from core.settings import Settings, default_of, setting
 
@@ -85,6 +86,11 @@ class SamplingConfig(Settings):
     ignore_eos: bool = setting(
         False, "no token that ends the answer is ever chosen, so that it goes on to its limit"
     )
+    constraint: str | None = setting(
+        None,
+        "the answer follows a form: json is any JSON object; json:SCHEMA, regex:EXPRESSION and "
+        "lark:GRAMMAR say more",
+    )
     seed: int = setting(0, "the same seed gives the same text in every mode", low=0, high=2**63 - 1)
 
     def __post_init__(self) -> None:
@@ -118,6 +124,8 @@ class SamplingConfig(Settings):
                 f"logit_bias has {len(self.logit_bias)} tokens; give at most {MOST_BIASES}."
             )
         _ = self.token_biases
+        if self.constraint is not None:
+            _check_form(self)
 
     @property
     def is_greedy(self) -> bool:
@@ -140,8 +148,19 @@ class SamplingConfig(Settings):
 # In the order in which they act.
 _CORRECTING = (
     "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "min_new_tokens",
-    "ignore_eos",
+    "ignore_eos", "constraint",
 )  # fmt: skip
+
+
+def _check_form(sampling: SamplingConfig) -> None:
+    """Raises InvalidSettingError for a constraint that is none, or that contradicts."""
+    read_constraint(sampling.constraint or "")
+    for name in ("min_new_tokens", "ignore_eos"):
+        if getattr(sampling, name) != default_of(SamplingConfig, name):
+            raise InvalidSettingError(
+                f"constraint says where the answer ends, and {name} that it does not; leave one of "
+                "them out."
+            )
 
 
 def _token_bias(entry: str) -> TokenBias:

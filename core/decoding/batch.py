@@ -10,6 +10,7 @@ A run that waits is a greenlet: its whole stack stands still in the middle of th
 drafter, and all of them share the thread that reads the events.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from core.backends.logit_facts import part_with_facts
 from core.backends.row_block import RowBlock, row_slices
 from core.backends.runner import ModelRunner, TargetForward, compute_at_once
 from core.config import MOST_TOGETHER, RunConfig
+from core.decoding.joining import never
 from core.drafters.base import CostOfRows
-from core.drafters.share_sd import wants_offload
 from core.errors import InvalidSettingError, shown
+from core.modes.share_sd import wants_offload
 from core.trace.events import Event
 
 # Rows of one pass, so that its activations stay bounded; long prompts come in such pieces, too.
@@ -32,11 +34,8 @@ MOST_ROWS_TOGETHER = 512
 
 # Begins a run when it is called, and returns its events.
 Start = Callable[[], Iterator[Event]]
-
-
-def never() -> bool:
-    """A stop flag that is never raised."""
-    return False
+# The next run to begin; None where there is none now.
+NextStart = Callable[[], Start | None]
 
 
 class _Wish(NamedTuple):
@@ -138,22 +137,42 @@ class BatchScheduler:
 
         One begins when another has ended, and none once the stop flag is raised.
         """
-        waiting = deque(enumerate(starts))
+        waiting = deque(starts)
+
+        def next_start() -> Start | None:
+            return waiting.popleft() if waiting and not should_stop() else None
+
+        return self.run_joining(next_start)
+
+    def run_joining(self, next_start: NextStart) -> Iterator[tuple[int, Event]]:
+        """The events of runs that may come while others go on, each with its run's index.
+
+        Whenever there is room for a run it is asked for the next one; it ends when none runs and
+        there is none.
+        """
+        indexes = itertools.count()
         members: list[_Member] = []
+
+        def take() -> bool:
+            start = next_start()
+            if start is not None:
+                members.append(_member(next(indexes), start))
+            return start is not None
+
         try:
-            while len(members) < self.size and waiting:
-                members.append(_member(*waiting.popleft()))
-            while members:
+            while True:
+                while len(members) < self.size and take():
+                    pass
+                if not members:
+                    return
                 self._num_running = len(members)
                 for member in members:
                     if member.wish is None:
                         member.go_on()
                     while member.events:
                         yield member.index, member.events.popleft()
-                    if should_stop():
-                        waiting.clear()
-                    if member.wish is None and waiting:  # it has ended: the next takes its place
-                        members.append(_member(*waiting.popleft()))
+                    if member.wish is None:  # it has ended: the next takes its place
+                        take()
                 members = [member for member in members if member.wish is not None]
                 self._grant(members)
         finally:

@@ -1,5 +1,9 @@
 """What broke in the middle of a run, as one sentence for its trace and its visitor."""
 
+from core.errors import SpecDecodesError
+from core.trace.events import RunFailed
+from core.trace.stats import RunStats
+
 _MOST_CHARACTERS = 300
 
 
@@ -21,3 +25,15 @@ def describe_failure(error: BaseException) -> str:
         return f"The GPU failed ({first}); start the program again if it goes on."
     lines = words.splitlines() or [type(error).__name__]
     return lines[0][:_MOST_CHARACTERS]
+
+
+def refused(error: Exception) -> RunFailed:
+    """The only event of a run that did not begin, where others go on beside it."""
+    return RunFailed(
+        step=0,
+        t_start_s=0.0,
+        t_end_s=0.0,
+        error=type(error).__name__,
+        message=str(error) if isinstance(error, SpecDecodesError) else describe_failure(error),
+        totals=RunStats().to_dict(),
+    )

@@ -2,8 +2,10 @@
 
 import datetime
 import secrets
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from core.acceptance.constraint import Constraint
 from core.acceptance.corrections import Corrections
 from core.acceptance.registry import lossy_rule
 from core.backends.cost_curve import CostCurve
@@ -50,11 +52,16 @@ class RunParts(NamedTuple):
 
 
 def make_corrections(
-    sampling: SamplingConfig, table: TokenTable, vocab_size: int, end_token_ids: frozenset[int]
+    sampling: SamplingConfig,
+    table: TokenTable,
+    vocab_size: int,
+    end_token_ids: frozenset[int],
+    token_trie: Callable[[], Any],
 ) -> Corrections | None:
     """What the settings change of the target's logits; None where they stay as they are.
 
-    Raises InvalidSettingError for a token that the target lacks.
+    `token_trie` is asked for where there is a constraint. Raises InvalidSettingError for a token that
+    the target lacks, and for a constraint that cannot be held.
     """
     if not sampling.corrections:
         return None
@@ -64,7 +71,10 @@ def make_corrections(
         if token_id in biases:
             raise InvalidSettingError(f"logit_bias names token {token_id} twice; give it once.")
         biases[token_id] = bias
-    return Corrections(sampling, biases, vocab_size, end_token_ids)
+    constraint = None
+    if sampling.constraint is not None:
+        constraint = Constraint(sampling.constraint, token_trie, vocab_size, end_token_ids)
+    return Corrections(sampling, biases, vocab_size, end_token_ids, constraint)
 
 
 def run_started(

@@ -133,6 +133,9 @@ class CorrectedProposer:
     def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
         """See `Chooser.propose`."""
         corrected = self._corrections.corrected(logits, rows.tree, rows.nodes)
+        # A constraint may allow none of the tokens that the drafter has; what it drafts is then refused.
+        is_empty = corrected.amax(dim=-1, keepdim=True) == -torch.inf
+        corrected = torch.where(is_empty, logits, corrected)
         return self._inner.propose(corrected, rows, count)
 
 

@@ -85,11 +85,6 @@ def _drafting_stack(
     return context.kept.get(_COPY, key, make)
 
 
-def wants_offload(config: RunConfig) -> bool:
-    """Whether a run keeps the original weights on disk."""
-    return isinstance(config.drafter, ShareSdSettings) and config.drafter.offload
-
-
 def _place_of_originals(config: RunConfig, settings: ShareSdSettings) -> str:
     if settings.offload:
         return "disk"

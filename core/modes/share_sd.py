@@ -48,6 +48,11 @@ class ShareSdSettings(TreeSettings):
             )
 
 
+def wants_offload(config: Any) -> bool:
+    """Whether a run keeps the original weights on disk."""
+    return isinstance(config.drafter, ShareSdSettings) and config.drafter.offload
+
+
 register(
     Mode(
         "share-sd",

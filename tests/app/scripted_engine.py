@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from core.config import RunConfig
+from core.decoding.failures import refused
+from core.decoding.joining import JoiningRun
 from core.decoding.remembering import remembered
 from core.drafters.suffix_memory import SuffixMemory
-from core.errors import ModelUnavailableError
+from core.errors import ModelUnavailableError, SpecDecodesError
 from core.trace.events import (
     Accepted,
     Committed,
@@ -65,7 +67,7 @@ class ScriptedEngine:
         self._depth = depth
         self._fail_at = fail_at
         self._unavailable = unavailable or {}
-        self.prompts: list[list[dict[str, str]] | str] = []
+        self.prompts: list[list[dict[str, str]] | str | list[int]] = []
         self.num_remembered: list[int | None] = []
         """Answers in the memory of each run when it began; None for a run without one."""
         self.num_running = 0
@@ -78,6 +80,10 @@ class ScriptedEngine:
     def raw_prompt(self, text: str) -> ScriptedPrompt:
         self.prompts.append(text)
         return ScriptedPrompt(text, [1, 2, 3])
+
+    def token_prompt(self, token_ids: list[int]) -> ScriptedPrompt:
+        self.prompts.append(token_ids)
+        return ScriptedPrompt(str(token_ids), token_ids)
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         return self._unavailable.get(mode)
@@ -140,6 +146,34 @@ class ScriptedEngine:
                         break
                 else:
                     members.remove(member)
+
+    def run_joining(
+        self, next_run: Callable[[], JoiningRun | None], size: int
+    ) -> Iterator[tuple[int, Event]]:
+        """A step of each in turn, as `run_batch`."""
+        indexes = itertools.count()
+        members: list[tuple[int, Iterator[Event]]] = []
+        while True:
+            while len(members) < size and (joining := next_run()) is not None:
+                events = self._joined(joining)
+                members.append((next(indexes), events))
+            if not members:
+                return
+            for member in list(members):
+                index, events = member
+                for event in events:
+                    yield index, event
+                    if isinstance(event, Committed):
+                        break
+                else:
+                    members.remove(member)
+
+    def _joined(self, joining: JoiningRun) -> Iterator[Event]:
+        try:
+            prompt = joining.make_prompt()
+        except SpecDecodesError as error:
+            return iter([refused(error)])
+        return self.run(prompt, joining.config, should_stop=joining.should_stop)
 
     def _events(
         self,

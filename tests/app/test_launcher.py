@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.main import _parse
+from app.main import _parse, main
 from core.trace.events import RunFinished
 from core.trace.file import load_trace
 from tests.app.test_listening import IPV6
@@ -54,6 +54,54 @@ def test_proxies_of_the_environment_are_not_for_this_machine(
         assert call_tool(address.rstrip("/"), "list_runs") == "[]"
     finally:
         server.kill()
+
+
+def test_the_interface_for_programs_is_served_alone_and_without_gradio(tmp_path: Path) -> None:
+    port = free_port()
+    options = ["--target", "none/such", "--port", str(port), "--metrics"]
+    accounts = tmp_path / "accounts"
+    accounts.write_text("ada:secret\n")
+    server = start(tmp_path, "app.py", *options, "--api-only", "--auth", str(accounts))
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline().strip()
+        assert line == f"Programs for OpenAI's API take http://127.0.0.1:{port}/v1"
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            assert client.get("/healthz").status_code in (200, 503)
+            assert client.get("/metrics").status_code == 401
+            assert client.get("/").status_code == 401
+            client.headers["authorization"] = "Bearer ada:secret"
+            assert "specdecodes_queue_length" in client.get("/metrics").text
+            assert client.get("/").status_code == 404, "there is no page"
+            names = [model["id"] for model in client.get("/v1/models").json()["data"]]
+            assert names == ["none/such", "smollm2-135m"]
+            loaded = Path(f"/proc/{server.pid}/maps")
+            if loaded.exists():
+                assert "/gradio/" not in loaded.read_text()
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--api-only", "--share"], "--share is for the page, and --api-only serves none"),
+        (["--api-only", "--mcp"], "--mcp is for the page"),
+        (["--api-batch", "0"], "'0' is no size; give a number from 1 to 256"),
+        (["--api-settings", "{"], "the settings cannot be used: Expecting property name"),
+        (["--api-settings", "[]"], "the settings cannot be used: they are no JSON object"),
+        (["--api-settings", '{"mode": "magic"}'], "mode is 'magic'; give one of naive"),
+        (["--api-settings", '{"seed": 1}'], "specdecodes has 'seed'; it holds mode"),
+    ],
+)
+def test_options_of_the_interface_that_cannot_be_are_told(
+    options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(options)
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert sentence in told and told.count("\n") == 1
 
 
 @IPV6

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+from app.api.asked import ApiOptions
+from app.api.routes import api_routes
 from app.engines.engine_slot import EngineKey, LoadEngine
 from app.engines.model_pool import ModelPool
 from app.pages.ui import create_page
@@ -65,15 +67,19 @@ def serve_pool(
     num_engines: int = 1,
     host: str = "127.0.0.1",
     root: RootPath | None = None,
+    with_api: bool = False,
 ) -> Iterator[ServedPage]:
-    """Serves the page on engines of `load` until the block is left; runs are kept until then."""
+    """Serves the page on engines of `load` until the block is left; runs are kept until then. With the
+    API, programs find it under `/v1` beside the page."""
     with tempfile.TemporaryDirectory(prefix="specdecodes-runs-") as folder:
         pool = ModelPool(load, num_engines)
         handlers = Handlers(pool, RunStore(), Archive(Path(folder)))
+        api = ApiOptions(target, {"mode": "ngram"}, 4)
         server = PageServer(
             create_page(handlers, target, preset),
             handlers,
             listen(host, 0),
+            beside=api_routes(handlers, api, accounts) if with_api else (),
             root=root,
             accounts=accounts,
             with_mcp=mcp,

@@ -21,8 +21,8 @@ def test_the_list_is_this_one() -> None:
     assert sorted(core.__all__) == [
         "Accepted", "BadLogitsError", "BlockSettings", "ClassicSettings", "Committed", "Drafted",
         "DrafterFailed", "DrafterSettings", "DrafterUnavailableError", "EagleSettings", "Engine",
-        "Event", "HybridSettings",
-        "InvalidSettingError", "KernelsUnavailableError", "LayerSkipSettings", "LoadedModel",
+        "Event", "HybridSettings", "InvalidSettingError", "JoiningRun",
+        "KernelsUnavailableError", "LayerSkipSettings", "LoadedModel",
         "MedusaSettings", "ModelUnavailableError", "MtpSettings", "NgramSettings", "Prefilled",
         "ProfileStarted", "Prompt", "Proposed", "RunConfig", "RunFailed", "RunFinished", "RunStarted",
         "RunStats",

@@ -19,7 +19,7 @@ _SECTIONS = {
     "Answer": ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "accept"),
     "Ends and penalties": (
         "stop", "min_new_tokens", "ignore_eos", "min_p", "repetition_penalty", "presence_penalty",
-        "frequency_penalty", "logit_bias",
+        "frequency_penalty", "logit_bias", "constraint",
     ),
     "Model": ("target", "draft", "weights", "dtype", "compile", "draft_failure"),
 }  # fmt: skip

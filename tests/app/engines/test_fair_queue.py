@@ -40,3 +40,29 @@ def test_a_waiting_ticket_wakes_when_its_turn_comes() -> None:
     first.leave()
     thread.join(10)
     assert woken.is_set()
+
+
+def test_whoever_holds_the_engine_takes_what_fits_and_passes_nobody_over() -> None:
+    fair_queue = FairQueue()
+    holder, fitting, other, late = (fair_queue.join() for _ in range(4))
+    for ticket, offer in ((fitting, "same"), (other, None), (late, "same")):
+        ticket.offer = offer
+
+    def take() -> object:
+        return fair_queue.take_next(lambda offer: offer == "same")
+
+    assert take() is fitting and fitting.is_taken
+    assert fitting.wait(0) and fitting.num_ahead() == 0, "it hears of it at once"
+    assert take() is None, "another one waits before the next that fits"
+    assert (fair_queue.length, other.num_ahead(), late.num_ahead()) == (3, 1, 2)
+    fitting.leave()
+    other.leave()
+    assert take() is late
+    assert take() is None and holder.wait(0)
+
+
+def test_who_holds_an_engine_is_not_taken() -> None:
+    fair_queue = FairQueue(2)
+    tickets = [fair_queue.join() for _ in range(2)]
+    assert fair_queue.take_next(lambda offer: True) is None
+    assert all(ticket.wait(0) and not ticket.is_taken for ticket in tickets)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.runs.handlers import Handlers
 from app.runs.run_store import RunStore
 from app.runs.session import ChatSession
 from core.config import RunConfig
+from core.decoding.joining import JoiningRun
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import (
     InvalidSettingError,
@@ -76,6 +78,58 @@ def test_prompts_side_by_side_come_from_there_with_their_places(load: Workers) -
     there = list(engine.run_batch(runs, 2, should_stop=bool))
     pairs = [(here.chat_prompt(messages), own) for messages, own in runs]
     assert there == list(here.run_batch(pairs, 2, should_stop=bool))
+
+
+def test_runs_join_there_and_leave_one_by_one(load: Workers) -> None:
+    engine = loaded(load)
+    stopped = threading.Event()
+    waiting = [
+        JoiningRun(lambda: MESSAGES, config(10_000), stopped.is_set),
+        JoiningRun(lambda: [4, 5], config(6)),
+        JoiningRun(lambda: "Once", config(8)),
+    ]
+    traces: list[Trace] = []
+
+    def next_run() -> JoiningRun | None:
+        """The second comes when the first has begun to answer, and the third after its end."""
+        is_time = not traces or traces[-1].stats.num_tokens > 0
+        if len(traces) == 2:
+            is_time = all(trace.first(RunFinished) for trace in traces)
+        if not waiting or not is_time:
+            return None
+        traces.append(Trace())
+        return waiting.pop(0)
+
+    for place, event in engine.run_joining(next_run, 2):
+        traces[place].events.append(event)
+        if len(traces) > 1 and traces[1].first(RunFinished):
+            stopped.set()
+    ends = [trace.first(RunFinished) for trace in traces]
+    assert [end.reason for end in ends if end] == ["stopped", "length", "length"]
+    here = ScriptedEngine()
+    alone = here.run(here.token_prompt([4, 5]), config(6), should_stop=bool)
+    assert traces[1].token_ids == Trace(list(alone)).token_ids
+    assert traces[1].first(RunStarted).prompt_token_ids == [4, 5]  # type: ignore[union-attr]
+    assert list(engine.run("Hi", config(3), should_stop=bool)), "and it goes on as before"
+
+
+def test_a_crash_ends_all_that_have_joined(load: Workers) -> None:
+    before = children()
+    engine = loaded(load)
+    waiting = [JoiningRun(lambda: MESSAGES, config(10_000)) for _ in range(2)]
+    traces = [Trace(), Trace()]
+
+    def next_run() -> JoiningRun | None:
+        return waiting.pop() if waiting else None
+
+    for place, event in engine.run_joining(next_run, 2):
+        traces[place].events.append(event)
+        if all(trace.token_ids for trace in traces) and engine.is_usable:
+            for pid in children() - before:
+                os.kill(pid, signal.SIGKILL)
+    failed = [trace.first(RunFailed) for trace in traces]
+    assert [event.error for event in failed if event] == ["WorkerLost"] * 2
+    assert not engine.is_usable
 
 
 def test_a_profile_comes_from_there_as_well(load: Workers) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from core.backends.cpu.library import Kernels
 from core.benchmark import batches
 from core.config import RunConfig
+from core.decoding.joining import JoiningRun
+from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.errors import InvalidSettingError
 from core.trace.events import RunFailed, RunFinished, RunStarted
@@ -61,6 +64,71 @@ def test_every_sequence_has_the_text_that_it_has_alone(
         assert len(trace.token_ids) <= alone["max_new_tokens"]
     if mode != "naive":
         assert sum(trace.stats.num_drafted for trace in together) > 0
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("mode", ["naive", "hybrid", "share-sd"])
+def test_runs_that_join_have_the_text_that_they_have_alone(
+    mode: str, sampling: dict[str, Any], engine_of: EngineOf, tiny_home: Path
+) -> None:
+    engine = engine_of()
+    own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
+    configs = [RunConfig.from_dict(values) for values in ragged(own, sampling)]
+    traces: list[Trace] = []
+
+    def next_run() -> JoiningRun | None:
+        """One comes with every second step of those that run, and at once where none does."""
+        if len(traces) == len(PROMPTS):
+            return None
+        count = sum(trace.stats.num_steps for trace in traces)
+        if count < 2 * len(traces) and not all(trace.first(RunFinished) for trace in traces):
+            return None
+        traces.append(Trace())
+        index = len(traces) - 1
+        return JoiningRun(partial(engine.raw_prompt, PROMPTS[index]), configs[index])
+
+    for index, event in engine.run_joining(next_run, 3):
+        traces[index].events.append(event)
+    for prompt, config, trace in zip(PROMPTS, configs, traces, strict=True):
+        assert trace.first(RunFinished)
+        plain = {"max_new_tokens": config.max_new_tokens, "sampling": config.sampling.to_dict()}
+        assert trace.token_ids == run(engine, prompt, **plain).token_ids
+
+
+def test_what_is_refused_or_stopped_leaves_those_beside_it_alone(engine_of: EngineOf) -> None:
+    engine = engine_of()
+    config = RunConfig(max_new_tokens=12)
+    stops = [False, True, False, False]
+    prompt = partial(engine.raw_prompt, PROMPT)
+    prompts = [prompt, prompt, lambda: Prompt("", []), lambda: engine.token_prompt([5, 6, 7])]
+    waiting = [
+        JoiningRun(make_prompt, config, lambda index=index: stops[index])
+        for index, make_prompt in enumerate(prompts)
+    ]
+    waiting.append(JoiningRun(prompt, RunConfig(device="cuda", gpu_memory="1GiB")))
+    waiting.append(JoiningRun(prompt, RunConfig(mode="sd-mtp")))
+    waiting.append(JoiningRun(partial(engine.chat_prompt, []), config))
+    traces = [Trace() for _ in waiting]
+    left = iter(waiting)
+    for index, event in engine.run_joining(lambda: next(left, None), 2):
+        traces[index].events.append(event)
+    whole = run(engine, PROMPT, max_new_tokens=12).token_ids
+    assert traces[0].token_ids == whole
+    stopped = traces[1].first(RunFinished)
+    assert stopped is not None and stopped.reason == "stopped" and not traces[1].token_ids
+    assert len(traces[3].token_ids) == 12
+    failed = [trace.first(RunFailed) for trace in (traces[2], *traces[4:])]
+    expected = [
+        "InvalidSettingError",
+        "InvalidSettingError",
+        "DrafterUnavailableError",
+        "IndexError",
+    ]
+    assert [event.error for event in failed if event] == expected
+    assert [event.message.split(";")[0] for event in failed if event][:2] == [
+        "the prompt is empty",
+        "gpu_memory is for one sequence at a time",
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES)

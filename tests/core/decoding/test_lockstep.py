@@ -9,7 +9,7 @@ import torch
 from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock
 from core.backends.runner import compute_at_once
-from core.decoding.batch import MOST_ROWS_TOGETHER, BatchScheduler
+from core.decoding.batch import MOST_ROWS_TOGETHER, BatchScheduler, Start
 from core.trace.events import Event, Prefilled
 
 VOCABULARY = 4
@@ -79,6 +79,28 @@ def test_at_most_so_many_run_and_one_begins_when_another_has_ended() -> None:
     )
     assert steps(events) == [(0, 1), (1, 2), (1, 3), (2, 4)]
     assert forward.calls == [[[1], [2]], [[3], [4]]]
+
+
+def test_runs_that_come_while_others_go_on_are_computed_with_them() -> None:
+    scheduler, forward = lockstep_of(2), Recorder()
+    coming: list[list[tuple[int, ...]]] = [[(1,), (2,), (3,)]]
+    asked_at: list[int] = []
+
+    def next_start() -> Start | None:
+        asked_at.append(len(forward.calls))
+        if not coming:
+            return None
+        run = coming.pop(0)
+        return lambda: asks(scheduler, forward, run)
+
+    told_steps = []
+    for index, event in scheduler.run_joining(next_start):
+        told_steps.append((index, event.step))
+        if told_steps == [(0, 1)]:
+            coming += [[(4,)], [(5,)]]
+    assert told_steps == [(0, 1), (0, 2), (0, 3), (1, 4), (2, 5)]
+    assert forward.calls == [[[1]], [[2]], [[3], [4]], [[5]]]
+    assert asked_at[-1] == 4, "with nothing running nobody came"
 
 
 def test_other_weights_and_unwanted_logits_are_other_passes() -> None:
