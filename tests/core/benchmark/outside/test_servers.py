@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.benchmark.measurement import Answer, pace_of
+from core.benchmark.outside.engines import OutsideEngine
 from core.benchmark.outside.peer_target import PeerTarget
 from core.benchmark.outside.servers import server_runners
 from core.config import RunConfig, SamplingConfig
@@ -38,7 +39,8 @@ def url(script: Script) -> Iterator[str]:
 def answer(
     url: str, target: PeerTarget, name: str = "vllm", config: RunConfig | None = None
 ) -> Answer:
-    (runner,) = server_runners(name, name, url, target, config or RunConfig(), no_progress)
+    engine = OutsideEngine(name, url)
+    (runner,) = server_runners(engine, name, target, config or RunConfig(), no_progress)
     assert runner.memory is None and runner.facts.weights == "as the server has them (tiny)"
     return runner.answer(PROMPT)
 
@@ -71,7 +73,8 @@ def test_counts_told_on_the_way_say_how_many_tokens_came_first(
         text_event("ab", **so_far(2)), text_event("cde", **so_far(5)), usage_event(6, 3),
     ]  # fmt: skip
     given = answer(url, target)
-    assert [emission.num_tokens for emission in given.emissions] == [2, 4]
+    assert [emission.num_tokens for emission in given.emissions] == [2, 3, 1]
+    assert given.trace is not None and given.trace.stats.num_tokens == 6
 
 
 def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
@@ -80,7 +83,7 @@ def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
     script.events = [text_event("a"), usage_event(1, 3)]
     assert answer(url, target, "llama-server", RunConfig(max_new_tokens=9)).error is None
     greedy = script.requests[-1]
-    assert (greedy["prompt"], greedy["max_tokens"], greedy["model"]) == ([5, 6, 7], 9, "tiny")
+    assert (greedy["prompt"], greedy["n_predict"], greedy["model"]) == ([5, 6, 7], 9, "tiny")
     assert greedy["temperature"] == 0.0 and greedy["stream"] is True
     assert greedy["cache_prompt"] is False and greedy["repeat_penalty"] == 1.0
     sampling = SamplingConfig(do_sample=True, temperature=0.7, top_p=0.9, min_p=0.1, seed=4)
@@ -128,8 +131,11 @@ def test_comments_and_an_answer_of_the_end_alone_are_understood(
 
 @pytest.mark.parametrize("where", ["http://127.0.0.1:9", "http://"])
 def test_an_address_where_nobody_answers_is_one_sentence(target: PeerTarget, where: str) -> None:
-    with pytest.raises(InvalidSettingError, match=r"tells no model .*; give --with sglang=URL"):
-        server_runners("sglang", "sglang", where, target, RunConfig(), no_progress)
+    with pytest.raises(
+        InvalidSettingError,
+        match=r"(tells no model|no address).*; give --with sglang=URL",
+    ):
+        server_runners(OutsideEngine("sglang", where), "sglang", target, RunConfig(), no_progress)
 
 
 @pytest.mark.parametrize("name", ["llama-server", "vllm", "sglang"])
@@ -138,7 +144,7 @@ def test_a_program_that_is_not_installed_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InvalidSettingError, match=rf"{name} is not installed: .*; install it"):
-        server_runners(name, name, None, target, RunConfig(), no_progress)
+        server_runners(OutsideEngine(name, None), name, target, RunConfig(), no_progress)
 
 
 SERVING = """#!{python}
@@ -169,7 +175,9 @@ def test_a_program_is_started_awaited_measured_and_ended(
 
     text = SERVING.format(python=sys.executable, root=str(Path.cwd()))
     where = program(tmp_path / "vllm", text)
-    runner, speculating = server_runners("vllm", "vllm", where, target, RunConfig(), no_progress)
+    runner, speculating = server_runners(
+        OutsideEngine("vllm", where), "vllm", target, RunConfig(), no_progress
+    )
     assert (runner.label, speculating.label) == ("vllm", "vllm ngram")
     assert runner.memory is not None
     runner.memory.reset()
@@ -194,7 +202,13 @@ def test_a_program_is_started_awaited_measured_and_ended(
 
 def test_a_python_that_lacks_the_server_is_told_how_to_install_it(gguf_target: PeerTarget) -> None:
     with pytest.raises(InvalidSettingError, match=r"No module named 'xllamacpp'.*pip install xll"):
-        server_runners("llama-server", "s", sys.executable, gguf_target, RunConfig(), no_progress)
+        server_runners(
+            OutsideEngine("llama-server", sys.executable),
+            "s",
+            gguf_target,
+            RunConfig(),
+            no_progress,
+        )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
@@ -203,4 +217,4 @@ def test_a_program_that_ends_at_once_is_told_with_its_last_words(
 ) -> None:
     where = program(tmp_path / "vllm", "#!/bin/sh\necho no GPU found\nexit 3\n")
     with pytest.raises(InvalidSettingError, match=r"vllm ended with status 3: no GPU found; give"):
-        server_runners("vllm", "vllm", where, target, RunConfig(), no_progress)
+        server_runners(OutsideEngine("vllm", where), "vllm", target, RunConfig(), no_progress)
