@@ -192,6 +192,12 @@ class ComparisonResult(TypedDict):
     result: Comparison
 
 
+class ServerFound(TypedDict):
+    """A server that a target is the address of, in words."""
+
+    server: str
+
+
 class ModelSize(TypedDict):
     """What a model needs before anything of it is loaded; bytes by number format."""
 

@@ -91,7 +91,10 @@ def help_of(command: str) -> str:
 WRITERS = {"visualize.documentation", "tests.module_map", "tests.page_types"}
 COMMANDS = sorted(set(commands()) - WRITERS)
 # Of torchrun, gguf-new-metadata and TensorBoard.
-OF_OTHERS = {"--nproc-per-node", "--pre-tokenizer", "--logdir", "--no-binary"}
+OF_OTHERS = {
+    "--nproc-per-node", "--pre-tokenizer", "--logdir", "--no-binary",
+    "--per-request-spec-decode-metrics",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

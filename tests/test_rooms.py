@@ -36,7 +36,7 @@ ARROWS: dict[str, str] = {
     "drafters",
     "core.engine": "errors settings runtime modes trace backends quant config models loading "
     "drafters profile decoding",
-    "core.__init__": "runtime errors modes trace config loading drafters decoding engine",
+    "core.__init__": "runtime errors modes trace config attached loading drafters decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line attached "
     "models distributed loading drafters profile decoding engine",
     "core.generate": "errors runtime modes trace config command_line attached models distributed "

@@ -5,8 +5,9 @@ from typing import Any
 
 from app.messages import PhaseTimes
 from core.acceptance.registry import why_refused
-from core.trace.events import Event, Proposed, RunStarted
+from core.trace.events import Event, Proposed, RunStarted, ServerTotals
 from core.trace.file import lossy_rule_of
+from core.trace.stats import differences
 from visualize.status import node_statuses
 from visualize.steps import SeenStep, Step, StepEvents
 
@@ -33,6 +34,8 @@ def events_for_page(events: Sequence[Event], first: int = 0) -> Iterator[dict[st
             values["why_refused"] = why_refused(event.config)._asdict()
         if isinstance(event, Proposed):
             values |= {"token_ids": [], "parents": [], "draft_probs": []}
+        if isinstance(event, ServerTotals):
+            values["differences"] = [item._asdict() for item in differences(event)]
         if isinstance(step, Step):
             values |= _step_for_page(step)
         elif isinstance(step, SeenStep):

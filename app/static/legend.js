@@ -18,6 +18,7 @@ const HELP = {
   recovered: "The target's own token after a refusal",
   bonus: "The target's own token after everything was accepted",
   plain: "The target's own token where nothing was drafted",
+  untold: "A server does not say whether it was drafted",
   rejected: "Drafted, and the target refused it",
   untested: "Drafted, but never judged",
 };

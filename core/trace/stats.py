@@ -22,6 +22,7 @@ _WORST_LAST: tuple[Origin, ...] = ("told", "derived", "at least", "at most", "un
 # Of a time that two clocks tell.
 _SAME_SHARE = 1e-3
 _PHASES = ("draft_s", "verify_s", "accept_s", "commit_s", "other_s")
+MAY_BE_UNKNOWN = ("num_steps", "num_drafted", "num_tested", "num_accepted", *_PHASES)
 
 
 @dataclass(slots=True)
