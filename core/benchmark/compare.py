@@ -17,7 +17,7 @@ from core.benchmark.options import (
     cluster_from_options,
     questions_from_options,
 )
-from core.benchmark.outside.engines import PLACES, parse_engines
+from core.benchmark.outside.engines import PLACES, SERVER, parse_engines
 from core.benchmark.peer_pace import pace_table
 from core.benchmark.report import answers_csv, caption, make_report
 from core.benchmark.result_file import ResultFile
@@ -34,8 +34,9 @@ from core.command_line import (
     write_text,
 )
 from core.distributed.role import follow, is_follower
-from core.errors import SpecDecodesError, StorageError
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
 from core.models.progress_bar import ProgressBar
+from core.modes.server import is_address
 from core.modes.settings import remembers
 from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         for path in (options.json, options.csv, options.html, options.markdown):
             check_writable(path)
         check_needed(options, "resume", "results")
+        _check_target(options.target or "")
         tasks = list(tasks_of(questions_from_options(options), options.repeats))
         outside = parse_engines(options.outside)
         # transformers' assisted generation takes the draft model too.
@@ -97,6 +99,15 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if any(item.error for item in measurements) else 0
 
 
+def _check_target(target: str) -> None:
+    """Raises InvalidSettingError for a server, which runs none of our modes."""
+    if is_address(target):
+        raise InvalidSettingError(
+            f"target is {shown(target)}, a server, and modes run on a model that is loaded here; give "
+            f"that as --target, and the server by --with {SERVER}={target}."
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = OneSentenceParser(prog="core.benchmark.compare", description=__doc__)
     parser.add_argument(
@@ -112,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="outside",
         action="append",
         default=[],
-        metavar="NAME[=WHERE]",
+        metavar="NAME[=WHERE][:OPTION=VALUE,...]",
         help=f"also another program, once each: {places}",
     )
     parser.add_argument(

@@ -42,7 +42,7 @@ def tables_of(
     `energy` says what counts it, or why nothing does. Tables without rows are left out.
     """
     whole = [row for row in rows if row.category == ALL]
-    tables = [_speed_table(whole), _phase_table(whole), _category_table(rows)]
+    tables = [speed_table(whole), _phase_table(whole), _category_table(rows)]
     told = [_without_empty_columns(table) for table in tables if table.rows]
     others = [_resource_table(whole, energy), _failure_table(measurements)]
     return told + [table for table in others if table.rows]
@@ -58,7 +58,8 @@ def _without_empty_columns(table: Table) -> Table:
     return table._replace(columns=tuple(table.columns[place] for place in told), rows=rows)
 
 
-def _speed_table(rows: Sequence[Row]) -> Table:
+def speed_table(rows: Sequence[Row]) -> Table:
+    """Speed, drafts and sameness of each runner; a dash for what is not known of one."""
     columns = (
         "", "tokens/s", "ratio (95%)", "with prompt", "first token ms", "tau", "drafted", "accepted",
         "same as naive", "first difference", "failed",

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from core.benchmark.outside.peers import PEERS
 from core.config import DTYPES
 from core.errors import InvalidSettingError
+from core.modes.server import is_address
 
+SERVER = "server"
 # What may stand behind each name.
 PLACES = {
     "transformers": "DTYPE",
@@ -16,6 +18,7 @@ PLACES = {
     "llama-server": "PYTHON, PATH or URL",
     "vllm": "PATH or URL",
     "sglang": "PATH or URL",
+    SERVER: "URL",
 }
 
 # Those that take options of their own, with which they are started.
@@ -65,6 +68,10 @@ def _parse(text: str) -> OutsideEngine:
         raise InvalidSettingError(
             f"--with {text} names no number format; give transformers with one of "
             f"{', '.join(f'={dtype}' for dtype in DTYPES)}."
+        )
+    if name == SERVER and not is_address(where):
+        raise InvalidSettingError(
+            f"--with {text} names no server; give --with {SERVER}=http://host:port of one that runs."
         )
     if rest and name not in WITH_OPTIONS:
         raise InvalidSettingError(

@@ -11,7 +11,7 @@ from core.attached.engine import AttachedEngine
 from core.attached.event_stream import open_client
 from core.attached.kinds import KINDS
 from core.benchmark.outside.completion_runner import INTERFACE, CompletionRunner
-from core.benchmark.outside.engines import OutsideEngine
+from core.benchmark.outside.engines import SERVER, OutsideEngine
 from core.benchmark.outside.peer_target import PeerTarget
 from core.benchmark.outside.server_process import HOST, ServerProcess, free_port
 from core.benchmark.runners import Facts
@@ -109,13 +109,13 @@ def server_runners(
     engine: OutsideEngine, label: str, target: PeerTarget, config: RunConfig, progress: Progress
 ) -> list[CompletionRunner]:
     """A server at the URL `where`, or ones started now, plain and speculating, or as their options say:
-    the program `where`, else that on the path; for llama-server also a Python that has xllamacpp.
+    the program `where`, else that on the path; for llama-server also a Python that has xllamacpp. Of
+    `SERVER` the kind is found out by asking.
 
     On a GPU only plain ones, for one server takes most of its memory. Raises InvalidSettingError
     where there is none, and where it does not answer.
     """
     name, where = engine.name, engine.where
-    kind = SERVERS[name]
     if where is not None and where.startswith(("http://", "https://")):
         if engine.options:
             raise InvalidSettingError(
@@ -129,6 +129,7 @@ def server_runners(
             f"{INTERFACE}; {where}",
         )
         return [CompletionRunner(label, server, config, facts, None)]
+    kind = SERVERS[name]
     program = where or shutil.which(kind.program)
     if program is None:
         raise InvalidSettingError(
@@ -149,8 +150,11 @@ def _attached(name: str, where: str, target: PeerTarget) -> AttachedEngine:
     """A server that answers; raises InvalidSettingError where it does not."""
     # Words of vLLM and SGLang; llama-server knows the ends from the file.
     ends = {"stop_token_ids": sorted(target.end_token_ids)}
+    own = SERVERS[name].fields if name in SERVERS else {}
+    if name == SERVER:
+        ends = {}  # an unknown one may not know the word
     try:
-        return AttachedEngine(where, kind=KINDS[name], extra={**SERVERS[name].fields, **ends})
+        return AttachedEngine(where, kind=KINDS.get(name), extra={**own, **ends})
     except SpecDecodesError as error:
         raise InvalidSettingError(
             f"{str(error).rstrip('.')}; give --with {name}=URL of a running server, or leave {name} out."

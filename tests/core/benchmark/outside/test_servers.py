@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core.benchmark.measurement import Answer, pace_of
-from core.benchmark.outside.engines import OutsideEngine
+from core.benchmark.measurement import Answer, measure, pace_of
+from core.benchmark.outside.engines import OutsideEngine, parse_engines
 from core.benchmark.outside.peer_target import PeerTarget
 from core.benchmark.outside.servers import server_runners
+from core.benchmark.questions import Question
+from core.benchmark.summary import Row, summarize
+from core.benchmark.tables import speed_table
 from core.config import RunConfig, SamplingConfig
 from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
@@ -165,6 +168,83 @@ def program(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
     return str(path)
+
+
+def test_what_a_server_tells_of_its_drafts_is_measured(
+    url: str, target: PeerTarget, script: Script
+) -> None:
+    def chunk(text: str, count: int, ms: float, drafted: int, accepted: int) -> dict[str, object]:
+        timings = {"predicted_n": count, "predicted_ms": ms}
+        drafts = {"draft_n": drafted, "draft_n_accepted": accepted}
+        return {"content": text, "tokens": [count], "timings": {**timings, **drafts}}
+
+    script.events = [chunk("a", 1, 0.001, 0, 0), chunk("b", 2, 5.0, 4, 1), chunk("c", 3, 5.0, 4, 1)]
+    given = answer(url, target, "llama-server")
+    assert given.trace is not None and given.token_ids == [1, 2, 3]
+    question = Question(1, "chat", ["?"])
+    (row, _) = summarize([measure(given, "llama-server", question, 1)])
+    assert (row.num_drafted, row.num_tested, row.num_accepted) == (4, 2, 1)
+    assert row.acceptance_length == 1.5 and row.phases is None
+    cells = dict(zip(*_speed_cells_of(row), strict=True))
+    assert (cells["tau"], cells["drafted"], cells["accepted"]) == ("1.50", "4", "1 of 2, 50%")
+
+
+def test_of_what_a_server_does_not_tell_there_is_a_dash_and_of_joined_steps_a_bound(
+    url: str, target: PeerTarget, script: Script
+) -> None:
+    script.events = [text_event("a"), text_event("b"), usage_event(5, 3)]
+    (row, _) = summarize([measure(answer(url, target), "vllm", Question(1, "chat", ["?"]), 1)])
+    cells = dict(zip(*_speed_cells_of(row), strict=True))
+    assert (cells["tau"], cells["drafted"], cells["accepted"]) == ("-", "-", "-")
+    script.events = [
+        text_event("a", usage={"completion_tokens": 1}),
+        text_event("bcd", usage={"completion_tokens": 4}),
+        {
+            **usage_event(4, 3),
+            "metrics": {
+                "speculative_decoding": {"num_draft_tokens": 8, "num_accepted_draft_tokens": 2}
+            },
+        },
+    ]
+    (row, _) = summarize([measure(answer(url, target), "vllm", Question(1, "chat", ["?"]), 1)])
+    cells = dict(zip(*_speed_cells_of(row), strict=True))
+    assert (cells["tau"], cells["drafted"]) == ("≤ 2.00", "8")
+    assert cells["accepted"] == "2 of 8 drafted, 25%"
+
+
+def _speed_cells_of(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    table = speed_table([row])
+    return table.columns, table.rows[0]
+
+
+def test_a_server_of_any_kind_is_asked_what_it_is(
+    url: str, target: PeerTarget, script: Script
+) -> None:
+    script.found["/v1/models"] = {"data": [{"id": "tiny", "owned_by": "sglang"}]}
+    script.events = [text_event("a"), usage_event(1, 3)]
+    given = answer(url, target, "server")
+    assert given.error is None and "stop_token_ids" not in script.requests[-1]
+    assert script.requests[-1]["return_spec_tokens_details"] is True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
+def test_a_program_is_started_with_the_options_that_are_given(
+    target: PeerTarget, tmp_path: Path
+) -> None:
+    import psutil
+
+    text = SERVING.format(python=sys.executable, root=str(Path.cwd()))
+    where = program(tmp_path / "vllm", text)
+    (engine,) = parse_engines([f'vllm={where}:speculative-config={{"method":"ngram"}}'])
+    (runner,) = server_runners(engine, "x", target, RunConfig(), no_progress)
+    assert runner.label == "x"
+    words = [one.cmdline() for one in psutil.Process().children() if where in one.cmdline()][-1]
+    assert words[words.index("--speculative-config") + 1] == '{"method":"ngram"}'
+    running = OutsideEngine("vllm", "http://127.0.0.1:1", (("seed", "1"),))
+    with pytest.raises(
+        InvalidSettingError, match="a server that runs, which was given its options"
+    ):
+        server_runners(running, "x", target, RunConfig(), no_progress)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
