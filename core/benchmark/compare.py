@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.benchmark.comparison import PLAIN, Task, failed_task, tasks_of
 from core.benchmark.executor import Executor, open_executor
+from core.benchmark.load import Load, LoadTask, load_table, load_tasks
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import configs_of_modes
 from core.benchmark.options import (
@@ -57,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
             check_writable(path)
         check_needed(options, "resume", "results")
         _check_target(options.target or "")
-        tasks = list(tasks_of(questions_from_options(options), options.repeats))
+        questions = questions_from_options(options)
+        tasks = list(tasks_of(questions, options.repeats))
+        at_once = load_tasks(options.concurrency, options.goodput, questions)
         outside = parse_engines(options.outside)
         # transformers' assisted generation takes the draft model too.
         elsewhere = {"draft"} if any(item.name == "transformers" for item in outside) else ()
@@ -73,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             with ProgressBar(named[0].config.target) as bar:
                 executor.start(bar.show)
             measured = _measure(executor, tasks, file)
+            loads = _loads(executor, at_once) if measured.is_complete else []
             benches = list(executor.descriptions)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
@@ -82,10 +86,11 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     measurements = measured.measurements
     report = make_report(
-        sys.argv[1:] if arguments is None else arguments, benches, named, measurements
+        sys.argv[1:] if arguments is None else arguments, benches, named, measurements, loads
     )
     tables = [
         *tables_of(summarize(measurements), benches[0].energy, measurements),
+        *load_table(loads),
         *facts_table(benches[0].facts),
         *pace_table(benches[0].peer_paces),
     ]
@@ -133,6 +138,21 @@ def _parser() -> argparse.ArgumentParser:
         const="transformers",
         help="the same as --with transformers",
     )
+    parser.add_argument(
+        "--concurrency",
+        type=words,
+        default=(),
+        metavar="N,...",
+        help="also ask the questions' first turns with so many requests at once, and tell latencies: "
+        "1,2,4,8",
+    )
+    parser.add_argument(
+        "--goodput",
+        type=words,
+        default=(),
+        metavar="NAME=MS,...",
+        help="count the answers that keep all of these times: ttft=500,tpot=50,e2e=5000",
+    )
     add_question_options(parser)
     add_cluster_options(parser)
     parser.add_argument(
@@ -159,6 +179,16 @@ def _result_file(options: argparse.Namespace, plan: "Plan") -> ResultFile | None
     return ResultFile(options.results, settings, resume=bool(options.resume))
 
 
+def _loads(executor: Executor[Any, Any], tasks: Sequence[LoadTask]) -> list[Load]:
+    """The figures of all levels; those of a worker that ended are left out."""
+    found: list[Load] = []
+    with TaskProgress("levels of concurrency", len(tasks)) as progress:
+        for task, result in executor.work(tasks):
+            found += result or []
+            progress.advance(f"{task.concurrency} at once")
+    return sorted(found, key=lambda load: load.concurrency)
+
+
 class _Measured(NamedTuple):
     """What was measured, and whether that is all."""
 
@@ -167,7 +197,7 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    executor: Executor[Task, list[Measurement]], tasks: Sequence[Task], file: ResultFile | None
+    executor: Executor[Any, Any], tasks: Sequence[Task], file: ResultFile | None
 ) -> _Measured:
     """All measurements in the order of the tasks; an interrupt keeps those of whole tasks."""
     known = {place: file.measured(task) for place, task in enumerate(tasks)} if file else {}
