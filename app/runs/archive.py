@@ -42,6 +42,8 @@ class KeptRun:
     num_tested: int
     tokens_per_s: float | None
     acceptance_length: float | None
+    tau_is_bound: bool
+    """Whether tau is at most that: steps of a server came together."""
     acceptance_rate: float | None
 
 
@@ -175,4 +177,5 @@ def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
         values[key] = getattr(facts, key)
     for key in ("num_tokens", "num_tested", "tokens_per_s", "acceptance_length", "acceptance_rate"):
         values[key] = getattr(stats, key)
+    values["tau_is_bound"] = stats.origins.get("num_steps") == "at least"
     return KeptRun(**values)

@@ -194,7 +194,7 @@ function row(run, state, { open, rename, remove, draw }) {
     h("td", {}, run.outcome),
     h("td", { class: "number" }, run.num_tokens.toLocaleString("en")),
     h("td", { class: "number" }, fixed(run.tokens_per_s, 1)),
-    h("td", { class: "number" }, fixed(run.acceptance_length, 2)),
+    h("td", { class: "number" }, (run.tau_is_bound ? "≤ " : "") + fixed(run.acceptance_length, 2)),
     h("td", { class: "number" }, acceptance),
     h(
       "td",

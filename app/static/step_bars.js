@@ -203,7 +203,12 @@ function key() {
   return h(
     "span",
     { class: "phase-key" },
-    ...PHASES.map(({ key, label }) => h("span", { class: `phase ${key}` }, label)),
+    ...PHASES.map(({ key, label }) => {
+      const entry = h("span", { class: `phase ${key}` }, label);
+      // Of servers alone.
+      if (key === "untold") store.subscribe(() => (entry.hidden = !store.current?.server));
+      return entry;
+    }),
     h("span", { class: "phase tokens" }, "tokens"),
   );
 }

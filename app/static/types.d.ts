@@ -78,6 +78,7 @@ export interface Proposed {
   forward_s: number;
   choosing_s: number;
   level_rows: number[];
+  first_s: number;
 }
 
 /** The draft tree of a step; plain decoding has the root alone. */
@@ -263,6 +264,7 @@ export interface KeptRun {
   num_tested: number;
   tokens_per_s: number | null;
   acceptance_length: number | null;
+  tau_is_bound: boolean;
   acceptance_rate: number | null;
 }
 

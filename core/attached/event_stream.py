@@ -119,10 +119,10 @@ class EventStream:
     def _read(self, client: httpx.Client, path: str, body: dict[str, Any]) -> None:
         end: StreamError | None = None
         try:
-            with client.stream("POST", path, json=body) as response:
+            followed = {"trace": self._hold}
+            with client.stream("POST", path, json=body, extensions=followed) as response:
                 if response.is_error or response.is_redirect:
                     raise StreamError(refusal(response))
-                self._hold(response)
                 for line in lines_of_stream(response.iter_text()):
                     event = parse_event(line)
                     if event is not None:
@@ -133,13 +133,13 @@ class EventStream:
             end = StreamError(f"{type(error).__name__}: {error}")
         self._tell(end)
 
-    def _hold(self, response: httpx.Response) -> None:
-        network = response.extensions.get("network_stream")
-        found = None if network is None else network.get_extra_info("socket")
-        with self._lock:
-            self._socket = found
-        if self._is_stopped:
-            raise StreamError("stopped")
+    def _hold(self, name: str, info: dict[str, Any]) -> None:
+        """Takes hold of the connection once it is there, long before an answer may come."""
+        if name == "connection.connect_tcp.complete":
+            with self._lock:
+                self._socket = info["return_value"].get_extra_info("socket")
+            if self._is_stopped:
+                raise StreamError("stopped")
 
     def _tell(self, what: dict[str, Any] | StreamError | None) -> None:
         if not self._is_stopped:

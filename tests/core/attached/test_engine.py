@@ -1,5 +1,6 @@
 """A server as an engine: what it is asked, what it is found to be, and how its answers end."""
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.attached.engine import AttachedEngine
+from core.attached.event_stream import EventStream, open_client
 from core.config import RunConfig, SamplingConfig
 from core.errors import InvalidSettingError, ModelUnavailableError
 from core.modes.server import MODE, ServerAddress, is_address, parse_address
@@ -247,6 +249,25 @@ def test_a_stop_is_heard_while_the_server_is_silent(url: str, script: Script) ->
         made.append(event)
     assert isinstance(made[-1], RunFinished) and made[-1].reason == "stopped"
     assert time.monotonic() - start_s < 5
+
+
+def test_a_stop_ends_the_connection_of_a_server_that_has_not_answered_yet() -> None:
+    """It would go on to compute what nobody waits for."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        taken: list[Any] = []
+        stream = EventStream(
+            open_client(url), "/x", {}, time.monotonic, lambda what, _: taken.append(what)
+        )
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(5)
+            asked = connection.recv(65536)
+            while b"{}" not in asked:
+                asked += connection.recv(65536)
+            stream.stop()
+            assert connection.recv(1) == b"", "the other side has closed"
+        assert taken == []
 
 
 def test_several_go_on_at_once_and_what_waits_is_not_begun_behind_a_stop(
