@@ -64,7 +64,8 @@ export function mountLegend(element) {
     // Of servers alone.
     entries.untold.hidden = !store.current?.counts.untold;
     for (const [name, node] of Object.entries(counts)) {
-      setText(node, (store.current?.counts[name] ?? 0).toLocaleString("en"));
+      const isUnknown = Boolean(store.current?.server) && REFUSED.some((refused) => refused === name);
+      setText(node, isUnknown ? "–" : (store.current?.counts[name] ?? 0).toLocaleString("en"));
     }
   });
 }

@@ -77,6 +77,16 @@ function list(title, entries) {
 }
 
 /**
+ * What the drafter thought of a token; a server may have drafted it and tells no probability.
+ *
+ * @param {Pick<TokenFacts, "draftProb" | "source">} facts
+ */
+export function draftText({ draftProb, source }) {
+  if (draftProb !== null) return percent(draftProb);
+  return ["accepted", "remembered", "untold"].includes(source) ? "not told" : "not drafted";
+}
+
+/**
  * Shows what `describeToken` or `describeNode` tells, beside an element.
  *
  * @param {TokenFacts} facts
@@ -88,7 +98,7 @@ export function showCard(facts, anchor) {
     ...row("Id", facts.id < 0 ? "not told" : String(facts.id)),
     ...row("Step", `${facts.step}, depth ${facts.depth}`),
     ...row("Target", percent(facts.targetProb)),
-    ...row("Draft", facts.draftProb === null ? "not drafted" : percent(facts.draftProb)),
+    ...row("Draft", draftText(facts)),
   ];
   card.replaceChildren(
     h("code", { class: "card-text" }, visible(facts.text)),

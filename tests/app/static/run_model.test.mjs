@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-
 import { describeNode, describeToken, RunModel, tokenOfNode, toldOf } from "../../../app/static/run_model.js";
+import { draftText } from "../../../app/static/token_card.js";
 
 /** Root, an accepted child, its rejected child, and a branch that was never judged. */
 export function stepEvents(number, { emitted = [1, 4], path = [1], tested = [1, 2] } = {}) {
@@ -174,4 +174,11 @@ test("a server's totals that differ from its stream are told", () => {
   assert.equal(run.serverDifferences, "");
   run.apply({ kind: "server_totals", differences: [{ name: "num_tokens", told: 5, seen: 4 }] });
   assert.equal(run.serverDifferences, "num_tokens: it tells 5, its stream showed 4");
+});
+
+test("a drafted token of a server is not told to be no draft", () => {
+  assert.equal(draftText({ draftProb: null, source: "accepted" }), "not told");
+  assert.equal(draftText({ draftProb: null, source: "untold" }), "not told");
+  assert.equal(draftText({ draftProb: null, source: "plain" }), "not drafted");
+  assert.equal(draftText({ draftProb: 0.5, source: "accepted" }), "50%");
 });
