@@ -299,7 +299,7 @@ class _Answer:
             t_start_s=t_s,
             t_end_s=t_s,
             reason=reason,
-            tail_text="",
+            tail_text=self._reader.tail_text,
             totals=self._reader.stats.to_dict(),
             peak_memory_bytes=None,
         )

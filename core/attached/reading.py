@@ -50,6 +50,8 @@ class StreamReader:
     def __init__(self, prompt_token_ids: list[int], speculates: bool | None, max_new_tokens: int):
         """`speculates` is whether the server drafts, as far as it says so."""
         self.stats = RunStats()
+        self.tail_text = ""
+        """Text that came without a token, for the next one, or for the end."""
         self._num_prompt_tokens = len(prompt_token_ids) or None
         self._speculates = speculates
         self._max_new_tokens = max_new_tokens
@@ -99,7 +101,10 @@ class StreamReader:
         self._finish = chunk.finish or self._finish
         self._check_prompt(chunk)
         num_new = self._num_new(chunk)
+        chunk = chunk._replace(text=self.tail_text + chunk.text)
+        self.tail_text = ""
         if num_new == 0:
+            self.tail_text = chunk.text
             return
         if self._is_counted is None:
             self._is_counted = num_new is not None

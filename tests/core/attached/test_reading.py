@@ -244,3 +244,15 @@ def test_an_end_that_is_none_is_an_error(finish: str | None, words: str) -> None
 def test_a_limit_that_was_not_asked_for_is_the_servers_context() -> None:
     reader, _ = read(Stream([], 40, None, [(0.1, sglang_chunk("a", 1, "length"))]))
     assert reader.reason() == "context"
+
+
+def test_text_that_comes_without_a_token_is_not_lost() -> None:
+    chunks = [
+        sglang_chunk("a", 1),
+        sglang_chunk("b", 1),
+        sglang_chunk("c", 2),
+        sglang_chunk("d", 2),
+    ]
+    reader, events = read(Stream([], 4, None, [(0.1, one) for one in chunks]))
+    assert [one.texts for one in of_kind(events, Committed)] == [["a"], ["bc"]]
+    assert reader.tail_text == "d" and reader.stats.num_tokens == 2
