@@ -13,7 +13,14 @@ from app.own_folders import provide_folders
 from app.root_path import VARIABLE as ROOT_PATH_VARIABLE
 from app.root_path import RootPath, parse_root_path
 from app.runs.archive import MAX_AGE_DAYS, MAX_RUNS
-from app.runs.limits import MOST_TOKENS, MOST_WAITING, MOST_WAITING_EACH, Limits, allowed_models
+from app.runs.limits import (
+    MOST_TOKENS,
+    MOST_WAITING,
+    MOST_WAITING_EACH,
+    Limits,
+    allowed_models,
+    allowed_servers,
+)
 from app.runs.logs import JsonLines
 from app.server.accounts import VARIABLE, Accounts, read_accounts
 from app.server.listening import is_own_machines, listen, shown_place
@@ -87,8 +94,13 @@ def main(arguments: list[str] | None = None) -> int:
     keep_interrupted(archive)
     # A tunnel and a proxy of this machine let others in.
     is_private = is_own_machines(sockets) and not options.share and root == RootPath()
+    try:
+        servers = allowed_servers(options.allow_servers, options.target, is_private=is_private)
+    except SpecDecodesError as error:
+        return _refuse(str(error))
     limits = Limits(
         allowed_models(options.allow_models, options.target, is_private=is_private),
+        servers,
         options.max_tokens,
         options.max_nodes,
         options.max_queue,
@@ -247,7 +259,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--target",
         type=_name,
         default=DEFAULT_TARGET,
-        help="model to start with: catalogue name, local folder, .gguf file or hub id",
+        help="model to start with: catalogue name, local folder, .gguf file, hub id or http://host:port "
+        "of a server",
     )
     parser.add_argument("--preset", type=_preset, help="run of the gallery to start with")
     parser.add_argument("--keep-runs", type=_count, default=MAX_RUNS, help="runs kept a visitor")
@@ -259,6 +272,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="WHICH",
         help="models that visitors may name: all, catalogue, or names with commas (default: all, "
         "and catalogue where other machines reach the page)",
+    )
+    parser.add_argument(
+        "--allow-servers",
+        metavar="WHICH",
+        help="servers that visitors may name as targets: all, own (those of this machine), none, or "
+        "host:port with commas, own among them (default: own, and none where other machines reach the "
+        "page)",
     )
     parser.add_argument(
         "--max-tokens", type=_count, default=MOST_TOKENS, help="most new tokens a run"

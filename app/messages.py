@@ -15,12 +15,14 @@ RunPhase = Literal["queued", "loading", "running", "ended", "failed"]
 
 
 class PhaseTimes(TypedDict):
-    """Milliseconds of a step, or of a mean of steps, by phase; `settle` is accept and commit."""
+    """Milliseconds of a step, or of a mean of steps, by phase; `settle` is accept and commit, and
+    `untold` a whole step of a server, which does not tell its phases."""
 
     draft: float
     verify: float
     settle: float
     other: float
+    untold: float
 
 
 class WhyRefused(TypedDict):
@@ -207,6 +209,12 @@ class ComparisonResult(TypedDict):
     """A comparison has ended."""
 
     result: Comparison
+
+
+class ServerFound(TypedDict):
+    """A server that a target is the address of, in words."""
+
+    server: str
 
 
 class ModelSize(TypedDict):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to the table
+    from core.attached.engine import AttachedEngine as AttachedEngine
     from core.config import RunConfig as RunConfig
     from core.config import SamplingConfig as SamplingConfig
     from core.decoding.joining import JoiningRun as JoiningRun
@@ -49,12 +50,14 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.trace.events import Drafted as Drafted
     from core.trace.events import DrafterFailed as DrafterFailed
     from core.trace.events import Event as Event
+    from core.trace.events import Observed as Observed
     from core.trace.events import Prefilled as Prefilled
     from core.trace.events import ProfileStarted as ProfileStarted
     from core.trace.events import Proposed as Proposed
     from core.trace.events import RunFailed as RunFailed
     from core.trace.events import RunFinished as RunFinished
     from core.trace.events import RunStarted as RunStarted
+    from core.trace.events import ServerTotals as ServerTotals
     from core.trace.events import TokenTexts as TokenTexts
     from core.trace.events import Verified as Verified
     from core.trace.file import Trace as Trace
@@ -78,6 +81,7 @@ _NAMES_OF = {
     "core.modes.settings": ("DrafterSettings", "TreeSettings"),
     "core.modes.share_sd": ("ShareSdSettings",),
     "core.engine": ("Engine",),
+    "core.attached.engine": ("AttachedEngine",),
     "core.drafters.suffix_memory": ("SuffixMemory",),
     "core.errors": (
         "BadLogitsError", "DrafterUnavailableError", "InvalidSettingError",
@@ -85,8 +89,9 @@ _NAMES_OF = {
         "TraceFormatError",
     ),
     "core.trace.events": (
-        "Accepted", "Committed", "Drafted", "DrafterFailed", "Event", "Prefilled", "ProfileStarted",
-        "Proposed", "RunFailed", "RunFinished", "RunStarted", "TokenTexts", "Verified",
+        "Accepted", "Committed", "Drafted", "DrafterFailed", "Event", "Observed", "Prefilled",
+        "ProfileStarted", "Proposed", "RunFailed", "RunFinished", "RunStarted", "ServerTotals",
+        "TokenTexts", "Verified",
     ),
     "core.loading.loading": ("LoadedModel", "load_target"),
     "core.decoding.joining": ("JoiningRun",),

@@ -15,6 +15,8 @@ from core.acceptance.registry import lossy_rule
 from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, settings_of
 from core.errors import InvalidSettingError, StorageError
 from core.modes.registry import mode_names, modes
+from core.modes.server import MODE as SERVER_MODE
+from core.modes.server import is_address
 from core.modes.settings import MEMORY_HELP
 from core.settings import Settings, build, unescaped
 
@@ -145,7 +147,7 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
     given = given_options(options)
     if "memory" in given:  # which file it is in decides nothing
         given["memory"] = True
-    mode = mode or given.get("mode", "naive")
+    mode = mode or given.get("mode") or _mode_of(given.get("target", ""))
     heeded = settings_of(mode)
     for name in given:
         if name in all_settings() and name not in heeded:
@@ -174,6 +176,11 @@ def config_from_options(options: argparse.Namespace, mode: str | None = None) ->
             "drafter": build(settings_class, part(settings_class)) if settings_class else None,
         },
     )
+
+
+def _mode_of(target: str) -> str:
+    """The mode that a command takes where none is given."""
+    return SERVER_MODE if is_address(target) else "naive"
 
 
 def all_settings() -> frozenset[str]:

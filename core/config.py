@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from core.acceptance.registry import rules
+from core.acceptance.sampling_config import CORRECTING
 from core.acceptance.sampling_config import SamplingConfig as SamplingConfig
 from core.errors import InvalidSettingError, shown
 from core.modes.registry import mode_names, modes
+from core.modes.server import MODE as SERVER_MODE
+from core.modes.server import is_address, parse_address
 from core.modes.settings import DrafterSettings
 from core.settings import Settings, build, default_of, parse_bytes, setting
 
@@ -26,6 +29,11 @@ DraftFailurePolicy = Literal["fail", "plain"]
 WeightsName = Literal["file", "full", "q4", "q8"]
 # Settings of a run that some modes alone heed.
 _PARTIAL = ("draft", "accept", "draft_failure")
+# What decides how our own forward computes and is recorded, of which a server knows nothing, and what
+# servers define in ways of their own.
+_OF_OUR_OWN = (
+    "dtype", "device", "gpu_memory", "spread", "weights", "compile", "invariant", "trace_top_k", "stop",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +41,10 @@ class RunConfig(Settings):
     """Everything that decides a run's output and its time, apart from prompt and machine."""
 
     mode: str = setting("naive", "which drafter proposes tokens; naive drafts nothing")
-    target: str = setting(DEFAULT_TARGET, "catalogue name, local folder, .gguf file or hub id")
+    target: str = setting(
+        DEFAULT_TARGET,
+        "catalogue name, local folder, .gguf file, hub id, or http://host:port of a server",
+    )
     draft: str | None = setting(
         None, "draft model or EAGLE head; unset takes the one shipped for the target, if any"
     )
@@ -102,7 +113,8 @@ class RunConfig(Settings):
         elif wanted is not None and not isinstance(self.drafter, wanted):
             got = type(self.drafter).__name__
             raise InvalidSettingError(f"mode {self.mode} takes {wanted.__name__}, not {got}.")
-        for name in _PARTIAL:
+        _check_server(self)
+        for name in (*_PARTIAL, *_OF_OUR_OWN):
             value = getattr(self, name)
             if name not in settings_of(self.mode) and value != default_of(RunConfig, name):
                 heeding = (mode for mode in mode_names() if name in settings_of(mode))
@@ -164,6 +176,8 @@ def settings_of(name: str) -> frozenset[str]:
         unheeded.add("draft")
     if mode.factory is None:
         unheeded |= {"accept", "draft_failure"}
+    if mode.is_elsewhere:
+        unheeded |= {*_OF_OUR_OWN, *CORRECTING}
     return frozenset(names - unheeded)
 
 
@@ -181,6 +195,23 @@ def _check_ends(config: RunConfig) -> None:
         raise InvalidSettingError(
             f"min_new_tokens is {least} and max_new_tokens {config.max_new_tokens}; give a number of "
             "at most that."
+        )
+
+
+def _check_server(config: RunConfig) -> None:
+    """Raises InvalidSettingError for a server as target in another mode, and for what it cannot heed."""
+    if is_address(config.target):
+        parse_address(config.target)
+        if config.mode != SERVER_MODE:
+            raise InvalidSettingError(
+                f"target is {shown(config.target)}, a server, which decodes as it was started, and mode "
+                f"is {config.mode}; give mode {SERVER_MODE}."
+            )
+    corrections = config.sampling.corrections
+    if modes()[config.mode].is_elsewhere and corrections:
+        raise InvalidSettingError(
+            f"{corrections[0]} is no setting of mode {config.mode}, for servers define it in ways of "
+            "their own; leave it out."
         )
 
 

@@ -20,16 +20,24 @@ from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
 from core.models.sources import find_model
+from core.modes.server import is_address
 from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.runtime.imports import quick_imports, read_torch_ahead
 from core.runtime.text_files import STANDARD_INPUT, read_text
-from core.trace.events import Committed, DrafterFailed, Event, RunFailed, RunFinished, RunStarted
+from core.trace.events import (
+    Committed,
+    DrafterFailed,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    ServerTotals,
+)
 from core.trace.file import Trace, save_trace
+from core.trace.stats import RunStats, differences
 
 if TYPE_CHECKING:
     from core.config import RunConfig
-    from core.decoding.run_start import Prompt
-    from core.engine import Engine
 
 _STATS = (
     "num_tokens", "num_steps", "num_drafted", "num_tested", "num_accepted", "acceptance_rate",
@@ -138,7 +146,12 @@ def _start(
     should_stop: Interrupt,
 ) -> Iterator[Event]:
     """Loads the target and starts the run; torch is imported once the options are known to be good,
-    and what a model's headers say is read beside it."""
+    and what a model's headers say is read beside it. A server needs neither."""
+    if is_address(config.target):
+        from core.attached.engine import AttachedEngine  # httpx is for those who ask a server
+
+        server = AttachedEngine(config.target)
+        return server.run(_as_read(server, prompt, options), config, should_stop=should_stop)
     read_torch_ahead()
     with ProgressBar(config.target) as bar:
         source = find_model(config.target, bar.show)
@@ -152,7 +165,8 @@ def _start(
     return events
 
 
-def _as_read(engine: "Engine", prompt: str, options: Any) -> "Prompt":
+def _as_read(engine: Any, prompt: str, options: Any) -> Any:
+    """What an engine, ours or a server's, is given to run."""
     if options.raw:
         return engine.raw_prompt(prompt)
     messages = [{"role": "user", "content": prompt}]
@@ -178,14 +192,29 @@ def _collect(events: Iterator[Event], *, echo: bool) -> Trace:
 
 def _print_summary(trace: Trace) -> None:
     stats = trace.stats
-    parts = [f"{stats.num_tokens} tokens", f"{stats.num_steps} steps"]
+    parts = [f"{stats.num_tokens} tokens", _steps_in_words(stats)]
     if stats.tokens_per_s:
         parts.append(f"{stats.tokens_per_s:.1f} tokens/s")
     if stats.acceptance_length:
-        parts.append(f"tau {stats.acceptance_length:.2f}")
+        bound = "at most " if stats.origins.get("num_steps") == "at least" else ""
+        parts.append(f"tau {bound}{stats.acceptance_length:.2f}")
     if stats.acceptance_rate is not None:
         parts.append(f"{stats.acceptance_rate:.0%} of {stats.num_tested} tested accepted")
+    elif stats.num_drafted and stats.known("num_accepted") is not None:
+        parts.append(f"{stats.num_accepted} of {stats.num_drafted} drafted accepted")
     print(", ".join(parts), file=sys.stderr)
+    for totals in trace.of_kind(ServerTotals):
+        for name, told, seen in differences(totals):
+            print(
+                f"the server tells {name} {told:g}, and its stream showed {seen:g}", file=sys.stderr
+            )
+
+
+def _steps_in_words(stats: RunStats) -> str:
+    origin = stats.origins.get("num_steps")
+    if origin == "unknown":
+        return "steps unknown"
+    return f"{'at least ' if origin == 'at least' else ''}{stats.num_steps} steps"
 
 
 def _result(trace: Trace) -> dict[str, Any]:
@@ -198,12 +227,24 @@ def _result(trace: Trace) -> dict[str, Any]:
         "target": started.config["target"],
         "draft": started.config["draft"],
         "dtype": started.config["dtype"],
-        "device": started.config["device"],
+        "device": None if started.server else started.config["device"],
         "token_ids": trace.token_ids,
         "text": trace.text,
         "finish_reason": finished.reason if finished else "failed",
         "peak_memory_bytes": finished.peak_memory_bytes if finished else None,
         "stats": {name: stats[name] for name in _STATS},
+        **({} if started.server is None else {"server": _server_part(trace, stats)}),
+    }
+
+
+def _server_part(trace: Trace, stats: dict[str, Any]) -> dict[str, Any]:
+    """What else is to be known of an answer of a server."""
+    started, totals = trace.first(RunStarted), trace.first(ServerTotals)
+    return {
+        **(started.server or {} if started else {}),
+        "origins": stats["origins"],
+        "told": totals.told if totals else {},
+        "differences": [item._asdict() for item in differences(totals)] if totals else [],
     }
 
 

@@ -22,8 +22,10 @@ from core.drafters.memory_file import asked_memory, keep_memory
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.models.progress_bar import ProgressBar
+from core.modes.server import is_address
 from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.runtime.imports import quick_imports
+from core.runtime.storage import Progress
 from core.runtime.text_files import numbered_lines, read_text
 from core.trace.events import DrafterFailed, RunFailed, RunFinished
 from core.trace.file import Trace, save_trace
@@ -92,6 +94,20 @@ def _prompts(path: Path) -> list[_Line]:
     return lines
 
 
+def _engine(config: RunConfig, progress: Progress) -> Any:
+    """Our own engine with the target loaded, or the server that is the target."""
+    if is_address(config.target):
+        from core.attached.engine import AttachedEngine  # httpx is for those who ask a server
+
+        return AttachedEngine(config.target)
+    with quick_imports():
+        from core.engine import Engine
+        from core.loading.loading import load_target
+    engine = Engine(load_target(config, progress), progress=progress)
+    tell_notes(engine.target, config)
+    return engine
+
+
 def _run(
     config: RunConfig,
     prompts: list[_Line],
@@ -104,18 +120,14 @@ def _run(
     An interrupt ends those that have begun with what they have; the others are not written.
     """
     interrupt = Interrupt()
-    with quick_imports():
-        from core.engine import Engine
-        from core.loading.loading import load_target
     with ProgressBar(config.target) as bar:
-        engine = Engine(load_target(config, bar.show), progress=bar.show)
+        engine = _engine(config, bar.show)
         system = [] if options.system is None else [{"role": "system", "content": options.system}]
         runs = [
             (engine.chat_prompt([*system, {"role": "user", "content": line.prompt}]), config)
             for line in prompts
         ]
         events = engine.run_batch(runs, options.size, memory=memory, should_stop=interrupt)
-    tell_notes(engine.target, config)
     traces = [Trace() for _ in prompts]
     num_written = num_failed = 0
     with interrupt.caught():
@@ -151,7 +163,7 @@ def _answer(index: int, line: _Line, trace: Trace) -> dict[str, Any]:
         "finish_reason": finished.reason if finished else "failed",
         "error": failed.message if failed else None,
         "num_tokens": stats.num_tokens,
-        "num_steps": stats.num_steps,
+        "num_steps": stats.known("num_steps"),
         "acceptance_rate": stats.acceptance_rate,
         "acceptance_length": stats.acceptance_length,
     }

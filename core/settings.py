@@ -183,7 +183,7 @@ def parse_bytes(text: str) -> int:
     except ValueError:
         size = math.nan
     if not 0.0 < size < 2.0**63:
-        raise InvalidSettingError(f"{text!r} is no size; give one such as 6GiB or 500MB.")
+        raise InvalidSettingError(f"{shown(text)} is no size; give one such as 6GiB or 500MB.")
     return int(size)
 
 

@@ -22,7 +22,7 @@ from app import messages
 from app.engines.engine_slot import PoolStatus
 from app.runs.archive import KeptRun
 from core.trace.events import EVENT_CLASSES
-from core.trace.stats import RunStats
+from core.trace.stats import MAY_BE_UNKNOWN, Difference, RunStats
 from visualize.compare import SUMMARY_DTYPES, Divergence
 from visualize.status import NodeStatus
 
@@ -36,6 +36,7 @@ _DTYPES |= {"float64": "number", "Float64": "number | null"}
 # What `app.runs.wire.events_for_page` adds.
 _ADDED: dict[str, dict[str, Any]] = {
     "RunStarted": {"lossy_rule": str, "why_refused": messages.WhyRefused},
+    "ServerTotals": {"differences": list[Difference]},
     "Committed": {"node_states": list[NodeStatus], "times_ms": messages.PhaseTimes},
 }
 
@@ -50,7 +51,7 @@ def type_declarations() -> str:
     union = " | ".join(cls.__name__ for cls in EVENT_CLASSES.values())
     parts.append(f"/** An event as the page gets it. */\nexport type PageEvent = {union};\n")
     parts.append(_interface("Stats", RunStats, dict(_stats())))
-    for cls in (Divergence, KeptRun, PoolStatus):
+    for cls in (Difference, Divergence, KeptRun, PoolStatus):
         parts.append(_interface(cls.__name__, cls, _hints(cls)))
     rows = "".join(f"  {name}: {_DTYPES[dtype]};\n" for name, dtype in SUMMARY_DTYPES.items())
     parts.append(
@@ -71,7 +72,8 @@ def _stats() -> Iterator[tuple[str, Any]]:
     """The counters, and the ratios that are properties."""
     hints = _hints(RunStats)
     for name in RunStats().to_dict():
-        yield name, hints.get(name) or get_type_hints(getattr(RunStats, name).fget)["return"]
+        hint = hints.get(name) or get_type_hints(getattr(RunStats, name).fget)["return"]
+        yield name, hint | None if name in MAY_BE_UNKNOWN else hint
 
 
 def _interface(name: str, cls: type, fields: dict[str, Any]) -> str:
@@ -102,7 +104,7 @@ def _type(hint: Any) -> str:
         return "null"
     if hint in _PLAIN:
         return _PLAIN[hint]
-    if is_typeddict(hint) or dataclasses.is_dataclass(hint):
+    if is_typeddict(hint) or dataclasses.is_dataclass(hint) or hasattr(hint, "_fields"):
         return str(hint.__name__)
     raise ValueError(f"{hint} has no type on the page")
 

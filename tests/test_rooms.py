@@ -23,7 +23,8 @@ ARROWS: dict[str, str] = {
     "core.quant": "errors runtime backends",
     "core.config": "errors settings modes acceptance",
     "core.command_line": "errors settings modes acceptance config",
-    "core.models": "errors runtime families backends config command_line",
+    "core.attached": "errors modes trace config",
+    "core.models": "errors runtime modes families backends config command_line",
     "core.distributed": "errors backends models",
     "core.loading": "errors settings runtime families backends quant config models distributed",
     "core.drafters": "errors trees runtime modes families backends acceptance quant config "
@@ -35,13 +36,13 @@ ARROWS: dict[str, str] = {
     "drafters",
     "core.engine": "errors settings runtime modes trace backends acceptance quant config models loading "
     "drafters profile decoding",
-    "core.__init__": "runtime errors modes trace config loading drafters decoding engine",
-    "core.benchmark": "errors runtime modes trace backends acceptance config command_line models "
-    "distributed loading drafters profile decoding engine",
-    "core.generate": "errors runtime trace config command_line models distributed loading drafters "
-    "decoding engine",
-    "core.generate_batch": "errors runtime trace config command_line models distributed loading "
-    "drafters engine",
+    "core.__init__": "runtime errors modes trace config attached loading drafters decoding engine",
+    "core.benchmark": "errors runtime modes trace backends acceptance config command_line attached "
+    "models distributed loading drafters profile decoding engine",
+    "core.generate": "errors runtime modes trace config command_line attached models distributed "
+    "loading drafters engine",
+    "core.generate_batch": "errors runtime modes trace config command_line attached models "
+    "distributed loading drafters engine",
     "app.engines": "",
     "app.own_folders": "",
     "app.root_path": "",

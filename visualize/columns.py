@@ -34,16 +34,16 @@ _RUNS: Final = {
         "string", "", "eos, stop_string, length, context, stopped or failed; empty if cut off"
     ),
     "error": Column("string", "", "class and message of the error that ended the run"),
-    "num_prompt_tokens": Column("int64", "tokens", "length of the prompt"),
-    "num_reused": Column("int64", "tokens", "prompt tokens that were in the cache already"),
+    "num_prompt_tokens": Column("Int64", "tokens", "length of the prompt"),
+    "num_reused": Column("Int64", "tokens", "prompt tokens that were in the cache already"),
     "num_remembered": Column(
         "Int64", "tokens", "earlier answers that lookup searched; empty if it searched none"
     ),
     "num_tokens": Column("int64", "tokens", "tokens emitted"),
-    "num_steps": Column("int64", "steps", "steps, which are forward passes of the target"),
-    "num_drafted": Column("int64", "tokens", "draft tokens proposed"),
-    "num_tested": Column("int64", "tokens", "draft tokens that the target judged"),
-    "num_accepted": Column("int64", "tokens", "draft tokens kept"),
+    "num_steps": Column("Int64", "steps", "steps, which are forward passes of the target"),
+    "num_drafted": Column("Int64", "tokens", "draft tokens proposed"),
+    "num_tested": Column("Int64", "tokens", "draft tokens that the target judged"),
+    "num_accepted": Column("Int64", "tokens", "draft tokens kept"),
     "acceptance_rate": Column("Float64", "0 to 1", "num_accepted / num_tested"),
     "acceptance_length": Column(
         "Float64", "tokens/step", "tau: num_tokens / num_steps; steps without a draft count as well"
@@ -53,13 +53,21 @@ _RUNS: Final = {
         "Float64", "s", "from the start of the run, the prompt included"
     ),
     "prefill_s": Column("float64", "s", "reading the prompt"),
-    "draft_s": Column("float64", "s", "drafting"),
-    "verify_s": Column("float64", "s", "forward passes of the target over the trees"),
-    "accept_s": Column("float64", "s", "judging the trees"),
-    "commit_s": Column("float64", "s", "moving accepted tokens into the cache"),
-    "other_s": Column("float64", "s", "recording and bookkeeping inside the steps"),
+    "draft_s": Column("Float64", "s", "drafting"),
+    "verify_s": Column("Float64", "s", "forward passes of the target over the trees"),
+    "accept_s": Column("Float64", "s", "judging the trees"),
+    "commit_s": Column("Float64", "s", "moving accepted tokens into the cache"),
+    "other_s": Column("Float64", "s", "recording and bookkeeping inside the steps"),
     "total_s": Column("float64", "s", "prefill and steps"),
     "peak_memory_bytes": Column("Int64", "bytes", "highest memory use; empty if not finished"),
+    "server_json": Column(
+        "string",
+        "JSON",
+        "the server that answered, as far as it tells of itself; empty for our engine",
+    ),
+    "origins_json": Column(
+        "string", "JSON", "of the figures of a server: which are told, derived, a bound or unknown"
+    ),
     "prompt_text": Column("string", "", "the prompt as written"),
     "text": Column("string", "", "the generated text"),
 }
@@ -67,24 +75,29 @@ _RUNS: Final = {
 _STEPS: Final = {
     **_RUN_KEYS,
     "step": Column("int64", "", "number of the step, from 1"),
-    "drafter": Column("string", "", "the drafter that made this tree, or none"),
-    "num_drafted": Column("int64", "tokens", "draft tokens in the tree"),
-    "num_tested": Column("int64", "tokens", "draft tokens that the target judged"),
-    "num_accepted": Column("int64", "tokens", "draft tokens kept"),
-    "num_emitted": Column("int64", "tokens", "tokens the step added to the text"),
+    "drafter": Column("string", "", "the drafter that made this tree, none, or server"),
+    "num_drafted": Column("Int64", "tokens", "draft tokens in the tree"),
+    "num_tested": Column("Int64", "tokens", "draft tokens that the target judged"),
+    "num_accepted": Column("Int64", "tokens", "draft tokens kept"),
+    "num_emitted": Column("Int64", "tokens", "tokens the step added to the text"),
     "acceptance_length": Column(
-        "int64", "tokens", "num_emitted under the name whose mean over the steps is tau"
+        "Int64", "tokens", "num_emitted under the name whose mean over the steps is tau"
     ),
-    "max_depth": Column("int64", "tokens", "depth of the tree; 0 for the root alone"),
+    "num_forwards": Column(
+        "Int64",
+        "forwards",
+        "forward passes of the target, at least where a server's chunks may be joined",
+    ),
+    "max_depth": Column("Int64", "tokens", "depth of the tree; 0 for the root alone"),
     "t_start_s": Column("float64", "s", "start of the step, since the start of the run"),
-    "draft_ms": Column("float64", "ms", "drafting"),
-    "verify_ms": Column("float64", "ms", "forward pass of the target over the tree"),
-    "accept_ms": Column("float64", "ms", "judging the tree"),
-    "commit_ms": Column("float64", "ms", "moving accepted tokens into the cache"),
-    "other_ms": Column("float64", "ms", "recording and bookkeeping"),
+    "draft_ms": Column("Float64", "ms", "drafting"),
+    "verify_ms": Column("Float64", "ms", "forward pass of the target over the tree"),
+    "accept_ms": Column("Float64", "ms", "judging the tree"),
+    "commit_ms": Column("Float64", "ms", "moving accepted tokens into the cache"),
+    "other_ms": Column("Float64", "ms", "recording and bookkeeping"),
     "step_ms": Column("float64", "ms", "the whole step inside the engine"),
-    "num_rows": Column("int64", "rows", "rows of the target's forward pass, the root included"),
-    "cache_length": Column("int64", "tokens", "committed tokens in the cache after the step"),
+    "num_rows": Column("Int64", "rows", "rows of the target's forward pass, the root included"),
+    "cache_length": Column("Int64", "tokens", "committed tokens in the cache after the step"),
     "text": Column("string", "", "text the step added"),
 }
 
@@ -92,10 +105,10 @@ _TOKENS: Final = {
     **_RUN_KEYS,
     "position": Column("int64", "", "place of the token in the output, from 0"),
     "step": Column("int64", "", "step that emitted it, from 1"),
-    "token_id": Column("int64", "", "id in the target's vocabulary"),
+    "token_id": Column("Int64", "", "id in the target's vocabulary; empty if a server tells none"),
     "text": Column("string", "", "what the token adds to the text; empty inside a character"),
     "token_text": Column("string", "", "the token alone, decoded"),
-    "source": Column("string", "", "accepted, remembered, recovered, bonus or plain"),
+    "source": Column("string", "", "accepted, remembered, recovered, bonus, plain or untold"),
     "depth": Column("int64", "", "place of the token among those of its step, from 1"),
     "node": Column("int64", "", "its node in the tree; -1 for the target's own token"),
     "draft_prob": Column("Float64", "0 to 1", "the drafter's probability; empty if not drafted"),

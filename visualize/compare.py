@@ -36,6 +36,11 @@ class Divergence(NamedTuple):
 def first_divergence(reference: Trace, other: Trace) -> Divergence | None:
     """None where the outputs agree as far as both of them go."""
     _check_same_prompt(reference, other)
+    if -1 in reference.token_ids or -1 in other.token_ids:
+        raise InvalidSettingError(
+            "a server does not tell the token ids of its answer, by which the two are compared; read "
+            "the texts."
+        )
     pairs = zip(reference.token_ids, other.token_ids, strict=False)
     for position, (own_id, other_id) in enumerate(pairs):
         if own_id != other_id:
@@ -55,7 +60,7 @@ def first_divergence(reference: Trace, other: Trace) -> Divergence | None:
 def _check_same_prompt(reference: Trace, other: Trace) -> None:
     starts = [trace.first(RunStarted) for trace in (reference, other)]
     prompts = [started.prompt_token_ids for started in starts if started]
-    if len(prompts) == 2 and prompts[0] != prompts[1]:
+    if len(prompts) == 2 and all(prompts) and prompts[0] != prompts[1]:
         raise InvalidSettingError(
             "the two runs have different prompts; compare runs of the same prompt."
         )
@@ -98,10 +103,12 @@ SUMMARY_DTYPES: Final = {
     "tokens_per_s_max": "Float64",
     "speed_up": "Float64",
     "acceptance_length": "Float64",
-    "num_steps": "int64",
+    "num_steps": "Int64",
+    "steps_origin": "string",
     "acceptance_rate": "Float64",
-    "num_accepted": "int64",
-    "num_tested": "int64",
+    "num_accepted": "Int64",
+    "num_tested": "Int64",
+    "num_drafted": "Int64",
     "draft_share": "Float64",
     "time_to_first_token_s": "Float64",
     "peak_memory_bytes": "Int64",
@@ -112,8 +119,8 @@ SUMMARY_DTYPES: Final = {
 def summary_frame(traces: Sequence[Trace]) -> pd.DataFrame:
     """A row a run, its repeats taken together; failed repeats are counted and left out.
 
-    `speed_up` is over plain decoding of the same prompt, model, number format and device, and
-    empty where no such run is among the traces.
+    `speed_up` is over plain decoding of the same prompt, model, number format and device, for a server
+    over one of the same model that does not speculate; empty where no such run is among the traces.
     """
     groups: dict[Hashable, list[Trace]] = {}
     for trace in traces:
@@ -122,13 +129,24 @@ def summary_frame(traces: Sequence[Trace]) -> pd.DataFrame:
     plain_speeds: dict[Setup, float] = {}
     for group in groups.values():
         speeds = _speeds(group)
-        if run_facts(group[0]).mode == PLAIN_MODE and speeds:
+        if is_plain(group[0]) and speeds:
             plain_speeds.setdefault(setup_of(group[0]), median(speeds))
     rows = [
         _summary_row(label, group, plain_speeds.get(setup_of(group[0])))
         for label, group in zip(labels, groups.values(), strict=True)
     ]
     return pd.DataFrame(rows, columns=list(SUMMARY_DTYPES)).astype(SUMMARY_DTYPES)
+
+
+def is_plain(trace: Trace) -> bool:
+    """Whether a run drafted nothing, so that others of its setup are held against it: plain decoding,
+    and a server that says that it does not speculate."""
+    facts = run_facts(trace)
+    return facts.mode == PLAIN_MODE or facts.server.get("speculates") is False
+
+
+def _share(seconds: float | None, whole_s: float) -> float | None:
+    return seconds / whole_s if seconds is not None and whole_s else None
 
 
 def _whole(group: list[Trace]) -> list[Trace]:
@@ -144,8 +162,7 @@ def _summary_row(label: str, group: list[Trace], plain_speed: float | None) -> d
     whole, speeds, facts = _whole(group), _speeds(group), run_facts(group[0])
     total = RunStats()
     for trace in whole:
-        for event in trace.events:
-            total.add(event)
+        total.merge(trace.stats)
     every = [run_facts(trace) for trace in whole]
     first_token = [
         item.time_to_first_token_s for item in every if item.time_to_first_token_s is not None
@@ -165,11 +182,13 @@ def _summary_row(label: str, group: list[Trace], plain_speed: float | None) -> d
         "tokens_per_s_max": max(speeds, default=None),
         "speed_up": speed / plain_speed if speed and plain_speed else None,
         "acceptance_length": total.acceptance_length,
-        "num_steps": total.num_steps,
+        "num_steps": total.known("num_steps"),
+        "steps_origin": total.origins.get("num_steps", ""),
         "acceptance_rate": total.acceptance_rate,
-        "num_accepted": total.num_accepted,
-        "num_tested": total.num_tested,
-        "draft_share": total.draft_s / total.steps_s if total.steps_s else None,
+        "num_accepted": total.known("num_accepted"),
+        "num_tested": total.known("num_tested"),
+        "num_drafted": total.known("num_drafted"),
+        "draft_share": _share(total.known("draft_s"), total.steps_s),
         "time_to_first_token_s": median(first_token) if first_token else None,
         "peak_memory_bytes": max(memory, default=None),
     }

@@ -12,7 +12,15 @@ from core.trace.file import Trace
 from visualize.columns import COLUMNS
 from visualize.run_facts import run_facts
 from visualize.status import node_statuses
-from visualize.steps import Step, complete_steps, entry, logit_gap
+from visualize.steps import (
+    AnyStep,
+    PhaseTimes,
+    SeenStep,
+    all_steps,
+    complete_steps,
+    entry,
+    logit_gap,
+)
 
 Row = dict[str, Any]
 
@@ -54,31 +62,43 @@ def _run_rows(trace: Trace) -> list[Row]:
     facts = run_facts(trace)
     stats = trace.stats.to_dict()
     stats.pop("steps_s")  # total_s less prefill_s
+    stats.pop("num_untimed")
     values = facts._asdict()
+    stats["origins_json"] = _json_of(stats.pop("origins"))
+    values["server_json"] = _json_of(values.pop("server"))
     config_json = dumps(values.pop("config"), ensure_ascii=False)
     return [{**values, **stats, "config_json": config_json, "text": trace.text}]
+
+
+def _json_of(values: dict[str, Any] | None) -> str:
+    return dumps(values, ensure_ascii=False) if values else ""
 
 
 def _step_rows(trace: Trace) -> list[Row]:
     keys = _run_keys(trace)
     rows = []
-    for step in complete_steps(trace):
-        drafted, accepted, committed = step.drafted, step.accepted, step.committed
+    for step in all_steps(trace):
+        committed = step.committed
+        num_emitted: int | None = len(committed.token_ids)
+        if isinstance(step, SeenStep) and step.observed.num_tokens is None:
+            num_emitted = None
+        times = step.times._asdict() if step.times else dict.fromkeys(PhaseTimes._fields)
         rows.append(
             {
                 **keys,
                 "step": step.number,
-                "drafter": drafted.drafter,
-                "num_drafted": len(drafted.token_ids) - 1,
-                "num_tested": len(accepted.tested),
-                "num_accepted": len(accepted.path),
-                "num_emitted": len(committed.token_ids),
-                "acceptance_length": len(committed.token_ids),
-                "max_depth": max(drafted.depths),
-                "t_start_s": drafted.t_start_s,
-                **step.times._asdict(),
+                "drafter": step.drafter,
+                "num_drafted": step.num_drafted,
+                "num_tested": step.num_tested,
+                "num_accepted": step.num_accepted,
+                "num_emitted": num_emitted,
+                "acceptance_length": num_emitted if step.num_forwards == 1 else None,
+                "num_forwards": step.num_forwards,
+                "max_depth": step.max_depth,
+                "t_start_s": step.start_s,
+                **times,
                 "step_ms": committed.step_s * 1e3,
-                "num_rows": step.verified.num_rows,
+                "num_rows": step.num_rows,
                 "cache_length": committed.cache_length,
                 "text": "".join(committed.texts),
             }
@@ -89,7 +109,7 @@ def _step_rows(trace: Trace) -> list[Row]:
 def _token_rows(trace: Trace) -> list[Row]:
     keys, names = _run_keys(trace), trace.token_texts
     rows: list[Row] = []
-    for step in complete_steps(trace):
+    for step in all_steps(trace):
         committed = step.committed
         for index, token_id in enumerate(committed.token_ids):
             rows.append(
@@ -97,7 +117,7 @@ def _token_rows(trace: Trace) -> list[Row]:
                     **keys,
                     "position": len(rows),
                     "step": step.number,
-                    "token_id": token_id,
+                    "token_id": None if token_id < 0 else token_id,
                     "text": committed.texts[index],
                     "token_text": names.get(token_id, ""),
                     "source": committed.sources[index],
@@ -110,8 +130,13 @@ def _token_rows(trace: Trace) -> list[Row]:
     return rows
 
 
-def _probabilities(step: Step, index: int) -> Row:
+def _probabilities(step: AnyStep, index: int) -> Row:
     """What the two models thought of the emitted token at `index`."""
+    if isinstance(step, SeenStep):
+        target_prob = entry(step.observed.target_probs, index)
+        return {
+            "draft_prob": None, "target_prob": target_prob, "entropy_nats": None, "logit_gap": None,
+        }  # fmt: skip
     node, parent = step.committed.nodes[index], step.parent_of(index)
     verified = step.verified
     is_drafted = node > 0

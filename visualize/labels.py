@@ -13,7 +13,8 @@ from visualize.run_facts import RunFacts, run_facts
 class Setup(NamedTuple):
     """Runs with the same prompt on the same model and machine can be compared."""
 
-    prompt_token_ids: tuple[int, ...]
+    prompt: tuple[int, ...] | str
+    """Its ids; its text where a server does not tell them."""
     target: str
     dtype: str
     device: str
@@ -22,13 +23,15 @@ class Setup(NamedTuple):
 def setup_of(trace: Trace) -> Setup:
     facts, started = run_facts(trace), trace.first(RunStarted)
     prompt = tuple(started.prompt_token_ids) if started else ()
-    return Setup(prompt, facts.target, facts.dtype, facts.device)
+    # Several servers of one model can be compared with each other.
+    target = str(facts.server.get("model") or facts.target) if facts.server else facts.target
+    return Setup(prompt or facts.prompt_text, target, facts.dtype, facts.device)
 
 
 def repeat_key(trace: Trace) -> Hashable:
     """Equal for repeats of one run: same setup, draft model and settings."""
     facts = run_facts(trace)
-    return setup_of(trace), facts.draft, dumps(facts.config, sort_keys=True)
+    return setup_of(trace), facts.target, facts.draft, dumps(facts.config, sort_keys=True)
 
 
 def run_labels(traces: Sequence[Trace]) -> list[str]:

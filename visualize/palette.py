@@ -21,6 +21,7 @@ SOURCE_COLOURS: Final = {
     "recovered": VERMILION,
     "bonus": GREEN,
     "plain": GREY,
+    "untold": SKY,
 }
 STATUS_COLOURS: Final = {"accepted": BLUE, "rejected": PURPLE, "untested": GREY}
 PHASE_COLOURS: Final = {
@@ -30,5 +31,7 @@ PHASE_COLOURS: Final = {
     "commit": ORANGE,
     "other": GREY,
 }
+UNTOLD_COLOUR: Final = PURPLE
+"""For whole steps, where their phases are not told."""
 RUN_COLOURS: Final = (BLUE, ORANGE, GREEN, PURPLE, VERMILION, SKY, GREY)
 """For several runs side by side."""

@@ -13,7 +13,7 @@ from core.trace.events import Event, Prefilled, RunFailed
 from core.trace.file import Trace
 from visualize.labels import run_labels
 from visualize.run_facts import run_facts
-from visualize.steps import Step, complete_steps
+from visualize.steps import AnyStep, Step, all_steps
 
 TraceEvent = dict[str, Any]
 
@@ -45,7 +45,7 @@ def _run_events(trace: Trace, label: str, process: int) -> Iterator[TraceEvent]:
         args = {"num_tokens": prefilled.num_tokens, "num_reused": prefilled.num_reused}
         yield _slice("prefill", *_span_ns(prefilled), {**args, "prompt": facts.prompt_text}, place)
     num_tokens = 0
-    for step in complete_steps(trace):
+    for step in all_steps(trace):
         yield from _step_slices(step, place)
         num_tokens += len(step.committed.token_ids)
         yield from _counters(step, num_tokens, process)
@@ -60,7 +60,11 @@ def _run_events(trace: Trace, label: str, process: int) -> Iterator[TraceEvent]:
         }
 
 
-def _step_slices(step: Step, place: TraceEvent) -> Iterator[TraceEvent]:
+def _step_slices(step: AnyStep, place: TraceEvent) -> Iterator[TraceEvent]:
+    if not isinstance(step, Step):
+        start_ns, end_ns = _span_ns(step.observed)
+        yield _slice(f"step {step.number}", start_ns, end_ns, _step_args(step), place)
+        return
     start_ns, _ = _span_ns(step.drafted)
     phases = {
         "draft": step.drafted,
@@ -78,20 +82,20 @@ def _step_slices(step: Step, place: TraceEvent) -> Iterator[TraceEvent]:
         yield _slice("other", after_ns, end_ns, {}, place)
 
 
-def _step_args(step: Step) -> dict[str, Any]:
+def _step_args(step: AnyStep) -> dict[str, Any]:
     return {
-        "drafter": step.drafted.drafter,
+        "drafter": step.drafter,
         "text": "".join(step.committed.texts),
         "sources": ", ".join(step.committed.sources),
-        "num_drafted": len(step.drafted.token_ids) - 1,
-        "num_tested": len(step.accepted.tested),
-        "num_accepted": len(step.accepted.path),
+        "num_drafted": step.num_drafted,
+        "num_tested": step.num_tested,
+        "num_accepted": step.num_accepted,
         "acceptance_length": len(step.committed.token_ids),
         "cache_length": step.committed.cache_length,
     }
 
 
-def _counters(step: Step, num_tokens: int, process: int) -> Iterator[TraceEvent]:
+def _counters(step: AnyStep, num_tokens: int, process: int) -> Iterator[TraceEvent]:
     when = {"ph": "C", "pid": process, "ts": _span_ns(step.committed)[1] / 1e3}
     yield {**when, "name": "tokens emitted", "args": {"tokens": num_tokens}}
     yield {**when, "name": "tokens per step", "args": {"tokens": len(step.committed.token_ids)}}

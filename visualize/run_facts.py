@@ -2,7 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from core.trace.events import Committed, Prefilled, RunFailed, RunFinished, RunStarted
+from core.trace.events import (
+    Committed,
+    Prefilled,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    ServerTotals,
+)
 from core.trace.file import Trace
 
 
@@ -20,9 +27,11 @@ class RunFacts(NamedTuple):
     started_at: str
     seed: int | None
     config: dict[str, Any]
+    server: dict[str, Any]
+    """The server that answered; empty for our own engine."""
     prompt_text: str
-    num_prompt_tokens: int
-    num_reused: int
+    num_prompt_tokens: int | None
+    num_reused: int | None
     num_remembered: int | None
     """Tokens of the earlier answers that lookup searched; None where it searched none."""
     outcome: str
@@ -50,8 +59,9 @@ def run_facts(trace: Trace) -> RunFacts:
         started_at=started.started_at if started else "",
         seed=started.seed if started else None,
         config=config,
+        server=(started.server or {}) if started else {},
         prompt_text=started.prompt_text if started else "",
-        num_prompt_tokens=len(started.prompt_token_ids) if started else 0,
+        num_prompt_tokens=_num_prompt_tokens(started, trace),
         num_reused=prefilled.num_reused if prefilled else 0,
         num_remembered=_number(started.memory, "num_tokens") if started else None,
         outcome="failed" if failed else finished.reason if finished else "",
@@ -59,6 +69,14 @@ def run_facts(trace: Trace) -> RunFacts:
         peak_memory_bytes=finished.peak_memory_bytes if finished else None,
         time_to_first_token_s=first.t_end_s if first else None,
     )
+
+
+def _num_prompt_tokens(started: RunStarted | None, trace: Trace) -> int | None:
+    """None where a server did not tell it."""
+    if started is None or started.server is None or started.prompt_token_ids:
+        return len(started.prompt_token_ids) if started else 0
+    totals = trace.first(ServerTotals)
+    return _number(totals.told, "num_prompt_tokens") if totals else None
 
 
 def _word(values: dict[str, Any], name: str) -> str:

@@ -105,7 +105,7 @@ class Choice:
             case TokenTexts():
                 self._texts.update(zip(event.token_ids, event.texts, strict=True))
             case Prefilled():
-                self.num_cached, self.is_prefilled = event.num_reused, True
+                self.num_cached, self.is_prefilled = event.num_reused or 0, True
             case Drafted():
                 self._drafted = event
             case Verified():

@@ -3,6 +3,7 @@
 from functools import cache
 
 from app.engines.engine_slot import EngineKey, EngineLike, Progress
+from core.attached.engine import AttachedEngine
 from core.distributed.role import num_ranks
 from core.runtime.imports import quick_imports
 
@@ -12,6 +13,12 @@ def _num_cores() -> int:
     import torch
 
     return int(torch.get_num_threads())  # before anything here lowered it
+
+
+def attach_engine(key: EngineKey, progress: Progress) -> EngineLike:
+    """The server that a target is the address of; raises SpecDecodesError with one sentence."""
+    progress("asking the server", 0, 0)
+    return AttachedEngine(key.target)
 
 
 def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> EngineLike:

@@ -1,11 +1,16 @@
-"""Slots for engines and the one queue for them. Models load on the thread that holds a turn."""
+"""Slots for engines and the one queue for them. Models load on the thread that holds a turn.
+
+A server takes a turn as well, and no slot: what is loaded here stays loaded.
+"""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.engines.engine_slot import EngineKey, EngineSlot, LoadEngine, PoolStatus
+from app.engines.engines import attach_engine
 from app.engines.fair_queue import FairQueue
+from core.modes.server import is_address
 
 # Of several slots the page tells of the one that comes first here.
 _PHASES = ("loading", "ready", "failed", "empty")
@@ -14,10 +19,12 @@ _PHASES = ("loading", "ready", "failed", "empty")
 class ModelPool:
     """Holds a few engines, each in a slot of its own; loading another one into it frees it."""
 
-    def __init__(self, load: LoadEngine, num_slots: int = 1):
-        """`num_slots` runs go on at once."""
+    def __init__(self, load: LoadEngine, num_slots: int = 1, attach: LoadEngine = attach_engine):
+        """`num_slots` runs go on at once; `attach` asks a server, which is named by its address."""
         self._slots = [EngineSlot(load) for _ in range(num_slots)]
         self._free = list(self._slots)
+        self._attach = attach
+        self._latest = self._slots[0]
         self._lock = threading.Lock()
         self.fair_queue = FairQueue(num_slots)
         self._first_key: EngineKey | None = None
@@ -63,7 +70,12 @@ class ModelPool:
         try:
             yield slot
         finally:
-            was_lost = slot.key == key and slot.status.phase == "ready" and slot.loaded is None
+            was_lost = (
+                slot in self._slots
+                and slot.key == key
+                and slot.status.phase == "ready"
+                and slot.loaded is None
+            )
             self._give_back(slot)
             if was_lost:
                 self._preload(key, is_another=True)
@@ -71,29 +83,42 @@ class ModelPool:
     def _take(self, key: EngineKey, *, is_another: bool) -> EngineSlot:
         """Takes a free slot: one with the engine, else an empty one, else the one unused longest.
 
-        For another engine of the same key, those that have it come last.
+        For another engine of the same key, those that have it come last. A server is asked anew each
+        time: it may have been started again, with other settings.
         """
+        if is_address(key.target):
+            self._latest = EngineSlot(self._attach)
+            return self._latest
         with self._lock:
             has_it = [slot for slot in self._free if slot.key == key and slot.loaded is not None]
             empty = [slot for slot in self._free if slot.loaded is None]
             order = [empty, self._free] if is_another else [has_it, empty, self._free]
             slot = next(slots[0] for slots in order if slots)
             self._free.remove(slot)
+            self._latest = slot
             return slot
 
     def _give_back(self, slot: EngineSlot) -> None:
         with self._lock:
-            self._free.append(slot)
+            if slot in self._slots:
+                self._free.append(slot)
 
     def cancel(self) -> None:
         """Ends what is being loaded or prepared, at its next report of progress."""
-        for slot in self._slots:
+        for slot in self._known:
             slot.cancel()
 
     @property
     def status(self) -> PoolStatus:
-        """Of the slots; what goes on is told before what has ended."""
-        return min((slot.status for slot in self._slots), key=lambda s: _PHASES.index(s.phase))
+        """Of the slots; what goes on is told before what has ended, and of a server that was asked last
+        whatever came of it."""
+        best = min((slot.status for slot in self._known), key=lambda s: _PHASES.index(s.phase))
+        is_server = self._latest not in self._slots
+        return self._latest.status if is_server and best.phase != "loading" else best
+
+    @property
+    def _known(self) -> list[EngineSlot]:
+        return [*self._slots, *([] if self._latest in self._slots else [self._latest])]
 
     @property
     def is_healthy(self) -> bool:
@@ -118,4 +143,5 @@ class ModelPool:
         return None if engine is None else engine.unavailable_reason(mode, draft)
 
     def _loaded_slot(self) -> EngineSlot | None:
-        return next((slot for slot in self._slots if slot.loaded is not None), None)
+        slots = (self._latest, *self._slots)
+        return next((slot for slot in slots if slot.loaded is not None), None)

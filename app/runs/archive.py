@@ -50,6 +50,8 @@ class KeptRun:
     tokens_per_s: float | None
     acceptance_length: float | None
     acceptance_rate: float | None
+    tau_is_bound: bool = False
+    """Whether tau is at most that: steps of a server came together."""
     is_import: bool = False
     """Whether it is a file of another program, and no trace."""
     drafted_length: float | None = None
@@ -215,5 +217,7 @@ def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
     for key in ("mode", "lossy_rule", "target", "device", "started_at"):
         values[key] = getattr(facts, key)
     for key in ("num_tokens", "num_tested", "tokens_per_s", "acceptance_length", "acceptance_rate"):
-        values[key] = getattr(stats, key)
+        is_counter = key in ("num_tokens", "num_tested")
+        values[key] = stats.known(key) if is_counter else getattr(stats, key)
+    values["tau_is_bound"] = stats.origins.get("num_steps") == "at least"
     return KeptRun(**values)

@@ -15,7 +15,7 @@ def compare_traces(traces: Sequence[Trace]) -> Comparison:
 
     Repeats of one setting share a row; only the first of them is raced.
     """
-    from visualize.compare import PLAIN_MODE, first_divergence, summary_frame
+    from visualize.compare import PLAIN_MODE, first_divergence, is_plain, summary_frame
     from visualize.labels import repeat_key
     from visualize.run_facts import run_facts
 
@@ -23,7 +23,8 @@ def compare_traces(traces: Sequence[Trace]) -> Comparison:
     for trace in traces:
         firsts.setdefault(repeat_key(trace), trace)
     raced = list(firsts.values())
-    reference = next((t for t in raced if run_facts(t).mode == PLAIN_MODE), raced[0])
+    own = (trace for trace in raced if run_facts(trace).mode == PLAIN_MODE)
+    reference = next(own, next(filter(is_plain, raced), raced[0]))
     rows = json.loads(summary_frame(traces).to_json(orient="records"))
     verdicts: list[Verdict] = []
     for trace in raced:

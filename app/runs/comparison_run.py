@@ -19,6 +19,7 @@ from core.config import RunConfig
 from core.decoding.failures import describe_failure
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, shown
+from core.modes.server import is_address
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace
 
@@ -202,19 +203,23 @@ def _warm_up(config: RunConfig) -> RunConfig:
 
 
 def _checked(entries: list[RunConfig], num_repeats: int) -> list[RunConfig]:
-    """Plain decoding with the first one's settings, then the entries, each once."""
+    """Plain decoding with the settings of the first one that runs here, then the entries, each once.
+
+    Servers stand beside: what a server without speculation is for others of its model, visualize tells.
+    """
     if not entries:
         raise InvalidSettingError("There is nothing to compare; add settings first.")
     if not isinstance(num_repeats, int) or not 1 <= num_repeats <= MOST_REPEATS:
         raise InvalidSettingError(
             f"repeats is {shown(num_repeats)}; give a number from 1 to {MOST_REPEATS}."
         )
-    configs = list(dict.fromkeys([entries[0].plain(), *entries]))
+    own = [config for config in entries if not is_address(config.target)]
+    configs = list(dict.fromkeys([*(config.plain() for config in own[:1]), *entries]))
     if len(configs) > MOST_COMPARED:
         raise InvalidSettingError(
             f"{len(configs)} runs are chosen with plain decoding; at most {MOST_COMPARED} fit."
         )
-    if len({(c.target, c.dtype, c.weights, c.compile) for c in configs}) > 1:
+    if len({(c.target, c.dtype, c.weights, c.compile) for c in own}) > 1:
         raise InvalidSettingError(
             "The runs differ in target, dtype, weights or compile; give the same for all."
         )

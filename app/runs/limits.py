@@ -1,7 +1,9 @@
 """What visitors may ask for: which models, how many tokens, how large a tree, how long a queue.
 
 The operator sets it on the command line. A model's name can be a path or a hub id, so that a page
-which others reach takes only the catalogue's, unless told otherwise.
+which others reach takes only the catalogue's, unless told otherwise. It can be the address of a server
+as well, which the page then asks in its visitors' stead: of these it takes those of this machine, and
+where others reach the page none, unless told otherwise.
 """
 
 from dataclasses import dataclass
@@ -10,8 +12,11 @@ from core.config import RunConfig
 from core.errors import InvalidSettingError, shown
 from core.models.catalogue import CATALOGUE
 from core.modes.hybrid import HybridSettings, parts_of
+from core.modes.server import ServerAddress, is_address, parse_address
 from core.modes.settings import MAX_TREE_NODES, SELF, SHIPPED_BLOCK, SHIPPED_HEAD
 
+# Of --allow-servers: those of this machine.
+OWN = "own"
 # What the command line starts with; the default model's context holds no more.
 MOST_TOKENS = 8192
 MOST_WAITING = 64
@@ -25,6 +30,9 @@ class Limits:
 
     models: frozenset[str] | None = None
     """Targets and draft models that may be named; None allows every name."""
+    servers: frozenset[str] | None = None
+    """host:port of servers that may be targets, and OWN for all of this machine; None allows every
+    one."""
     most_tokens: int = _WITHOUT_LIMIT
     most_nodes: int = MAX_TREE_NODES
     most_waiting: int = _WITHOUT_LIMIT
@@ -68,12 +76,44 @@ class Limits:
             )
 
     def check_model(self, name: str) -> None:
-        """Raises InvalidSettingError for a model that visitors may not name."""
+        """Raises InvalidSettingError for a model or server that visitors may not name."""
+        if is_address(name):
+            self._check_server(parse_address(name))
+            return
         if self.models is not None and name not in self.models:
             allowed = ", ".join(sorted(self.models))
             raise InvalidSettingError(
                 f"model {shown(name)} is not offered here; choose one of {allowed}."
             )
+
+    def _check_server(self, address: ServerAddress) -> None:
+        if self.servers is None or address.place in self.servers:
+            return
+        if not (address.is_this_machine and OWN in self.servers):
+            raise InvalidSettingError(
+                f"the server at {shown(address.place)} is not offered here; whoever runs this page "
+                "allows it by --allow-servers."
+            )
+
+
+def allowed_servers(word: str | None, target: str, *, is_private: bool) -> frozenset[str] | None:
+    """What --allow-servers means; without it, whether only this machine reaches the page decides.
+
+    `all`, `own`, `none`, or host:port with commas, `own` among them; the starting target is always
+    allowed. Raises InvalidSettingError for anything else.
+    """
+    word = word or (OWN if is_private else "none")
+    if word == "all":
+        return None
+    names = {name.strip() for name in word.split(",")} - {"", "none"}
+    for name in names - {OWN}:
+        if not name.rpartition(":")[2].isdecimal() or "/" in name:
+            raise InvalidSettingError(
+                f"--allow-servers has {shown(name)}; give all, own, none, or host:port with commas."
+            )
+    if is_address(target):
+        names.add(parse_address(target).place)
+    return frozenset(names)
 
 
 def allowed_models(word: str | None, target: str, *, is_private: bool) -> frozenset[str] | None:

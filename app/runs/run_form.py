@@ -41,6 +41,7 @@ _LABELS = {
 # A switch that may also be left to the program.
 _SWITCH = {"": None, "on": True, "off": False}
 _NO_DRAFT_HELP = "Plain decoding, one token a step: what the other modes are measured against."
+_SERVER_HELP = "The target is a server, named by its address, which decodes as it was started."
 
 
 class FormField(NamedTuple):
@@ -71,7 +72,9 @@ def mode_fields(mode: str) -> list[FormField]:
 def mode_help(mode: str) -> str:
     """One sentence on a mode: the first line of its settings' docstring."""
     cls = settings_class(mode)
-    return (cls.__doc__ or "").strip().splitlines()[0] if cls else _NO_DRAFT_HELP
+    if cls is None:
+        return _SERVER_HELP if modes()[mode].is_elsewhere else _NO_DRAFT_HELP
+    return (cls.__doc__ or "").strip().splitlines()[0]
 
 
 def config_from_values(values: dict[str, Any]) -> RunConfig:
@@ -87,7 +90,8 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
     heeded = settings_of(mode) if is_known else _RUN_FIELDS
     run = {name: _parsed(values[name], RunConfig, name) for name in _RUN_FIELDS if name in heeded}
     run["target"] = run["target"] or RunConfig().target
-    sampling = {name: _parsed(values[name], SamplingConfig, name) for name in _SAMPLING_FIELDS}
+    heeded_sampling = [name for name in _SAMPLING_FIELDS if not is_known or name in heeded]
+    sampling = {name: _parsed(values[name], SamplingConfig, name) for name in heeded_sampling}
     return RunConfig.from_dict({"mode": mode, **run, "sampling": sampling, "drafter": drafter})
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from app.messages import PhaseTimes
 from core.acceptance.registry import why_refused
-from core.trace.events import Committed, Event, Proposed, RunStarted
+from core.trace.events import Event, Proposed, RunStarted, ServerTotals
 from core.trace.file import lossy_rule_of
+from core.trace.stats import differences
 from visualize.status import node_statuses
-from visualize.steps import Step, StepEvents
+from visualize.steps import SeenStep, Step, StepEvents
 
 # A step has so many events.
 _MOST_OF_A_STEP = 4
@@ -33,8 +34,12 @@ def events_for_page(events: Sequence[Event], first: int = 0) -> Iterator[dict[st
             values["why_refused"] = why_refused(event.config)._asdict()
         if isinstance(event, Proposed):
             values |= {"token_ids": [], "parents": [], "draft_probs": []}
-        if isinstance(event, Committed) and step is not None:
+        if isinstance(event, ServerTotals):
+            values["differences"] = [item._asdict() for item in differences(event)]
+        if isinstance(step, Step):
             values |= _step_for_page(step)
+        elif isinstance(step, SeenStep):
+            values |= _seen_step_for_page(step)
         yield values
 
 
@@ -45,9 +50,23 @@ def _step_for_page(step: Step) -> dict[str, Any]:
         "verify": _short(times.verify_ms),
         "settle": _short(times.accept_ms + times.commit_ms),
         "other": _short(times.other_ms),
+        "untold": 0.0,
     }
     states = node_statuses(len(step.drafted.token_ids), step.accepted)
     return {"node_states": states, "times_ms": times_ms}
+
+
+def _seen_step_for_page(step: SeenStep) -> dict[str, Any]:
+    """A server tells how long a step took, and nothing of its phases and its tree."""
+    whole_ms = _short(step.committed.step_s * 1e3)
+    times_ms: PhaseTimes = {
+        "draft": 0.0,
+        "verify": 0.0,
+        "settle": 0.0,
+        "other": 0.0,
+        "untold": whole_ms,
+    }
+    return {"node_states": ["root"], "times_ms": times_ms}
 
 
 def _short(value: Any) -> Any:

@@ -14,6 +14,8 @@ from app.runs.texts import checked_text
 from app.runs.visitors import owner_of, visitor_of
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
+from core.modes.server import MODE as SERVER_MODE
+from core.modes.server import is_address
 
 
 def create_endpoints(handlers: Handlers, target: str) -> None:
@@ -134,7 +136,8 @@ def _asked(settings: str, target: str) -> tuple[RunConfig, bool]:
         raw = values.pop("raw", False)
         if not isinstance(raw, bool):
             raise ValueError(f"raw is {shown(raw)}, which is neither true nor false")
-        return RunConfig.from_dict({"mode": "ngram", "target": target, **values}), raw
+        mode = SERVER_MODE if is_address(str(values.get("target", target))) else "ngram"
+        return RunConfig.from_dict({"mode": mode, "target": target, **values}), raw
     except (ValueError, TypeError, RecursionError) as error:
         reason = str(error).rstrip(".")
         raise InvalidSettingError(

@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.engines.engine_slot import EngineKey
 from app.engines.model_pool import ModelPool
-from app.messages import Models, ModelSize
+from app.messages import Models, ModelSize, ServerFound
 from app.runs.limits import Limits
 from app.runs.visitors import owner_of
 from app.server.bodies import JsonResponse, json_object
@@ -15,6 +15,8 @@ from app.server.paths import PREFIX
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.modes.registry import mode_names
+from core.modes.server import MODE as SERVER_MODE
+from core.modes.server import is_address
 
 _MAX_NAME = 400
 
@@ -31,7 +33,8 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
             return PlainTextResponse("The name is empty or too long; give a model's name.", 400)
         try:
             limits.check_model(target)
-            return JsonResponse(await run_in_threadpool(describe_size, target))
+            describe = describe_server if is_address(target) else describe_size
+            return JsonResponse(await run_in_threadpool(describe, target))
         except SpecDecodesError as error:
             return PlainTextResponse(str(error), 400)
 
@@ -41,7 +44,8 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
             target, dtype = values.get("target"), values.get("dtype") or None
             if not isinstance(target, str) or not target.strip() or len(target) > _MAX_NAME:
                 raise InvalidSettingError("The name is empty or too long; give a model's name.")
-            config = RunConfig(target=target.strip(), dtype=dtype)
+            mode = SERVER_MODE if is_address(target.strip()) else "naive"
+            config = RunConfig(target=target.strip(), dtype=dtype, mode=mode)
             limits.check_model(config.target)
             owner = owner_of(request)
             limits.check_queue(pool.fair_queue.length, pool.fair_queue.length_of(owner))
@@ -77,6 +81,20 @@ def describe_size(target: str) -> ModelSize:
         },
         "free_bytes": psutil.virtual_memory().available,
     }
+
+
+def describe_server(target: str) -> ServerFound:
+    """What a server is found to be, in words."""
+    from core.attached.engine import AttachedEngine
+
+    server = AttachedEngine(target).server
+    drafts = {
+        True: "it drafts",
+        False: "it drafts nothing",
+        None: "it does not say whether it drafts",
+    }
+    name = f"{server.kind.name} {server.version}".strip()
+    return {"server": f"{name} with {server.model}; {drafts[server.speculates]}"}
 
 
 def describe_models(pool: ModelPool) -> Models:

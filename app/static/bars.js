@@ -17,10 +17,11 @@ export const PHASES = [
   { key: "verify", label: "verify" },
   { key: "settle", label: "accept + commit" },
   { key: "other", label: "other" },
+  { key: "untold", label: "phases not told" },
 ];
 
 /** @param {PhaseTimes} times */
-export const totalOf = (times) => times.draft + times.verify + times.settle + times.other;
+export const totalOf = (times) => times.draft + times.verify + times.settle + times.other + times.untold;
 
 /**
  * Bars for the steps numbered from `low` to `high`: first and last step, mean times and tokens.
@@ -38,7 +39,7 @@ export function bars(steps, low = 1, high = steps.length, maxBars = MAX_BARS) {
   for (let start = first - ((first - 1) % width); start <= last; start += width) {
     const end = Math.min(start + width - 1, steps.length);
     const share = 1 / (end - start + 1);
-    const bar = { start, end, tokens: 0, times: { draft: 0, verify: 0, settle: 0, other: 0 } };
+    const bar = { start, end, tokens: 0, times: { draft: 0, verify: 0, settle: 0, other: 0, untold: 0 } };
     for (let number = start; number <= end; number += 1) {
       const { times, committed } = steps[number - 1];
       bar.tokens += committed.token_ids.length * share;

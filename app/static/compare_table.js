@@ -10,12 +10,26 @@ const COLUMNS = [
   ["Run", ({ run }) => run],
   ["Tokens/s", (row) => spread(row)],
   ["Speed-up", ({ speed_up: gain }) => (gain === null ? "–" : `${fixed(gain, 2)}×`)],
-  ["Tokens a step, τ", ({ acceptance_length: tau, num_steps: steps }) => `${fixed(tau, 2)} over ${steps} steps`],
-  ["Acceptance", ({ acceptance_rate: rate, num_tested: tested }) => (tested ? `${percent(rate)} of ${tested}` : "–")],
+  ["Tokens a step, τ", (row) => tau(row)],
+  ["Acceptance", (row) => acceptance(row)],
   ["Draft share", ({ draft_share: share }) => percent(share)],
   ["First token", ({ time_to_first_token_s: first }) => duration(first)],
   ["Memory", ({ peak_memory_bytes: peak }) => (peak ? bytes(peak) : "–")],
 ];
+
+/** @param {SummaryRow} row */
+function tau({ acceptance_length: length, num_steps: steps, steps_origin: origin }) {
+  if (length === null) return "unknown";
+  const words = origin === "at least" ? `≤ ${fixed(length, 2)} over at least` : `${fixed(length, 2)} over`;
+  return `${words} ${steps} steps`;
+}
+
+/** @param {SummaryRow} row */
+function acceptance({ acceptance_rate: rate, num_tested: tested, num_drafted: drafted, num_accepted: accepted }) {
+  if (tested) return `${percent(rate)} of ${tested}`;
+  if (drafted === null || accepted === null) return "unknown";
+  return drafted ? `${accepted} of ${drafted} drafted` : "–";
+}
 
 /** @param {SummaryRow} row */
 function spread({ tokens_per_s: median, tokens_per_s_min: least, tokens_per_s_max: most, num_runs: runs }) {

@@ -6,9 +6,28 @@ import { store } from "./page.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
 /** @import { RunModel } from "./run_model.js" */
-/** @import { Prefilled } from "./types.d.ts" */
+/** @import { Prefilled, Stats } from "./types.d.ts" */
 
 /** @typedef {Pick<RunModel, "stats" | "firstTokenS" | "prefilled">} Measured */
+
+/** @type {Record<string, string>} */
+const ORIGINS = {
+  told: "as the server tells",
+  derived: "derived: each chunk a step, as its histogram says",
+  "at least": "at least: steps may have come together",
+  "at most": "at most: steps may have come together",
+  unknown: "unknown: the server does not tell",
+};
+
+/**
+ * Where a figure comes from that was not measured; empty for one that was.
+ *
+ * @param {Stats | null} stats
+ * @param {string} name
+ */
+export function originOf(stats, name) {
+  return ORIGINS[stats?.origins?.[name] ?? ""] ?? "";
+}
 
 /** @type {{ name: string, label: string, help: string, value: (run: Measured) => string, note: (run: Measured) => string }[]} */
 const FIGURES = [
@@ -17,21 +36,21 @@ const FIGURES = [
     label: "Tokens per second",
     help: "Emitted tokens over the time of the steps; reading the prompt is apart",
     value: ({ stats }) => fixed(stats?.tokens_per_s, 1),
-    note: ({ stats }) => (stats ? counted(stats.num_tokens, "token") : ""),
+    note: ({ stats }) => (stats ? joined(counted(stats.num_tokens, "token"), originOf(stats, "num_tokens")) : ""),
   },
   {
     name: "tau",
     label: "Tokens per step, τ",
     help: "Mean acceptance length: accepted draft tokens and the target's own, a step; steps without a draft count as well",
-    value: ({ stats }) => fixed(stats?.acceptance_length, 2),
-    note: ({ stats }) => (stats ? counted(stats.num_steps, "step") : ""),
+    value: ({ stats }) => bound(stats) + fixed(stats?.acceptance_length, 2),
+    note: ({ stats }) => joined(stats?.num_steps && counted(stats.num_steps, "step"), originOf(stats, "num_steps")),
   },
   {
     name: "acceptance",
     label: "Acceptance",
     help: "Accepted draft tokens over those that the target tested",
     value: ({ stats }) => percent(stats?.acceptance_rate),
-    note: ({ stats }) => (stats ? `of ${stats.num_tested.toLocaleString("en")} tested` : ""),
+    note: ({ stats }) => acceptanceNote(stats),
   },
   {
     name: "first-token",
@@ -42,9 +61,27 @@ const FIGURES = [
   },
 ];
 
+/** @param {(string | number | false | null | undefined)[]} parts */
+const joined = (...parts) => parts.filter(Boolean).join("; ");
+
+/** @param {Stats | null} stats */
+function bound(stats) {
+  return stats?.origins?.acceptance_length === "at most" ? "≤ " : "";
+}
+
+/** @param {Stats | null} stats */
+function acceptanceNote(stats) {
+  if (!stats) return "";
+  const { num_tested: tested, num_drafted: drafted, num_accepted: accepted } = stats;
+  if (tested !== null) return joined(`of ${tested.toLocaleString("en")} tested`, originOf(stats, "acceptance_rate"));
+  if (drafted === null || accepted === null) return ORIGINS.unknown;
+  return `${accepted.toLocaleString("en")} of ${drafted.toLocaleString("en")} drafted, as the server tells`;
+}
+
 /** @param {Prefilled} prefilled */
 function prefillNote({ num_tokens: computed, num_reused: reused }) {
-  return `prompt ${computed + reused + 1}${reused ? `, ${reused} reused` : ""}`;
+  if (computed === null) return "";
+  return `prompt ${computed + (reused ?? 0) + 1}${reused ? `, ${reused} reused` : ""}`;
 }
 
 /** @param {ViewContext} context */

@@ -18,6 +18,7 @@ const HELP = {
   recovered: "The target's own token after a refusal",
   bonus: "The target's own token after everything was accepted",
   plain: "The target's own token where nothing was drafted",
+  untold: "A server does not say whether it was drafted",
   rejected: "Drafted, and the target refused it",
   untested: "Drafted, but never judged",
 };
@@ -26,10 +27,13 @@ const HELP = {
 export function mountLegend(element) {
   /** @type {Record<string, HTMLElement>} */
   const counts = {};
+  /** @type {Record<string, HTMLElement>} */
+  const entries = {};
   const entry = (/** @type {string} */ name) => {
     counts[name] = h("span", { class: "count", "data-count": name }, "0");
     const shown = h("span", { class: `token ${name}` }, name);
-    return h("span", { class: "legend-entry", title: HELP[name] }, shown, counts[name]);
+    entries[name] = h("span", { class: "legend-entry", title: HELP[name] }, shown, counts[name]);
+    return entries[name];
   };
   const toggle = h("input", {
     type: "checkbox",
@@ -57,8 +61,11 @@ export function mountLegend(element) {
   );
   store.subscribe(() => {
     toggle.checked = store.showRefused;
+    // Of servers alone.
+    entries.untold.hidden = !store.current?.counts.untold;
     for (const [name, node] of Object.entries(counts)) {
-      setText(node, (store.current?.counts[name] ?? 0).toLocaleString("en"));
+      const isUnknown = Boolean(store.current?.server) && REFUSED.some((refused) => refused === name);
+      setText(node, isUnknown ? "–" : (store.current?.counts[name] ?? 0).toLocaleString("en"));
     }
   });
 }

@@ -20,7 +20,7 @@ export function mount({ element }) {
   const name = h("input", {
     class: "search",
     "aria-label": "Target",
-    placeholder: "Catalogue name, local folder, .gguf file or hub id",
+    placeholder: "Catalogue name, local folder, .gguf file, hub id, or http://host:port of a server",
   });
   const told = h("p", { class: "notice", role: "alert", hidden: true });
   const status = h("p", { class: "status-line", role: "status" });
@@ -88,7 +88,8 @@ export function mount({ element }) {
     if (!target) return;
     let line;
     try {
-      line = sizeLine(await getJson(`models/size.json?target=${encodeURIComponent(target)}`));
+      const found = await getJson(`models/size.json?target=${encodeURIComponent(target)}`);
+      line = found.server ?? sizeLine(found);
     } catch (error) {
       line = messageOf(error);
     }

@@ -4,6 +4,7 @@ import type {
   Accepted,
   Committed,
   Drafted,
+  Observed,
   PageEvent,
   PhaseTimes,
   PoolStatus,
@@ -24,6 +25,8 @@ export interface Step {
   verified: Verified;
   accepted: Accepted;
   committed: Committed;
+  /** Of a server's step; the three before are empty then. */
+  observed?: Observed;
   /** Of every node of the tree. */
   states: NodeState[];
   times: PhaseTimes;

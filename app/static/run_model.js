@@ -1,10 +1,10 @@
 // One run, made from its events. Pure: the views only read it.
 
 /** @import { Choice, NodeState, Source, Step, Token, TokenFacts, Refusal } from "./page_types.d.ts" */
-/** @import { Committed, Drafted, DrafterFailed, PageEvent, Prefilled, RunStarted, RunStatus, Stats, TurnHead, Verified } from "./types.d.ts" */
+/** @import { Accepted, Committed, Drafted, DrafterFailed, Observed, PageEvent, Prefilled, RunStarted, RunStatus, ServerTotals, Stats, TurnHead, Verified } from "./types.d.ts" */
 
 /** @type {Source[]} */
-export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain"];
+export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain", "untold"];
 /** @type {NodeState[]} */
 export const REFUSED = ["rejected", "untested"];
 
@@ -28,6 +28,8 @@ export class RunModel {
     this.prefilled = null;
     /** @type {DrafterFailed | null} */
     this.drafterFailed = null;
+    /** @type {ServerTotals | null} */
+    this.serverTotals = null;
     /** @type {Step[]} */
     this.steps = [];
     /** @type {Token[]} */
@@ -87,12 +89,25 @@ export class RunModel {
     return this.started?.memory ?? null;
   }
 
+  /** The server that answers, in words; empty where our own engine does. */
+  get server() {
+    const server = this.started?.server;
+    return server ? `${server.kind} ${server.version}`.trim() : "";
+  }
+
+  /** Where a server's own totals are not what its stream showed, in a sentence. */
+  get serverDifferences() {
+    const found = this.serverTotals?.differences ?? [];
+    return found.map(({ name, told, seen }) => `${name}: it tells ${told}, its stream showed ${seen}`).join("; ");
+  }
+
   get lossyRule() {
     return this.started?.lossy_rule ?? "";
   }
 
   /** @param {number} tokenId */
   textOf(tokenId) {
+    if (tokenId < 0) return "";
     return this._texts.get(tokenId) ?? `#${tokenId}`;
   }
 
@@ -122,8 +137,14 @@ export class RunModel {
       case "accepted":
         this._open.accepted = event;
         break;
+      case "observed":
+        this._open = untold(event);
+        break;
       case "committed":
         this._close(event);
+        break;
+      case "server_totals":
+        this.serverTotals = event;
         break;
       case "drafter_failed":
         this.drafterFailed = event;
@@ -137,10 +158,10 @@ export class RunModel {
 
   /** @param {Committed} committed */
   _close(committed) {
-    const { number, drafted, verified, accepted } = this._open;
+    const { number, drafted, verified, accepted, observed } = this._open;
     this._open = {};
     if (!number || !drafted || !verified || !accepted) return;
-    const facts = { drafted, verified, accepted, committed };
+    const facts = { drafted, verified, accepted, committed, observed };
     const step = {
       ...facts,
       number,
@@ -167,6 +188,45 @@ export class RunModel {
 }
 
 /**
+ * A step of a server: what it does not tell is empty, so that no view shows a tree of it.
+ *
+ * @param {Observed} observed
+ * @returns {Partial<Step>}
+ */
+function untold(observed) {
+  const times = { step: observed.step, t_start_s: observed.t_start_s, t_end_s: observed.t_end_s };
+  /** @type {Drafted} */
+  const drafted = {
+    ...{ kind: "drafted", ...times, drafter: "server" },
+    ...{ token_ids: [], parents: [], depths: [], draft_probs: [], top_k_token_ids: [], top_k_probs: [] },
+  };
+  /** @type {Verified} */
+  const verified = {
+    ...{ kind: "verified", ...times, num_rows: 0 },
+    ...{ target_probs: [], top_k_token_ids: [], top_k_probs: [], entropies_nats: [] },
+  };
+  /** @type {Accepted} */
+  const accepted = {
+    ...{ kind: "accepted", ...times, path: [], tested: [], noises: [], thresholds: [] },
+    ...{ next_token_id: null, next_source: null, next_prob: null },
+  };
+  return { number: observed.step, drafted, verified, accepted, observed };
+}
+
+/**
+ * What is known of the draft of a server's step, in words.
+ *
+ * @param {Observed} observed
+ */
+export function toldOf({ border, num_drafted: drafted, num_accepted: accepted, num_steps: steps }) {
+  if (border === "none") return "a piece of the text; the server tells no steps";
+  const several = steps > 1 ? `${steps} steps that came together, ` : "";
+  if (drafted === null) return `${several}a chunk of the stream; its drafts are not told`;
+  if (!drafted) return `${several}nothing drafted`;
+  return `${several}${accepted} of ${drafted} drafted accepted; the tree is not told`;
+}
+
+/**
  * All that is known of an emitted token, for its card.
  *
  * @param {RunModel} run
@@ -176,12 +236,14 @@ export class RunModel {
 export function describeToken(run, token) {
   const step = run.steps[token.step];
   if (token.node >= 0) return { ...describeNode(run, step, token.node), text: emitted(run, token) };
-  const { path, next_prob: targetProb } = step.accepted;
+  const { path, next_prob: ownProb } = step.accepted;
+  const place = token.index - step.firstToken;
+  const targetProb = step.observed ? (step.observed.target_probs[place] ?? null) : ownProb;
   return {
     text: emitted(run, token),
     id: token.id,
     step: step.number,
-    depth: path.length + 1,
+    depth: step.observed ? place + 1 : path.length + 1,
     source: token.source,
     targetProb,
     draftProb: null,

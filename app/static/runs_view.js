@@ -216,8 +216,9 @@ function row(run, state, { open, rename, remove, draw }) {
 }
 
 /** @param {KeptRun} run */
-function lengthOf({ acceptance_length: tau, drafted_length: drafted }) {
-  return tau === null && drafted !== null ? `${fixed(drafted, 2)} with a draft` : fixed(tau, 2);
+function lengthOf({ acceptance_length: tau, drafted_length: drafted, tau_is_bound: isBound }) {
+  if (tau === null && drafted !== null) return `${fixed(drafted, 2)} with a draft`;
+  return (isBound ? "≤ " : "") + fixed(tau, 2);
 }
 
 /** @param {KeptRun} run */

@@ -203,7 +203,12 @@ function key() {
   return h(
     "span",
     { class: "phase-key" },
-    ...PHASES.map(({ key, label }) => h("span", { class: `phase ${key}` }, label)),
+    ...PHASES.map(({ key, label }) => {
+      const entry = h("span", { class: `phase ${key}` }, label);
+      // Of servers alone.
+      if (key === "untold") store.subscribe(() => (entry.hidden = !store.current?.server));
+      return entry;
+    }),
     h("span", { class: "phase tokens" }, "tokens"),
   );
 }
@@ -234,7 +239,8 @@ export function tell(run, subject) {
   const { start, end, tokens, times } = "start" in subject ? subject : barOf(subject);
   const isOne = start === end;
   const name = isOne ? `step ${start}` : `mean of steps ${start}–${end}`;
-  const parts = PHASES.map(({ key, label }) => `${label} ${fixed(times[key], 1)}`).join(", ");
+  const told = PHASES.filter(({ key }) => (key === "untold") === times.untold > 0);
+  const parts = told.map(({ key, label }) => `${label} ${fixed(times[key], 1)}`).join(", ");
   return `${name}: ${parts} ms for ${fixed(tokens, isOne ? 0 : 1)} tokens${gain(run, times, tokens)}`;
 }
 

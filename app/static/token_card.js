@@ -12,6 +12,7 @@ const SOURCE_TEXTS = {
   recovered: "recovered: the target's own, after a refusal",
   bonus: "bonus: the target's own, after everything was accepted",
   plain: "plain: the target's own, nothing was drafted",
+  untold: "untold: the server does not say whether it was drafted",
   rejected: "rejected: drafted, and the target refused it",
   untested: "untested: drafted, but never judged",
   root: "root: the last token before this step",
@@ -76,6 +77,16 @@ function list(title, entries) {
 }
 
 /**
+ * What the drafter thought of a token; a server may have drafted it and tells no probability.
+ *
+ * @param {Pick<TokenFacts, "draftProb" | "source">} facts
+ */
+export function draftText({ draftProb, source }) {
+  if (draftProb !== null) return percent(draftProb);
+  return ["accepted", "remembered", "untold"].includes(source) ? "not told" : "not drafted";
+}
+
+/**
  * Shows what `describeToken` or `describeNode` tells, beside an element.
  *
  * @param {TokenFacts} facts
@@ -84,10 +95,10 @@ function list(title, entries) {
 export function showCard(facts, anchor) {
   card ??= document.body.appendChild(h("div", { id: "token-card", role: "tooltip" }));
   const facts_ = [
-    ...row("Id", String(facts.id)),
+    ...row("Id", facts.id < 0 ? "not told" : String(facts.id)),
     ...row("Step", `${facts.step}, depth ${facts.depth}`),
     ...row("Target", percent(facts.targetProb)),
-    ...row("Draft", facts.draftProb === null ? "not drafted" : percent(facts.draftProb)),
+    ...row("Draft", draftText(facts)),
   ];
   card.replaceChildren(
     h("code", { class: "card-text" }, visible(facts.text)),

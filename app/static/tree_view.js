@@ -4,7 +4,7 @@ import { h, setText, svg } from "./dom.js";
 import { counted, visible } from "./format.js";
 import { store } from "./page.js";
 import { PanZoom } from "./pan_zoom.js";
-import { describeNode, describeToken, tokenOfNode } from "./run_model.js";
+import { describeNode, describeToken, tokenOfNode, toldOf } from "./run_model.js";
 import { hideCard, hideCardWithin, showCard } from "./token_card.js";
 import { columnEdges, layoutTree, ROW_HEIGHT } from "./tree_layout.js";
 
@@ -95,9 +95,10 @@ export function mount({ element }) {
     live.hidden = !store.isPinned;
     setText(summary, step ? describe(step) : "");
     image.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
-    hint.hidden = Boolean(step);
+    setText(hint, step?.observed ? "A server does not tell its draft trees." : "The tree of a step appears here.");
+    hint.hidden = Boolean(step && !step.observed);
     hideCardWithin(group);
-    const drawn = run && step ? drawTree(run, step) : { nodes: [], width: 1, height: 1 };
+    const drawn = run && step && !step.observed ? drawTree(run, step) : { nodes: [], width: 1, height: 1 };
     group.replaceChildren(...drawn.nodes);
     size = { width: drawn.width, height: drawn.height };
     view?.refresh();
@@ -114,7 +115,8 @@ export function mount({ element }) {
 }
 
 /** @param {Step} step */
-function describe({ number, drafted, accepted }) {
+function describe({ number, drafted, accepted, observed }) {
+  if (observed) return `step ${number}: ${toldOf(observed)}`;
   const count = drafted.token_ids.length - 1;
   if (!count) return `step ${number}: nothing drafted`;
   return `step ${number}: ${counted(count, "node")} of ${drafted.drafter}, ${accepted.path.length} accepted`;

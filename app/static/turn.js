@@ -16,6 +16,7 @@ export class Turn {
     this.strip = new Strip(run, showRefused);
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
     this._rounding = h("span", { class: "rounding-badge", hidden: true }, "rounds in 16 bits");
+    this._server = h("span", { class: "host-badge", hidden: true });
     this._hostSteps = h("span", { class: "host-badge", hidden: true }, "steps by the host");
     this._draftsBy = h("span", { class: "drafts-badge", hidden: true });
     this._memory = h("span", { class: "drafts-badge", hidden: true });
@@ -32,6 +33,7 @@ export class Turn {
         h("span", { class: "mode-badge" }, run.turn.mode),
         this._lossy,
         this._rounding,
+        this._server,
         this._hostSteps,
         this._draftsBy,
         this._memory,
@@ -63,6 +65,10 @@ export class Turn {
     setText(this._lossy, lossyMark(this.run.lossyRule));
     this._rounding.hidden = !this.run.rounding;
     this._rounding.title = this.run.rounding;
+    this._server.hidden = !this.run.server;
+    const { serverDifferences: differences } = this.run;
+    setText(this._server, `answered by ${this.run.server}${differences && ", whose totals differ"}`);
+    this._server.title = differences || "What it does not tell is unknown here, and no zero";
     this._hostSteps.hidden = !this.run.hostSteps;
     this._hostSteps.title = this.run.hostSteps;
     this._draftsBy.hidden = !this.run.draftsBy;

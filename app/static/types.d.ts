@@ -19,6 +19,7 @@ export interface RunStarted {
   batch_size: number;
   lossy_rule: string;
   memory: Record<string, any> | null;
+  server: Record<string, any> | null;
   why_refused: WhyRefused;
 }
 
@@ -59,9 +60,9 @@ export interface Prefilled {
   step: number;
   t_start_s: number;
   t_end_s: number;
-  num_tokens: number;
-  num_reused: number;
-  cache_length: number;
+  num_tokens: number | null;
+  num_reused: number | null;
+  cache_length: number | null;
 }
 
 /** In a profile, before the draft of a step: all that the drafter was asked to propose here. */
@@ -117,10 +118,26 @@ export interface Accepted {
   path: number[];
   tested: number[];
   next_token_id: number | null;
-  next_source: "accepted" | "remembered" | "recovered" | "bonus" | "plain" | null;
+  next_source: "accepted" | "remembered" | "recovered" | "bonus" | "plain" | "untold" | null;
   next_prob: number | null;
   noises: (number | null)[];
   thresholds: (number | null)[];
+}
+
+/** All that the stream of a server tells of a step. It stands in the place of `drafted`, `verified` and `accepted`: no tree is told, and None is a number that is not told either. */
+export interface Observed {
+  kind: "observed";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  border: "counters" | "chunk" | "none";
+  num_tokens: number | null;
+  num_steps: number;
+  num_drafted: number | null;
+  num_tested: number | null;
+  num_accepted: number | null;
+  with_prompt: boolean;
+  target_probs: number[];
 }
 
 /** The tokens that a step emitted. */
@@ -131,12 +148,25 @@ export interface Committed {
   t_end_s: number;
   token_ids: number[];
   texts: string[];
-  sources: ("accepted" | "remembered" | "recovered" | "bonus" | "plain")[];
+  sources: ("accepted" | "remembered" | "recovered" | "bonus" | "plain" | "untold")[];
   nodes: number[];
-  cache_length: number;
+  cache_length: number | null;
   step_s: number;
   node_states: ("root" | "accepted" | "rejected" | "untested")[];
   times_ms: PhaseTimes;
+}
+
+/** What a server itself tells of a whole answer, behind its last step. */
+export interface ServerTotals {
+  kind: "server_totals";
+  step: number;
+  t_start_s: number;
+  t_end_s: number;
+  fields: string[];
+  told: Record<string, any>;
+  seen: Record<string, any>;
+  confirms_steps: boolean;
+  differences: Difference[];
 }
 
 /** The drafter broke in this step; the run goes on without it. */
@@ -158,7 +188,7 @@ export interface RunFinished {
   reason: "eos" | "stop_string" | "length" | "context" | "stopped";
   tail_text: string;
   totals: Record<string, any>;
-  peak_memory_bytes: number;
+  peak_memory_bytes: number | null;
   stop: string;
   cut_text: string;
   cut_token_ids: number[];
@@ -176,26 +206,35 @@ export interface RunFailed {
 }
 
 /** An event as the page gets it. */
-export type PageEvent = RunStarted | ProfileStarted | TokenTexts | Prefilled | Proposed | Drafted | Verified | Accepted | Committed | DrafterFailed | RunFinished | RunFailed;
+export type PageEvent = RunStarted | ProfileStarted | TokenTexts | Prefilled | Proposed | Drafted | Verified | Accepted | Observed | Committed | ServerTotals | DrafterFailed | RunFinished | RunFailed;
 
 /** Raw counts and times of one run. `add` every event in order. */
 export interface Stats {
   num_tokens: number;
-  num_steps: number;
-  num_drafted: number;
-  num_tested: number;
-  num_accepted: number;
+  num_steps: number | null;
+  num_drafted: number | null;
+  num_tested: number | null;
+  num_accepted: number | null;
   prefill_s: number;
-  draft_s: number;
-  verify_s: number;
-  accept_s: number;
-  commit_s: number;
+  draft_s: number | null;
+  verify_s: number | null;
+  accept_s: number | null;
+  commit_s: number | null;
   steps_s: number;
-  other_s: number;
+  num_untimed: number;
+  other_s: number | null;
   total_s: number;
   acceptance_rate: number | null;
   acceptance_length: number | null;
   tokens_per_s: number | null;
+  origins: Record<string, "told" | "derived" | "at least" | "at most" | "unknown">;
+}
+
+/** A total of a server that its stream did not show. */
+export interface Difference {
+  name: string;
+  told: number;
+  seen: number;
 }
 
 /** The first place where two outputs differ. */
@@ -226,6 +265,7 @@ export interface KeptRun {
   tokens_per_s: number | null;
   acceptance_length: number | null;
   acceptance_rate: number | null;
+  tau_is_bound: boolean;
   is_import: boolean;
   drafted_length: number | null;
 }
@@ -252,21 +292,24 @@ export interface SummaryRow {
   tokens_per_s_max: number | null;
   speed_up: number | null;
   acceptance_length: number | null;
-  num_steps: number;
+  num_steps: number | null;
+  steps_origin: string;
   acceptance_rate: number | null;
-  num_accepted: number;
-  num_tested: number;
+  num_accepted: number | null;
+  num_tested: number | null;
+  num_drafted: number | null;
   draft_share: number | null;
   time_to_first_token_s: number | null;
   peak_memory_bytes: number | null;
 }
 
-/** Milliseconds of a step, or of a mean of steps, by phase; `settle` is accept and commit. */
+/** Milliseconds of a step, or of a mean of steps, by phase; `settle` is accept and commit, and `untold` a whole step of a server, which does not tell its phases. */
 export interface PhaseTimes {
   draft: number;
   verify: number;
   settle: number;
   other: number;
+  untold: number;
 }
 
 /** The sentences of a run's acceptance rule; see `core.acceptance.registry.Explanation`. */
@@ -425,6 +468,11 @@ export interface Beside {
 /** A comparison has ended. */
 export interface ComparisonResult {
   result: Comparison;
+}
+
+/** A server that a target is the address of, in words. */
+export interface ServerFound {
+  server: string;
 }
 
 /** What a model needs before anything of it is loaded; bytes by number format. */

@@ -139,14 +139,14 @@ class SamplingConfig(Settings):
     @property
     def corrections(self) -> tuple[str, ...]:
         """Names of the settings that change logits before a token is chosen; none where they stay."""
-        return tuple(name for name in _CORRECTING if not self._is_default(name))
+        return tuple(name for name in CORRECTING if not self._is_default(name))
 
     def _is_default(self, name: str) -> bool:
         return bool(getattr(self, name) == default_of(SamplingConfig, name))
 
 
 # In the order in which they act.
-_CORRECTING = (
+CORRECTING = (
     "logit_bias", "repetition_penalty", "frequency_penalty", "presence_penalty", "min_new_tokens",
     "ignore_eos", "constraint",
 )  # fmt: skip

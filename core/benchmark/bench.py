@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from core.benchmark.comparison import Task, compare, warm_up
-from core.benchmark.measurement import Measurement
+from core.benchmark.load import LoadTask, measure_load
 from core.benchmark.meter import Meter
 from core.benchmark.named_configs import NamedConfig
 from core.benchmark.outside.engine_runners import outside_runners
@@ -80,14 +80,21 @@ class Bench:
         )
         self._is_warm = False
 
-    def work(self, task: Task) -> list[Measurement]:
-        """See `compare`. Before the first task each runner answers once without being measured.
+    def work(self, task: Task | LoadTask) -> Any:
+        """The measurements of a task, or the loads of one of those; see `compare` and `measure_load`.
+        Before the first task each runner answers once without being measured.
 
         Raises DrafterUnavailableError for one that cannot.
         """
         if not self._is_warm:
             warm_up(self._runners, self._engine.chat_prompt)
             self._is_warm = True
+        if isinstance(task, LoadTask):
+            texts = [question.turns[0] for question in task.questions]
+            prompts = [
+                self._engine.chat_prompt([{"role": "user", "content": one}]) for one in texts
+            ]
+            return measure_load(self._runners, task, prompts)
         return compare(self._runners, task, self._engine.chat_prompt, self._meter)
 
 

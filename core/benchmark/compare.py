@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.benchmark.comparison import PLAIN, Task, failed_task, tasks_of
 from core.benchmark.executor import Executor, open_executor
+from core.benchmark.load import Load, LoadTask, load_table, load_tasks
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import configs_of_modes
 from core.benchmark.options import (
@@ -17,7 +18,7 @@ from core.benchmark.options import (
     cluster_from_options,
     questions_from_options,
 )
-from core.benchmark.outside.engines import PLACES, parse_engines
+from core.benchmark.outside.engines import PLACES, SERVER, parse_engines
 from core.benchmark.peer_pace import pace_table
 from core.benchmark.report import answers_csv, caption, make_report
 from core.benchmark.result_file import ResultFile
@@ -34,8 +35,9 @@ from core.command_line import (
     write_text,
 )
 from core.distributed.role import follow, is_follower
-from core.errors import SpecDecodesError, StorageError
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
 from core.models.progress_bar import ProgressBar
+from core.modes.server import is_address
 from core.modes.settings import remembers
 from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
@@ -55,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
         for path in (options.json, options.csv, options.html, options.markdown):
             check_writable(path)
         check_needed(options, "resume", "results")
-        tasks = list(tasks_of(questions_from_options(options), options.repeats))
+        _check_target(options.target or "")
+        questions = questions_from_options(options)
+        tasks = list(tasks_of(questions, options.repeats))
+        at_once = load_tasks(options.concurrency, options.goodput, questions)
         outside = parse_engines(options.outside)
         # transformers' assisted generation takes the draft model too.
         elsewhere = {"draft"} if any(item.name == "transformers" for item in outside) else ()
@@ -71,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             with ProgressBar(named[0].config.target) as bar:
                 executor.start(bar.show)
             measured = _measure(executor, tasks, file)
+            loads = _loads(executor, at_once) if measured.is_complete else []
             benches = list(executor.descriptions)
     except SpecDecodesError as error:
         print(error, file=sys.stderr)
@@ -80,10 +86,11 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     measurements = measured.measurements
     report = make_report(
-        sys.argv[1:] if arguments is None else arguments, benches, named, measurements
+        sys.argv[1:] if arguments is None else arguments, benches, named, measurements, loads
     )
     tables = [
         *tables_of(summarize(measurements), benches[0].energy, measurements),
+        *load_table(loads),
         *facts_table(benches[0].facts),
         *pace_table(benches[0].peer_paces),
     ]
@@ -95,6 +102,15 @@ def main(arguments: list[str] | None = None) -> int:
     if not measured.is_complete:
         return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0
+
+
+def _check_target(target: str) -> None:
+    """Raises InvalidSettingError for a server, which runs none of our modes."""
+    if is_address(target):
+        raise InvalidSettingError(
+            f"target is {shown(target)}, a server, and modes run on a model that is loaded here; give "
+            f"that as --target, and the server by --with {SERVER}={target}."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="outside",
         action="append",
         default=[],
-        metavar="NAME[=WHERE]",
+        metavar="NAME[=WHERE][:OPTION=VALUE,...]",
         help=f"also another program, once each: {places}",
     )
     parser.add_argument(
@@ -121,6 +137,21 @@ def _parser() -> argparse.ArgumentParser:
         action="append_const",
         const="transformers",
         help="the same as --with transformers",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=words,
+        default=(),
+        metavar="N,...",
+        help="also ask the questions' first turns with so many requests at once, and tell latencies: "
+        "1,2,4,8",
+    )
+    parser.add_argument(
+        "--goodput",
+        type=words,
+        default=(),
+        metavar="NAME=MS,...",
+        help="count the answers that keep all of these times: ttft=500,tpot=50,e2e=5000",
     )
     add_question_options(parser)
     add_cluster_options(parser)
@@ -148,6 +179,16 @@ def _result_file(options: argparse.Namespace, plan: "Plan") -> ResultFile | None
     return ResultFile(options.results, settings, resume=bool(options.resume))
 
 
+def _loads(executor: Executor[Any, Any], tasks: Sequence[LoadTask]) -> list[Load]:
+    """The figures of all levels; those of a worker that ended are left out."""
+    found: list[Load] = []
+    with TaskProgress("levels of concurrency", len(tasks)) as progress:
+        for task, result in executor.work(tasks):
+            found += result or []
+            progress.advance(f"{task.concurrency} at once")
+    return sorted(found, key=lambda load: load.concurrency)
+
+
 class _Measured(NamedTuple):
     """What was measured, and whether that is all."""
 
@@ -156,7 +197,7 @@ class _Measured(NamedTuple):
 
 
 def _measure(
-    executor: Executor[Task, list[Measurement]], tasks: Sequence[Task], file: ResultFile | None
+    executor: Executor[Any, Any], tasks: Sequence[Task], file: ResultFile | None
 ) -> _Measured:
     """All measurements in the order of the tasks; an interrupt keeps those of whole tasks."""
     known = {place: file.measured(task) for place, task in enumerate(tasks)} if file else {}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from core.benchmark.exactness import Divergence, first_divergence
 from core.benchmark.questions import Question
 from core.trace.file import Trace
-from core.trace.stats import RunStats
+from core.trace.stats import RunStats, stats_from_dict
 
 
 class Resources(NamedTuple):
@@ -104,11 +104,10 @@ class Measurement:
 def measurement_from_dict(values: dict[str, Any]) -> Measurement:
     """Inverse of `Measurement.to_dict`; raises KeyError or TypeError for anything else."""
     stats, divergence = values["stats"], values["divergence"]
-    counters = [item.name for item in dataclasses.fields(RunStats)]
     return Measurement(
         **{
             **values,
-            "stats": RunStats(**{name: stats[name] for name in counters}) if stats else None,
+            "stats": stats_from_dict(stats) if stats else None,
             "divergence": Divergence(**divergence) if divergence else None,
             "resources": Resources(**values["resources"]),
         }

@@ -5,10 +5,12 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from core.benchmark.load import Load
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import NamedConfig
 from core.benchmark.summary import summarize
 from core.benchmark.tables import csv_text
+from core.runtime.strict_json import dumps
 
 if TYPE_CHECKING:
     from core.benchmark.bench import BenchDescription
@@ -21,8 +23,10 @@ def make_report(
     benches: Sequence["BenchDescription"],
     configs: Sequence[NamedConfig],
     measurements: Sequence[Measurement],
+    loads: Sequence[Load] = (),
 ) -> dict[str, Any]:
-    """JSON-ready: how and where it was measured, the summary, and the numbers of every answer."""
+    """JSON-ready: how and where it was measured, the summary, the numbers of every answer, and those of
+    several requests at once."""
     first = benches[0]
     devices = dict.fromkeys(bench.device for bench in benches)
     workers = f"{len(benches)} workers, each on " if len(benches) > 1 else ""
@@ -40,6 +44,7 @@ def make_report(
         "peer_paces": {label: pace._asdict() for label, pace in first.peer_paces.items()},
         "question_ids": list(dict.fromkeys(item.question_id for item in measurements)),
         "summary": [row.to_dict() for row in summarize(measurements)],
+        "loads": [load.to_dict() for load in loads],
         "answers": [item.to_dict() for item in measurements],
     }
 
@@ -50,6 +55,9 @@ def answers_csv(measurements: Sequence[Measurement]) -> str:
     for item in measurements:
         values = item.to_dict()
         stats = values.pop("stats") or {}
+        origins = stats.pop("origins", {})
+        if origins:
+            stats["origins"] = dumps(origins)
         divergence = values.pop("divergence") or {}
         values |= values.pop("resources")
         values["first_difference"] = divergence.get("position")

@@ -1,7 +1,7 @@
 """Who answers a prompt: our engine in one mode. `outside` has other programs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from core.benchmark.measurement import Answer, Emission
@@ -12,7 +12,7 @@ from core.engine import Engine
 from core.errors import SpecDecodesError
 from core.loading.loading import LoadedModel
 from core.runtime.peak_memory import MemoryGauge, OwnMemory
-from core.trace.events import Committed, RunFailed
+from core.trace.events import Committed, Event, RunFailed
 from core.trace.file import Trace
 
 IN_PROCESS = "in this process"
@@ -27,6 +27,16 @@ class Facts(NamedTuple):
     """Whose kernels compute, and in which number format."""
     interface: str
     """How it is asked, and by what its tokens are counted."""
+
+
+AnswerTogether = Callable[[Sequence[Prompt], int], list[Answer]]
+"""Takes prompts, and how many are under way at once; failures are told in the answers."""
+
+
+class OneAtATime:
+    """Of a runner that answers one prompt after the other."""
+
+    answer_together = None
 
 
 class Runner(Protocol):
@@ -44,6 +54,11 @@ class Runner(Protocol):
 
     def answer(self, prompt: Prompt) -> Answer:
         """The whole answer; a failure is told in it, never raised."""
+        ...
+
+    @property
+    def answer_together(self) -> AnswerTogether | None:
+        """Answers several prompts, so many at once; None for one that cannot."""
         ...
 
 
@@ -87,16 +102,55 @@ class EngineRunner:
             trace.events.append(event)
             if isinstance(event, Committed):
                 emissions.append(Emission(self._clock() - start_s, len(event.token_ids)))
-        total_s = self._clock() - start_s
-        failed = trace.first(RunFailed)
-        return Answer(
-            token_ids=trace.token_ids,
-            text=trace.text,
-            emissions=emissions,
-            total_s=total_s,
-            trace=trace,
-            error=f"{failed.error}: {failed.message}" if failed else None,
-        )
+        return _answer_of(trace, emissions, self._clock() - start_s)
+
+    def answer_together(self, prompts: Sequence[Prompt], size: int) -> list[Answer]:
+        """See `AnswerTogether`: a batch, in which a prompt begins when another one has ended."""
+        self._engine.forget()
+        runs = [(prompt, self._config) for prompt in prompts]
+        timed = [_Timed(self._clock) for _ in runs]
+        try:
+            for place, event in self._engine.run_batch(runs, size, memory=self._memory):
+                timed[place].add(event)
+        except SpecDecodesError as error:
+            return [Answer(error=str(error)) for _ in runs]
+        return [one.answer() for one in timed]
+
+
+class _Timed:
+    """The events of one answer of our engine, and when its tokens came."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock = clock
+        self._start_s = clock()
+        self._end_s = self._start_s
+        self._trace = Trace()
+        self._emissions: list[Emission] = []
+
+    def add(self, event: Event) -> None:
+        """The first one begins it."""
+        self._end_s = self._clock()
+        if not self._trace.events:
+            self._start_s = self._end_s
+        self._trace.events.append(event)
+        if isinstance(event, Committed):
+            self._emissions.append(Emission(self._end_s - self._start_s, len(event.token_ids)))
+
+    def answer(self) -> Answer:
+        """What the events come to."""
+        return _answer_of(self._trace, self._emissions, self._end_s - self._start_s)
+
+
+def _answer_of(trace: Trace, emissions: list[Emission], total_s: float) -> Answer:
+    failed = trace.first(RunFailed)
+    return Answer(
+        token_ids=trace.token_ids,
+        text=trace.text,
+        emissions=emissions,
+        total_s=total_s,
+        trace=trace,
+        error=f"{failed.error}: {failed.message}" if failed else None,
+    )
 
 
 def weights_in_words(target: LoadedModel) -> str:

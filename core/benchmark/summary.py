@@ -57,9 +57,13 @@ class Row(NamedTuple):
     """From the request to the first emission: the median of all answers."""
     acceptance_length: float | None
     """Tau: tokens emitted a step."""
-    num_accepted: int
-    num_tested: int
-    """Accepted over tested is the acceptance rate."""
+    tau_is_bound: bool
+    """Whether tau is at most that: steps of a server came together."""
+    num_accepted: int | None
+    num_tested: int | None
+    """Accepted over tested is the acceptance rate; None where a server does not tell it."""
+    num_drafted: int | None
+    """None where it is not told."""
     phases: PhaseTimes | None
     num_compared: int
     num_identical: int
@@ -100,6 +104,7 @@ def _row(runner: str, category: str, measurements: Sequence[Measurement]) -> Row
     whole = [item for item in every if item.error is None]
     pairs = _pairs(whole, [item for item in inside if item.runner == PLAIN])
     stats = _added_up(item.stats for item in whole if item.stats)
+    is_told = any(item.stats for item in whole)
     divergences = [item.divergence for item in whole if item.divergence]
     gaps = [item.logit_gap for item in divergences if item.logit_gap is not None]
     return Row(
@@ -113,8 +118,10 @@ def _row(runner: str, category: str, measurements: Sequence[Measurement]) -> Row
         total_ratio=_total_ratio(pairs),
         first_s=_median(item.first_s for item in whole),
         acceptance_length=stats.acceptance_length,
-        num_accepted=stats.num_accepted,
-        num_tested=stats.num_tested,
+        tau_is_bound=stats.origins.get("num_steps") == "at least",
+        num_accepted=stats.known("num_accepted") if is_told else None,
+        num_tested=stats.known("num_tested") if is_told else None,
+        num_drafted=stats.known("num_drafted") if is_told else None,
         phases=_phases(stats),
         num_compared=sum(item.is_compared for item in whole),
         num_identical=sum(item.is_compared and not item.divergence for item in whole),
@@ -209,7 +216,7 @@ def _added_up(every: Iterable[RunStats]) -> RunStats:
 
 
 def _phases(stats: RunStats) -> PhaseTimes | None:
-    if not stats.num_steps:
+    if not stats.num_steps or stats.known("draft_s") is None:
         return None
     per_step = 1000 / stats.num_steps
     return PhaseTimes(

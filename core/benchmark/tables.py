@@ -42,7 +42,7 @@ def tables_of(
     `energy` says what counts it, or why nothing does. Tables without rows are left out.
     """
     whole = [row for row in rows if row.category == ALL]
-    tables = [_speed_table(whole), _phase_table(whole), _category_table(rows)]
+    tables = [speed_table(whole), _phase_table(whole), _category_table(rows)]
     told = [_without_empty_columns(table) for table in tables if table.rows]
     others = [_resource_table(whole, energy), _failure_table(measurements)]
     return told + [table for table in others if table.rows]
@@ -58,16 +58,17 @@ def _without_empty_columns(table: Table) -> Table:
     return table._replace(columns=tuple(table.columns[place] for place in told), rows=rows)
 
 
-def _speed_table(rows: Sequence[Row]) -> Table:
+def speed_table(rows: Sequence[Row]) -> Table:
+    """Speed, drafts and sameness of each runner; a dash for what is not known of one."""
     columns = (
-        "", "tokens/s", "ratio (95%)", "with prompt", "first token ms", "tau", "accepted",
+        "", "tokens/s", "ratio (95%)", "with prompt", "first token ms", "tau", "drafted", "accepted",
         "same as naive", "first difference", "failed",
     )  # fmt: skip
     return Table("All questions", columns, [_speed_cells(row) for row in rows])
 
 
 def _speed_cells(row: Row) -> tuple[str, ...]:
-    ratio, tested = row.ratio, row.num_tested
+    ratio = row.ratio
     gap = "" if row.largest_gap is None else f", gap {row.largest_gap:.2g}"
     return (
         row.runner,
@@ -75,12 +76,23 @@ def _speed_cells(row: Row) -> tuple[str, ...]:
         f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})" if ratio else _NONE,
         _number(row.total_ratio, 2),
         _NONE if row.first_s is None else f"{1e3 * row.first_s:.0f}",
-        _number(row.acceptance_length, 2),
-        f"{row.num_accepted} of {tested}, {row.num_accepted / tested:.0%}" if tested else _NONE,
+        ("≤ " if row.tau_is_bound else "") + _number(row.acceptance_length, 2),
+        str(row.num_drafted) if row.num_drafted else _NONE,
+        _accepted_cell(row),
         f"{row.num_identical} of {row.num_compared}" if row.num_compared else _NONE,
         _NONE if row.first_position is None else f"at {row.first_position}{gap}",
         f"{row.num_failed} of {row.num_failed + row.num_answers}" if row.num_failed else "0",
     )
+
+
+def _accepted_cell(row: Row) -> str:
+    """Of the tested tokens; of the drafted ones where a server does not tell how many it tested."""
+    accepted, tested, drafted = row.num_accepted, row.num_tested, row.num_drafted
+    if accepted is None or not (tested or drafted):
+        return _NONE
+    if tested:
+        return f"{accepted} of {tested}, {accepted / tested:.0%}"
+    return f"{accepted} of {drafted} drafted, {accepted / (drafted or 1):.0%}"
 
 
 def _phase_table(rows: Sequence[Row]) -> Table:

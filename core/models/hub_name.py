@@ -5,12 +5,12 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from core.errors import ModelUnavailableError, shown
+from core.modes.server import HUB_HOSTS
 
 _OWNER_AND_NAME = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
 # owner/name, @ and a revision, : and a quantization.
 _ID = re.compile(rf"({_OWNER_AND_NAME})(?:@([\w./-]+))?(?::([\w.-]+))?")
 _ID_AND_FILE = re.compile(rf"({_OWNER_AND_NAME})/([\w./ -]+\.gguf)")
-_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _OTHER_PLACES = ("datasets", "spaces", "docs", "papers", "collections", "models")
 
 
@@ -33,7 +33,7 @@ def hub_name(name: str) -> HubName | None:
     """
     if name.startswith(("https://", "http://")):
         return _from_address(name)
-    for host in _HOSTS:
+    for host in HUB_HOSTS:
         if name.startswith(f"{host}/"):
             return _from_address(f"https://{name}")
     found = _ID_AND_FILE.fullmatch(name)
@@ -55,7 +55,7 @@ def _from_address(address: str) -> HubName:
         raise _no_model(address) from None
     # A quantization may stand behind a name: hf.co/owner/name:Q4_K_M
     found = _ID.fullmatch(f"{owner}/{repo}")
-    if parts.hostname not in _HOSTS or owner in _OTHER_PLACES or found is None:
+    if parts.hostname not in HUB_HOSTS or owner in _OTHER_PLACES or found is None:
         raise _no_model(address)
     name = HubName(*found.groups())
     match rest:
@@ -73,5 +73,6 @@ def _from_address(address: str) -> HubName:
 def _no_model(address: str) -> ModelUnavailableError:
     return ModelUnavailableError(
         f"{shown(address)} is no page of a model on the hub; give one such as "
-        "https://huggingface.co/owner/name, a branch or a file of it, or an id such as owner/name."
+        "https://huggingface.co/owner/name, a branch or a file of it, or an id such as owner/name. "
+        "Servers are targets of core.generate, core.generate_batch and the page."
     )

@@ -20,7 +20,7 @@ from core.modes.settings import DrafterSettings
 
 ENTRY_POINTS = "specdecodes.drafters"
 # In which order groups are shown.
-GROUPS = ("plain", "lookup", "draft model", "head", "self", "combined", "other")
+GROUPS = ("plain", "lookup", "draft model", "head", "self", "combined", "server", "other")
 # Modules here that describe no mode.
 _MACHINERY = ("registry", "settings")
 
@@ -39,7 +39,7 @@ class Mode:
     """None for a mode that has none of its own."""
     factory: Callable[..., Any] | str | None = None
     """Takes a `core.drafters.context.DrafterContext` and returns a `core.drafters.base.Drafter`:
-    the function, or its place as "module:name". None for plain decoding."""
+    the function, or its place as "module:name". None for plain decoding, and where a server decodes."""
     takes_draft: bool = False
     """Whether the name of a draft model or head means something to it."""
     needs_own_forward: bool | Callable[[str | None], bool] = False
@@ -48,6 +48,8 @@ class Mode:
     reason_against: Callable[..., str | None] | str | None = None
     """Takes the name of the draft model and the loaded target, and says in a sentence why the two
     cannot run; None, or a result of None, where they can."""
+    is_elsewhere: bool = False
+    """Whether a server decodes: what concerns our own forward and rules then means nothing."""
 
 
 _registered: dict[str, Mode] = {}

@@ -8,9 +8,11 @@ from core.trace.events import (
     Committed,
     Drafted,
     Event,
+    Observed,
     ProfileStarted,
     Proposed,
     RunStarted,
+    ServerTotals,
     TokenTexts,
     Verified,
 )
@@ -26,6 +28,7 @@ class TraceChecker:
         self._step = 0
         self._parents: list[int] = []
         self._path: list[int] = []
+        self._observed: Observed | None = None
 
     def problem(self, event: Event) -> str | None:
         """What is wrong with the next event; None where nothing is."""
@@ -33,7 +36,9 @@ class TraceChecker:
             return "its times are not in order"
         match event:
             case RunStarted():
-                return _description_problem(event.config, event.target, event.draft)
+                return _description_problem(event.config, event.target, event.draft, event.server)
+            case ServerTotals():
+                return _description_problem(event.told, event.seen) or _totals_problem(event)
             case ProfileStarted():
                 return _profile_problem(event)
             case TokenTexts():
@@ -42,6 +47,8 @@ class TraceChecker:
                 return self._proposed_problem(event)
             case Drafted():
                 return self._drafted_problem(event)
+            case Observed():
+                return self._observed_problem(event)
             case Verified() | Accepted() | Committed():
                 if event.step != self._step:
                     return f"step {event.step} has no draft before it"
@@ -52,6 +59,7 @@ class TraceChecker:
         if event.step <= self._step:
             return f"step {event.step} comes after step {self._step}"
         self._step, self._parents, self._path = event.step, event.parents, []
+        self._observed = None
         if event.parents[:1] != [-1] or event.depths[:1] != [0]:
             return "the tree has no root"
         unequal = _same_length(
@@ -72,6 +80,20 @@ class TraceChecker:
                 return f"node {node} has a wrong depth"
         return _same_lengths(event.top_k_token_ids, event.top_k_probs)
 
+    def _observed_problem(self, event: Observed) -> str | None:
+        if event.step <= self._step:
+            return f"step {event.step} comes after step {self._step}"
+        self._step, self._parents, self._path, self._observed = event.step, [], [], event
+        numbers = event.num_tokens, event.num_drafted, event.num_tested, event.num_accepted
+        if event.num_steps < 1 or min((one for one in numbers if one is not None), default=0) < 0:
+            return "its numbers are out of range"
+        drafted, accepted = event.num_drafted, event.num_accepted
+        if drafted is not None and accepted is not None and accepted > drafted:
+            return "more tokens were accepted than drafted"
+        if event.target_probs and len(event.target_probs) != event.num_tokens:
+            return "its probabilities are not those of its tokens"
+        return None
+
     def _proposed_problem(self, event: Proposed) -> str | None:
         if event.step != self._step + 1:
             return f"step {event.step} comes after step {self._step}"
@@ -91,6 +113,8 @@ class TraceChecker:
 
     def _outcome_problem(self, event: Verified | Accepted | Committed) -> str | None:
         match event:
+            case Verified() | Accepted() if self._observed is not None:
+                return f"step {event.step} of a server has no tree"
             case Verified():
                 recorded = (
                     event.target_probs,
@@ -108,6 +132,8 @@ class TraceChecker:
             case Committed():
                 if not 0 <= event.step_s <= MAX_TIME_S:
                     return "the time of the step is out of range"
+                if self._observed is not None:
+                    return _observed_commit_problem(self._observed, event)
                 if event.nodes != [*self._path, -1][: len(event.nodes)]:
                     return "its nodes are not the accepted path"
                 return _same_length(event.token_ids, event.texts, event.sources, event.nodes)
@@ -127,6 +153,24 @@ class TraceChecker:
 
     def _is_drafted(self, node: int) -> bool:
         return 0 < node < len(self._parents)
+
+
+def _observed_commit_problem(observed: Observed, event: Committed) -> str | None:
+    if any(node != -1 for node in event.nodes):
+        return "its nodes are in no tree"
+    count = 1 if observed.num_tokens is None else observed.num_tokens
+    if len(event.token_ids) != count:
+        return f"it has {len(event.token_ids)} tokens and {count} were observed"
+    return _same_length(event.token_ids, event.texts, event.sources, event.nodes)
+
+
+def _totals_problem(event: ServerTotals) -> str | None:
+    for values in (event.told, event.seen):
+        for name, value in values.items():
+            parts = value if name == "accepted_histogram" and isinstance(value, list) else [value]
+            if not all(type(part) in (int, float) and 0 <= part <= MAX_TIME_S for part in parts):
+                return f"{name} is no number in range"
+    return None
 
 
 def _profile_problem(event: ProfileStarted) -> str | None:

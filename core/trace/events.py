@@ -10,8 +10,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-TokenSource = Literal["accepted", "remembered", "recovered", "bonus", "plain"]
+TokenSource = Literal["accepted", "remembered", "recovered", "bonus", "plain", "untold"]
 FinishReason = Literal["eos", "stop_string", "length", "context", "stopped"]
+# By what the steps of a server are told apart.
+StepBorder = Literal["counters", "chunk", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class RunStarted(Event):
     seed: int
     prompt_text: str
     prompt_token_ids: list[int]
+    """Empty where the target is a server that does not tell them."""
     batch_size: int = 1
     """Sequences that ran side by side, at most; the times of a step then include theirs."""
     lossy_rule: str | None = None
@@ -58,6 +61,9 @@ class RunStarted(Event):
     memory: dict[str, Any] | None = None
     """The earlier answers that lookup searched as they were when the run began: the key of their
     `tokenizer`, `num_answers`, `num_tokens`, and `sha256` of their token ids. None for a run without."""
+    server: dict[str, Any] | None = None
+    """The server that answers, where the target is one: its `kind`, `address`, `model`, `version` as far
+    as it tells it, and whether it `speculates`, None where it does not say. None for our own engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +117,11 @@ class Prefilled(Event):
     """The prompt, less its last token (the first root), is in the cache."""
 
     kind: ClassVar[str] = "prefilled"
-    num_tokens: int
-    """Tokens computed now."""
-    num_reused: int
+    num_tokens: int | None
+    """Tokens computed now; None, as the next two, where a server does not tell it."""
+    num_reused: int | None
     """Tokens already in the cache from an earlier run of the same chat."""
-    cache_length: int
+    cache_length: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,21 +207,64 @@ class Accepted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Observed(Event):
+    """All that the stream of a server tells of a step. It stands in the place of `drafted`, `verified`
+    and `accepted`: no tree is told, and None is a number that is not told either."""
+
+    kind: ClassVar[str] = "observed"
+    border: StepBorder
+    """What told it apart: the server's own counters, which leave no doubt; a chunk of the stream, which
+    may hold several steps where the reader or the server lagged; or nothing, so that it is a piece of
+    the answer and no step."""
+    num_tokens: int | None
+    """Tokens emitted; where they are not told, `committed` has one entry for all of them."""
+    num_steps: int
+    """Forwards of the target, at least, that gave these tokens; exact with the border `counters`."""
+    num_drafted: int | None
+    num_tested: int | None
+    num_accepted: int | None
+    with_prompt: bool
+    """Whether the forward of the prompt gave the first of these tokens, whose time is the prompt's."""
+    target_probs: list[float]
+    """The target's probability of each token; empty where the server does not tell it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTotals(Event):
+    """What a server itself tells of a whole answer, behind its last step."""
+
+    kind: ClassVar[str] = "server_totals"
+    fields: list[str]
+    """Where it told them: names of the parts of its answer, or counters of the server before and
+    after."""
+    told: dict[str, Any]
+    """Its totals in the words of `RunStats`, as far as it has them; also `num_draft_steps`, steps that
+    had a draft, and `accepted_histogram`, how many of these accepted 0, 1, 2 ... tokens."""
+    seen: dict[str, Any]
+    """What the stream showed, for the same names as far as it showed them. Where both have a name they
+    should be equal."""
+    confirms_steps: bool
+    """Whether the chunks of the stream are as long as the steps that the histogram counts, so that each
+    was a step; the last may be cut short."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Committed(Event):
     """The tokens that a step emitted."""
 
     kind: ClassVar[str] = "committed"
     token_ids: list[int]
+    """-1 for a token, or a piece of text, of which a server tells no id."""
     texts: list[str]
     """What each token adds to the text: empty while a character is incomplete, and while the text may
     be the beginning of a stop string; nothing from a stop string on."""
     sources: list[TokenSource]
-    """`accepted` and `remembered` tokens were drafted, the latter from earlier answers; the others are
-    the target's own."""
+    """`accepted` and `remembered` tokens were drafted, the latter from earlier answers; of `untold` ones
+    a server does not say it; the others are the target's own."""
     nodes: list[int]
-    """Tree node of each token; -1 for the target's own token."""
-    cache_length: int
-    """Committed tokens in the cache after the step."""
+    """Tree node of each token; -1 for the target's own token, and where there is no tree."""
+    cache_length: int | None
+    """Committed tokens in the cache after the step; None where a server has the cache."""
     step_s: float
     """Time of the whole step inside the engine, without the time that the reader of events took."""
 
@@ -241,7 +290,8 @@ class RunFinished(Event):
     usually empty."""
     totals: dict[str, Any]
     """`RunStats.to_dict()`."""
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
+    """None where a server has the memory."""
     stop: str = ""
     """The stop string that ended the run; empty where none did, as are the next two."""
     cut_text: str = ""
@@ -272,7 +322,9 @@ EVENT_CLASSES: dict[str, type[Event]] = {
         Drafted,
         Verified,
         Accepted,
+        Observed,
         Committed,
+        ServerTotals,
         DrafterFailed,
         RunFinished,
         RunFailed,

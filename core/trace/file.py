@@ -30,9 +30,9 @@ from core.trace.events import EVENT_CLASSES, Committed, Event, RunFinished, RunS
 from core.trace.stats import RunStats, collect_stats
 
 FORMAT = "specdecodes-trace"
-VERSION = 5
+VERSION = 6
 # What earlier versions lack has defaults.
-_READABLE_VERSIONS = (1, 2, 3, 4, VERSION)
+_READABLE_VERSIONS = (1, 2, 3, 4, 5, VERSION)
 MAX_LINE_CHARACTERS = 4_000_000
 _MAX_INT = 2**63 - 1
 
@@ -66,6 +66,7 @@ class Trace:
 
     @property
     def token_ids(self) -> list[int]:
+        """Of the answer; -1 where a server tells none."""
         return [token_id for event in self.of_kind(Committed) for token_id in event.token_ids]
 
     @property

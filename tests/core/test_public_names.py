@@ -19,14 +19,16 @@ PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 def test_the_list_is_this_one() -> None:
     """A name that goes or comes is a change for everybody: it stands in CHANGELOG.md as well."""
     assert sorted(core.__all__) == [
-        "Accepted", "BadLogitsError", "BlockSettings", "ClassicSettings", "Committed", "Drafted",
+        "Accepted", "AttachedEngine", "BadLogitsError", "BlockSettings", "ClassicSettings", "Committed",
+        "Drafted",
         "DrafterFailed", "DrafterSettings", "DrafterUnavailableError", "EagleSettings", "Engine",
         "Event", "HybridSettings", "InvalidSettingError", "JoiningRun",
         "KernelsUnavailableError", "LayerSkipSettings", "LoadedModel",
-        "MedusaSettings", "ModelUnavailableError", "MtpSettings", "NgramSettings", "Prefilled",
+        "MedusaSettings", "ModelUnavailableError", "MtpSettings", "NgramSettings", "Observed",
+        "Prefilled",
         "ProfileStarted", "Prompt", "Proposed", "RunConfig", "RunFailed", "RunFinished", "RunStarted",
         "RunStats",
-        "SamplingConfig", "ShareSdSettings",
+        "SamplingConfig", "ServerTotals", "ShareSdSettings",
         "SpecDecodesError", "StorageError", "SuffixMemory", "TokenTexts", "Trace", "TraceFormatError",
         "TreeSettings", "Verified", "load_target", "load_trace", "read_trace",
         "register_drafter", "save_trace", "write_trace",

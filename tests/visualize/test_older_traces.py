@@ -15,7 +15,7 @@ from visualize.report.page import report_html
 RECORDED = Path(__file__).parents[1] / "core" / "trace" / "traces"
 
 
-@pytest.fixture(params=["version_1", "version_2", "version_3"])
+@pytest.fixture(params=["version_1", "version_2", "version_3", "version_4"])
 def trace(request: pytest.FixtureRequest) -> Trace:
     return load_trace(RECORDED / f"{request.param}.jsonl")
 

@@ -12,12 +12,15 @@ from core.trace.events import (
     DrafterFailed,
     Event,
     FinishReason,
+    Observed,
     Prefilled,
     ProfileStarted,
     Proposed,
     RunFailed,
     RunFinished,
     RunStarted,
+    ServerTotals,
+    StepBorder,
     TokenSource,
     TokenTexts,
     Verified,
@@ -97,6 +100,63 @@ def make_trace(
         events.append(
             RunFinished(reason=end, tail_text="", peak_memory_bytes=1_000, **when)  # type: ignore[arg-type]
         )
+    return Trace(events)
+
+
+def make_server_trace(border: StepBorder = "counters", **started: Any) -> Trace:
+    """An answer of a server: one token with the prompt, then a step of two accepted of three and one of
+    its own, then one without a draft, each 15 ms. With `chunk` its drafts are not told on the way, and
+    with `none` neither are its tokens."""
+    server = {"kind": "other", "address": "http://127.0.0.1:1", "speculates": True}
+    events: list[Event] = [_started("server", "run-s", {"server": server, **started}), _prefilled()]
+    specs = [([7], 0, 0, 0), ([10, 11, 12], 3, 3, 2), ([13], 0, 0, 0)]
+    now_s = PREFILL_S
+    for number, (token_ids, drafted, tested, accepted) in enumerate(specs, start=1):
+        end_s = now_s if number == 1 else now_s + STEP_S
+        numbers = (drafted, tested, accepted) if border == "counters" else (None, None, None)
+        is_told = border != "none"
+        sources: list[TokenSource] = ["accepted"] * accepted + ["recovered" if drafted else "plain"]
+        if not all(number is not None for number in numbers):
+            sources = ["untold"] * (len(token_ids) if is_told else 1)
+        events.append(
+            Observed(
+                step=number,
+                t_start_s=now_s,
+                t_end_s=end_s,
+                border=border,
+                num_tokens=len(token_ids) if is_told else None,
+                num_steps=1,
+                num_drafted=numbers[0],
+                num_tested=numbers[1],
+                num_accepted=numbers[2],
+                with_prompt=number == 1,
+                target_probs=[],
+            )
+        )
+        events.append(
+            Committed(
+                step=number,
+                t_start_s=end_s,
+                t_end_s=end_s,
+                token_ids=token_ids if is_told else [-1],
+                texts=[f"<{one}>" for one in token_ids] if is_told else ["text"],
+                sources=sources,
+                nodes=[-1] * (len(token_ids) if is_told else 1),
+                cache_length=None,
+                step_s=end_s - now_s,
+            )
+        )
+        now_s = end_s
+    told = {"num_tokens": 5, "num_drafted": 3, "num_accepted": 2}
+    when = {"step": 3, "t_start_s": now_s, "t_end_s": now_s}
+    seen = {"counters": told, "chunk": {"num_tokens": 5}, "none": {}}[border]
+    events.append(
+        ServerTotals(fields=["usage"], told=told, seen=seen, confirms_steps=False, **when)
+    )
+    totals = collect_stats(events).to_dict()
+    events.append(
+        RunFinished(reason="eos", tail_text="", peak_memory_bytes=None, totals=totals, **when)
+    )
     return Trace(events)
 
 

@@ -9,7 +9,7 @@ from core.trace.file import Trace
 from visualize.figures.kinds import RunFigure
 from visualize.figures.style import finish_figure, whole_steps
 from visualize.palette import BLUE, GREY, Theme
-from visualize.steps import complete_steps
+from visualize.steps import all_steps
 
 
 class AcceptanceLengthsInfo(NamedTuple):
@@ -21,8 +21,9 @@ class AcceptanceLengthsInfo(NamedTuple):
 
 
 def acceptance_lengths_info(trace: Trace) -> AcceptanceLengthsInfo:
-    """Steps of a run by the number of tokens they emitted."""
-    lengths = [len(step.committed.token_ids) for step in complete_steps(trace)]
+    """Steps of a run by the number of tokens they emitted; pieces of a server's text are no steps, and
+    what is known to be several is left out."""
+    lengths = [len(step.committed.token_ids) for step in all_steps(trace) if step.num_forwards == 1]
     counts = Counter(lengths)
     values = list(range(1, max(lengths, default=0) + 1))
     return AcceptanceLengthsInfo(

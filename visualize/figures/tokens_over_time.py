@@ -10,7 +10,7 @@ from visualize.figures.kinds import CompareFigure
 from visualize.figures.style import finish_figure
 from visualize.labels import figure_text, run_labels
 from visualize.palette import RUN_COLOURS, Theme
-from visualize.steps import complete_steps
+from visualize.steps import all_steps
 
 
 class TokensOverTimeInfo(NamedTuple):
@@ -27,7 +27,7 @@ def tokens_over_time_info(traces: Sequence[Trace]) -> TokensOverTimeInfo:
     for label, trace in zip(run_labels(traces), traces, strict=True):
         num_tokens = 0
         _append(info, label, 0.0, 0)
-        for step in complete_steps(trace):
+        for step in all_steps(trace):
             num_tokens += len(step.committed.token_ids)
             _append(info, label, step.committed.t_end_s, num_tokens)
     return info

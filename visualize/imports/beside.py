@@ -62,6 +62,8 @@ def trace_sources(traces: Sequence[Trace]) -> list[Source]:
 
 def _trace_source(label: str, trace: Trace) -> Source:
     facts, stats = run_facts(trace), trace.stats
+    # A server's steps have no trees, and what it did not tell is unknown.
+    is_seen = not stats.origins
     drafted = [
         (len(step.accepted.path), len(step.drafted.token_ids) - 1)
         for step in complete_steps(trace)
@@ -73,12 +75,12 @@ def _trace_source(label: str, trace: Trace) -> Source:
         error=facts.error if is_failed else "",
         num_prompt_tokens=facts.num_prompt_tokens,
         num_tokens=stats.num_tokens,
-        num_steps=stats.num_steps,
-        num_drafted_steps=len(drafted),
-        num_drafted=sum(each for _, each in drafted),
-        num_accepted=sum(kept for kept, _ in drafted),
-        accepted_by_step=tuple(kept for kept, _ in drafted),
-        drafted_by_step=tuple(each for _, each in drafted),
+        num_steps=None if "num_steps" in stats.in_doubt() else stats.num_steps,
+        num_drafted_steps=len(drafted) if is_seen else None,
+        num_drafted=stats.known("num_drafted"),
+        num_accepted=stats.known("num_accepted"),
+        accepted_by_step=tuple(kept for kept, _ in drafted) if is_seen else None,
+        drafted_by_step=tuple(each for _, each in drafted) if is_seen else None,
         tokens_per_s=stats.tokens_per_s,
         decode_s=ratio(stats.num_tokens, stats.tokens_per_s),
         time_to_first_token_s=facts.time_to_first_token_s,

@@ -12,7 +12,7 @@ from visualize.labels import lossy_mark
 from visualize.report.document import filled_page, plain_figures, plain_templates
 from visualize.run_facts import run_facts
 from visualize.status import node_statuses
-from visualize.steps import Step, complete_steps, entry
+from visualize.steps import AnyStep, SeenStep, all_steps, entry
 
 
 def export_report(trace: Trace, path: Path) -> None:
@@ -32,7 +32,7 @@ def report_data(trace: Trace) -> dict[str, Any]:
     return {
         "run": {**facts._asdict(), "lossy": lossy_mark(facts.lossy_rule), "text": trace.text},
         "stats": stats.to_dict(),
-        "steps": [_step(step, names) for step in complete_steps(trace)],
+        "steps": [_step(step, names) for step in all_steps(trace)],
         "columns": {name: column._asdict() for name, column in COLUMNS["steps"].items()},
         "rows": json.loads(steps_frame(trace).to_json(orient="values", double_precision=6)),
         "figures": plain_figures(figures),
@@ -40,8 +40,10 @@ def report_data(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _step(step: Step, names: dict[int, str]) -> dict[str, Any]:
-    """The tokens of a step, and the drafted ones that did not make it."""
+def _step(step: AnyStep, names: dict[int, str]) -> dict[str, Any]:
+    """The tokens of a step, and the drafted ones that did not make it, which a server does not tell."""
+    if isinstance(step, SeenStep):
+        return _seen_step(step)
     drafted, committed = step.drafted, step.committed
     statuses = node_statuses(len(drafted.token_ids), step.accepted)
     lost = [node for node, status in enumerate(statuses) if status in ("rejected", "untested")]
@@ -71,4 +73,24 @@ def _step(step: Step, names: dict[int, str]) -> dict[str, Any]:
             }
             for node in lost
         ],
+    }
+
+
+def _seen_step(step: SeenStep) -> dict[str, Any]:
+    committed = step.committed
+    return {
+        "step": step.number,
+        "tokens": [
+            {
+                "text": text,
+                "token_id": None if token_id < 0 else token_id,
+                "source": source,
+                "draft_prob": None,
+                "target_prob": entry(step.observed.target_probs, index),
+            }
+            for index, (token_id, text, source) in enumerate(
+                zip(committed.token_ids, committed.texts, committed.sources, strict=True)
+            )
+        ],
+        "lost": [],
     }

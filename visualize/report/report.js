@@ -35,16 +35,31 @@
     place("settings").textContent = JSON.stringify(data.run.config, null, 2);
   }
 
+  /** @param {number | null} seconds */
+  const milliseconds = (seconds) => (seconds === null ? "unknown" : `${(seconds * 1e3).toFixed(0)} ms`);
+
+  /**
+   * A counter, and where it comes from if it was not measured.
+   *
+   * @param {Record<string, any>} stats
+   * @param {string} name
+   */
+  function told(stats, name) {
+    const origin = stats.origins?.[name];
+    if (stats[name] === null) return "unknown";
+    return origin ? `${origin === "told" ? "as the server tells" : origin} ${stats[name]}` : String(stats[name]);
+  }
+
   function drawNumbers() {
     const { stats, run } = data;
     const first = run.time_to_first_token_s;
     const numbers = [
       ["Tokens per second", number(stats.tokens_per_s, 1), `${stats.num_tokens} tokens`],
-      ["Tokens per step, τ", number(stats.acceptance_length, 2), `${stats.num_steps} steps`],
-      ["Acceptance", percent(stats.acceptance_rate), `of ${stats.num_tested} tested`],
+      ["Tokens per step, τ", number(stats.acceptance_length, 2), `${told(stats, "num_steps")} steps`],
+      ["Acceptance", percent(stats.acceptance_rate), `of ${told(stats, "num_tested")} tested`],
       ["First token", first === null ? "–" : `${(first * 1e3).toFixed(0)} ms`, "prompt included"],
-      ["Draft", `${(stats.draft_s * 1e3).toFixed(0)} ms`, `${stats.num_drafted} drafted`],
-      ["Verify", `${(stats.verify_s * 1e3).toFixed(0)} ms`, "forward passes of the target"],
+      ["Draft", milliseconds(stats.draft_s), `${told(stats, "num_drafted")} drafted`],
+      ["Verify", milliseconds(stats.verify_s), "forward passes of the target"],
     ];
     for (const [label, value, note] of numbers) {
       const cell = make("dd", "", value);

@@ -11,6 +11,8 @@ from app.runs.handlers import Handlers
 from app.runs.run_form import FormField, mode_fields, mode_help, run_fields
 from core.config import DEFAULT_TARGET, settings_of
 from core.modes.registry import mode_names
+from core.modes.server import MODE as SERVER_MODE
+from core.modes.server import is_address
 from presets.gallery import Preset
 
 _UNSET = "automatic"
@@ -54,7 +56,7 @@ def create_settings(
 ) -> SettingsPanel:
     """Builds the controls; those of a mode show while it is chosen. `values` are set at first."""
     # The fastest mode that needs nothing made ready first: for the default target a head is shipped.
-    default_mode = "hybrid" if target == DEFAULT_TARGET else "ngram"
+    default_mode = _usual_mode(target)
     values = {"target": target, "mode": default_mode, **values}
     chosen_mode = values["mode"]
     usual = {field.key: field for field in run_fields()}
@@ -125,7 +127,28 @@ def create_settings(
         show_progress="hidden",
         api_visibility="private",
     )
+    # A server has one mode, and it is no other target's.
+    controls["target"].change(
+        _mode_of_target,
+        [controls["target"], mode],
+        mode,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
     return SettingsPanel(system, raw, mode, reason, controls)
+
+
+def _usual_mode(target: str) -> str:
+    if is_address(target):
+        return SERVER_MODE
+    return "hybrid" if target == DEFAULT_TARGET else "ngram"
+
+
+def _mode_of_target(target: str | None, mode: str) -> str:
+    """The mode, where it is one of the target, else the usual one of that."""
+    target = (target or "").strip()
+    return mode if is_address(target) == (mode == SERVER_MODE) else _usual_mode(target)
 
 
 def _valued(field: FormField, values: dict[str, Any]) -> FormField:

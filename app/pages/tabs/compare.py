@@ -15,6 +15,7 @@ from app.runs.session import ChatSession
 from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
 from core.errors import SpecDecodesError
+from core.modes.server import is_address
 from core.runtime.strict_json import dumps
 
 _PROMPT = "Explain in a few sentences why the sky is blue."
@@ -120,12 +121,17 @@ def create_compare_tab(
     return CompareTab(prompt, stage)
 
 
+def _server_of(config: RunConfig) -> str:
+    """The address, where an entry is a server: our own modes share a target."""
+    return config.target if is_address(config.target) else ""
+
+
 def entries_message(entries: list[RunConfig]) -> str:
     """The list as the page shows it."""
     listed: list[ComparisonEntry] = [
         {
             "mode": config.mode,
-            "settings": changed_settings(config),
+            "settings": ", ".join(filter(None, [_server_of(config), changed_settings(config)])),
             "lossy_rule": lossy_rule(config.to_dict()),
         }
         for config in entries

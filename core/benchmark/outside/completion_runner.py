@@ -1,49 +1,19 @@
-"""A server that answers completions over HTTP in OpenAI's form, such as llama-server or vLLM."""
+"""A server that answers over HTTP, such as llama-server or vLLM, as one who is measured."""
 
-import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
-import httpx
-
-from core.benchmark.measurement import Answer
-from core.benchmark.outside.completion_stream import (
-    StreamCounter,
-    StreamError,
-    error_message,
-    lines_of_stream,
-    parse_event,
-)
+from core.attached.engine import AttachedEngine, ServerPrompt
+from core.attached.kinds import asked_ids
+from core.benchmark.measurement import Answer, Emission
 from core.benchmark.runners import Facts
+from core.config import RunConfig
 from core.decoding.run_start import Prompt
-from core.errors import InvalidSettingError
+from core.modes.server import MODE
 from core.runtime.peak_memory import MemoryGauge
+from core.trace.events import Committed, Event, RunFailed
+from core.trace.file import Trace
 
-INTERFACE = "ids to /v1/completions, tokens by the server's usage"
-# An answer may take long to begin; a server that is not there is known at once.
-_TIMEOUT = httpx.Timeout(600.0, connect=10.0)
-# Servers close connections that wait, while others answer, and a request on one of them would fail.
-_NO_KEPT_CONNECTIONS = httpx.Limits(max_keepalive_connections=0)
-
-
-def open_client(url: str) -> httpx.Client:
-    """A client that talks to the server itself, whatever proxies the environment names."""
-    return httpx.Client(
-        base_url=url.rstrip("/"), timeout=_TIMEOUT, trust_env=False, limits=_NO_KEPT_CONNECTIONS
-    )
-
-
-def served_model(client: httpx.Client, name: str) -> str:
-    """The id of the first model of a server; raises InvalidSettingError where it tells none."""
-    try:
-        response = client.get("/v1/models")
-        response.raise_for_status()
-        return str(response.json()["data"][0]["id"])
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
-        raise InvalidSettingError(
-            f"{client.base_url} tells no model at /v1/models ({str(error).splitlines()[0]}); give "
-            f"--with {name}=URL of a running server, or leave {name} out."
-        ) from error
+INTERFACE = "ids over HTTP, tokens by the server's counts"
 
 
 class CompletionRunner:
@@ -54,51 +24,63 @@ class CompletionRunner:
     def __init__(
         self,
         label: str,
-        client: httpx.Client,
-        request: dict[str, Any],
+        engine: AttachedEngine,
+        config: RunConfig,
         facts: Facts,
         memory: MemoryGauge | None,
-        clock: Callable[[], float] = time.perf_counter,
     ):
-        """`request` has all fields of a completion but the prompt."""
+        """`config` is plain decoding's, of which the server takes length and sampling."""
         self.label = label
         self.facts = facts
         self.memory = memory
-        self._client = client
-        self._request = request
-        self._clock = clock
+        self._engine = engine
+        self._config = RunConfig(
+            mode=MODE,
+            target=engine.target,
+            max_new_tokens=config.max_new_tokens,
+            sampling=config.sampling,
+        )
 
     def answer(self, prompt: Prompt) -> Answer:
         """See `Runner.answer`. The prompt goes as ids, so that no other template meets it."""
-        counter = StreamCounter()
-        start_s = self._clock()
-        try:
-            body = {**self._request, "prompt": prompt.token_ids}
-            with self._client.stream("POST", "/v1/completions", json=body) as response:
-                if response.is_error:
-                    raise StreamError(_refusal(response))
-                for line in lines_of_stream(response.iter_text()):
-                    event = parse_event(line)
-                    if event is not None:
-                        counter.add(event, self._clock() - start_s)
-            total_s = self._clock() - start_s
-            emissions = counter.emissions()
-            _check_prompt(counter.num_prompt_tokens, len(prompt.token_ids))
-        except (httpx.HTTPError, StreamError) as error:
-            return Answer(error=f"{type(error).__name__}: {error}")
-        return Answer(text="".join(counter.texts), emissions=emissions, total_s=total_s)
+        asked = asked_ids(self._engine.server.kind, prompt.token_ids)
+        events = list(self._engine.run(ServerPrompt(prompt.text, asked), self._config))
+        return answer_of(events)
+
+    def answer_together(self, prompts: Sequence[Prompt], size: int) -> list[Answer]:
+        """The answers to several prompts, of which `size` are asked at once."""
+        kind = self._engine.server.kind
+        runs = [
+            (ServerPrompt(prompt.text, asked_ids(kind, prompt.token_ids)), self._config)
+            for prompt in prompts
+        ]
+        events: list[list[Event]] = [[] for _ in prompts]
+        for place, event in self._engine.run_batch(runs, size):
+            events[place].append(event)
+        return [answer_of(own) for own in events]
 
 
-def _refusal(response: httpx.Response) -> str:
-    response.read()
-    try:
-        message = error_message(response.json())
-    except ValueError:
-        message = response.text.strip()
-    return f"the server refused with status {response.status_code}: {message[:300]}"
-
-
-def _check_prompt(num_read: int | None, num_given: int) -> None:
-    """Raises StreamError where the server read another prompt than it was given."""
-    if num_read is not None and num_read != num_given:
-        raise StreamError(f"the server read {num_read} prompt tokens, and {num_given} were given")
+def answer_of(events: list[Event]) -> Answer:
+    """What the events of a server's answer come to."""
+    trace = Trace(events)
+    failed = trace.first(RunFailed)
+    if failed is not None:
+        return Answer(error=f"{failed.error}: {failed.message}")
+    stats, commits = trace.stats, list(trace.of_kind(Committed))
+    if "num_tokens" in stats.in_doubt():
+        return Answer(error="the server told no usage figures, by which its tokens are counted")
+    counts = [len(event.token_ids) for event in commits]
+    if counts and sum(counts) != stats.num_tokens:
+        # Pieces of text: the first one counts as one token, and all others come with the last.
+        counts = [*[1] * bool(counts[1:]), *[0] * (len(counts) - 2), 0]
+        counts[-1] = stats.num_tokens - sum(counts)
+    token_ids = trace.token_ids
+    return Answer(
+        token_ids=[] if -1 in token_ids else token_ids,
+        text=trace.text,
+        emissions=[
+            Emission(event.t_end_s, count) for event, count in zip(commits, counts, strict=True)
+        ],
+        total_s=events[-1].t_end_s,
+        trace=trace,
+    )

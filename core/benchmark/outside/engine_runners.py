@@ -36,11 +36,11 @@ def outside_runners(
     """
     if engines:
         _check_settings(engines[0].name, config)
-    counts = Counter(engine.name for engine in engines)
+    counts = Counter(engine.label for engine in engines)
     runners: list[Runner] = []
     for engine in engines:
         name, where = engine.name, engine.where
-        label = name if counts[name] == 1 else engine.text
+        label = engine.label if counts[engine.label] == 1 else engine.text
         progress(f"starting {label}", 0, 0)
         if name == "transformers":
             runners += _transformers_runners(label, where or target.dtype, target, config, draft)
@@ -49,7 +49,7 @@ def outside_runners(
         elif name == "llama-cli":
             runners.append(LlamaCliRunner(label, where, target, config))
         else:
-            runners += server_runners(name, label, where, target, config, progress)
+            runners += server_runners(engine, label, target, config, progress)
     return runners
 
 

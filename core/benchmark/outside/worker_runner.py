@@ -14,7 +14,7 @@ from typing import Any
 from core.benchmark.measurement import Answer, Emission
 from core.benchmark.outside.peer_target import PeerTarget
 from core.benchmark.outside.peers import PEERS, Peer, Way
-from core.benchmark.runners import Facts
+from core.benchmark.runners import Facts, OneAtATime
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
@@ -73,7 +73,7 @@ class WorkerProcess:
         return result
 
 
-class WorkerRunner:
+class WorkerRunner(OneAtATime):
     """Implements `core.benchmark.runners.Runner` by one of a process' ways."""
 
     def __init__(

@@ -138,3 +138,30 @@ def test_as_many_runs_go_on_at_once_as_there_are_slots() -> None:
     assert [ticket.num_ahead() for ticket in tickets] == [0, 0, 1, 2]
     tickets[0].leave()
     assert [ticket.num_ahead() for ticket in tickets[1:]] == [0, 0, 1]
+
+
+def test_a_server_is_asked_anew_each_time_and_takes_no_place_of_a_loaded_engine() -> None:
+    loaded, asked = ScriptedEngine(), []
+
+    def attach(key: EngineKey, progress: Any) -> ScriptedEngine:
+        asked.append(key)
+        return ScriptedEngine()
+
+    pool = ModelPool(load_scripted(loaded), attach=attach)
+    own, server = engine_of(pool, KEY), EngineKey("http://127.0.0.1:1", None)
+    assert engine_of(pool, server) is not engine_of(pool, server)
+    assert asked == [server, server]
+    assert pool.target == server.target and pool.status.text == "http://127.0.0.1:1 is ready."
+    assert engine_of(pool, KEY) is own is loaded
+    assert pool.target == "scripted"
+
+
+def test_a_server_that_does_not_answer_is_the_status_and_leaves_the_pool_well() -> None:
+    def attach(key: EngineKey, progress: Any) -> ScriptedEngine:
+        raise ModelUnavailableError("nobody answers there.")
+
+    pool = ModelPool(load_scripted(ScriptedEngine()), attach=attach)
+    own = engine_of(pool, KEY)
+    pool.preload(EngineKey("http://127.0.0.1:1", None)).join()
+    assert (pool.status.phase, pool.status.text) == ("failed", "nobody answers there.")
+    assert pool.is_healthy and engine_of(pool, KEY) is own and pool.status.phase == "ready"

@@ -11,6 +11,8 @@ from core.config import RunConfig
 from core.errors import SpecDecodesError
 from tests.app.helpers import handlers_on
 from tests.app.scripted_engine import ScriptedEngine
+from tests.core.attached.streams import recorded
+from tests.core.benchmark.completion_server import Script, completion_server
 
 
 def configured(mode: str, num_tokens: int = 12, **changed: Any) -> RunConfig:
@@ -136,3 +138,54 @@ def test_a_comparison_that_nobody_watches_makes_room_for_who_waits(
 def test_a_failing_run_ends_the_comparison_with_its_sentence() -> None:
     with pytest.raises(SpecDecodesError, match="naive: The scripted engine broke"):
         messages_of(ScriptedEngine(fail_at=1), [configured("ngram")])
+
+
+def speaking_llama(speculates: bool, name: str) -> Script:
+    stream = recorded("llama-draft")
+    script = Script([event for _, event in stream.events], finish=None)
+    if not speculates:
+        plain = {"draft_n": 0, "draft_n_accepted": 0}
+        for place, event in enumerate(script.events):
+            assert isinstance(event, dict)
+            event["timings"] |= {**plain, "predicted_ms": 100.0 * place}
+    script.found |= {
+        "/v1/models": {"data": [{"id": name, "owned_by": "llamacpp"}]},
+        "/slots": [{"speculative": speculates}],
+        "/apply-template": {"prompt": "Hi"},
+        "/tokenize": {"tokens": stream.prompt_token_ids},
+    }
+    return script
+
+
+def test_a_server_stands_beside_our_modes_and_one_without_drafts_is_its_baseline() -> None:
+    with (
+        completion_server(speaking_llama(True, "m")) as fast,
+        completion_server(speaking_llama(False, "m")) as slow,
+    ):
+        entries = [
+            RunConfig(mode="server", target=fast, max_new_tokens=40),
+            RunConfig(mode="server", target=slow, max_new_tokens=40),
+            configured("ngram"),
+        ]
+        result = messages_of(ScriptedEngine(), entries)[-1]["result"]
+    rows = {row["run"]: row for row in result["rows"]}
+    naive, with_drafts, without, ngram = rows.values()
+    assert [row["mode"] for row in rows.values()] == ["naive", "server", "server", "ngram"]
+    assert with_drafts["speed_up"] > 1 and without["speed_up"] == 1 and ngram["speed_up"] > 1
+    assert with_drafts["num_accepted"] == 20 and with_drafts["acceptance_length"] == pytest.approx(
+        25 / 6
+    )
+    assert with_drafts["draft_share"] is None and naive["draft_share"] is not None
+    assert "different prompts" in result["verdicts"][1]["refused"]
+
+
+def test_servers_alone_are_compared_with_the_one_that_drafts_nothing() -> None:
+    with (
+        completion_server(speaking_llama(True, "m")) as fast,
+        completion_server(speaking_llama(False, "m")) as slow,
+    ):
+        entries = [RunConfig(mode="server", target=url, max_new_tokens=40) for url in (fast, slow)]
+        result = messages_of(ScriptedEngine(), entries)[-1]["result"]
+    assert [verdict["is_reference"] for verdict in result["verdicts"]] == [False, True]
+    assert result["verdicts"][0]["divergence"] is None
+    assert result["verdicts"][0]["num_compared"] == 25

@@ -3,7 +3,7 @@
 import pytest
 from starlette.requests import Request
 
-from app.runs.limits import Limits, allowed_models
+from app.runs.limits import Limits, allowed_models, allowed_servers
 from app.runs.session import ChatSession
 from core.config import RunConfig
 from core.errors import InvalidSettingError
@@ -62,6 +62,42 @@ def test_a_page_that_others_reach_offers_only_the_catalogue(
         assert allowed is None
     else:
         assert allowed is not None and expected <= allowed
+
+
+OWN, OTHER = "http://127.0.0.1:8080", "http://gpu:8000/v1#m"
+
+
+@pytest.mark.parametrize(
+    ("word", "is_private", "allowed"),
+    [
+        (None, True, [OWN]),
+        (None, False, []),
+        ("none", True, []),
+        ("own", False, [OWN]),
+        ("gpu:8000", True, [OTHER]),
+        ("gpu:8000, own", False, [OWN, OTHER]),
+        ("gpu:80", True, []),
+        ("all", False, [OWN, OTHER]),
+    ],
+)
+def test_servers_are_targets_where_the_operator_allows_them(
+    word: str | None, is_private: bool, allowed: list[str]
+) -> None:
+    servers = allowed_servers(word, "mine", is_private=is_private)
+    limits = Limits(models=frozenset({"mine"}), servers=servers)
+    for target in (OWN, OTHER):
+        if target in allowed:
+            limits.check_model(target)
+        else:
+            with pytest.raises(InvalidSettingError, match="allows it by --allow-servers"):
+                limits.check_model(target)
+
+
+def test_the_server_that_a_page_starts_with_is_allowed_and_no_nonsense_is() -> None:
+    assert allowed_servers("none", OTHER, is_private=False) == {"gpu:8000"}
+    for word in ("gpu", "http://gpu:8000", "all,own:x"):
+        with pytest.raises(InvalidSettingError, match="give all, own, none, or host:port"):
+            allowed_servers(word, "mine", is_private=True)
 
 
 def test_one_visitor_cannot_take_the_whole_queue() -> None:

@@ -10,6 +10,7 @@ from app.server.model_routes import model_routes
 from app.server.paths import PREFIX
 from tests.app.helpers import handlers_on
 from tests.app.scripted_engine import ScriptedEngine
+from tests.core.benchmark.completion_server import Script, completion_server
 from tests.tiny_folder import save_tiny_model
 
 
@@ -45,3 +46,18 @@ def test_the_list_says_the_same_of_the_catalogue() -> None:
     (model,) = client().get(f"/{PREFIX}/models.json").json()["catalogue"]
     assert model["name"] == "smollm2-135m"
     assert model["needed_bytes"]["float32"] == 4 * model["num_parameters"]
+
+
+def test_a_server_says_what_it_is_where_it_is_allowed() -> None:
+    script = Script()
+    script.found["/v1/models"] = {"data": [{"id": "tiny", "owned_by": "llamacpp"}]}
+    script.found["/props"] = {"build_info": "b1"}
+    script.found["/slots"] = [{"speculative": False}]
+    with completion_server(script) as url:
+        assert size_of(url) == (200, '{"server":"llama-server b1 with tiny; it drafts nothing"}')
+        status, told = size_of(url, Limits(servers=frozenset()))
+        assert status == 400 and "is not offered here" in told
+        num_asked = len(script.headers)
+        load = client(Limits(servers=frozenset())).post
+        refused = load(f"/{PREFIX}/models/load", json={"target": url})
+        assert refused.status_code == 400 and len(script.headers) == num_asked

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-
-import { describeNode, describeToken, RunModel, tokenOfNode } from "../../../app/static/run_model.js";
+import { describeNode, describeToken, RunModel, tokenOfNode, toldOf } from "../../../app/static/run_model.js";
+import { draftText } from "../../../app/static/token_card.js";
 
 /** Root, an accepted child, its rejected child, and a branch that was never judged. */
 export function stepEvents(number, { emitted = [1, 4], path = [1], tested = [1, 2] } = {}) {
@@ -56,7 +56,7 @@ export function stepEvents(number, { emitted = [1, 4], path = [1], tested = [1, 
       cache_length: 9,
       step_s: 0.05,
       node_states: ["root", "accepted", "rejected", "untested"],
-      times_ms: { draft: 10, verify: 10, settle: 20, other: 10 },
+      times_ms: { draft: 10, verify: 10, settle: 20, other: 10, untold: 0 },
     },
   ];
 }
@@ -74,7 +74,7 @@ export function runOf(numSteps) {
 test("counts and text add up over steps", () => {
   const run = runOf(3);
   const counts = { accepted: 3, remembered: 0, recovered: 3, bonus: 0, plain: 0, rejected: 3, untested: 3 };
-  assert.deepEqual(run.counts, counts);
+  assert.deepEqual(run.counts, { ...counts, untold: 0 });
   assert.equal(run.text, " w1 w4".repeat(3));
   assert.equal(run.plainMs, 20);
 });
@@ -126,4 +126,59 @@ test("only accepted nodes have a token", () => {
 
 test("an id without a text is told by its number", () => {
   assert.equal(runOf(1).textOf(77), "#77");
+});
+
+/** A step of a server that tells its counters: two accepted of three. */
+function observedEvents(changes = {}) {
+  const times = { step: 1, t_start_s: 1, t_end_s: 1.01 };
+  return [
+    {
+      ...{ kind: "observed", ...times, border: "counters", num_tokens: 3, num_steps: 1 },
+      ...{ num_drafted: 3, num_tested: 3, num_accepted: 2, with_prompt: false, target_probs: [0.9, 0.8, 0.7] },
+      ...changes,
+    },
+    {
+      ...{ kind: "committed", ...times, token_ids: [5, 6, -1], texts: ["a", "b", "c"], nodes: [-1, -1, -1] },
+      ...{ sources: ["accepted", "accepted", "recovered"], cache_length: null, step_s: 0.02 },
+      ...{ node_states: ["root"], times_ms: { draft: 0, verify: 0, settle: 0, other: 0, untold: 20 } },
+    },
+  ];
+}
+
+test("a step of a server has tokens and their sources, and no tree", () => {
+  const run = new RunModel("r");
+  for (const event of observedEvents()) run.apply(event);
+  const [step] = run.steps;
+  assert.equal(run.text, "abc");
+  assert.equal(run.counts.accepted, 2);
+  assert.deepEqual([run.counts.rejected, run.counts.untested], [0, 0]);
+  assert.deepEqual(step.drafted.token_ids, []);
+  assert.equal(toldOf(step.observed), "2 of 3 drafted accepted; the tree is not told");
+  const facts = describeToken(run, run.tokens[1]);
+  assert.deepEqual([facts.targetProb, facts.draftProb, facts.depth], [0.8, null, 2]);
+  assert.equal(describeToken(run, run.tokens[2]).id, -1);
+});
+
+test("what a server does not tell of a step is told as unknown", () => {
+  const told = (changes) => toldOf(observedEvents(changes)[0]);
+  assert.equal(told({ border: "chunk", num_drafted: null }), "a chunk of the stream; its drafts are not told");
+  assert.equal(told({ border: "none" }), "a piece of the text; the server tells no steps");
+  assert.equal(told({ num_steps: 2, num_drafted: 0 }), "2 steps that came together, nothing drafted");
+});
+
+test("a server's totals that differ from its stream are told", () => {
+  const run = new RunModel("r");
+  assert.equal(run.server, "");
+  run.apply({ kind: "run_started", target: {}, server: { kind: "vllm", version: "0.32.0" } });
+  assert.equal(run.server, "vllm 0.32.0");
+  assert.equal(run.serverDifferences, "");
+  run.apply({ kind: "server_totals", differences: [{ name: "num_tokens", told: 5, seen: 4 }] });
+  assert.equal(run.serverDifferences, "num_tokens: it tells 5, its stream showed 4");
+});
+
+test("a drafted token of a server is not told to be no draft", () => {
+  assert.equal(draftText({ draftProb: null, source: "accepted" }), "not told");
+  assert.equal(draftText({ draftProb: null, source: "untold" }), "not told");
+  assert.equal(draftText({ draftProb: null, source: "plain" }), "not drafted");
+  assert.equal(draftText({ draftProb: 0.5, source: "accepted" }), "50%");
 });

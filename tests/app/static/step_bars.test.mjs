@@ -5,7 +5,7 @@ import { bars, ticks, totalOf } from "../../../app/static/bars.js";
 import { StepRange, tell } from "../../../app/static/step_bars.js";
 
 const step = (draft, tokens = 1) => ({
-  times: { draft, verify: 10, settle: 1, other: 2 },
+  times: { draft, verify: 10, settle: 1, other: 2, untold: 0 },
   committed: { token_ids: Array(tokens).fill(0) },
 });
 
@@ -97,10 +97,21 @@ test("a selected step outside the view is brought in", () => {
 });
 
 test("a step is told with its gain over plain decoding", () => {
-  const step = { number: 3, times: { draft: 1, verify: 17, settle: 1, other: 1 }, committed: { token_ids: [1, 2] } };
+  const step = {
+    number: 3,
+    times: { draft: 1, verify: 17, settle: 1, other: 1, untold: 0 },
+    committed: { token_ids: [1, 2] },
+  };
   const run = { steps: [step], plainMs: 20, turn: { mode: "ngram" } };
   assert.equal(
     tell(run, step),
     "step 3: draft 1.0, verify 17.0, accept + commit 1.0, other 1.0 ms for 2 tokens, 2.0× plain decoding",
   );
+});
+
+test("a step of a server is told by its whole time alone", () => {
+  const times = { draft: 0, verify: 0, settle: 0, other: 0, untold: 12 };
+  const run = { steps: [{}], turn: { mode: "server" } };
+  const step = { number: 2, times, committed: { token_ids: [1, 2] } };
+  assert.equal(tell(run, step), "step 2: phases not told 12.0 ms for 2 tokens");
 });

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from core.benchmark.measurement import Answer, Emission
-from core.benchmark.runners import Facts
+from core.benchmark.runners import Facts, OneAtATime
 from core.decoding.run_start import Prompt
 from core.engine import Engine
 from core.runtime.peak_memory import MemoryGauge
@@ -36,7 +36,7 @@ def answer_of(token_ids: list[int], seconds_per_token: float = 1.0) -> Answer:
     )
 
 
-class ScriptedRunner:
+class ScriptedRunner(OneAtATime):
     """Implements `core.benchmark.runners.Runner`; remembers its prompts and who was asked when."""
 
     gives_plain_text = True

@@ -22,13 +22,14 @@ EXAMPLE = ROOT / "tests" / "example_drafter"
 def test_the_modes_are_those_of_the_files_in_the_order_of_their_groups() -> None:
     assert mode_names() == (
         "naive", "ngram", "sd-classic", "sd-block", "sd-eagle", "sd-medusa", "sd-mtp", "share-sd",
-        "layer-skip", "hybrid",
+        "layer-skip", "hybrid", "server",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", mode_names())
-def test_every_mode_but_plain_decoding_has_a_maker(name: str) -> None:
-    assert callable(resolved(modes()[name].factory)) == (name != "naive")
+def test_every_mode_but_plain_decoding_and_servers_has_a_maker(name: str) -> None:
+    has_none = name == "naive" or modes()[name].is_elsewhere
+    assert callable(resolved(modes()[name].factory)) != has_none
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import pytest
 
 from app.runs.batch import _prompts as prompts_of_page
 from app.server.accounts import read_accounts
-from core.benchmark.outside.completion_stream import lines_of_stream
+from core.attached.event_stream import lines_of_stream
 from core.benchmark.questions import load_questions
 from core.errors import InvalidSettingError
 from core.runtime.text_files import decode_text, lines_of, numbered_lines, read_text

@@ -29,7 +29,14 @@ from core.trace.file import (
     save_trace,
     write_trace,
 )
-from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_profile_trace, make_trace
+from tests.visualize.trace_builder import (
+    CHAIN,
+    FORK,
+    PLAIN,
+    make_profile_trace,
+    make_server_trace,
+    make_trace,
+)
 
 # Runs of the programs that wrote these versions.
 RECORDED = Path(__file__).parent / "traces"
@@ -127,21 +134,23 @@ def test_a_file_without_our_header_is_refused(header: str) -> None:
         read_trace([header])
 
 
-@pytest.mark.parametrize("version", [0, 6, "1", None, True])
+@pytest.mark.parametrize("version", [0, 7, "1", None, True])
 def test_another_version_is_refused_and_named(version: object) -> None:
     header = changed(header_line(), version=version)
     with pytest.raises(TraceFormatError, match=f"line 1: the trace has version {version!r}"):
         read_trace([header])
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_traces_that_earlier_versions_recorded_open(version: int) -> None:
     """A plain default once counted as required, so that they were refused for `batch_size`."""
     trace = load_trace(RECORDED / f"version_{version}.jsonl")
     started, finished = trace.first(RunStarted), trace.first(RunFinished)
     assert started is not None and finished is not None
     assert started.batch_size == 1
-    assert trace.stats.to_dict() == pytest.approx(finished.totals)
+    stats = trace.stats.to_dict()
+    assert {name: stats[name] for name in finished.totals} == pytest.approx(finished.totals)
+    assert stats["origins"] == {}, "all of it was measured"
     assert len(trace.token_ids) == 10
     noises = [noise for event in trace.of_kind(Accepted) for noise in event.noises]
     assert len(noises) == (0 if version == 1 else trace.stats.num_tested)
@@ -251,7 +260,12 @@ def test_a_description_nested_too_deeply_is_refused() -> None:
 def test_every_kind_of_event_survives_as_a_line() -> None:
     breaking = CHAIN._replace(drafter_fails=True)
     failed = make_trace(end="failed").events[-1]
-    events = [*make_trace(breaking).events, *make_profile_trace().events, failed]
+    events = [
+        *make_trace(breaking).events,
+        *make_profile_trace().events,
+        *make_server_trace().events,
+        failed,
+    ]
     assert {event.kind for event in events} == set(EVENT_CLASSES)
     for event in events:
         assert event_from_dict(json.loads(event_line(event)), 2) == event

@@ -38,8 +38,10 @@ def test_step_times_of_two_steps() -> None:
 def test_step_times_of_runs_without_steps() -> None:
     nothing: list[float] = []
     columns = ([], nothing, nothing, nothing, nothing, nothing, [])
-    assert step_times_info(Trace()) == StepTimesInfo(*columns, prefill_ms=None)
-    assert step_times_info(make_trace(end="failed")) == StepTimesInfo(*columns, prefill_ms=100.0)
+    assert step_times_info(Trace()) == StepTimesInfo(*columns, prefill_ms=None, untold_ms=[])
+    assert step_times_info(make_trace(end="failed")) == StepTimesInfo(
+        *columns, prefill_ms=100.0, untold_ms=[]
+    )
 
 
 def test_other_time_is_never_negative() -> None:

@@ -30,12 +30,36 @@ def test_an_engine_is_a_name_and_a_place_each_once() -> None:
     [
         ("magic", r"no engine 'magic' .*llama-cpp\[=PYTHON\]"),
         ("vllm=", r"give --with vllm=PATH or URL"),
+        ("server", r"names no server; give --with server=http://host:port"),
+        (
+            "llama-cli:n=3",
+            r"which llama-cli does not take; leave them out, or give one of llama-server",
+        ),
         ("transformers=x", r"no number format; give transformers with one of =float32, =bfloat16"),
     ],
 )
 def test_a_word_that_is_no_engine_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(InvalidSettingError, match=complaint):
         parse_engines([text])
+
+
+def test_a_server_has_options_of_its_own_behind_its_name_or_place() -> None:
+    json = '{"method":"ngram","num_speculative_tokens":3}'
+    plain, placed, url = parse_engines(
+        [
+            "llama-server:spec-type=ngram-mod,spec-draft-n-max=5",
+            f"vllm=/x/vllm:speculative-config={json},seed=1",
+            "sglang=http://host:30000/v1",
+        ]
+    )
+    assert plain.where is None and plain.options == (
+        ("spec-type", "ngram-mod"), ("spec-draft-n-max", "5"),
+    )  # fmt: skip
+    assert plain.label == plain.text == "llama-server:spec-type=ngram-mod,spec-draft-n-max=5"
+    assert (placed.where, placed.options[0]) == ("/x/vllm", ("speculative-config", json))
+    assert placed.label == f"vllm:speculative-config={json},seed=1"
+    assert placed.text == f"vllm=/x/vllm:speculative-config={json},seed=1"
+    assert url == OutsideEngine("sglang", "http://host:30000/v1")
 
 
 def test_two_of_a_kind_are_told_apart(

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core.benchmark.measurement import Answer, pace_of
+from core.benchmark.measurement import Answer, measure, pace_of
+from core.benchmark.outside.engines import OutsideEngine, parse_engines
 from core.benchmark.outside.peer_target import PeerTarget
 from core.benchmark.outside.servers import server_runners
+from core.benchmark.questions import Question
+from core.benchmark.summary import Row, summarize
+from core.benchmark.tables import speed_table
 from core.config import RunConfig, SamplingConfig
 from core.decoding.run_start import Prompt
 from core.errors import InvalidSettingError
@@ -38,7 +42,8 @@ def url(script: Script) -> Iterator[str]:
 def answer(
     url: str, target: PeerTarget, name: str = "vllm", config: RunConfig | None = None
 ) -> Answer:
-    (runner,) = server_runners(name, name, url, target, config or RunConfig(), no_progress)
+    engine = OutsideEngine(name, url)
+    (runner,) = server_runners(engine, name, target, config or RunConfig(), no_progress)
     assert runner.memory is None and runner.facts.weights == "as the server has them (tiny)"
     return runner.answer(PROMPT)
 
@@ -71,7 +76,8 @@ def test_counts_told_on_the_way_say_how_many_tokens_came_first(
         text_event("ab", **so_far(2)), text_event("cde", **so_far(5)), usage_event(6, 3),
     ]  # fmt: skip
     given = answer(url, target)
-    assert [emission.num_tokens for emission in given.emissions] == [2, 4]
+    assert [emission.num_tokens for emission in given.emissions] == [2, 3, 1]
+    assert given.trace is not None and given.trace.stats.num_tokens == 6
 
 
 def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
@@ -80,7 +86,7 @@ def test_ids_go_out_with_our_settings_and_without_the_engines_habits(
     script.events = [text_event("a"), usage_event(1, 3)]
     assert answer(url, target, "llama-server", RunConfig(max_new_tokens=9)).error is None
     greedy = script.requests[-1]
-    assert (greedy["prompt"], greedy["max_tokens"], greedy["model"]) == ([5, 6, 7], 9, "tiny")
+    assert (greedy["prompt"], greedy["n_predict"], greedy["model"]) == ([5, 6, 7], 9, "tiny")
     assert greedy["temperature"] == 0.0 and greedy["stream"] is True
     assert greedy["cache_prompt"] is False and greedy["repeat_penalty"] == 1.0
     sampling = SamplingConfig(do_sample=True, temperature=0.7, top_p=0.9, min_p=0.1, seed=4)
@@ -128,8 +134,11 @@ def test_comments_and_an_answer_of_the_end_alone_are_understood(
 
 @pytest.mark.parametrize("where", ["http://127.0.0.1:9", "http://"])
 def test_an_address_where_nobody_answers_is_one_sentence(target: PeerTarget, where: str) -> None:
-    with pytest.raises(InvalidSettingError, match=r"tells no model .*; give --with sglang=URL"):
-        server_runners("sglang", "sglang", where, target, RunConfig(), no_progress)
+    with pytest.raises(
+        InvalidSettingError,
+        match=r"(tells no model|no address).*; give --with sglang=URL",
+    ):
+        server_runners(OutsideEngine("sglang", where), "sglang", target, RunConfig(), no_progress)
 
 
 @pytest.mark.parametrize("name", ["llama-server", "vllm", "sglang"])
@@ -138,7 +147,7 @@ def test_a_program_that_is_not_installed_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InvalidSettingError, match=rf"{name} is not installed: .*; install it"):
-        server_runners(name, name, None, target, RunConfig(), no_progress)
+        server_runners(OutsideEngine(name, None), name, target, RunConfig(), no_progress)
 
 
 SERVING = """#!{python}
@@ -161,6 +170,83 @@ def program(path: Path, text: str) -> str:
     return str(path)
 
 
+def test_what_a_server_tells_of_its_drafts_is_measured(
+    url: str, target: PeerTarget, script: Script
+) -> None:
+    def chunk(text: str, count: int, ms: float, drafted: int, accepted: int) -> dict[str, object]:
+        timings = {"predicted_n": count, "predicted_ms": ms}
+        drafts = {"draft_n": drafted, "draft_n_accepted": accepted}
+        return {"content": text, "tokens": [count], "timings": {**timings, **drafts}}
+
+    script.events = [chunk("a", 1, 0.001, 0, 0), chunk("b", 2, 5.0, 4, 1), chunk("c", 3, 5.0, 4, 1)]
+    given = answer(url, target, "llama-server")
+    assert given.trace is not None and given.token_ids == [1, 2, 3]
+    question = Question(1, "chat", ["?"])
+    (row, _) = summarize([measure(given, "llama-server", question, 1)])
+    assert (row.num_drafted, row.num_tested, row.num_accepted) == (4, 2, 1)
+    assert row.acceptance_length == 1.5 and row.phases is None
+    cells = dict(zip(*_speed_cells_of(row), strict=True))
+    assert (cells["tau"], cells["drafted"], cells["accepted"]) == ("1.50", "4", "1 of 2, 50%")
+
+
+def test_of_what_a_server_does_not_tell_there_is_a_dash_and_of_joined_steps_a_bound(
+    url: str, target: PeerTarget, script: Script
+) -> None:
+    script.events = [text_event("a"), text_event("b"), usage_event(5, 3)]
+    (row, _) = summarize([measure(answer(url, target), "vllm", Question(1, "chat", ["?"]), 1)])
+    cells = dict(zip(*_speed_cells_of(row), strict=True))
+    assert (cells["tau"], cells["drafted"], cells["accepted"]) == ("-", "-", "-")
+    script.events = [
+        text_event("a", usage={"completion_tokens": 1}),
+        text_event("bcd", usage={"completion_tokens": 4}),
+        {
+            **usage_event(4, 3),
+            "metrics": {
+                "speculative_decoding": {"num_draft_tokens": 8, "num_accepted_draft_tokens": 2}
+            },
+        },
+    ]
+    (row, _) = summarize([measure(answer(url, target), "vllm", Question(1, "chat", ["?"]), 1)])
+    cells = dict(zip(*_speed_cells_of(row), strict=True))
+    assert (cells["tau"], cells["drafted"]) == ("≤ 2.00", "8")
+    assert cells["accepted"] == "2 of 8 drafted, 25%"
+
+
+def _speed_cells_of(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    table = speed_table([row])
+    return table.columns, table.rows[0]
+
+
+def test_a_server_of_any_kind_is_asked_what_it_is(
+    url: str, target: PeerTarget, script: Script
+) -> None:
+    script.found["/v1/models"] = {"data": [{"id": "tiny", "owned_by": "sglang"}]}
+    script.events = [text_event("a"), usage_event(1, 3)]
+    given = answer(url, target, "server")
+    assert given.error is None and "stop_token_ids" not in script.requests[-1]
+    assert script.requests[-1]["return_spec_tokens_details"] is True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
+def test_a_program_is_started_with_the_options_that_are_given(
+    target: PeerTarget, tmp_path: Path
+) -> None:
+    import psutil
+
+    text = SERVING.format(python=sys.executable, root=str(Path.cwd()))
+    where = program(tmp_path / "vllm", text)
+    (engine,) = parse_engines([f'vllm={where}:speculative-config={{"method":"ngram"}}'])
+    (runner,) = server_runners(engine, "x", target, RunConfig(), no_progress)
+    assert runner.label == "x"
+    words = [one.cmdline() for one in psutil.Process().children() if where in one.cmdline()][-1]
+    assert words[words.index("--speculative-config") + 1] == '{"method":"ngram"}'
+    running = OutsideEngine("vllm", "http://127.0.0.1:1", (("seed", "1"),))
+    with pytest.raises(
+        InvalidSettingError, match="a server that runs, which was given its options"
+    ):
+        server_runners(running, "x", target, RunConfig(), no_progress)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
 def test_a_program_is_started_awaited_measured_and_ended(
     target: PeerTarget, tmp_path: Path
@@ -169,7 +255,9 @@ def test_a_program_is_started_awaited_measured_and_ended(
 
     text = SERVING.format(python=sys.executable, root=str(Path.cwd()))
     where = program(tmp_path / "vllm", text)
-    runner, speculating = server_runners("vllm", "vllm", where, target, RunConfig(), no_progress)
+    runner, speculating = server_runners(
+        OutsideEngine("vllm", where), "vllm", target, RunConfig(), no_progress
+    )
     assert (runner.label, speculating.label) == ("vllm", "vllm ngram")
     assert runner.memory is not None
     runner.memory.reset()
@@ -194,7 +282,13 @@ def test_a_program_is_started_awaited_measured_and_ended(
 
 def test_a_python_that_lacks_the_server_is_told_how_to_install_it(gguf_target: PeerTarget) -> None:
     with pytest.raises(InvalidSettingError, match=r"No module named 'xllamacpp'.*pip install xll"):
-        server_runners("llama-server", "s", sys.executable, gguf_target, RunConfig(), no_progress)
+        server_runners(
+            OutsideEngine("llama-server", sys.executable),
+            "s",
+            gguf_target,
+            RunConfig(),
+            no_progress,
+        )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script is no program there")
@@ -203,4 +297,4 @@ def test_a_program_that_ends_at_once_is_told_with_its_last_words(
 ) -> None:
     where = program(tmp_path / "vllm", "#!/bin/sh\necho no GPU found\nexit 3\n")
     with pytest.raises(InvalidSettingError, match=r"vllm ended with status 3: no GPU found; give"):
-        server_runners("vllm", "vllm", where, target, RunConfig(), no_progress)
+        server_runners(OutsideEngine("vllm", where), "vllm", target, RunConfig(), no_progress)
