@@ -131,8 +131,8 @@ class AttachedEngine:
         return self._events(runs, size, should_stop)
 
     def run_joining(self, next_run: Callable[[], Any], size: int) -> Iterator[tuple[int, Event]]:
-        """See `Engine.run_joining`: a server has an interface of its own, so that every run is refused in
-        its RunFailed event."""
+        """See `Engine.run_joining`: a server has an interface of its own, so that every run is refused,
+        by a RunFailed event."""
         index = 0
         while next_run() is not None:
             yield (
@@ -142,7 +142,7 @@ class AttachedEngine:
                     t_start_s=0.0,
                     t_end_s=0.0,
                     error=InvalidSettingError.__name__,
-                    message=f"{self.target} is a server; ask it itself, or give a model that is loaded here.",
+                    message=f"{self.target} is a server; ask it itself, or load a model here.",
                     totals=RunStats().to_dict(),
                 ),
             )

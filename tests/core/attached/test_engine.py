@@ -344,3 +344,18 @@ def test_pages_of_the_hub_are_no_servers() -> None:
 def test_what_a_server_would_not_heed_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InvalidSettingError, match="is no setting of mode server"):
         RunConfig(mode=MODE, target="http://127.0.0.1:1", **values)
+
+
+def test_requests_of_programs_are_refused_for_a_server_has_its_own_interface(
+    url: str, script: Script
+) -> None:
+    be_llama(script)
+    engine = AttachedEngine(url)
+    with pytest.raises(InvalidSettingError, match=r"the prompt is token ids and .* is a server"):
+        engine.token_prompt([1, 2])
+    asked = iter([object(), object(), None])
+    events = list(engine.run_joining(lambda: next(asked), 2))
+    assert [index for index, _ in events] == [0, 1]
+    assert all(
+        isinstance(event, RunFailed) and "ask it itself" in event.message for _, event in events
+    )
