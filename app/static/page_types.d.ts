@@ -44,6 +44,45 @@ export interface Token {
   node: number;
 }
 
+/** A node of the drawn tree; `parent` is a place in the list, and -1 as `node` the target's own token. */
+export interface TreeNode {
+  node: number;
+  parent: number;
+  text: string;
+  state: NodeState | Source | "proposed";
+  /** How wide the edge to it is, from 0 to 1. */
+  weight: number;
+  /** Below its box. */
+  note?: string;
+  /** It stands for the untested branches below this judged node. */
+  folds?: number;
+}
+
+/** Where something stands in a drawing, in the drawing's pixels. */
+export interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  label: string;
+}
+
+/** A way to look at the selected step or its run. */
+export interface Look {
+  name: string;
+  label: string;
+  help: string;
+  element: HTMLElement;
+  /** Buttons of its own, in the head of the panel. */
+  tools: HTMLElement[];
+  zoom(factor: number): void;
+  fit(): void;
+  /** One line on what is seen. */
+  summary(): string;
+  /** Draws if it is shown; called again for whatever has changed. */
+  draw(changes: Changes): void;
+}
+
 /** A choice that a model had, as it was recorded. */
 export interface Choice {
   id: number;

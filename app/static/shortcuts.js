@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { frame } from "./frame.js";
 import { store } from "./page.js";
 import { playback } from "./playback_clock.js";
-import { fitTree, zoomTree } from "./tree_view.js";
+import { stage } from "./stage.js";
 
 const ZOOM = 1.25;
 
@@ -13,8 +13,9 @@ const KEYS = [
   ["← →", "step before or after; in the answer, token before or after"],
   ["Home End", "first or last step"],
   ["Space", "play or pause"],
-  ["Esc", "let go of the selection"],
-  ["+ − 0", "zoom the draft tree, or show all of it"],
+  ["f", "draft tree over the whole page, or back"],
+  ["Esc", "tree back to its place; else let go of the selection"],
+  ["+ − 0", "zoom the draft tree, or fit it again"],
   ["r", "show or hide refused drafts in the text"],
   ["/", "write a message"],
   ["?", "this list"],
@@ -43,11 +44,12 @@ const ACTIONS = {
   Home: () => store.walk(-Infinity),
   End: () => store.walk(Infinity),
   " ": () => playback.toggle(),
-  Escape: () => store.release(),
-  "+": () => zoomTree(ZOOM),
-  "=": () => zoomTree(ZOOM),
-  "-": () => zoomTree(1 / ZOOM),
-  0: fitTree,
+  f: () => stage.toggle(),
+  Escape: () => (stage.isLarge ? stage.enlarge(false) : store.release()),
+  "+": () => stage.zoom(ZOOM),
+  "=": () => stage.zoom(ZOOM),
+  "-": () => stage.zoom(1 / ZOOM),
+  0: () => stage.fit(),
   r: () => store.setShowRefused(!store.showRefused),
   "/": () => /** @type {HTMLElement | null} */ (document.querySelector("#message textarea"))?.focus(),
 };

@@ -1,0 +1,109 @@
+"""The large panel: room for the tree by button, key, double click and borders; folds; scrolling."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.app.scripted_engine import ScriptedEngine
+from tests.browser.conftest import OpenPage
+from tests.browser.served import Served, serve
+from tests.browser.test_page_tokens import answered
+from tests.browser.test_page_walk import transform_of
+
+READABLE = 0.8
+
+
+@pytest.fixture(scope="module")
+def wide() -> Iterator[Served]:
+    """Trees of 64 nodes."""
+    with serve(ScriptedEngine(width=31)) as it:
+        yield it
+
+
+def height_of(page: Page, part: str) -> float:
+    box = page.locator(part).bounding_box()
+    assert box is not None
+    return box["height"]
+
+
+def test_the_tree_takes_the_page_by_button_key_and_double_click(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = answered(open_page(scripted))
+    small = height_of(page, ".tree-place")
+    page.get_by_role("button", name="Enlarge over the page").click()
+    assert height_of(page, ".tree-place") > 1.7 * small
+    expect(page.locator(".stage-text .token").first).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("input.scrubber")).to_be_in_viewport()
+    page.get_by_role("button", name="Back to its place").click()
+    assert height_of(page, ".tree-place") == small
+    expect(page.locator(".stage-text")).to_be_hidden()
+    page.locator("#stage .summary").click()
+    page.keyboard.press("f")
+    assert height_of(page, ".tree-place") > 1.7 * small
+    page.keyboard.press("Escape")
+    assert height_of(page, ".tree-place") == small
+    box = page.locator(".tree-place").bounding_box()
+    assert box is not None
+    page.mouse.dblclick(box["x"] + box["width"] - 20, box["y"] + box["height"] - 20)
+    assert height_of(page, ".tree-place") > 1.7 * small
+
+
+def test_a_large_tree_stays_readable_folds_and_scrolls(wide: Served, open_page: OpenPage) -> None:
+    page = answered(open_page(wide), 40)
+    page.locator("input.scrubber").fill("2")
+    nodes = page.locator("svg.tree .node")
+    # Branches of two below the root were never judged where its first child was accepted.
+    expect(page.locator("svg.tree .folded")).to_have_count(1)
+    assert transform_of(page).scale >= READABLE
+    folded = nodes.count()
+    page.locator("svg.tree .folded").click()
+    assert nodes.count() > folded + 50
+    page.get_by_role("button", name="unfold").click()
+    page.get_by_role("button", name="fold", exact=True).click()
+    assert nodes.count() == folded
+    page.get_by_role("button", name="unfold").click()
+    assert nodes.count() > folded + 50
+    assert transform_of(page).scale == READABLE
+    expect(page.locator(".scroll-bar.down")).to_be_visible()
+    expect(page.locator(".scroll-bar.across")).to_be_hidden()
+    page.locator(".tree-place").hover()
+    page.mouse.wheel(0, 200)
+    page.wait_for_function(
+        """document.querySelector('svg.tree > g').getAttribute('transform')
+        .startsWith('translate(0,-200)')"""
+    )
+    page.mouse.wheel(0, 100_000)
+    expect(page.locator("svg.tree .node.untested").last).to_be_in_viewport()
+
+
+def test_borders_are_dragged_and_moved_by_keys_and_stay_where_they_are(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = answered(open_page(scripted))
+    width, tall = page.locator("#instruments").bounding_box(), height_of(page, ".tree-place")
+    assert width is not None
+    across = page.get_by_role("separator", name="Border between chat and instruments")
+    box = across.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 4, 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 96, 300, steps=3)
+    page.mouse.up()
+    wider = page.locator("#instruments").bounding_box()
+    assert wider is not None and wider["width"] == pytest.approx(width["width"] + 100, abs=2)
+    down = page.get_by_role("separator", name="Border between times and tree")
+    down.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")
+    assert height_of(page, ".tree-place") == pytest.approx(tall + 72, abs=2)
+    page.reload()
+    expect(page.locator(".turn")).to_be_visible()
+    again = page.locator("#instruments").bounding_box()
+    assert again == wider
+    assert height_of(page, ".tree-place") == pytest.approx(tall + 72, abs=2)
+    down.dblclick()
+    across.dblclick()
+    assert height_of(page, ".tree-place") == tall
