@@ -4,6 +4,7 @@ import { h, setText } from "./dom.js";
 import { frame } from "./frame.js";
 import { icon } from "./icons.js";
 import { store } from "./page.js";
+import { mapLook } from "./run_map.js";
 import { splitter } from "./split.js";
 import { treeLook } from "./tree_view.js";
 
@@ -72,7 +73,7 @@ export const stage = new Stage();
 
 /** @param {ViewContext} context */
 export function mount({ element }) {
-  const looks = [treeLook()];
+  const looks = [treeLook(), mapLook()];
   const buttons = looks.map(({ name, label, help }) =>
     h("button", { type: "button", class: "look-button", title: help, onclick: () => stage.show(name) }, label),
   );

@@ -107,3 +107,49 @@ def test_borders_are_dragged_and_moved_by_keys_and_stay_where_they_are(
     down.dblclick()
     across.dblclick()
     assert height_of(page, ".tree-place") == tall
+
+
+# Whether anything is drawn.
+DRAWN = """() => {
+  const canvas = document.querySelector("canvas.run-map");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.some((value, place) => place % 4 === 3 && value > 100);
+}"""
+
+
+def test_the_map_selects_and_is_selected_at_any_zoom(wide: Served, open_page: OpenPage) -> None:
+    page = answered(open_page(wide), 300)
+    page.get_by_role("button", name="Run map").click()
+    expect(page.locator("#stage .summary")).to_contain_text("300 tokens of")
+    page.wait_for_function(DRAWN)
+    box = page.locator(".map-place").bounding_box()
+    assert box is not None
+    # Far: a click selects the step.
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + 40)
+    expect(page.locator(".strip .in-step").first).to_be_visible()
+    far = page.locator(".place").inner_text()
+    # Near: the selected step fills the map, and its first cell is the first of its tokens.
+    page.get_by_role("button", name="this step").click()
+    first = page.locator(".strip .in-step").first.inner_text()
+    _hover_first_cell(page, first)
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator(".strip .selected")).to_have_text(first)
+    assert page.locator(".place").inner_text() == far
+    # Selected elsewhere, a step comes into view.
+    page.locator("input.scrubber").fill("1")
+    page.wait_for_function(DRAWN)
+    first = page.locator(".strip .in-step").first.inner_text()
+    _hover_first_cell(page, first)
+
+
+def _hover_first_cell(page: Page, text: str) -> None:
+    """Moves over the top row until the card of the token appears."""
+    box = page.locator(".map-place").bounding_box()
+    assert box is not None
+    card = page.locator("#token-card .card-text")
+    for share in range(1, 60):
+        page.mouse.move(box["x"] + box["width"] * share / 60, box["y"] + 24)
+        if card.is_visible() and card.inner_text().strip("·↵") == text.strip("·↵ "):
+            return
+    raise AssertionError(f"no cell of {text!r}")
