@@ -25,12 +25,14 @@ class PhaseTimes(TypedDict):
     untold: float
 
 
-class WhyRefused(TypedDict):
+class RuleSentences(TypedDict):
     """The sentences of a run's acceptance rule; see `core.acceptance.registry.Explanation`."""
 
     told: str
     untold: str
     impossible: str
+    kept: str
+    kept_untold: str
 
 
 class RunStatus(TypedDict):

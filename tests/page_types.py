@@ -35,7 +35,7 @@ _DTYPES = {"string": "string", "int64": "number", "Int64": "number | null"}
 _DTYPES |= {"float64": "number", "Float64": "number | null"}
 # What `app.runs.wire.events_for_page` adds.
 _ADDED: dict[str, dict[str, Any]] = {
-    "RunStarted": {"lossy_rule": str, "why_refused": messages.WhyRefused},
+    "RunStarted": {"lossy_rule": str, "explanation": messages.RuleSentences},
     "ServerTotals": {"differences": list[Difference]},
     "Committed": {"node_states": list[NodeStatus], "times_ms": messages.PhaseTimes},
 }

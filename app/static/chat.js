@@ -11,6 +11,7 @@ import { misplaced } from "./root_path.js";
 import { connectStrip } from "./strip_input.js";
 import { showTab } from "./tabs.js";
 import { hideCard } from "./token_card.js";
+import { mountTour, tourAfterPreset } from "./tour.js";
 import { Turn } from "./turn.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
@@ -81,7 +82,14 @@ export function mount({ element, props, watch, trigger, server }) {
   });
   store.ask = (request) => server.since(request);
   store.tell(misplaced(`${window.gradio_config.root}/`, document.baseURI));
-  window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: () => showTab("playground") };
+  mountTour();
+  window.specdecodes = {
+    copyChat: () => copyText(chatText()),
+    presetChosen: () => {
+      showTab("playground");
+      tourAfterPreset();
+    },
+  };
   store.onOpen = () => trigger("input", { runs: store.turns });
   if (awaited.length) trigger("apply", { runs: awaited });
 

@@ -14,6 +14,8 @@ const KEYS = [
   ["Home End", "first or last step"],
   ["Space", "play or pause"],
   ["f", "draft tree or run map over the whole page, or back"],
+  ["e", "explain this step"],
+  [", .", "part before or after, of a step that is explained"],
   ["Esc", "from the whole page back; else let go of the selection"],
   ["+ − 0", "zoom the draft tree or run map, or fit it again"],
   ["r", "show or hide refused drafts in the text"],
@@ -26,15 +28,12 @@ const KEYS = [
  *
  * @param {KeyboardEvent} event
  */
-function isTaken({ target, ctrlKey, metaKey, altKey }) {
-  return (
-    ctrlKey ||
-    metaKey ||
-    altKey ||
-    Boolean(
-      target instanceof Element && target.closest("input, textarea, select, button, a, .token, dialog, [role=listbox]"),
-    )
-  );
+function isTaken({ key, target, ctrlKey, metaKey, altKey }) {
+  if (ctrlKey || metaKey || altKey) return true;
+  if (!(target instanceof Element)) return false;
+  if (target.closest("input, textarea, select, .token, dialog, [role=listbox], [role=separator]")) return true;
+  // A button that was clicked keeps the focus; it hears what presses it, and nothing else.
+  return key === " " && target.closest("button, a, [role=button]") !== null;
 }
 
 /** @type {Record<string, () => void>} */
@@ -45,6 +44,9 @@ const ACTIONS = {
   End: () => store.walk(Infinity),
   " ": () => playback.toggle(),
   f: () => stage.toggle(),
+  e: () => stage.choose("explain"),
+  ",": () => stage.onMove(-1),
+  ".": () => stage.onMove(1),
   Escape: () => (stage.isLarge ? stage.enlarge(false) : store.release()),
   "+": () => stage.zoom(ZOOM),
   "=": () => stage.zoom(ZOOM),

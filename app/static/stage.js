@@ -1,6 +1,7 @@
 // The large panel of the instruments: ways to look at a step or its run, which can take the whole page.
 
 import { h, setText } from "./dom.js";
+import { explainLook } from "./explain_view.js";
 import { frame } from "./frame.js";
 import { icon } from "./icons.js";
 import { store } from "./page.js";
@@ -23,6 +24,8 @@ class Stage {
     /** @type {Look | null} */
     this.shown = null;
     this._redraw = () => {};
+    /** Goes so many parts on in the story of a step. @type {(by: number) => unknown} */
+    this.onMove = () => {};
   }
 
   /**
@@ -43,6 +46,16 @@ class Stage {
       for (const tool of look.tools) tool.classList.toggle("off", look !== this.shown);
     }
     this._redraw();
+  }
+
+  /**
+   * Shows a look with the room that it needs.
+   *
+   * @param {string} name
+   */
+  choose(name) {
+    this.show(name);
+    if (this.shown?.isLarge) this.enlarge(true);
   }
 
   get isLarge() {
@@ -73,9 +86,10 @@ export const stage = new Stage();
 
 /** @param {ViewContext} context */
 export function mount({ element }) {
-  const looks = [treeLook(), mapLook()];
+  const story = explainLook();
+  const looks = [treeLook(), mapLook(), story];
   const buttons = looks.map(({ name, label, help }) =>
-    h("button", { type: "button", class: "look-button", title: help, onclick: () => stage.show(name) }, label),
+    h("button", { type: "button", class: "look-button", title: help, onclick: () => stage.choose(name) }, label),
   );
   const summary = h("p", { class: "summary" });
   const live = h(
@@ -137,6 +151,7 @@ export function mount({ element }) {
   }
 
   stage.fill(looks, redraw);
+  stage.onMove = (by) => stage.shown === story && story.move(by);
   element.addEventListener("dblclick", ({ target }) => {
     if (target instanceof Element && !target.closest(".node, button, .stage-text")) stage.toggle();
   });

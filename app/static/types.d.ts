@@ -20,7 +20,7 @@ export interface RunStarted {
   lossy_rule: string;
   memory: Record<string, any> | null;
   server: Record<string, any> | null;
-  why_refused: WhyRefused;
+  explanation: RuleSentences;
 }
 
 /** The run is a profile: plain decoding, and at every position all that a drafter could propose. */
@@ -313,10 +313,12 @@ export interface PhaseTimes {
 }
 
 /** The sentences of a run's acceptance rule; see `core.acceptance.registry.Explanation`. */
-export interface WhyRefused {
+export interface RuleSentences {
   told: string;
   untold: string;
   impossible: string;
+  kept: string;
+  kept_untold: string;
 }
 
 /** What a run is doing, or how it ended; `done` of `total` while something is loaded. */

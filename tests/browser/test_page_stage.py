@@ -1,5 +1,6 @@
 """The large panel: room for the tree by button, key, double click and borders; folds; scrolling."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,8 @@ from playwright.sync_api import Page, expect
 from tests.app.scripted_engine import ScriptedEngine
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served, serve
+from tests.browser.test_page_chat import ended
+from tests.browser.test_page_tabs import show
 from tests.browser.test_page_tokens import answered
 from tests.browser.test_page_walk import transform_of
 
@@ -153,3 +156,51 @@ def _hover_first_cell(page: Page, text: str) -> None:
         if card.is_visible() and card.inner_text().strip("·↵") == text.strip("·↵ "):
             return
     raise AssertionError(f"no cell of {text!r}")
+
+
+def test_a_step_is_explained_part_by_part(scripted: Served, open_page: OpenPage) -> None:
+    page = open_page(scripted)
+    page.fill("#setting-temperature input", "0.8")
+    answered(page)
+    page.locator(".strip .token.recovered").nth(1).click()
+    page.locator("#stage .summary").click()
+    page.keyboard.press("e")
+    assert height_of(page, ".story-place") > 400
+    title, told = page.locator(".explain-words h4"), page.locator(".told-parts")
+    expect(title).to_have_text("Step 2 begins")
+    expect(page.locator(".story-tree .node")).to_have_count(1)
+    page.get_by_role("button", name="Next part").click()
+    expect(told).to_contain_text("scripted guesses 8 tokens in 0.50 ms")
+    expect(page.locator(".story-tree .node.proposed")).to_have_count(8)
+    page.keyboard.press(".")
+    expect(told).to_contain_text("9 rows of one forward pass, in 14.5 ms")
+    expect(page.locator(".story-tree .note")).to_have_count(8)
+    while title.inner_text() != "What it gave, and what it cost":
+        page.keyboard.press(".")
+    expect(told).to_contain_text("Plain decoding takes 12.0 ms a token")
+    expect(page.get_by_role("button", name="Next part")).to_be_disabled()
+    page.keyboard.press("ArrowRight")
+    expect(title).to_have_text("Step 3 begins")
+    page.get_by_role("button", name="Play or pause the story").click()
+    expect(title).to_have_text("The target reads all of it in one pass")
+
+
+def test_the_first_preset_has_a_short_tour_which_ends_with_a_step_explained(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    show(page, "Presets")
+    page.locator("[data-preset=wide-tree]").click()
+    tour = page.get_by_role("dialog", name="A short tour")
+    expect(tour).to_contain_text("where it came from")
+    tour.get_by_role("button", name="Next").click()
+    expect(tour).to_contain_text(f"{scripted.last_stats().num_steps} steps")
+    tour.get_by_role("button", name="Next").click()
+    tour.get_by_role("button", name="Explain this step").click()
+    expect(tour).to_have_count(0)
+    expect(page.locator(".explain-words h4")).to_have_text(re.compile(r"Step \d+ begins"))
+    page.keyboard.press("Escape")
+    show(page, "Presets")
+    page.locator("[data-preset=open-chat]").click()
+    ended(page)
+    expect(tour).to_have_count(0)
