@@ -42,9 +42,9 @@ export function explainLook() {
   const words = h(
     "div",
     { class: "explain-words" },
+    h("div", { class: "explain-walk" }, back, play, next, count),
     title,
     told,
-    h("div", { class: "explain-walk" }, back, play, next, count),
   );
   const element = h("div", { class: "explain" }, words, place);
   let size = { width: 1, height: 1 };
@@ -123,7 +123,7 @@ export function explainLook() {
         return {
           ...(isFold ? { "aria-label": node.text } : nodeAttributes(run, ofStep, node)),
           class: `node ${isFold ? "folded" : node.state} ${mark}`,
-          style: `--level:${depths[node.node] ?? depths.length}`,
+          style: `--level:${depths[node.node] ?? ofStep.accepted.path.length + 1}`,
         };
       }),
     );

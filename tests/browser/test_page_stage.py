@@ -70,8 +70,8 @@ def test_a_large_tree_stays_readable_folds_and_scrolls(wide: Served, open_page: 
     page.get_by_role("button", name="unfold").click()
     assert nodes.count() > folded + 50
     assert transform_of(page).scale == READABLE
-    expect(page.locator(".scroll-bar.down")).to_be_visible()
-    expect(page.locator(".scroll-bar.across")).to_be_hidden()
+    expect(page.locator(".tree-place .scroll-bar.down")).to_be_visible()
+    expect(page.locator(".tree-place .scroll-bar.across")).to_be_hidden()
     page.locator(".tree-place").hover()
     page.mouse.wheel(0, 200)
     page.wait_for_function(
