@@ -1,10 +1,12 @@
 // The large panel of the instruments: ways to look at a step or its run, which can take the whole page.
 
+import { copyText } from "./clipboard.js";
 import { h, setText } from "./dom.js";
 import { explainLook } from "./explain_view.js";
 import { frame } from "./frame.js";
 import { icon } from "./icons.js";
 import { store } from "./page.js";
+import { addressOfStep } from "./run_link.js";
 import { mapLook } from "./run_map.js";
 import { splitter } from "./split.js";
 import { treeLook } from "./tree_view.js";
@@ -97,6 +99,11 @@ export function mount({ element }) {
     { type: "button", class: "link", hidden: true, onclick: () => store.release() },
     "back to newest",
   );
+  const link = h(
+    "button",
+    { type: "button", class: "link", title: "Copies the address of this step", onclick: copyLink },
+    "copy link",
+  );
   const fit = h("button", { type: "button", class: "link", onclick: () => stage.fit() }, "fit");
   const large = h("button", { type: "button", class: "icon-button enlarge", onclick: () => stage.toggle() });
   const hint = h("p", { class: "hint" }, "The tree of a step appears here.");
@@ -109,6 +116,7 @@ export function mount({ element }) {
       live,
       ...looks.flatMap(({ tools }) => tools),
       fit,
+      link,
       large,
     ),
     summary,
@@ -136,6 +144,7 @@ export function mount({ element }) {
   function redraw(changes = everything) {
     timer = 0;
     live.hidden = !store.isPinned;
+    link.hidden = !store.step;
     hint.hidden = Boolean(store.step);
     setText(summary, stage.shown?.summary() ?? "");
     looks.forEach((look, place) => {
@@ -163,6 +172,11 @@ export function mount({ element }) {
       timer ||= setTimeout(redraw, LIVE_PAUSE_MS);
     }
   });
+}
+
+async function copyLink() {
+  const address = addressOfStep();
+  if (address) await copyText(address);
 }
 
 /** The text before and behind the step, with the step's own tokens marked. */
