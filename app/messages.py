@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 # Made elsewhere; the note is the name of its type on the page.
 PageEvent = Annotated[dict[str, Any], "PageEvent"]  # `app.runs.wire.events_for_page`
+Pauses = Annotated[dict[str, Any], "Pauses"]  # `core.trace.pauses.Pauses.to_dict`
 Stats = Annotated[dict[str, Any], "Stats"]  # `RunStats.to_dict`
 SummaryRow = Annotated[dict[str, Any], "SummaryRow"]  # a row of `visualize.compare.summary_frame`
 Divergence = Annotated[dict[str, Any], "Divergence"]  # `visualize.compare.Divergence`
@@ -97,7 +98,8 @@ class RunMessage(TypedDict):
     turn: NotRequired[TurnHead]
     """With the first event."""
     stats: NotRequired[Stats]
-    """Where they have changed."""
+    """Where they have changed, as the next."""
+    pauses: NotRequired[Pauses]
 
 
 class Cleared(TypedDict):

@@ -1,7 +1,7 @@
 // One run, made from its events. Pure: the views only read it.
 
 /** @import { Choice, NodeState, Source, Step, Token, TokenFacts, Trial } from "./page_types.d.ts" */
-/** @import { Accepted, Committed, Drafted, DrafterFailed, Observed, PageEvent, Prefilled, RunStarted, RunStatus, ServerTotals, Stats, TurnHead, Verified } from "./types.d.ts" */
+/** @import { Accepted, Committed, Drafted, DrafterFailed, Observed, PageEvent, Pauses, Prefilled, RunStarted, RunStatus, ServerTotals, Stats, TurnHead, Verified } from "./types.d.ts" */
 
 /** @type {Source[]} */
 export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain", "untold"];
@@ -22,6 +22,8 @@ export class RunModel {
     this.status = { phase: "queued", text: "", done: 0, total: 0 };
     /** @type {Stats | null} */
     this.stats = null;
+    /** @type {Pauses | null} */
+    this.pauses = null;
     /** @type {RunStarted | null} */
     this.started = null;
     /** @type {Prefilled | null} */

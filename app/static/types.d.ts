@@ -237,6 +237,17 @@ export interface Difference {
   seen: number;
 }
 
+/** The pauses of one answer or of several; percentiles lie between the two nearest (linear). */
+export interface Pauses {
+  num_pauses: number;
+  pause_p50_s: number | null;
+  pause_p95_s: number | null;
+  pause_p99_s: number | null;
+  longest_pause_s: number | null;
+  mean_burst: number | null;
+  largest_burst: number | null;
+}
+
 /** The first place where two outputs differ. */
 export interface Divergence {
   position: number;
@@ -300,6 +311,12 @@ export interface SummaryRow {
   num_drafted: number | null;
   draft_share: number | null;
   time_to_first_token_s: number | null;
+  pause_p50_s: number | null;
+  pause_p95_s: number | null;
+  pause_p99_s: number | null;
+  longest_pause_s: number | null;
+  mean_burst: number | null;
+  largest_burst: number | null;
   peak_memory_bytes: number | null;
 }
 
@@ -374,6 +391,7 @@ export interface RunMessage {
   events: PageEvent[];
   turn?: TurnHead;
   stats?: Stats;
+  pauses?: Pauses;
 }
 
 /** The chat is empty; the number tells one from the next. */

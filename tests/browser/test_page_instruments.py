@@ -31,6 +31,10 @@ def test_figures_follow_the_run_and_name_their_denominator(
     notes = page.locator(".figure-note").all_inner_texts()
     assert f"of {stats.num_tested} tested" in notes
     assert f"{stats.num_steps} steps" in notes
+    # The scripted steps end 20 ms apart.
+    assert figure(page, "pause") == figure(page, "longest-pause") == "20 ms"
+    assert f"median of {stats.num_steps - 1}" in notes
+    assert figure(page, "burst") == f"{stats.num_tokens / stats.num_steps:.2f}"
 
 
 def told_at(page: Page, share: float) -> str:
