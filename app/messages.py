@@ -45,6 +45,23 @@ class RunStatus(TypedDict):
     total: int
 
 
+class MarkdownNode(TypedDict):
+    """A part of an answer as Markdown: an element with children, or a text alone."""
+
+    tag: str
+    """Empty for a text, and for children without an element of their own."""
+    text: str
+    href: str
+    """Of a link; empty where it may not lead."""
+    children: list["MarkdownNode"]
+
+
+class RenderedAnswer(TypedDict):
+    """An answer so far as Markdown."""
+
+    blocks: list[MarkdownNode]
+
+
 class TurnHead(TypedDict):
     """What was asked, and under which mode; `replaces` is the run that this one answers anew."""
 

@@ -190,7 +190,7 @@ export class Store {
   }
 
   /**
-   * How tokens are coloured: by `source`, `target`, `gap` or `time`.
+   * How answers are shown: their tokens coloured by `source`, `target`, `gap` or `time`, or as `markdown`.
    *
    * @param {string} mode
    */

@@ -346,6 +346,19 @@ export interface RunStatus {
   total: number;
 }
 
+/** A part of an answer as Markdown: an element with children, or a text alone. */
+export interface MarkdownNode {
+  tag: string;
+  text: string;
+  href: string;
+  children: MarkdownNode[];
+}
+
+/** An answer so far as Markdown. */
+export interface RenderedAnswer {
+  blocks: MarkdownNode[];
+}
+
 /** What was asked, and under which mode; `replaces` is the run that this one answers anew. */
 export interface TurnHead {
   user: string;
