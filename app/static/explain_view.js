@@ -109,7 +109,11 @@ export function explainLook() {
   function drawPicture(isNew) {
     const { current: run } = store;
     hideCardWithin(group);
-    if (!run || !step || !parts[at]) return group.replaceChildren();
+    if (!run || !step || !parts[at]) {
+      size = { width: 1, height: 1 };
+      group.replaceChildren();
+      return view.refresh();
+    }
     const { nodes, boxes, width, height } = picture(run, step, parts[at]);
     const marked = new Set(parts[at].marked);
     const { depths } = step.drafted;

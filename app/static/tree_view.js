@@ -34,8 +34,11 @@ export function treeLook() {
     shown = step;
     image.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
     hideCardWithin(group);
-    if (run && step && !step.observed) drawStep(run, step);
-    else group.replaceChildren();
+    if (run && step && !step.observed) return drawStep(run, step);
+    fold.hidden = true;
+    size = { width: 1, height: 1 };
+    group.replaceChildren();
+    view.refresh();
   }
 
   /**
