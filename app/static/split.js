@@ -20,6 +20,8 @@ export function splitter({ name, label, axis, sign, least, most, size }) {
     tabindex: "0",
     title: "Drag to give one part more room; double click for the usual one",
     "aria-label": label,
+    "aria-valuemin": String(least),
+    "aria-valuenow": String(least),
     "aria-orientation": axis === "x" ? "vertical" : "horizontal",
   });
   const set = (/** @type {number} */ pixels) => {
@@ -28,10 +30,11 @@ export function splitter({ name, label, axis, sign, least, most, size }) {
     bar.setAttribute("aria-valuenow", String(at));
     localStorage.setItem(key, String(at));
   };
+  const tell = () => bar.setAttribute("aria-valuenow", String(Math.round(size())));
   const reset = () => {
     style.removeProperty(`--${name}`);
-    bar.removeAttribute("aria-valuenow");
     localStorage.removeItem(key);
+    tell();
   };
   const stored = Number(localStorage.getItem(key));
   if (stored >= least) style.setProperty(`--${name}`, `${stored}px`);
@@ -51,6 +54,7 @@ export function splitter({ name, label, axis, sign, least, most, size }) {
     grabbed = null;
   });
   bar.addEventListener("dblclick", reset);
+  bar.addEventListener("focus", tell);
   /** @type {Record<string, number>} */
   const moves = axis === "x" ? { ArrowLeft: -KEY_PX, ArrowRight: KEY_PX } : { ArrowUp: -KEY_PX, ArrowDown: KEY_PX };
   bar.addEventListener("keydown", (event) => {

@@ -12,7 +12,6 @@ from core.models.shipped import shipped_folder
 from core.modes.hybrid import HybridSettings, Part, parts_of
 from core.modes.registry import modes, resolved
 from core.modes.settings import SELF, SHIPPED_HEAD
-from core.settings import default_of
 
 
 def make_hybrid(context: DrafterContext) -> HybridDrafter:
@@ -47,8 +46,9 @@ def _make_model(context: DrafterContext, part: Part) -> ModelDrafter:
 
 def _check_unquantized(settings: HybridSettings, draft: str) -> None:
     """Raises InvalidSettingError for a setting that only the quantized self would heed."""
+    usual = {item.name: item.default for item in dataclasses.fields(settings)}
     for name in sorted(settings.unheeded(draft)):
-        if getattr(settings, name) != default_of(HybridSettings, name):
+        if getattr(settings, name) != usual[name]:
             drafting = ", ".join(part.mode for part in parts_of(draft))
             raise InvalidSettingError(
                 f"{name} is a setting of the quantized self and {drafting} drafts; give draft "
