@@ -27,6 +27,7 @@ const quoted = (text) => `“${visible(text)}”`;
  * @returns {StepPart[]}
  */
 export function explainStep(run, step) {
+  if (step.observed) return [];
   const numDrafted = step.drafted.token_ids.length - 1;
   const judged = [0, ...step.accepted.path].map((parent, place, path) =>
     judgedPart(run, step, parent, path[place + 1]),

@@ -22,6 +22,7 @@ const PART_MS = 2500;
 const CHARACTER_MS = 28;
 /** @type {Set<number>} */
 const NONE_OPENED = new Set();
+const UNTOLD = "A server does not tell what happened within its steps.";
 const WAITING = "Select a step to have it told, or wait for the end of the answer.";
 
 /** @returns {Look & { move(by: number): void }} */
@@ -97,7 +98,7 @@ export function explainLook() {
 
   function drawPart() {
     const part = parts[at];
-    setText(title, part?.title ?? WAITING);
+    setText(title, part?.title ?? (step?.observed ? UNTOLD : WAITING));
     told.replaceChildren(...(part?.sentences ?? []).map((sentence) => h("p", {}, sentence)));
     setText(count, parts.length ? `${at + 1} / ${parts.length}` : "–");
     back.disabled = at === 0;

@@ -27,7 +27,10 @@ export const CELL_STATES = /** @type {const} */ ([
 /** @typedef {{ start: number, width: number, rows: number, rejected: number, untested: number, source: number }} Outline */
 
 /** @param {Source | Step["states"][number]} state */
-const numberOf = (state) => CELL_STATES.indexOf(/** @type {typeof CELL_STATES[number]} */ (state));
+const numberOf = (state) => {
+  const found = CELL_STATES.indexOf(/** @type {typeof CELL_STATES[number]} */ (state));
+  return found < 0 ? CELL_STATES.length - 1 : found; // a server does not say whether it was drafted
+};
 
 export class MapLayout {
   constructor() {
@@ -107,7 +110,7 @@ function outlineOf({ drafted, accepted, committed, states }, start) {
   return {
     start,
     width: Math.max(deepest, committed.token_ids.length, 1),
-    rows,
+    rows: Math.max(rows, 1),
     rejected,
     untested,
     source: numberOf(committed.sources[0] ?? "plain"),
@@ -118,7 +121,8 @@ function outlineOf({ drafted, accepted, committed, states }, start) {
  * @param {Step} step
  * @returns {Cell[]}
  */
-function cellsOf({ drafted, accepted, committed, states }) {
+function cellsOf({ drafted, accepted, committed, states, observed }) {
+  if (observed) return [];
   const parents = [...drafted.parents];
   const straight = [...accepted.path];
   if (accepted.next_token_id !== null) {

@@ -193,7 +193,8 @@ export function mapLook() {
   const summary = () => {
     const { current: run } = store;
     if (!run) return "";
-    const nodes = run.stats ? `, ${counted(run.stats.num_drafted, "drafted node")}` : "";
+    const drafted = run.stats?.num_drafted;
+    const nodes = typeof drafted === "number" ? `, ${counted(drafted, "drafted node")}` : "";
     return `${counted(run.tokens.length, "token")} of ${counted(run.steps.length, "step")}${nodes}`;
   };
 

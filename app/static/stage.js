@@ -142,7 +142,9 @@ export function mount({ element }) {
     timer = 0;
     live.hidden = !store.isPinned;
     link.hidden = !store.step;
-    hint.hidden = Boolean(store.step);
+    const isObserved = Boolean(store.step?.observed);
+    setText(hint, isObserved ? "A server does not tell its draft trees." : "The tree of a step appears here.");
+    hint.hidden = Boolean(store.step) && !isObserved;
     setText(summary, stage.shown?.summary() ?? "");
     looks.forEach((look, place) => {
       buttons[place].setAttribute("aria-pressed", String(look === stage.shown));

@@ -230,13 +230,6 @@ export interface Stats {
   origins: Record<string, "told" | "derived" | "at least" | "at most" | "unknown">;
 }
 
-/** A total of a server that its stream did not show. */
-export interface Difference {
-  name: string;
-  told: number;
-  seen: number;
-}
-
 /** The pauses of one answer or of several; percentiles lie between the two nearest (linear). */
 export interface Pauses {
   num_pauses: number;
@@ -246,6 +239,13 @@ export interface Pauses {
   longest_pause_s: number | null;
   mean_burst: number | null;
   largest_burst: number | null;
+}
+
+/** A total of a server that its stream did not show. */
+export interface Difference {
+  name: string;
+  told: number;
+  seen: number;
 }
 
 /** The first place where two outputs differ. */
