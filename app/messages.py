@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 # Made elsewhere; the note is the name of its type on the page.
 PageEvent = Annotated[dict[str, Any], "PageEvent"]  # `app.runs.wire.events_for_page`
+Pauses = Annotated[dict[str, Any], "Pauses"]  # `core.trace.pauses.Pauses.to_dict`
 Stats = Annotated[dict[str, Any], "Stats"]  # `RunStats.to_dict`
 SummaryRow = Annotated[dict[str, Any], "SummaryRow"]  # a row of `visualize.compare.summary_frame`
 Divergence = Annotated[dict[str, Any], "Divergence"]  # `visualize.compare.Divergence`
@@ -25,12 +26,14 @@ class PhaseTimes(TypedDict):
     untold: float
 
 
-class WhyRefused(TypedDict):
+class RuleSentences(TypedDict):
     """The sentences of a run's acceptance rule; see `core.acceptance.registry.Explanation`."""
 
     told: str
     untold: str
     impossible: str
+    kept: str
+    kept_untold: str
 
 
 class RunStatus(TypedDict):
@@ -40,6 +43,23 @@ class RunStatus(TypedDict):
     text: str
     done: int
     total: int
+
+
+class MarkdownNode(TypedDict):
+    """A part of an answer as Markdown: an element with children, or a text alone."""
+
+    tag: str
+    """Empty for a text, and for children without an element of their own."""
+    text: str
+    href: str
+    """Of a link; empty where it may not lead."""
+    children: list["MarkdownNode"]
+
+
+class RenderedAnswer(TypedDict):
+    """An answer so far as Markdown."""
+
+    blocks: list[MarkdownNode]
 
 
 class TurnHead(TypedDict):
@@ -95,7 +115,8 @@ class RunMessage(TypedDict):
     turn: NotRequired[TurnHead]
     """With the first event."""
     stats: NotRequired[Stats]
-    """Where they have changed."""
+    """Where they have changed, as the next."""
+    pauses: NotRequired[Pauses]
 
 
 class Cleared(TypedDict):

@@ -22,6 +22,7 @@ from app import messages
 from app.engines.engine_slot import PoolStatus
 from app.runs.archive import KeptRun
 from core.trace.events import EVENT_CLASSES
+from core.trace.pauses import PauseFacts
 from core.trace.stats import MAY_BE_UNKNOWN, Difference, RunStats
 from visualize.compare import SUMMARY_DTYPES, Divergence
 from visualize.status import NodeStatus
@@ -35,7 +36,7 @@ _DTYPES = {"string": "string", "int64": "number", "Int64": "number | null"}
 _DTYPES |= {"float64": "number", "Float64": "number | null"}
 # What `app.runs.wire.events_for_page` adds.
 _ADDED: dict[str, dict[str, Any]] = {
-    "RunStarted": {"lossy_rule": str, "why_refused": messages.WhyRefused},
+    "RunStarted": {"lossy_rule": str, "explanation": messages.RuleSentences},
     "ServerTotals": {"differences": list[Difference]},
     "Committed": {"node_states": list[NodeStatus], "times_ms": messages.PhaseTimes},
 }
@@ -51,6 +52,7 @@ def type_declarations() -> str:
     union = " | ".join(cls.__name__ for cls in EVENT_CLASSES.values())
     parts.append(f"/** An event as the page gets it. */\nexport type PageEvent = {union};\n")
     parts.append(_interface("Stats", RunStats, dict(_stats())))
+    parts.append(_interface("Pauses", PauseFacts, _hints(PauseFacts)))
     for cls in (Difference, Divergence, KeptRun, PoolStatus):
         parts.append(_interface(cls.__name__, cls, _hints(cls)))
     rows = "".join(f"  {name}: {_DTYPES[dtype]};\n" for name, dtype in SUMMARY_DTYPES.items())

@@ -16,6 +16,7 @@ ALLOWED = {
     "visualize": {
         "core.trace.events",
         "core.trace.file",
+        "core.trace.pauses",
         "core.trace.stats",
         "core.errors",
         "core.runtime.strict_json",
@@ -43,6 +44,7 @@ FOREIGN = {
 WITHOUT_TORCH = (
     "core.trace.events",
     "core.trace.file",
+    "core.trace.pauses",
     "core.trace.stats",
     "core.config",
     "core.errors",

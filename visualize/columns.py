@@ -52,6 +52,17 @@ _RUNS: Final = {
     "time_to_first_token_s": Column(
         "Float64", "s", "from the start of the run, the prompt included"
     ),
+    "num_pauses": Column("int64", "", "pauses between texts, as they reach the reader"),
+    "pause_p50_s": Column(
+        "Float64",
+        "s",
+        "pause between texts, median; empty without a second text, as the next three",
+    ),
+    "pause_p95_s": Column("Float64", "s", "pause that 95% do not exceed"),
+    "pause_p99_s": Column("Float64", "s", "pause that 99% do not exceed"),
+    "longest_pause_s": Column("Float64", "s", "longest pause between texts"),
+    "mean_burst": Column("Float64", "tokens", "tokens that reach the reader at once, mean"),
+    "largest_burst": Column("Int64", "tokens", "most tokens that reach the reader at once"),
     "prefill_s": Column("float64", "s", "reading the prompt"),
     "draft_s": Column("Float64", "s", "drafting"),
     "verify_s": Column("Float64", "s", "forward passes of the target over the trees"),

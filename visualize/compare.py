@@ -9,6 +9,7 @@ import pandas as pd
 from core.errors import InvalidSettingError
 from core.trace.events import RunFailed, RunStarted
 from core.trace.file import Trace
+from core.trace.pauses import Pauses, collect_pauses
 from core.trace.stats import RunStats
 from visualize.labels import Setup, repeat_key, run_labels, setup_of
 from visualize.run_facts import run_facts
@@ -111,9 +112,16 @@ SUMMARY_DTYPES: Final = {
     "num_drafted": "Int64",
     "draft_share": "Float64",
     "time_to_first_token_s": "Float64",
+    "pause_p50_s": "Float64",
+    "pause_p95_s": "Float64",
+    "pause_p99_s": "Float64",
+    "longest_pause_s": "Float64",
+    "mean_burst": "Float64",
+    "largest_burst": "Int64",
     "peak_memory_bytes": "Int64",
 }
-"""Columns of `summary_frame`: medians over repeats for speeds and times, counts added up."""
+"""Columns of `summary_frame`: medians over repeats for speeds and times, counts added up, and the
+pauses of all repeats together."""
 
 
 def summary_frame(traces: Sequence[Trace]) -> pd.DataFrame:
@@ -160,9 +168,12 @@ def _speeds(group: list[Trace]) -> list[float]:
 
 def _summary_row(label: str, group: list[Trace], plain_speed: float | None) -> dict[str, object]:
     whole, speeds, facts = _whole(group), _speeds(group), run_facts(group[0])
-    total = RunStats()
+    total, pauses = RunStats(), Pauses()
     for trace in whole:
         total.merge(trace.stats)
+        pauses.merge(collect_pauses(trace.events))
+    paused = pauses.to_dict()
+    paused.pop("num_pauses")
     every = [run_facts(trace) for trace in whole]
     first_token = [
         item.time_to_first_token_s for item in every if item.time_to_first_token_s is not None
@@ -190,5 +201,6 @@ def _summary_row(label: str, group: list[Trace], plain_speed: float | None) -> d
         "num_drafted": total.known("num_drafted"),
         "draft_share": _share(total.known("draft_s"), total.steps_s),
         "time_to_first_token_s": median(first_token) if first_token else None,
+        **paused,
         "peak_memory_bytes": max(memory, default=None),
     }

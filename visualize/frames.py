@@ -9,6 +9,7 @@ from core.errors import InvalidSettingError
 from core.runtime.strict_json import dumps
 from core.trace.events import Accepted
 from core.trace.file import Trace
+from core.trace.pauses import collect_pauses
 from visualize.columns import COLUMNS
 from visualize.run_facts import run_facts
 from visualize.status import node_statuses
@@ -67,7 +68,8 @@ def _run_rows(trace: Trace) -> list[Row]:
     stats["origins_json"] = _json_of(stats.pop("origins"))
     values["server_json"] = _json_of(values.pop("server"))
     config_json = dumps(values.pop("config"), ensure_ascii=False)
-    return [{**values, **stats, "config_json": config_json, "text": trace.text}]
+    pauses = collect_pauses(trace.events).to_dict()
+    return [{**values, **stats, **pauses, "config_json": config_json, "text": trace.text}]
 
 
 def _json_of(values: dict[str, Any] | None) -> str:

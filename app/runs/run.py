@@ -23,6 +23,7 @@ from core.trace.events import (
     RunStarted,
 )
 from core.trace.file import Trace
+from core.trace.pauses import Pauses
 from core.trace.stats import RunStats
 
 # A reader is woken when a step is complete, not for each of its events.
@@ -77,6 +78,8 @@ class Run:
         self.trace = Trace()
         self.num_nodes = 0
         self._stats = RunStats()
+        self.pauses = Pauses()
+        """When its text reached the reader."""
         self._published = 0
         self._status: RunStatus = {
             "phase": "queued",
@@ -142,6 +145,7 @@ class Run:
         with self._changed:
             self.trace.events.append(event)
             self._stats.add(event)
+            self.pauses.add(event)
             if isinstance(event, Drafted):
                 self.num_nodes += len(event.token_ids)
             if isinstance(event, _COMPLETE):
@@ -232,6 +236,7 @@ class Run:
             next_first = self._published
             if first < self._published or self.is_ended:
                 body["stats"] = self._stats.to_dict()
+                body["pauses"] = self.pauses.to_dict()
         if first == 0:
             body["turn"] = {"user": self.user_text, "mode": self.mode, "replaces": self.replaces}
         body["events"] = list(events_for_page(events, first))

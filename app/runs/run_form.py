@@ -7,8 +7,10 @@ import dataclasses
 import types
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from core.config import RunConfig, SamplingConfig, settings_of
+from core.config import DEFAULT_TARGET, RunConfig, SamplingConfig, settings_of
+from core.errors import InvalidSettingError
 from core.modes.registry import modes, settings_class
+from core.modes.settings import SELF, SHIPPED_HEAD
 from core.settings import Settings, escaped, unescaped
 
 FieldKind = Literal["bool", "int", "float", "choice", "text", "words", "lines"]
@@ -69,6 +71,20 @@ def mode_fields(mode: str) -> list[FormField]:
     return [_field(cls, item.name, f"{mode}.{item.name}") for item in dataclasses.fields(cls)]
 
 
+def unheeded_fields(mode: str, draft: Any, target: Any) -> frozenset[str]:
+    """Keys of the mode's own fields that are without effect beside this draft model."""
+    cls = settings_class(mode)
+    if cls is None:
+        return frozenset()
+    # Of the default target a head is shipped, which drafts where nothing else is named.
+    unset = SHIPPED_HEAD if str(target or DEFAULT_TARGET).strip() == DEFAULT_TARGET else SELF
+    try:
+        names = cls.unheeded(str(draft or "").strip() or unset)
+    except InvalidSettingError:  # the run itself is refused with that sentence
+        return frozenset()
+    return frozenset(f"{mode}.{name}" for name in names)
+
+
 def mode_help(mode: str) -> str:
     """One sentence on a mode: the first line of its settings' docstring."""
     cls = settings_class(mode)
@@ -82,9 +98,11 @@ def config_from_values(values: dict[str, Any]) -> RunConfig:
     mode = values["mode"]
     is_known = isinstance(mode, str) and mode in modes()
     cls = settings_class(mode) if is_known else None
+    hidden = unheeded_fields(mode, values["draft"], values["target"]) if is_known else ()
     drafter = {
-        item.name: _parsed(values[f"{mode}.{item.name}"], cls, item.name)
+        item.name: _parsed(values[key], cls, item.name)
         for item in (dataclasses.fields(cls) if cls else ())
+        if (key := f"{mode}.{item.name}") not in hidden
     }
     # What the mode does not heed stands on the page, and keeps its value for the next mode.
     heeded = settings_of(mode) if is_known else _RUN_FIELDS

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.messages import PhaseTimes
-from core.acceptance.registry import why_refused
+from core.acceptance.registry import explanation_of
 from core.trace.events import Event, Proposed, RunStarted, ServerTotals
 from core.trace.file import lossy_rule_of
 from core.trace.stats import differences
@@ -19,7 +19,7 @@ def events_for_page(events: Sequence[Event], first: int = 0) -> Iterator[dict[st
     """The dicts of the events from `first` on, with floats cut to what a page can show.
 
     The start comes without the prompt's ids, and what is proposed in a profile without its nodes. The
-    start tells of its acceptance rule whether it is a lossy one, and the sentences for what it refuses.
+    start tells of its acceptance rule whether it is a lossy one, and its sentences for what it tests.
     The end of a step tells what became of its nodes, and the milliseconds of its phases.
     """
     open_step = StepEvents()
@@ -31,7 +31,7 @@ def events_for_page(events: Sequence[Event], first: int = 0) -> Iterator[dict[st
         if isinstance(event, RunStarted):
             values["prompt_token_ids"] = []  # long, and the page shows none of them
             values["lossy_rule"] = lossy_rule_of(event)
-            values["why_refused"] = why_refused(event.config)._asdict()
+            values["explanation"] = explanation_of(event.config)._asdict()
         if isinstance(event, Proposed):
             values |= {"token_ids": [], "parents": [], "draft_probs": []}
         if isinstance(event, ServerTotals):

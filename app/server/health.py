@@ -1,6 +1,6 @@
 """For those who watch the server: whether it lives, and numbers in Prometheus' text format."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -35,11 +35,18 @@ def health_routes(handlers: Handlers, *, with_metrics: bool) -> list[BaseRoute]:
 def _lines(handlers: Handlers) -> Iterator[str]:
     num_runs, totals = handlers.totals.read()
     queue = handlers.pool.fair_queue.length
-    yield from _metric("queue_length", "gauge", "Runs that wait or run.", {"": queue})
-    yield from _metric("runs_total", "counter", "Ended runs.", {"": num_runs})
+    yield from _metric("queue_length", "gauge", "Runs that wait or run.", [("", queue)])
+    yield from _metric("runs_total", "counter", "Ended runs.", [("", num_runs)])
     yield from _counters(totals)
-    seconds = {f'{{phase="{phase}"}}': getattr(totals, f"{phase}_s") for phase in _PHASES}
+    seconds = [(f'{{phase="{phase}"}}', getattr(totals, f"{phase}_s")) for phase in _PHASES]
     yield from _metric("phase_seconds_total", "counter", "Time by phase of decoding.", seconds)
+    told = {
+        "first_text_seconds": "From the start of a run to its first text.",
+        "text_pause_seconds": "Between a text and the next one of the same answer.",
+        "text_burst_tokens": "Tokens that reached the reader at once.",
+    }
+    for (name, text), histogram in zip(told.items(), handlers.totals.reading(), strict=True):
+        yield from _metric(name, "histogram", text, histogram.values())
 
 
 def _counters(totals: RunStats) -> Iterator[str]:
@@ -53,12 +60,12 @@ def _counters(totals: RunStats) -> Iterator[str]:
     }
     for name, text in told.items():
         count = getattr(totals, f"num_{name}")
-        yield from _metric(f"{name}_total", "counter", text, {"": count})
+        yield from _metric(f"{name}_total", "counter", text, [("", count)])
 
 
-def _metric(name: str, kind: str, text: str, values: Mapping[str, float]) -> Iterator[str]:
-    """The lines of a metric; `values` are by label."""
+def _metric(name: str, kind: str, text: str, values: Iterable[tuple[str, float]]) -> Iterator[str]:
+    """The lines of a metric; `values` are what stands behind its name, and a number."""
     yield f"# HELP specdecodes_{name} {text}"
     yield f"# TYPE specdecodes_{name} {kind}"
-    for label, value in values.items():
+    for label, value in values:
         yield f"specdecodes_{name}{label} {value}"

@@ -17,9 +17,11 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from app.messages import RenderedAnswer
 from app.runs.downloads import DOWNLOADS, export_figure, figures_json, has_figure
 from app.runs.handlers import Handlers
 from app.runs.lab import lab_json
+from app.runs.rendered import rendered
 from app.runs.run_finder import FoundRun, RunFinder
 from app.runs.visitors import visitor_of
 from app.server.bodies import JsonResponse
@@ -99,6 +101,12 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         body = await run_in_threadpool(figures_json, found.trace, theme)
         return Response(body, media_type="application/json")
 
+    async def run_answer(request: Request, found: FoundRun) -> Response:
+        answer: RenderedAnswer = {
+            "blocks": await run_in_threadpool(lambda: rendered(found.trace.text))
+        }
+        return JsonResponse(answer)
+
     async def run_lab(request: Request, found: FoundRun) -> Response:
         asked = dict(request.query_params)
         theme: Literal["light", "dark"] = "dark" if asked.pop("theme", "") == "dark" else "light"
@@ -122,6 +130,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         Mount(f"/{PREFIX}/plotly", _Revalidated(directory=plotly)),
         Route(f"/{PREFIX}/status.json", status),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", of_run(run_figures)),
+        Route(f"/{PREFIX}/runs/{{run_id}}/answer.json", of_run(run_answer)),
         Route(f"/{PREFIX}/runs/{{run_id}}/lab.json", of_run(run_lab)),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", of_run(figure_file)),
         Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", of_run(run_file)),

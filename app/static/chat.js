@@ -1,5 +1,6 @@
 // The chat: turns of a question and an answer strip. The server's messages come in here.
 
+import { copyText } from "./clipboard.js";
 import { h, onValue, setText } from "./dom.js";
 import { emptyState } from "./empty_state.js";
 import { frame } from "./frame.js";
@@ -8,9 +9,11 @@ import { Memory } from "./memory.js";
 import { getJson } from "./net.js";
 import { store } from "./page.js";
 import { misplaced } from "./root_path.js";
+import { mountRunLink } from "./run_link.js";
 import { connectStrip } from "./strip_input.js";
 import { showTab } from "./tabs.js";
 import { hideCard } from "./token_card.js";
+import { mountTour, tourAfterPreset } from "./tour.js";
 import { Turn } from "./turn.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
@@ -81,9 +84,17 @@ export function mount({ element, props, watch, trigger, server }) {
   });
   store.ask = (request) => server.since(request);
   store.tell(misplaced(`${window.gradio_config.root}/`, document.baseURI));
-  window.specdecodes = { copyChat: () => copyText(chatText()), presetChosen: () => showTab("playground") };
+  mountTour();
+  window.specdecodes = {
+    copyChat: () => copyText(chatText()),
+    presetChosen: () => {
+      showTab("playground");
+      tourAfterPreset();
+    },
+  };
   store.onOpen = () => trigger("input", { runs: store.turns });
   if (awaited.length) trigger("apply", { runs: awaited });
+  const link = mountRunLink((run) => trigger("apply", { runs: [...(awaited.length ? awaited : store.turns), run] }));
 
   /** @param {string} json */
   async function receive(json) {
@@ -95,6 +106,8 @@ export function mount({ element, props, watch, trigger, server }) {
       if (message) store.take(message);
     }
     awaited = [];
+    const isGoingOn = (/** @type {string} */ run) => resumed.some((turn) => turn.run === run && !turn.is_over);
+    link.arrived(isGoingOn);
     store.touch({ chat: true });
   }
 
@@ -123,18 +136,4 @@ async function wholeRun(id) {
 function chatText() {
   const runs = store.turns.flatMap((id) => store.runs.get(id) ?? []);
   return runs.map((run) => `User: ${run.turn.user}\n\nAssistant: ${run.text}`).join("\n\n");
-}
-
-/**
- * The clipboard of pages served without TLS to other machines needs the old way.
- *
- * @param {string} text
- */
-export async function copyText(text) {
-  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
-  const area = h("textarea", { class: "off-screen" }, text);
-  document.body.append(area);
-  area.select();
-  document.execCommand("copy");
-  area.remove();
 }

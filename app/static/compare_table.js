@@ -14,6 +14,9 @@ const COLUMNS = [
   ["Acceptance", (row) => acceptance(row)],
   ["Draft share", ({ draft_share: share }) => percent(share)],
   ["First token", ({ time_to_first_token_s: first }) => duration(first)],
+  ["Pause p50 / p95 / p99", (row) => pauses(row)],
+  ["Longest pause", ({ longest_pause_s: longest }) => duration(longest)],
+  ["Tokens at once", ({ mean_burst: mean, largest_burst: most }) => (most ? `${fixed(mean, 2)}, most ${most}` : "–")],
   ["Memory", ({ peak_memory_bytes: peak }) => (peak ? bytes(peak) : "–")],
 ];
 
@@ -35,6 +38,11 @@ function acceptance({ acceptance_rate: rate, num_tested: tested, num_drafted: dr
 function spread({ tokens_per_s: median, tokens_per_s_min: least, tokens_per_s_max: most, num_runs: runs }) {
   if (median === null) return "–";
   return runs > 1 ? `${fixed(median, 1)} (${fixed(least, 1)}–${fixed(most, 1)}, ${runs} runs)` : fixed(median, 1);
+}
+
+/** @param {SummaryRow} row */
+function pauses({ pause_p50_s: half, pause_p95_s: most, pause_p99_s: nearly }) {
+  return half === null ? "–" : [half, most, nearly].map(duration).join(" / ");
 }
 
 /**

@@ -8,7 +8,7 @@ import { store } from "./page.js";
 /** @import { RunModel } from "./run_model.js" */
 /** @import { Prefilled, Stats } from "./types.d.ts" */
 
-/** @typedef {Pick<RunModel, "stats" | "firstTokenS" | "prefilled">} Measured */
+/** @typedef {Pick<RunModel, "stats" | "pauses" | "firstTokenS" | "prefilled">} Measured */
 
 /** @type {Record<string, string>} */
 const ORIGINS = {
@@ -59,6 +59,34 @@ const FIGURES = [
     value: (run) => duration(run.firstTokenS),
     note: ({ prefilled }) => (prefilled ? prefillNote(prefilled) : ""),
   },
+  {
+    name: "pause",
+    label: "Pause between texts",
+    help: "Time between what reaches the reader, half of the pauses are shorter; a step's tokens come together",
+    value: ({ pauses }) => duration(pauses?.pause_p50_s),
+    note: ({ pauses }) => (pauses?.num_pauses ? `median of ${pauses.num_pauses.toLocaleString("en")}` : ""),
+  },
+  {
+    name: "late-pause",
+    label: "Late pauses",
+    help: "95% of the pauses are not longer; below, what 99% do not exceed",
+    value: ({ pauses }) => duration(pauses?.pause_p95_s),
+    note: ({ pauses }) => (pauses?.num_pauses ? `95%; 99% ${duration(pauses.pause_p99_s)}` : ""),
+  },
+  {
+    name: "longest-pause",
+    label: "Longest pause",
+    help: "Between two texts of the answer; the wait for the first one is apart",
+    value: ({ pauses }) => duration(pauses?.longest_pause_s),
+    note: () => "",
+  },
+  {
+    name: "burst",
+    label: "Tokens at once",
+    help: "Tokens that reach the reader together, the mean; below, the most",
+    value: ({ pauses }) => fixed(pauses?.mean_burst, 2),
+    note: ({ pauses }) => (pauses?.largest_burst ? `at most ${pauses.largest_burst}` : ""),
+  },
 ];
 
 /** @param {(string | number | false | null | undefined)[]} parts */
@@ -101,7 +129,7 @@ export function mount({ element }) {
     ),
   );
   /** @type {Measured} */
-  const nothing = { stats: null, firstTokenS: null, prefilled: null };
+  const nothing = { stats: null, pauses: null, firstTokenS: null, prefilled: null };
   store.subscribe(() => {
     const run = store.current ?? nothing;
     for (const { value, note, valueNode, noteNode } of cells) {

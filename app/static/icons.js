@@ -9,6 +9,8 @@ const PATHS = {
   pause: "M5.5 3v10M10.5 3v10",
   back: "M10 3l-5 5l5 5",
   next: "M6 3l5 5l-5 5",
+  enlarge: "M9.5 2.5h4v4M13.5 2.5l-4.5 4.5M6.5 13.5h-4v-4M2.5 13.5l4.5-4.5",
+  shrink: "M13 7h-4v-4M9 7l4.5-4.5M3 9h4v4M7 9l-4.5 4.5",
   theme: "M8 2a6 6 0 1 0 0 12zM8 2a6 6 0 0 1 0 12",
 };
 

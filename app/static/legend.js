@@ -4,11 +4,13 @@ import { h, setText } from "./dom.js";
 import { store } from "./page.js";
 import { REFUSED, SOURCES } from "./run_model.js";
 
+/** What an answer's tokens are coloured by, or its text without them. */
 const COLOR_MODES = [
   ["source", "Source"],
   ["target", "Target probability"],
   ["gap", "Draft/target gap"],
   ["time", "Time"],
+  ["markdown", "Markdown"],
 ];
 
 /** @type {Record<string, string>} */
@@ -44,7 +46,7 @@ export function mountLegend(element) {
     "select",
     {
       class: "small-select color-mode",
-      title: "What the colours mean",
+      title: "What the colours mean; Markdown shows the answer without its tokens",
       "aria-label": "Colours",
       onchange: ({ target }) => store.setColorMode(target.value),
     },
@@ -61,11 +63,16 @@ export function mountLegend(element) {
   );
   store.subscribe(() => {
     toggle.checked = store.showRefused;
+    const all = store.current?.counts ?? {};
+    const hasAny = Object.values(all).some(Boolean);
     // Of servers alone.
-    entries.untold.hidden = !store.current?.counts.untold;
+    entries.untold.hidden = !all.untold;
     for (const [name, node] of Object.entries(counts)) {
+      const count = all[name] ?? 0;
       const isUnknown = Boolean(store.current?.server) && REFUSED.some((refused) => refused === name);
-      setText(node, isUnknown ? "–" : (store.current?.counts[name] ?? 0).toLocaleString("en"));
+      setText(node, isUnknown ? "–" : hasAny ? count.toLocaleString("en") : "");
+      // What an answer has none of would take the room of what it has.
+      entries[name].classList.toggle("is-none", hasAny && !count && !isUnknown);
     }
   });
 }

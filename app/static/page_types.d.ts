@@ -8,8 +8,8 @@ import type {
   PageEvent,
   PhaseTimes,
   PoolStatus,
+  RuleSentences,
   Verified,
-  WhyRefused,
 } from "./types.d.ts";
 
 export type Source = Committed["sources"][number];
@@ -44,6 +44,61 @@ export interface Token {
   node: number;
 }
 
+/** A node of the drawn tree; `parent` is a place in the list, and -1 as `node` the target's own token. */
+export interface TreeNode {
+  node: number;
+  parent: number;
+  text: string;
+  state: NodeState | Source | "proposed";
+  /** How wide the edge to it is, from 0 to 1. */
+  weight: number;
+  /** Below its box. */
+  note?: string;
+  /** It stands for the untested branches below this judged node. */
+  folds?: number;
+}
+
+/** Where something stands in a drawing, in the drawing's pixels. */
+export interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  label: string;
+}
+
+/** A part of a step's story, and what its picture shows. */
+export interface StepPart {
+  title: string;
+  sentences: string[];
+  /** The root alone, with the drafts, or with all that came of them. */
+  shows: "root" | "drafts" | "all";
+  /** Nodes that have been judged by now; -1 is the target's own token. */
+  known: Set<number>;
+  /** Nodes that it is about. */
+  marked: number[];
+  /** What stands below a node. */
+  notes: Map<number, string>;
+}
+
+/** A way to look at the selected step or its run. */
+export interface Look {
+  name: string;
+  label: string;
+  help: string;
+  element: HTMLElement;
+  /** Whether it needs more room than its place has. */
+  isLarge?: boolean;
+  /** Buttons of its own, in the head of the panel. */
+  tools: HTMLElement[];
+  zoom(factor: number): void;
+  fit(): void;
+  /** One line on what is seen. */
+  summary(): string;
+  /** Draws if it is shown; called again for whatever has changed. */
+  draw(changes: Changes): void;
+}
+
 /** A choice that a model had, as it was recorded. */
 export interface Choice {
   id: number;
@@ -52,9 +107,10 @@ export interface Choice {
   isChosen: boolean;
 }
 
-/** Why a tested node was not kept. */
-export interface Refusal {
-  sentences: WhyRefused;
+/** What decided about a tested node. */
+export interface Trial {
+  sentences: RuleSentences;
+  isKept: boolean;
   own: string | null;
   target: number | null;
   /** undefined where the trace does not say, null where there is none. */
@@ -73,7 +129,7 @@ export interface TokenFacts {
   draftProb: number | null;
   alternatives: Choice[];
   drafterChoices?: Choice[];
-  why?: Refusal | null;
+  why?: Trial | null;
 }
 
 /** A bar of the time view: one step, or the mean of neighbours. */

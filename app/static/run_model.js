@@ -1,7 +1,7 @@
 // One run, made from its events. Pure: the views only read it.
 
-/** @import { Choice, NodeState, Source, Step, Token, TokenFacts, Refusal } from "./page_types.d.ts" */
-/** @import { Accepted, Committed, Drafted, DrafterFailed, Observed, PageEvent, Prefilled, RunStarted, RunStatus, ServerTotals, Stats, TurnHead, Verified } from "./types.d.ts" */
+/** @import { Choice, NodeState, Source, Step, Token, TokenFacts, Trial } from "./page_types.d.ts" */
+/** @import { Accepted, Committed, Drafted, DrafterFailed, Observed, PageEvent, Pauses, Prefilled, RunStarted, RunStatus, ServerTotals, Stats, TurnHead, Verified } from "./types.d.ts" */
 
 /** @type {Source[]} */
 export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain", "untold"];
@@ -9,7 +9,7 @@ export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain",
 export const REFUSED = ["rejected", "untested"];
 
 // Of a run whose start is not there.
-const NO_SENTENCES = { told: "", untold: "", impossible: "" };
+const NO_SENTENCES = { told: "", untold: "", impossible: "", kept: "", kept_untold: "" };
 
 export class RunModel {
   /** @param {string} id */
@@ -22,6 +22,8 @@ export class RunModel {
     this.status = { phase: "queued", text: "", done: 0, total: 0 };
     /** @type {Stats | null} */
     this.stats = null;
+    /** @type {Pauses | null} */
+    this.pauses = null;
     /** @type {RunStarted | null} */
     this.started = null;
     /** @type {Prefilled | null} */
@@ -272,7 +274,7 @@ export function describeNode(run, step, node) {
     draftProb: drafted.draft_probs[node] ?? null,
     alternatives: node === 0 ? [] : alternatives(run, step, drafted.parents[node], id),
     drafterChoices: node === 0 ? [] : choices(run, drafted, drafted.parents[node], id),
-    why: step.states[node] === "rejected" ? whyRefused(run, step, node) : null,
+    why: step.states[node] === "rejected" ? trialOf(run, step, node) : null,
   };
 }
 
@@ -287,14 +289,14 @@ function emitted(run, token) {
 }
 
 /**
- * Why a tested node was not kept: by which rule, by what noise, and where its threshold lay.
+ * What decided about a tested node: by which rule, by what noise, and where its threshold lay.
  *
  * @param {RunModel} run
  * @param {Step} step
  * @param {number} node
- * @returns {Refusal}
+ * @returns {Trial}
  */
-export function whyRefused(run, { drafted, verified, accepted }, node) {
+export function trialOf(run, { drafted, verified, accepted }, node) {
   const parent = drafted.parents[node];
   const path = [0, ...accepted.path];
   const next = path[path.indexOf(parent) + 1];
@@ -302,7 +304,8 @@ export function whyRefused(run, { drafted, verified, accepted }, node) {
   const own = ownId === null ? null : run.textOf(ownId);
   const place = accepted.tested.indexOf(node);
   return {
-    sentences: run.started?.why_refused ?? NO_SENTENCES,
+    sentences: run.started?.explanation ?? NO_SENTENCES,
+    isKept: accepted.path.includes(node),
     own,
     target: verified.target_probs[node] ?? null,
     // undefined where the trace does not say, null where there is none

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { frame } from "./frame.js";
 import { store } from "./page.js";
 import { playback } from "./playback_clock.js";
-import { fitTree, zoomTree } from "./tree_view.js";
+import { stage } from "./stage.js";
 
 const ZOOM = 1.25;
 
@@ -13,8 +13,11 @@ const KEYS = [
   ["← →", "step before or after; in the answer, token before or after"],
   ["Home End", "first or last step"],
   ["Space", "play or pause"],
-  ["Esc", "let go of the selection"],
-  ["+ − 0", "zoom the draft tree, or show all of it"],
+  ["f", "draft tree or run map over the whole page, or back"],
+  ["e", "explain this step"],
+  [", .", "part before or after, of a step that is explained"],
+  ["Esc", "from the whole page back; else let go of the selection"],
+  ["+ − 0", "zoom the draft tree or run map, or fit it again"],
   ["r", "show or hide refused drafts in the text"],
   ["/", "write a message"],
   ["?", "this list"],
@@ -25,15 +28,12 @@ const KEYS = [
  *
  * @param {KeyboardEvent} event
  */
-function isTaken({ target, ctrlKey, metaKey, altKey }) {
-  return (
-    ctrlKey ||
-    metaKey ||
-    altKey ||
-    Boolean(
-      target instanceof Element && target.closest("input, textarea, select, button, a, .token, dialog, [role=listbox]"),
-    )
-  );
+function isTaken({ key, target, ctrlKey, metaKey, altKey }) {
+  if (ctrlKey || metaKey || altKey) return true;
+  if (!(target instanceof Element)) return false;
+  if (target.closest("input, textarea, select, .token, dialog, [role=listbox], [role=separator]")) return true;
+  // A button that was clicked keeps the focus; it hears what presses it, and nothing else.
+  return key === " " && target.closest("button, a, [role=button]") !== null;
 }
 
 /** @type {Record<string, () => void>} */
@@ -43,11 +43,15 @@ const ACTIONS = {
   Home: () => store.walk(-Infinity),
   End: () => store.walk(Infinity),
   " ": () => playback.toggle(),
-  Escape: () => store.release(),
-  "+": () => zoomTree(ZOOM),
-  "=": () => zoomTree(ZOOM),
-  "-": () => zoomTree(1 / ZOOM),
-  0: fitTree,
+  f: () => stage.toggle(),
+  e: () => stage.choose("explain"),
+  ",": () => stage.onMove(-1),
+  ".": () => stage.onMove(1),
+  Escape: () => (stage.isLarge ? stage.enlarge(false) : store.release()),
+  "+": () => stage.zoom(ZOOM),
+  "=": () => stage.zoom(ZOOM),
+  "-": () => stage.zoom(1 / ZOOM),
+  0: () => stage.fit(),
   r: () => store.setShowRefused(!store.showRefused),
   "/": () => /** @type {HTMLElement | null} */ (document.querySelector("#message textarea"))?.focus(),
 };

@@ -4,6 +4,7 @@ import { bars, draw, frame, PHASES, tops, totalOf } from "./bars.js";
 import { h, setText } from "./dom.js";
 import { counted, fixed } from "./format.js";
 import { store } from "./page.js";
+import { splitter } from "./split.js";
 
 /** @import { Bar, PhaseTimes, Step, ViewContext } from "./page_types.d.ts" */
 /** @import { RunModel } from "./run_model.js" */
@@ -96,7 +97,21 @@ export function mount({ element }) {
   const canvas = h("canvas", { class: "bars", role: "img" });
   const told = h("p", { class: "told" });
   const reset = h("button", { type: "button", class: "link", hidden: true }, "whole run");
-  element.append(h("div", { class: "panel-head" }, h("h3", {}, "Time of each step"), key(), reset), canvas, told);
+  const border = splitter({
+    name: "bars-height",
+    label: "Border between times and tree",
+    axis: "y",
+    sign: 1,
+    least: 48,
+    most: () => window.innerHeight / 2,
+    size: () => canvas.clientHeight,
+  });
+  element.append(
+    h("div", { class: "panel-head" }, h("h3", {}, "Time of each step"), key(), reset),
+    canvas,
+    told,
+    border,
+  );
   const range = new StepRange();
   /** @type {ReturnType<typeof frame> | null} */
   let place = null;

@@ -77,6 +77,7 @@ export class Store {
     const wasEnded = run.isEnded;
     run.status = message.status;
     if (message.stats) run.stats = message.stats;
+    if (message.pauses) run.pauses = message.pauses;
     this.touch({ run: run.id, chat: wasEnded !== run.isEnded });
   }
 
@@ -189,7 +190,7 @@ export class Store {
   }
 
   /**
-   * How tokens are coloured: by `source`, `target`, `gap` or `time`.
+   * How answers are shown: their tokens coloured by `source`, `target`, `gap` or `time`, or as `markdown`.
    *
    * @param {string} mode
    */

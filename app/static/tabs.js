@@ -1,6 +1,7 @@
 // Which tab of the page is shown; the address remembers it. Every tab stays mounted.
 
 import { frame } from "./frame.js";
+import { parseLink } from "./run_link.js";
 
 export const TABS = [
   { name: "playground", label: "Playground" },
@@ -29,7 +30,8 @@ export function onTab(listener) {
 /** @param {string} name */
 export function showTab(name) {
   frame().dataset.tab = name;
-  if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
+  const isKept = name === "playground" && parseLink(location.hash);
+  if (!isKept && location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
   for (const listener of listeners) listener(name);
 }
 

@@ -2,8 +2,9 @@
 
 import { h } from "./dom.js";
 import { percent, visible } from "./format.js";
+import { trialText } from "./rule_words.js";
 
-/** @import { Choice, Refusal, TokenFacts } from "./page_types.d.ts" */
+/** @import { Choice, TokenFacts } from "./page_types.d.ts" */
 
 /** @type {Record<TokenFacts["source"], string>} */
 const SOURCE_TEXTS = {
@@ -17,32 +18,6 @@ const SOURCE_TEXTS = {
   untested: "untested: drafted, but never judged",
   root: "root: the last token before this step",
 };
-
-/** @type {Record<string, (number: number) => string>} */
-const NUMBERS = {
-  signed: (number) => number.toFixed(2).replace("-", "\u2212"),
-  percent,
-};
-
-/**
- * The rule's own sentence for a refused token, with the token's numbers in its places.
- *
- * @param {Refusal} why
- */
-export function whyText({ sentences, own, target, noise, threshold }) {
-  const isUntold = threshold === undefined || (threshold === null && !sentences.impossible);
-  const sentence = isUntold ? sentences.untold : threshold === null ? sentences.impossible : sentences.told;
-  /** @type {Record<string, number | null | undefined>} */
-  const values = { target, noise, threshold };
-  return sentence.replace(/\{(\w+)(?::(\w+))?\}/g, (_, name, form) => {
-    if (name === "own") return shown(own);
-    const value = values[name];
-    return typeof value === "number" ? NUMBERS[form](value) : "not recorded";
-  });
-}
-
-/** @param {string | null} text */
-const shown = (text) => (text === null ? "another token" : `“${visible(text)}”`);
 
 /** @type {HTMLElement | null} */
 let card = null;
@@ -104,7 +79,7 @@ export function showCard(facts, anchor) {
     h("code", { class: "card-text" }, visible(facts.text)),
     h("p", { class: `card-source ${facts.source}` }, SOURCE_TEXTS[facts.source]),
     h("dl", {}, ...facts_),
-    facts.why ? h("div", { class: "why" }, h("h4", {}, "Why was this refused?"), whyText(facts.why)) : "",
+    facts.why ? h("div", { class: "why" }, h("h4", {}, "Why was this refused?"), trialText(facts.why)) : "",
     h(
       "div",
       { class: "choices" },

@@ -1,121 +1,110 @@
 // The draft tree of the selected step, with the target's own token at the end of its path.
 
 import { h, setText, svg } from "./dom.js";
-import { counted, visible } from "./format.js";
+import { counted } from "./format.js";
 import { store } from "./page.js";
 import { PanZoom } from "./pan_zoom.js";
 import { describeNode, describeToken, tokenOfNode, toldOf } from "./run_model.js";
 import { hideCard, hideCardWithin, showCard } from "./token_card.js";
-import { columnEdges, layoutTree, ROW_HEIGHT } from "./tree_layout.js";
+import { drawTree, placeTree, treeNodes } from "./tree_drawing.js";
+import { canFold, foldUntested } from "./tree_fold.js";
 
-/** @import { NodeState, Source, Step, ViewContext } from "./page_types.d.ts" */
+/** @import { Look, Step, TreeNode } from "./page_types.d.ts" */
 /** @import { RunModel } from "./run_model.js" */
 
-const CHARACTER_PX = 7.3;
-const BOX_HEIGHT = 22;
-const MAX_CHARACTERS = 16;
-// While a run streams, the newest tree is drawn this often at most.
-const LIVE_PAUSE_MS = 120;
-
-/** @typedef {{ node: number, parent: number, text: string, state: NodeState | Source, weight: number }} TreeNode */
-
-/** @type {PanZoom | null} */
-let view = null;
-
-/**
- * Zooms the drawing that is shown.
- *
- * @param {number} factor
- */
-export function zoomTree(factor) {
-  view?.zoom(factor);
-}
-
-/** Shows all of it again. */
-export function fitTree() {
-  view?.fit();
-}
-
-/**
- * Nodes of the drawing: those of the tree, then the target's own token if there is one.
- *
- * @param {RunModel} run
- * @param {Step} step
- */
-export function treeNodes(run, step) {
-  const { drafted, accepted, states } = step;
-  /** @type {TreeNode[]} */
-  const nodes = drafted.token_ids.map((id, node) => ({
-    node,
-    parent: drafted.parents[node],
-    text: run.textOf(id),
-    state: tokenOfNode(run, step, node)?.source ?? states[node],
-    weight: drafted.draft_probs[node] ?? 1,
-  }));
-  if (accepted.next_token_id !== null) {
-    nodes.push({
-      node: -1,
-      parent: accepted.path.at(-1) ?? 0,
-      text: run.textOf(accepted.next_token_id),
-      state: accepted.next_source ?? "plain",
-      weight: 1,
-    });
-  }
-  return nodes;
-}
-
-/** @param {string} text */
-function shortened(text) {
-  const shown = visible(text);
-  return shown.length > MAX_CHARACTERS ? `${shown.slice(0, MAX_CHARACTERS - 1)}…` : shown;
-}
-
-/** @param {ViewContext} context */
-export function mount({ element }) {
-  const title = h("h3", {}, "Draft tree");
-  const summary = h("span", { class: "summary" });
-  const live = h(
-    "button",
-    { type: "button", class: "link", hidden: true, onclick: () => store.release() },
-    "back to newest",
-  );
+/** @returns {Look} */
+export function treeLook() {
   const group = svg("g");
   const image = svg("svg", { class: "tree", role: "group" }, group);
-  const hint = h("p", { class: "hint" }, "The tree of a step appears here.");
-  const fit = h("button", { type: "button", class: "link", onclick: fitTree }, "fit");
-  const place = h("div", { class: "tree-place" }, image);
-  element.append(h("div", { class: "panel-head" }, title, summary, live, fit), hint, place);
-  let timer = 0;
+  const place = h("div", { class: "tree-place", title: "Drag or scroll; Ctrl and wheel zoom" }, image);
+  const fold = h("button", { type: "button", class: "link", hidden: true }, "fold");
   let size = { width: 1, height: 1 };
-  view = new PanZoom(place, group, () => size);
+  /** What somebody chose; null folds where the whole tree could not be read. @type {boolean | null} */
+  let isFolded = null;
+  /** Judged nodes whose untested branches were asked for, of one step. @type {Set<number>} */
+  let opened = new Set();
+  /** @type {Step | null} */
+  let shown = null;
+  const view = new PanZoom(place, group, () => size);
+  view.onRoom = redraw;
 
-  function draw() {
-    timer = 0;
+  function redraw() {
     const { current: run, step } = store;
-    live.hidden = !store.isPinned;
-    setText(summary, step ? describe(step) : "");
+    if (step !== shown) opened = new Set();
+    shown = step;
     image.setAttribute("aria-label", step ? `Draft tree: ${describe(step)}` : "No step yet");
-    setText(hint, step?.observed ? "A server does not tell its draft trees." : "The tree of a step appears here.");
-    hint.hidden = Boolean(step && !step.observed);
     hideCardWithin(group);
-    const drawn = run && step && !step.observed ? drawTree(run, step) : { nodes: [], width: 1, height: 1 };
-    group.replaceChildren(...drawn.nodes);
-    size = { width: drawn.width, height: drawn.height };
-    view?.refresh();
+    if (run && step && !step.observed) return drawStep(run, step);
+    fold.hidden = true;
+    size = { width: 1, height: 1 };
+    group.replaceChildren();
+    view.refresh();
   }
 
-  store.subscribe(({ chat, selection, runs }) => {
-    if (chat || selection) {
-      clearTimeout(timer);
-      draw();
-    } else if (!store.isPinned && store.current && runs.has(store.current.id)) {
-      timer ||= setTimeout(draw, LIVE_PAUSE_MS);
+  /**
+   * @param {RunModel} run
+   * @param {Step} step
+   */
+  function drawStep(run, step) {
+    const whole = treeNodes(run, step);
+    const { path } = step.accepted;
+    const isFoldable = canFold(whole);
+    let nodes = whole;
+    let placed = placeTree(nodes, path);
+    const { width, height } = view.readableRoom;
+    const isTooLarge = placed.width > width || placed.height > height;
+    const isFoldedNow = isFoldable && (isFolded ?? isTooLarge);
+    if (isFoldedNow) {
+      nodes = foldUntested(whole, opened);
+      placed = placeTree(nodes, path);
     }
-  });
+    fold.hidden = !isFoldable;
+    setText(fold, isFoldedNow ? "unfold" : "fold");
+    fold.title = isFoldedNow ? "Shows the branches that were never judged" : "Folds branches that were never judged";
+    fold.onclick = () => {
+      isFolded = !isFoldedNow;
+      opened = new Set();
+      redraw();
+    };
+    group.replaceChildren(...drawTree(nodes, placed.boxes, (node) => attributes(run, step, node)));
+    size = placed;
+    const chosen = store.token === null ? -1 : nodes.findIndex((node) => isSelected(run, step, node));
+    view.refresh(placed.boxes[chosen]);
+  }
+
+  /**
+   * @param {RunModel} run
+   * @param {Step} step
+   * @param {TreeNode} node
+   */
+  function attributes(run, step, node) {
+    const parent = node.folds;
+    if (parent === undefined) return nodeAttributes(run, step, node);
+    return {
+      class: "node folded",
+      "aria-label": `${node.text} below ${run.textOf(step.drafted.token_ids[parent])}; show`,
+      onclick: () => {
+        opened.add(parent);
+        redraw();
+      },
+    };
+  }
+
+  return {
+    name: "tree",
+    label: "Draft tree",
+    help: "The draft tree of the selected step, and what became of each node",
+    element: place,
+    tools: [fold],
+    zoom: (factor) => view.zoom(factor),
+    fit: () => view.fit(),
+    summary: () => (store.step ? describe(store.step) : ""),
+    draw: redraw,
+  };
 }
 
 /** @param {Step} step */
-function describe({ number, drafted, accepted, observed }) {
+export function describe({ number, drafted, accepted, observed }) {
   if (observed) return `step ${number}: ${toldOf(observed)}`;
   const count = drafted.token_ids.length - 1;
   if (!count) return `step ${number}: nothing drafted`;
@@ -123,72 +112,44 @@ function describe({ number, drafted, accepted, observed }) {
 }
 
 /**
+ * The emitted token that a node of the drawing stands for; null for the root and what was not kept.
+ *
  * @param {RunModel} run
  * @param {Step} step
+ * @param {TreeNode} node
  */
-function drawTree(run, step) {
-  const nodes = treeNodes(run, step);
-  const parents = nodes.map(({ parent }) => parent);
-  const ownIndex = nodes.at(-1)?.node === -1 ? [nodes.length - 1] : [];
-  const { places, numRows } = layoutTree(parents, [...step.accepted.path, ...ownIndex]);
-  const labels = nodes.map(({ text }) => shortened(text));
-  const widths = labels.map((label) => [...label].length * CHARACTER_PX + 14);
-  const edges = columnEdges(places, widths);
-  const x = (/** @type {number} */ place) => edges[places[place].column].left + 1;
-  const y = (/** @type {number} */ place) => places[place].row * ROW_HEIGHT + 4;
-  const end = edges[edges.length - 1];
-  const width = end.left + end.width + 2;
-  const height = numRows * ROW_HEIGHT + 4;
-  /** @type {SVGElement[]} */
-  const drawn = [];
-  nodes.forEach((node, place) => {
-    if (node.parent < 0) return;
-    const from = [x(node.parent) + widths[node.parent], y(node.parent) + BOX_HEIGHT / 2];
-    const to = [x(place), y(place) + BOX_HEIGHT / 2];
-    const bend = to[0] - 14;
-    drawn.push(
-      svg("path", {
-        class: `edge ${node.state}`,
-        d: `M${from} H${bend} C${bend + 7},${from[1]} ${bend + 7},${to[1]} ${to}`,
-        "stroke-width": (0.8 + 2.4 * node.weight).toFixed(2),
-      }),
-    );
-  });
-  nodes.forEach((node, place) => {
-    drawn.push(drawNode(run, step, node, labels[place], x(place), y(place), widths[place]));
-  });
-  return { nodes: drawn, width, height };
+function tokenOf(run, step, { node }) {
+  return node === 0 ? null : tokenOfNode(run, step, node);
 }
 
 /**
  * @param {RunModel} run
  * @param {Step} step
  * @param {TreeNode} node
- * @param {string} label
- * @param {number} x
- * @param {number} y
- * @param {number} width
  */
-function drawNode(run, step, node, label, x, y, width) {
-  const token = node.node === 0 ? null : tokenOfNode(run, step, node.node);
-  const isSelected = token !== null && token.index === store.token;
+function isSelected(run, step, node) {
+  const token = node.folds === undefined ? tokenOf(run, step, node) : null;
+  return token !== null && token.index === store.token;
+}
+
+/**
+ * What a node of a step's tree is, tells and does.
+ *
+ * @param {RunModel} run
+ * @param {Step} step
+ * @param {TreeNode} node
+ */
+export function nodeAttributes(run, step, node) {
+  const token = tokenOf(run, step, node);
   const facts = () => (node.node < 0 && token ? describeToken(run, token) : describeNode(run, step, node.node));
-  return svg(
-    "g",
-    {
-      class: `node ${node.state}${isSelected ? " selected" : ""}`,
-      transform: `translate(${x},${y})`,
-      onpointerenter: (event) => showCard(facts(), event.currentTarget),
-      onpointerleave: hideCard,
-      onfocus: (event) => showCard(facts(), event.currentTarget),
-      onblur: hideCard,
-      tabindex: "0",
-      role: "button",
-      "aria-label": `${node.text} ${node.state}`,
-      onkeydown: (event) => event.key === "Enter" && event.currentTarget.dispatchEvent(new Event("click")),
-      onclick: () => store.select(run.id, step.index, token?.index ?? null),
-    },
-    svg("rect", { width, height: BOX_HEIGHT, rx: 5 }),
-    svg("text", { x: width / 2, y: 15, "text-anchor": "middle" }, label),
-  );
+  const show = (/** @type {Event & { currentTarget: Element }} */ event) => showCard(facts(), event.currentTarget);
+  return {
+    class: `node ${node.state}${isSelected(run, step, node) ? " selected" : ""}`,
+    "aria-label": `${node.text} ${node.state}`,
+    onpointerenter: show,
+    onpointerleave: hideCard,
+    onfocus: show,
+    onblur: hideCard,
+    onclick: () => store.select(run.id, step.index, token?.index ?? null),
+  };
 }

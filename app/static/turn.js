@@ -2,6 +2,7 @@
 
 import { h, setText } from "./dom.js";
 import { bytes, counted, lossyMark } from "./format.js";
+import { Rendered } from "./rendered.js";
 import { Strip } from "./strip.js";
 
 /** @import { RunModel } from "./run_model.js" */
@@ -14,6 +15,8 @@ export class Turn {
   constructor(run, showRefused) {
     this.run = run;
     this.strip = new Strip(run, showRefused);
+    this.rendered = new Rendered(run);
+    this._isRendered = false;
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
     this._rounding = h("span", { class: "rounding-badge", hidden: true }, "rounds in 16 bits");
     this._server = h("span", { class: "host-badge", hidden: true });
@@ -38,6 +41,7 @@ export class Turn {
         this._draftsBy,
         this._memory,
         this.strip.element,
+        this.rendered.element,
         this._footer,
       ),
     );
@@ -50,7 +54,9 @@ export class Turn {
 
   /** @param {string} mode */
   setColorMode(mode) {
-    this.strip.setColorMode(mode);
+    this._isRendered = mode === "markdown";
+    this.rendered.show(this._isRendered);
+    if (!this._isRendered) this.strip.setColorMode(mode);
   }
 
   /** Appends what is new. */
@@ -79,7 +85,8 @@ export class Turn {
     setText(this._memory, `looks up in ${counted(memory?.num_answers ?? 0, "earlier answer")}`);
     this._gauge.hidden = !(status.phase === "loading" && status.total > 0);
     if (!this._gauge.hidden) this._gauge.style.setProperty("--share", String(status.done / status.total));
-    this.strip.element.hidden = !tokens.length;
+    this.strip.element.hidden = !tokens.length || this._isRendered;
+    this.rendered.update();
   }
 }
 

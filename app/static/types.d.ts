@@ -20,7 +20,7 @@ export interface RunStarted {
   lossy_rule: string;
   memory: Record<string, any> | null;
   server: Record<string, any> | null;
-  why_refused: WhyRefused;
+  explanation: RuleSentences;
 }
 
 /** The run is a profile: plain decoding, and at every position all that a drafter could propose. */
@@ -230,6 +230,17 @@ export interface Stats {
   origins: Record<string, "told" | "derived" | "at least" | "at most" | "unknown">;
 }
 
+/** The pauses of one answer or of several; percentiles lie between the two nearest (linear). */
+export interface Pauses {
+  num_pauses: number;
+  pause_p50_s: number | null;
+  pause_p95_s: number | null;
+  pause_p99_s: number | null;
+  longest_pause_s: number | null;
+  mean_burst: number | null;
+  largest_burst: number | null;
+}
+
 /** A total of a server that its stream did not show. */
 export interface Difference {
   name: string;
@@ -300,6 +311,12 @@ export interface SummaryRow {
   num_drafted: number | null;
   draft_share: number | null;
   time_to_first_token_s: number | null;
+  pause_p50_s: number | null;
+  pause_p95_s: number | null;
+  pause_p99_s: number | null;
+  longest_pause_s: number | null;
+  mean_burst: number | null;
+  largest_burst: number | null;
   peak_memory_bytes: number | null;
 }
 
@@ -313,10 +330,12 @@ export interface PhaseTimes {
 }
 
 /** The sentences of a run's acceptance rule; see `core.acceptance.registry.Explanation`. */
-export interface WhyRefused {
+export interface RuleSentences {
   told: string;
   untold: string;
   impossible: string;
+  kept: string;
+  kept_untold: string;
 }
 
 /** What a run is doing, or how it ended; `done` of `total` while something is loaded. */
@@ -325,6 +344,19 @@ export interface RunStatus {
   text: string;
   done: number;
   total: number;
+}
+
+/** A part of an answer as Markdown: an element with children, or a text alone. */
+export interface MarkdownNode {
+  tag: string;
+  text: string;
+  href: string;
+  children: MarkdownNode[];
+}
+
+/** An answer so far as Markdown. */
+export interface RenderedAnswer {
+  blocks: MarkdownNode[];
 }
 
 /** What was asked, and under which mode; `replaces` is the run that this one answers anew. */
@@ -372,6 +404,7 @@ export interface RunMessage {
   events: PageEvent[];
   turn?: TurnHead;
   stats?: Stats;
+  pauses?: Pauses;
 }
 
 /** The chat is empty; the number tells one from the next. */

@@ -17,16 +17,21 @@ from core.errors import InvalidSettingError
 
 
 class Explanation(NamedTuple):
-    """Why a tested draft token was refused, in sentences whose {places} the numbers of the token
-    fill: own (the text that the target had instead), target (its probability), noise and threshold.
+    """Why a tested draft token was refused or kept, in sentences whose {places} the numbers of the
+    token fill: own (the text that the target had instead), target (its probability), noise and
+    threshold.
     """
 
     told: str
-    """With noise and threshold."""
+    """Of a refused token, with noise and threshold."""
     untold: str
-    """Where the trace does not tell them."""
+    """Of a refused token, where the trace does not tell them."""
     impossible: str = ""
     """Where no threshold could have been reached; empty for rules that know no such case."""
+    kept: str = ""
+    """Of a kept token, with noise and threshold; empty where nothing is to be said."""
+    kept_untold: str = ""
+    """Of a kept token, where the trace does not tell them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Rule:
     """How a drafter that draws must choose children: by the target's own noise, or as samples
     without replacement, with the distribution that they came from."""
     make: Callable[[RuleParts], AcceptanceRule]
-    why_refused: Explanation
+    explanation: Explanation
     device_form: str | None = None
     """What judges whole trees on a device, a `core.acceptance.device.MakeDeviceRule` as "module:name";
     None leaves the steps to the host."""
@@ -48,9 +53,9 @@ class Rule:
 
 # With greedy settings every rule is this one, for the target has one token.
 GREEDY = "match"
-WHY_GREEDY = Explanation(
-    *["Greedy decoding keeps a draft only if it is the target's most probable token: {own}."] * 2
-)
+_ONLY_BEST = "Greedy decoding keeps a draft only if it is the target's most probable token: {own}."
+_BEST = "It is the target's most probable token, which is what greedy decoding keeps."
+WHY_GREEDY = Explanation(_ONLY_BEST, _ONLY_BEST, kept=_BEST, kept_untold=_BEST)
 
 _registered: dict[str, Rule] = {}
 
@@ -99,12 +104,12 @@ def lossy_rule(config: Mapping[str, Any]) -> str:
     return "" if rule is not None and rule.is_lossless else name
 
 
-def why_refused(config: Mapping[str, Any]) -> Explanation:
-    """The sentences for a run's refused tokens; see `lossy_rule` for what may be missing."""
+def explanation_of(config: Mapping[str, Any]) -> Explanation:
+    """The sentences for a run's tested tokens; see `lossy_rule` for what may be missing."""
     sampling = config.get("sampling")
     is_greedy = not (isinstance(sampling, Mapping) and sampling.get("do_sample"))
     rule = rules().get(str(config.get("accept")))
     if is_greedy:
         return WHY_GREEDY
     unknown = Explanation(*["This rule is not known here, and its trace tells no more."] * 2)
-    return unknown if rule is None else rule.why_refused
+    return unknown if rule is None else rule.explanation

@@ -11,8 +11,7 @@ from core.loading.loading import LoadedModel
 from core.models.shipped import shipped_folder
 from core.modes.hybrid import HybridSettings, Part, parts_of
 from core.modes.registry import modes, resolved
-from core.modes.settings import SELF, SHIPPED_HEAD, TreeSettings
-from core.modes.share_sd import ShareSdSettings
+from core.modes.settings import SELF, SHIPPED_HEAD
 
 
 def make_hybrid(context: DrafterContext) -> HybridDrafter:
@@ -24,17 +23,17 @@ def make_hybrid(context: DrafterContext) -> HybridDrafter:
         is_greedy=context.config.sampling.is_greedy,
         memory=context.memory,
     )
-    parts = _parts(context.config.draft, context.target)
-    _check_unquantized(settings, parts)
-    return HybridDrafter(lookup, [_make_model(context, part) for part in parts])
+    draft = _draft_of(context.config.draft, context.target)
+    _check_unquantized(settings, draft)
+    return HybridDrafter(lookup, [_make_model(context, part) for part in parts_of(draft)])
 
 
-def _parts(draft: str | None, target: LoadedModel) -> tuple[Part, ...]:
-    """The models beside the lookup: unset is the shipped head, else the quantized self."""
-    if draft is None:
-        has_head = shipped_folder(target.source_key, SHIPPED_HEAD) is not None
-        draft = SHIPPED_HEAD if has_head else SELF
-    return parts_of(draft)
+def _draft_of(draft: str | None, target: LoadedModel) -> str:
+    """Which models draft beside the lookup: unset is the shipped head, else the quantized self."""
+    if draft is not None:
+        return draft
+    has_head = shipped_folder(target.source_key, SHIPPED_HEAD) is not None
+    return SHIPPED_HEAD if has_head else SELF
 
 
 def _make_model(context: DrafterContext, part: Part) -> ModelDrafter:
@@ -45,23 +44,21 @@ def _make_model(context: DrafterContext, part: Part) -> ModelDrafter:
     return model
 
 
-def _check_unquantized(settings: HybridSettings, parts: tuple[Part, ...]) -> None:
+def _check_unquantized(settings: HybridSettings, draft: str) -> None:
     """Raises InvalidSettingError for a setting that only the quantized self would heed."""
-    if any(part.mode == "share-sd" for part in parts):
-        return
-    common = {item.name for item in dataclasses.fields(TreeSettings)}
-    for item in dataclasses.fields(ShareSdSettings):
-        if item.name not in common and getattr(settings, item.name) != item.default:
-            drafting = ", ".join(part.mode for part in parts)
+    usual = {item.name: item.default for item in dataclasses.fields(settings)}
+    for name in sorted(settings.unheeded(draft)):
+        if getattr(settings, name) != usual[name]:
+            drafting = ", ".join(part.mode for part in parts_of(draft))
             raise InvalidSettingError(
-                f"{item.name} is a setting of the quantized self and {drafting} drafts; give draft "
-                f"{SELF}, or leave {item.name} out."
+                f"{name} is a setting of the quantized self and {drafting} drafts; give draft "
+                f"{SELF}, or leave {name} out."
             )
 
 
 def reason_against(draft: str | None, target: LoadedModel) -> str | None:
     """See `core.modes.registry.Mode`: as the modes of the models that draft beside the lookup."""
-    for part in _parts(draft, target):
+    for part in parts_of(_draft_of(draft, target)):
         check = resolved(modes()[part.mode].reason_against)
         reason: str | None = None if check is None else check(part.draft, target)
         if reason is not None:

@@ -1,11 +1,11 @@
 """hybrid: lookup where it has a match that pays, else a model, or of several the one that pays most."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from core.errors import InvalidSettingError, shown
 from core.modes.registry import Mode, modes, register
-from core.modes.settings import MEMORY_HELP, SELF, SHIPPED_BLOCK, SHIPPED_HEAD
+from core.modes.settings import MEMORY_HELP, SELF, SHIPPED_BLOCK, SHIPPED_HEAD, TreeSettings
 from core.modes.share_sd import ShareSdSettings
 from core.settings import setting
 
@@ -65,6 +65,14 @@ class HybridSettings(ShareSdSettings):
 
     min_match: int = setting(2, "shortest repeated context in tokens that drafts", low=1, high=64)
     memory: bool = setting(False, MEMORY_HELP)
+
+    @classmethod
+    def unheeded(cls, draft: str) -> frozenset[str]:
+        """See `DrafterSettings.unheeded`: only the quantized self heeds what is said of its weights."""
+        if any(part.mode == "share-sd" for part in parts_of(draft)):
+            return frozenset()
+        common = {item.name for item in fields(TreeSettings)}
+        return frozenset(item.name for item in fields(ShareSdSettings)) - common
 
     def check_run(self, run: Any) -> None:
         """See `DrafterSettings.check_run`."""

@@ -20,6 +20,11 @@ class DrafterSettings(Settings):
     """Base of each drafter's own settings. The first line of a class's docstring is the help of
     its mode."""
 
+    @classmethod
+    def unheeded(cls, draft: str) -> frozenset[str]:
+        """Names of the settings that have no effect where the draft model of that name drafts."""
+        return frozenset()
+
     def check_run(self, run: Any) -> None:
         """Raises InvalidSettingError for what does not go together with a run's other settings,
         a `core.config.RunConfig`."""

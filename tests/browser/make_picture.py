@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     with serve_pool(load_engine, DEFAULT_TARGET) as served, sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=find_chromium(), args=LAUNCH_FLAGS)
         page = chromium.new_page(viewport=SIZE, color_scheme="light")
+        page.add_init_script("localStorage.setItem('specdecodes-tour', 'seen')")
         page.goto(served.address)
         _show_a_good_step(page)
         page.screenshot(path=file)

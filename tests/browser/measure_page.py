@@ -1,8 +1,9 @@
 """Measures the page on a scripted engine: `python -m tests.browser.measure_page [--runs N]`.
 
 First paint and weight; frames while 2,000 tokens with trees of 64 nodes stream; a walk over the
-steps; and what many runs in a row leave behind in the page and in the server. Times hold for the
-machine that draws, without a graphics card where Chromium has none.
+steps; frames while the map of that run is zoomed and moved; and what many runs in a row leave
+behind in the page and in the server. Times hold for the machine that draws, without a graphics
+card where Chromium has none.
 """
 
 import argparse
@@ -45,6 +46,30 @@ SCRUB = """() => {
     times.push(performance.now() - before);
   }
   return times.sort((a, b) => a - b);
+}"""
+
+MAP_FRAMES = """async () => {
+  const place = document.querySelector(".map-place");
+  const box = place.getBoundingClientRect();
+  const [x, y] = [box.left + box.width / 2, box.top + box.height / 3];
+  const at = (dx) => ({clientX: x + dx, clientY: y, bubbles: true, cancelable: true, view: window});
+  const wheel = (deltaY) => place.dispatchEvent(new WheelEvent("wheel", {...at(0), deltaY}));
+  const times = [];
+  let before = await new Promise(requestAnimationFrame);
+  const next = async () => {
+    const now = await new Promise(requestAnimationFrame);
+    times.push(now - before);
+    before = now;
+  };
+  for (let i = 0; i < 80; i++) { wheel(-50); await next(); }
+  place.dispatchEvent(new MouseEvent("mousedown", at(0)));
+  for (let i = 0; i < 60; i++) {
+    window.dispatchEvent(new MouseEvent("mousemove", at(-8 * i)));
+    await next();
+  }
+  window.dispatchEvent(new MouseEvent("mouseup", at(-480)));
+  for (let i = 0; i < 80; i++) { wheel(50); await next(); }
+  return times;
 }"""
 
 
@@ -98,6 +123,19 @@ def _report_stream(page: Page) -> None:
     page.locator(".strip .token").last.click()
     times = page.evaluate(SCRUB)
     print(f"one step of a walk: median {times[50]:.1f} ms, 95% {times[95]:.1f} ms")
+    page.get_by_role("button", name="Run map").click()
+    _report_map(page, "in its place")
+    page.get_by_role("button", name="Enlarge over the page").click()
+    _report_map(page, "over the page")
+
+
+def _report_map(page: Page, where: str) -> None:
+    """Zooms from the whole run to one step, moves along it, and zooms back, a change a frame."""
+    times = page.evaluate(MAP_FRAMES)
+    print(
+        f"map of the run {where}: {1e3 * len(times) / sum(times):.1f} frames/s of {len(times)}, "
+        f"median {sorted(times)[len(times) // 2]:.1f} ms, longest {max(times):.0f} ms"
+    )
 
 
 def _report_runs(page: Page, num_runs: int) -> None:

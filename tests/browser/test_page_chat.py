@@ -27,6 +27,13 @@ def limit(page: Page, num_tokens: int) -> None:
     page.fill("#setting-max-new-tokens input", str(num_tokens))
 
 
+def unfold(page: Page) -> None:
+    """Shows the settings that are folded away."""
+    for folded in page.locator(".settings-more:visible > button").all():
+        if "open" not in (folded.get_attribute("class") or "").split():
+            folded.click()
+
+
 def choose(page: Page, setting: str, value: str) -> None:
     """Takes an option of a setting's list."""
     page.click(f"#setting-{setting} input")

@@ -31,7 +31,7 @@ def test_narrow_pages_never_scroll_sideways_and_keep_all_in_reach(
     page.locator("label.switch").click()
     page.locator(".strip .token").nth(3).click()
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-    for part in ("#figures", "#step-bars", "#tree-view", "#exports"):
+    for part in ("#figures", "#step-bars", "#stage", "#exports"):
         page.locator(part).scroll_into_view_if_needed()
         expect(page.locator(part)).to_be_in_viewport()
 

@@ -13,7 +13,7 @@ from app.engines.engines import load_engine
 from core.config import DEFAULT_TARGET
 from tests.browser.conftest import OpenPage
 from tests.browser.served import ServedPage, serve_pool
-from tests.browser.test_page_chat import ask, choose, limit
+from tests.browser.test_page_chat import ask, choose, limit, unfold
 from tests.browser.test_page_instruments import saved
 from tests.browser.test_page_looks import BRIGHTNESS, NARROW
 from visualize.columns import COLUMNS
@@ -43,6 +43,7 @@ def test_an_answer_is_watched_stopped_inspected_and_exported(
 ) -> None:
     page = open_page(served)
     # On a busy machine the measured costs may say that no draft pays.
+    unfold(page)
     page.check("#setting-hybrid-fixed-size input")
     limit(page, 48)
     ask(page, QUOTE)
@@ -73,6 +74,7 @@ def test_a_mode_that_drafts_with_the_target_itself_runs_from_the_page(
 ) -> None:
     page = open_page(served)
     choose(page, "mode", "share-sd")
+    unfold(page)
     page.check("#setting-share-sd-fixed-size input")
     limit(page, 24)
     ask(page, "Why is the sky blue?")

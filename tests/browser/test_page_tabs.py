@@ -11,7 +11,7 @@ from presets.gallery import find_preset
 from tests.app.scripted_engine import LOSSY_AFTER, ScriptedEngine, load_scripted
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served, serve_pool
-from tests.browser.test_page_chat import ask, choose, ended, limit
+from tests.browser.test_page_chat import ask, choose, ended, limit, unfold
 from tests.browser.test_page_tokens import answered
 
 IMPORTS = Path(__file__).parents[1] / "visualize" / "imports" / "files"
@@ -129,6 +129,7 @@ def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: Op
     page = open_page(scripted)
     limit(page, 20)
     page.fill("#setting-temperature input", "0.8")
+    unfold(page)
     choose(page, "mode", "ngram")
     choose(page, "accept", "typical")
     show(page, "Compare")

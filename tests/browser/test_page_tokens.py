@@ -89,7 +89,7 @@ def test_a_click_selects_the_step_in_text_tree_and_bars(
     token.click()
     expect(token).to_have_class("token accepted in-step selected")
     expect(page.locator(".tree .node.selected")).to_contain_text(text)
-    step = page.locator("#tree-view .summary").inner_text().split(":")[0]
+    step = page.locator("#stage .summary").inner_text().split(":")[0]
     expect(page.locator(".told")).to_contain_text(f"{step}: draft")
     page.keyboard.press("Escape")
     expect(page.locator(".strip .in-step")).to_have_count(0)

@@ -26,7 +26,7 @@ def test_scrubber_and_keys_walk_text_tree_and_time_together(
         if key:
             page.locator("#figures").click()
             page.keyboard.press(key)
-        expect(page.locator("#tree-view .summary")).to_contain_text(f"step {step}:")
+        expect(page.locator("#stage .summary")).to_contain_text(f"step {step}:")
         expect(page.locator(".told")).to_contain_text(f"step {step}:")
         assert place(page) == str(step)
         assert page.locator(".strip .in-step").count() >= 1
@@ -117,7 +117,9 @@ def test_the_tree_zooms_and_fits_again(scripted: Served, open_page: OpenPage) ->
     group = page.locator("svg.tree > g")
     before = group.get_attribute("transform")
     page.locator(".tree-place").hover()
+    page.keyboard.down("Control")
     page.mouse.wheel(0, -400)
+    page.keyboard.up("Control")
     page.wait_for_function(
         "before => document.querySelector('svg.tree > g').getAttribute('transform') !== before",
         arg=before,
@@ -154,7 +156,7 @@ def test_a_pan_that_ends_on_a_node_moves_the_tree_and_selects_nothing(
 def test_keys_zoom_the_tree_and_fit_it_again(scripted: Served, open_page: OpenPage) -> None:
     page = answered(open_page(scripted))
     before = transform_of(page)
-    page.locator("h3", has_text="Draft tree").click()
+    page.locator("#stage .summary").click()
     page.keyboard.press("+")
     assert transform_of(page).scale == pytest.approx(before.scale * 1.25)
     page.keyboard.press("-")

@@ -98,6 +98,10 @@ def test_the_summary_of_repeats() -> None:
     assert (ngram["num_accepted"], ngram["num_tested"], ngram["acceptance_rate"]) == (6, 10, 0.6)
     assert ngram["draft_share"] == pytest.approx(0.008 / 0.090)
     assert ngram["time_to_first_token_s"] == pytest.approx(0.114)
+    # One pause of each repeat, taken together; the failed one is left out.
+    assert ngram["pause_p50_s"] == pytest.approx(0.0225)
+    assert ngram["longest_pause_s"] == pytest.approx(0.025)
+    assert (ngram["mean_burst"], ngram["largest_burst"]) == (2.5, 3)
     assert ngram["peak_memory_bytes"] == 1_000
 
 
@@ -119,4 +123,4 @@ def test_no_runs_and_only_failed_runs_give_empty_cells() -> None:
     assert summary_frame([]).empty
     row = summary_frame([make_trace(end="failed")]).iloc[0]
     assert (row["num_runs"], row["num_failed"], row["num_steps"]) == (0, 1, 0)
-    assert pd.isna(row["tokens_per_s"])
+    assert pd.isna(row["tokens_per_s"]) and pd.isna(row["longest_pause_s"])

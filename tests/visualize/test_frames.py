@@ -26,7 +26,7 @@ def records(frame: pd.DataFrame, *names: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("table", list(COLUMNS))
 def test_every_row_fills_exactly_the_documented_columns(table: str) -> None:
-    frame = table_frame([make_trace(CHAIN)], table)
+    frame = table_frame([make_trace(CHAIN, FORK)], table)
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
         name: column.dtype for name, column in COLUMNS[table].items()
     }
@@ -103,6 +103,10 @@ def test_the_run_in_one_row() -> None:
     assert row["acceptance_length"] == 5 / 2
     assert row["tokens_per_s"] == pytest.approx(5 / 0.03)
     assert row["time_to_first_token_s"] == pytest.approx(0.114)
+    assert row["num_pauses"] == 1  # of two steps; the first text was waited for
+    pauses = row[["pause_p50_s", "pause_p95_s", "pause_p99_s", "longest_pause_s"]].tolist()
+    assert pauses == pytest.approx([0.015] * 4)
+    assert (row["mean_burst"], row["largest_burst"]) == (2.5, 3)
     assert row["peak_memory_bytes"] == 1_000
     assert row["text"] == "w10 w11 w12 w21 w22 "
 
@@ -111,6 +115,7 @@ def test_a_plain_run_has_no_acceptance_rate() -> None:
     row = run_frame(make_trace(PLAIN, PLAIN, mode="naive")).iloc[0]
     assert pd.isna(row["acceptance_rate"])
     assert row["acceptance_length"] == 1.0
+    assert (row["num_pauses"], row["largest_burst"]) == (1, 1)
     assert nodes_frame(make_trace(PLAIN)).empty
 
 

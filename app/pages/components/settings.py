@@ -8,25 +8,44 @@ import gradio as gr
 from gradio.components import Component
 
 from app.runs.handlers import Handlers
-from app.runs.run_form import FormField, mode_fields, mode_help, run_fields
+from app.runs.run_form import FormField, mode_fields, mode_help, run_fields, unheeded_fields
 from core.config import DEFAULT_TARGET, settings_of
 from core.modes.registry import mode_names
 from core.modes.server import MODE as SERVER_MODE
 from core.modes.server import is_address
+from core.modes.settings import SHIPPED_HEAD
 from presets.gallery import Preset
 
 _UNSET = "automatic"
+
+
+class _Section(NamedTuple):
+    """Controls under one title: those that most runs change, and the others, folded away."""
+
+    title: str
+    common: tuple[str, ...]
+    more_title: str
+    more: tuple[str, ...]
+
+
 # Every field of `run_fields` stands in one of these.
-_SECTIONS = {
-    "Answer": ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "accept"),
-    "Ends and penalties": (
-        "stop", "min_new_tokens", "ignore_eos", "min_p", "repetition_penalty", "presence_penalty",
-        "frequency_penalty", "logit_bias", "constraint",
+_SECTIONS = (
+    _Section(
+        "Answer",
+        ("max_new_tokens", "temperature", "seed"),
+        "Choice, ends and penalties",
+        (
+            "top_k", "top_p", "min_p", "accept", "stop", "min_new_tokens", "ignore_eos",
+            "repetition_penalty", "presence_penalty", "frequency_penalty", "logit_bias", "constraint",
+        ),
     ),
-    "Model": ("target", "draft", "weights", "dtype", "compile", "draft_failure"),
-}  # fmt: skip
-# Open only where something in it is not as it always is.
-_FOLDED = "Ends and penalties"
+    _Section(
+        "Model", ("target", "draft"), "Weights and failures",
+        ("weights", "dtype", "compile", "draft_failure"),
+    ),
+)  # fmt: skip
+# Of a mode's own settings; the others are folded away.
+_COMMON_OF_MODES = ("num_nodes", "depth", "branching", "bits", "num_layers", "memory")
 
 
 class SettingsPanel(NamedTuple):
@@ -73,17 +92,36 @@ def create_settings(
     )
     reason = gr.Markdown(visible=False, elem_id="mode-reason")
     groups = []
+    hidden = unheeded_fields(chosen_mode, values.get("draft"), target)
     for name in mode_names():
-        own = [_valued(field, values) for field in mode_fields(name)]
+        own = mode_fields(name)
         with gr.Column(
             visible=bool(own) and name == chosen_mode, elem_classes="mode-settings"
         ) as group:
-            controls |= {field.key: _control(field) for field in own}
+            common = [field for field in own if _name_of(field) in _COMMON_OF_MODES]
+            for field in sorted(common, key=lambda item: _COMMON_OF_MODES.index(_name_of(item))):
+                controls[field.key] = _control(_valued(field, values), field.key not in hidden)
+            with _folded(
+                "More of this drafter", [f for f in own if f not in common], values
+            ) as rest:
+                for field in rest:
+                    controls[field.key] = _control(field, field.key not in hidden)
         groups.append(group)
-    for title, keys in _SECTIONS.items():
-        with _section(title, is_used=any(fields[key] != usual[key] for key in keys)):
-            for key in keys:
-                controls[key] = _control(fields[key], visible=key in settings_of(chosen_mode))
+    heeded = settings_of(chosen_mode)
+    for section in _SECTIONS:
+        _title(section.title)
+        for key in section.common:
+            controls[key] = _control(fields[key], key in heeded)
+        with _folded(section.more_title, [usual[key] for key in section.more], values) as rest:
+            for field in rest:
+                controls[field.key] = _control(field, field.key in heeded)
+    # Those that hang on the draft model.
+    dependent_keys = [
+        field.key
+        for name in mode_names()
+        for field in mode_fields(name)
+        if field.key in unheeded_fields(name, SHIPPED_HEAD, target)
+    ]
     # Those that not every mode heeds.
     partial_keys = [
         key for key in fields if not all(key in settings_of(name) for name in mode_names())
@@ -106,8 +144,9 @@ def create_settings(
         elem_id="setting-raw",
     )
 
-    def show_mode(chosen: str, draft: str) -> list[Any]:
+    def show_mode(chosen: str, draft: str, target: str) -> list[Any]:
         help_text, why_not = handlers.describe_mode(chosen, draft)
+        unheeded = unheeded_fields(chosen, draft, target)
         return [
             gr.update(info=help_text),
             gr.update(value=why_not, visible=bool(why_not)),
@@ -116,13 +155,14 @@ def create_settings(
                 for name in mode_names()
             ),
             *(gr.update(visible=key in settings_of(chosen)) for key in partial_keys),
+            *(gr.update(visible=key not in unheeded) for key in dependent_keys),
         ]
 
     gr.on(
-        [mode.change, controls["draft"].blur],
+        [mode.change, controls["draft"].blur, controls["target"].blur],
         show_mode,
-        [mode, controls["draft"]],
-        [mode, reason, *groups, *(controls[key] for key in partial_keys)],
+        [mode, controls["draft"], controls["target"]],
+        [mode, reason, *groups, *(controls[key] for key in [*partial_keys, *dependent_keys])],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
@@ -155,15 +195,22 @@ def _valued(field: FormField, values: dict[str, Any]) -> FormField:
     return field._replace(default=values.get(field.key, field.default))
 
 
+def _name_of(field: FormField) -> str:
+    """The setting's own name, without its mode."""
+    return field.key.rpartition(".")[2]
+
+
 @contextmanager
-def _section(title: str, *, is_used: bool) -> Iterator[None]:
-    """Where the controls of a section are made."""
-    if title != _FOLDED:
-        _title(title)
-        yield
+def _folded(
+    title: str, fields: list[FormField], values: dict[str, Any]
+) -> Iterator[list[FormField]]:
+    """The fields with their values, whose controls are folded away unless one is not as usual."""
+    valued = [_valued(field, values) for field in fields]
+    if not fields:
+        yield []
         return
-    with gr.Accordion(title, open=is_used, elem_id="settings-folded"):
-        yield
+    with gr.Accordion(title, open=valued != fields, elem_classes="settings-more"):
+        yield valued
 
 
 def _title(text: str) -> None:
@@ -175,7 +222,7 @@ def _title(text: str) -> None:
     )
 
 
-def _control(field: FormField, *, visible: bool = True) -> Component:
+def _control(field: FormField, visible: bool) -> Component:
     """The control of a field; limits are told by its help and checked by the settings class."""
     common: dict[str, Any] = {
         "label": field.label,

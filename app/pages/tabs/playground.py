@@ -42,7 +42,7 @@ def create_playground_tab(
         view("figures", label="Figures of the run")
         view("step_bars", label="Time of each step")
         view("playback", label="Walk through the steps")
-        view("tree_view", label="Draft tree of the selected step")
+        view("stage", label="Draft tree of the selected step")
         view("gallery", label="More figures")
         view("exports", label="Export of the run")
 

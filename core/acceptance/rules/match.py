@@ -64,12 +64,16 @@ register_rule(
         proposals="keyed noise",
         make=MatchRule,
         device_form="core.acceptance.rules.match_device:DeviceMatchRule",
-        why_refused=Explanation(
+        explanation=Explanation(
             told=f"{_DRAWN} This token's noise was {{noise:signed}}, and it needed "
             "{threshold:signed}.",
             impossible=f"{_DRAWN} The sampling settings leave this token no probability, so no noise "
             "could save it.",
             untold=_DRAWN,
+            kept="The noise of this position, keyed by the seed, makes the target draw this very "
+            "token: with a noise of {noise:signed}, none comes before it.",
+            kept_untold="The noise of this position, keyed by the seed, makes the target draw this "
+            "very token.",
         ),
     )
 )

@@ -92,10 +92,12 @@ register_rule(
         is_lossless=True,
         proposals="samples",
         make=RejectionRule,
-        why_refused=Explanation(
+        explanation=Explanation(
             told="Kept where the noise is below target/draft = {threshold:percent}; here it was "
             "{noise:percent}.",
             untold="Kept where the noise is below target/draft; here it was above.",
+            kept="Kept, for the noise of {noise:percent} is below target/draft = {threshold:percent}.",
+            kept_untold="Kept, for the noise is below target/draft.",
         ),
     )
 )

@@ -50,10 +50,13 @@ register_rule(
         is_lossless=False,
         proposals="keyed noise",
         make=TypicalRule,
-        why_refused=Explanation(
+        explanation=Explanation(
             told="Kept where the target's probability is above {threshold:percent} and no sibling's "
             "is higher; here it was {target:percent} at temperature 1.",
             untold="The target finds it less probable than typical acceptance asks for.",
+            kept="Kept, for the target's probability is above {threshold:percent} and no sibling's is "
+            "higher; it is {target:percent} at temperature 1.",
+            kept_untold="Kept, for the target finds it as probable as typical acceptance asks for.",
         ),
     )
 )

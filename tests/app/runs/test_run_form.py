@@ -11,9 +11,10 @@ from app.runs.run_form import (
     mode_fields,
     mode_help,
     run_fields,
+    unheeded_fields,
     values_from_config,
 )
-from core.config import RunConfig
+from core.config import DEFAULT_TARGET, RunConfig
 from core.errors import InvalidSettingError
 from core.modes.registry import mode_names, settings_class
 from core.modes.share_sd import ShareSdSettings
@@ -37,8 +38,24 @@ def test_every_setting_of_a_mode_is_a_field_with_help(mode: str) -> None:
 
 
 def test_every_field_of_a_run_has_its_place_on_the_page() -> None:
-    placed = {key for keys in _SECTIONS.values() for key in keys}
-    assert placed == {field.key for field in run_fields()}
+    placed = [key for section in _SECTIONS for key in (*section.common, *section.more)]
+    assert sorted(placed) == sorted(field.key for field in run_fields())
+
+
+def test_what_only_the_quantized_self_heeds_counts_where_it_drafts() -> None:
+    own = {"hybrid.bits", "hybrid.group_size", "hybrid.keep", "hybrid.offload"}
+    for draft in (None, "", "eagle", "sd-mtp", "eagle+some-model"):
+        assert unheeded_fields("hybrid", draft, DEFAULT_TARGET) == own
+    for draft in ("self", "eagle + self", "share-sd"):
+        assert unheeded_fields("hybrid", draft, DEFAULT_TARGET) == frozenset()
+    # Of other targets no head is shipped, so that the self drafts where nothing is named.
+    assert unheeded_fields("hybrid", "", "another") == frozenset()
+    assert unheeded_fields("hybrid", "a+", DEFAULT_TARGET) == frozenset()
+    assert unheeded_fields("share-sd", "eagle", DEFAULT_TARGET) == frozenset()
+    values = form_values("hybrid", **{"draft": "eagle", "hybrid.bits": 2, "hybrid.depth": 3})
+    drafter = config_from_values(values).drafter
+    assert (drafter.bits, drafter.depth) == (ShareSdSettings().bits, 3)  # type: ignore[union-attr]
+    assert config_from_values({**values, "draft": "self"}).drafter.bits == 2  # type: ignore[union-attr]
 
 
 def test_a_temperature_above_zero_samples() -> None:

@@ -38,7 +38,8 @@ def test_the_start_brings_the_sentences_of_its_rule_and_no_prompt() -> None:
     first = next(index for index, event in enumerate(EVENTS) if isinstance(event, RunStarted))
     started = next(events_for_page(EVENTS, first))
     assert started["prompt_token_ids"] == []
-    assert "{own}" in started["why_refused"]["untold"]
+    assert "{own}" in started["explanation"]["untold"]
+    assert "most probable" in started["explanation"]["kept_untold"]
 
 
 def test_a_step_of_a_server_has_its_whole_time_and_no_nodes() -> None:

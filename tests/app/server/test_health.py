@@ -26,6 +26,15 @@ def test_metrics_count_what_the_runs_did() -> None:
     assert "specdecodes_queue_length 0" in lines
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert float(values['specdecodes_phase_seconds_total{phase="verify"}']) > 0
+    steps = int(values["specdecodes_steps_total"])
+    # Of each run the first text is no pause; the scripted steps end 20 ms apart.
+    assert int(values["specdecodes_text_pause_seconds_count"]) == steps - 2
+    assert values['specdecodes_text_pause_seconds_bucket{le="0.05"}'] == str(steps - 2)
+    assert values['specdecodes_text_pause_seconds_bucket{le="0.01"}'] == "0"
+    assert values["specdecodes_first_text_seconds_count"] == "2"
+    assert float(values["specdecodes_text_burst_tokens_sum"]) == 12
+    assert int(values["specdecodes_text_burst_tokens_count"]) == steps
+    assert "# TYPE specdecodes_text_pause_seconds histogram" in lines
     assert int(values["specdecodes_drafted_total"]) > int(values["specdecodes_accepted_total"])
 
 

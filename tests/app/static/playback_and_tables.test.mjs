@@ -4,8 +4,8 @@ import test from "node:test";
 import { verdictText } from "../../../app/static/compare_table.js";
 import { heatOf } from "../../../app/static/heat.js";
 import { stepAt } from "../../../app/static/playback_clock.js";
-import { whyRefused } from "../../../app/static/run_model.js";
-import { whyText } from "../../../app/static/token_card.js";
+import { trialText } from "../../../app/static/rule_words.js";
+import { trialOf } from "../../../app/static/run_model.js";
 
 const ending = (t_end_s) => ({ committed: { t_end_s } });
 
@@ -56,26 +56,35 @@ const sentences = {
   told: "Noise {noise:signed} of {threshold:percent}; {own} had {target:percent}.",
   untold: "Nothing is told.",
   impossible: "Never.",
+  kept: "Kept at {noise:percent} below {threshold:percent}.",
+  kept_untold: "Kept.",
 };
-const RULED = { ...RUN, started: { why_refused: sentences } };
+const RULED = { ...RUN, started: { explanation: sentences } };
 
 test("a refused node tells its own noise and threshold in the sentences of its rule", () => {
-  const why = whyRefused(RULED, RUN.steps[0], 1);
-  assert.deepEqual(why, { sentences, own: "w9", target: 0.2, noise: 0.6, threshold: 0.25 });
-  assert.equal(whyText(why), "Noise 0.60 of 25%; “w9” had 20%.");
-  assert.equal(whyText(whyRefused(RULED, RUN.steps[0], 2)), "Never.");
+  const why = trialOf(RULED, RUN.steps[0], 1);
+  assert.deepEqual(why, { sentences, isKept: false, own: "w9", target: 0.2, noise: 0.6, threshold: 0.25 });
+  assert.equal(trialText(why), "Noise 0.60 of 25%; “w9” had 20%.");
+  assert.equal(trialText(trialOf(RULED, RUN.steps[0], 2)), "Never.");
+});
+
+test("a kept node tells by which numbers it was kept", () => {
+  const accepted = { ...RUN.steps[0].accepted, path: [1] };
+  assert.equal(trialText(trialOf(RULED, { ...RUN.steps[0], accepted }, 1)), "Kept at 60% below 25%.");
+  const { noises, thresholds, ...untold } = accepted;
+  assert.equal(trialText(trialOf(RULED, { ...RUN.steps[0], accepted: untold }, 1)), "Kept.");
 });
 
 test("a trace without noises says no number", () => {
   const { noises, thresholds, ...accepted } = RUN.steps[0].accepted;
-  const why = whyRefused(RULED, { ...RUN.steps[0], accepted }, 1);
+  const why = trialOf(RULED, { ...RUN.steps[0], accepted }, 1);
   assert.equal(why.noise, undefined);
-  assert.equal(whyText(why), "Nothing is told.");
+  assert.equal(trialText(why), "Nothing is told.");
 });
 
 test("text of a model in a sentence is put in as it is", () => {
   const why = { sentences: { untold: "It was {own}." }, own: "{noise} $& <b>" };
-  assert.equal(whyText(why), "It was “{noise}·$&·<b>”.");
+  assert.equal(trialText(why), "It was “{noise}·$&·<b>”.");
 });
 
 test("colours measure what they say", () => {
