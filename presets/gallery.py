@@ -131,6 +131,14 @@ PRESETS = (
         _QUOTE_FIRST,
         {"mode": "hybrid", "max_new_tokens": 128},
     ),
+    Preset(
+        "best-of-two",
+        "Two drafters, and the one that pays takes the step",
+        "An EAGLE head and a block drafter are tried in turn; then the one whose steps gave more tokens "
+        "per second drafts, and the other follows the text.",
+        _SKY,
+        {"mode": "hybrid", "draft": "eagle+block", "max_new_tokens": 128},
+    ),
     *(
         Preset(
             f"share-sd-{bits}-bits",
