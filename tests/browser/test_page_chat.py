@@ -185,6 +185,7 @@ def test_two_visitors_have_own_chats_and_the_second_sees_its_place(
 ) -> None:
     slow.engine.most_running = 0  # other tests' batches
     first, second = open_page(slow), open_page(slow)
+    limit(first, 5000)  # it goes on until it is stopped
     ask(first, "First")
     expect(first.locator(".strip .token").nth(3)).to_be_visible()
     limit(second, 6)

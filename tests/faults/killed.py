@@ -50,13 +50,13 @@ def free_port() -> int:
 
 
 def start_server(home: Path, target: str, *words: str) -> tuple["subprocess.Popen[str]", str]:
-    """The page on a free port, once it tells its address."""
+    """The page on a free port, once it has told its addresses."""
     port = free_port()
     process = start(home, "app.py", "--port", str(port), "--target", target, *words)
     assert process.stdout is not None
     printed = ""
     for line in process.stdout:
         printed += line
-        if line.startswith("SpecDecodes is at"):
+        if line.startswith("Programs for OpenAI's API take"):
             return process, f"http://127.0.0.1:{port}"
     raise AssertionError(f"the page did not start: {printed}")
