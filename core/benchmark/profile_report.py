@@ -31,6 +31,10 @@ _NOTE = (
     "the most tokens/s of all that were looked at, and 'range' is from the slowest of these to the "
     "fastest."
 )
+_DEVICE_NOTE = (
+    "A device does the steps of real runs alone here and chooses their depth itself: of their times the "
+    "forwards alone are counted, so that tokens/s compare settings and are no pace of a run."
+)
 
 
 class Circumstance(NamedTuple):
@@ -61,6 +65,8 @@ class Outlook(NamedTuple):
     plain: Prediction
     choices: list[Choice]
     """Of all settings that were looked at, the given ones first."""
+    device_steps: bool = False
+    """Whether a device alone does the steps of real runs, of which profiles know the forwards alone."""
 
     @property
     def given(self) -> Choice:
@@ -85,7 +91,8 @@ def outlooks(made: Sequence[MadeProfile], circumstances: Sequence[Circumstance])
                 for settings in candidates(most)
             ]
             plain = predict(profiles, None, costs_of)
-            found.append(Outlook(label, circumstance, plain, choices))
+            on_device = any(profile.started.device_steps for profile in profiles)
+            found.append(Outlook(label, circumstance, plain, choices, on_device))
     return found
 
 
@@ -106,7 +113,9 @@ def outlook_tables(found: Sequence[Outlook]) -> list[Table]:
     tables = []
     for words in dict.fromkeys(item.circumstance.words for item in found):
         rows = [_outlook_cells(item) for item in found if item.circumstance.words == words]
-        tables.append(Table(f"Predicted: {words}", columns, rows, _NOTE))
+        on_device = any(item.device_steps for item in found)
+        note = f"{_NOTE} {_DEVICE_NOTE}" if on_device else _NOTE
+        tables.append(Table(f"Predicted: {words}", columns, rows, note))
     own = [item for item in found if item.circumstance.words == found[0].circumstance.words]
     most = max(len(item.given.prediction.num_judged_at) for item in own)
     depth_rows = [(item.label, *_depth_cells(item.given.prediction, most)) for item in own]

@@ -4,12 +4,19 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.benchmark import profile
+from core.benchmark.profile_report import Circumstance, outlook_tables, outlooks
+from core.benchmark.profile_runs import MadeProfile
+from core.profile.profile import profile_of
+from core.trace.events import ProfileStarted
+from core.trace.file import Trace
 from tests.test_structure import ROOT
+from tests.visualize.trace_builder import make_profile_trace
 
 
 def test_profiles_are_made_checked_written_and_read_again(
@@ -118,3 +125,20 @@ def test_reading_takes_no_options_of_making(
 ) -> None:
     assert profile.main(["--read", str(tmp_path), *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_where_a_device_does_the_steps_the_tables_say_what_their_times_are() -> None:
+    trace = make_profile_trace()
+    on_device = Trace(
+        [
+            replace(event, device_steps=True) if isinstance(event, ProfileStarted) else event
+            for event in trace.events
+        ]
+    )
+    notes = []
+    for each in (trace, on_device):
+        made = MadeProfile("sd-eagle", 1, each, profile_of(each), 0.0)
+        table = outlook_tables(outlooks([made], [Circumstance("own", None, 1)]))[0]
+        notes.append(table.note)
+    assert "no pace of a run" not in notes[0]
+    assert "no pace of a run" in notes[1]
