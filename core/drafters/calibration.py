@@ -24,7 +24,7 @@ class Calibration:
         self._judged = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
         # By rank, over all probabilities: how many of the judged ones were expected to be accepted.
         self._expected = [0.0] * NUM_RANKS
-        self._shifts = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
+        self._shifts = [0.0] * NUM_RANKS
         self._best_accepted = 0.0
         self._best_judged = 0.0
 
@@ -34,16 +34,24 @@ class Calibration:
 
         With a prior of `PRIOR_WEIGHT` nodes that is the probability, or PRIOR_RATES, they give `chance`.
         """
-        pairs = (zip(*rows, strict=True) for rows in zip(self._accepted, self._shifts, strict=True))
-        accepted = [[count + PRIOR_WEIGHT * shift for count, shift in row] for row in pairs]
+        bins = range(NUM_BINS)
+        accepted = [[self._shifted(row, column) for column in bins] for row in range(NUM_RANKS)]
         return [accepted, self._judged]
+
+    def _shifted(self, row: int, column: int) -> float:
+        """Accepted nodes of a bin, and what its prior is too low by; that it leaves [0, 1] for no
+        probability of the bin."""
+        low, high = column / NUM_BINS, (column + 1) / NUM_BINS
+        if not self._prob_is_chance:
+            low = high = PRIOR_RATES[row]
+        shift = min(max(self._shifts[row], -low), 1.0 - high)
+        return self._accepted[row][column] + PRIOR_WEIGHT * shift
 
     def chance(self, draft_prob: float, rank: int) -> float:
         """Chance that a child of this rank is accepted once its parent is."""
         row, column = min(rank, NUM_RANKS - 1), _bin(draft_prob)
         # In the order in which a device computes it of the tables.
-        accepted = self._accepted[row][column] + PRIOR_WEIGHT * self._shifts[row][column]
-        accepted += PRIOR_WEIGHT * self._prior(draft_prob, row)
+        accepted = self._shifted(row, column) + PRIOR_WEIGHT * self._prior(draft_prob, row)
         return accepted / (self._judged[row][column] + PRIOR_WEIGHT)
 
     def _prior(self, draft_prob: float, row: int) -> float:
@@ -61,12 +69,15 @@ class Calibration:
 
         A child that was not tested because a sibling was accepted is one that was not accepted.
         """
-        tree = outcome.tree
-        if not tree.num_drafted:
+        if outcome.tree.num_drafted:
+            self._fade(_FADING_DRAFTED)
+            self._count(outcome)
+        else:
             self._fade(_FADING_IDLE)
-            return
-        self._fade(_FADING_DRAFTED)
-        kept = set(outcome.path)
+        self._learn_shifts()
+
+    def _count(self, outcome: Outcome) -> None:
+        tree, kept = outcome.tree, set(outcome.path)
         for parent in (0, *outcome.path):
             for rank, node in enumerate(tree.children[parent]):
                 row, column = min(rank, NUM_RANKS - 1), _bin(tree.draft_probs[node])
@@ -77,22 +88,12 @@ class Calibration:
                     self._best_judged += 1.0
                     self._best_accepted += node in kept
 
-        self._learn_shifts()
-
     def _learn_shifts(self) -> None:
         """By how much priors are too low for all children of a rank: what was judged falls into many
-        bins, and each would follow its prior for long.
-
-        They are limited so that no prior of a bin leaves [0, 1].
-        """
+        bins, and each would follow its prior for long."""
         for row, expected in enumerate(self._expected):
             missed = sum(self._accepted[row]) - expected
-            shift = missed / (sum(self._judged[row]) + PRIOR_WEIGHT)
-            for column in range(NUM_BINS):
-                low, high = column / NUM_BINS, (column + 1) / NUM_BINS
-                if not self._prob_is_chance:
-                    low = high = PRIOR_RATES[row]
-                self._shifts[row][column] = min(max(shift, -low), 1.0 - high)
+            self._shifts[row] = missed / (sum(self._judged[row]) + PRIOR_WEIGHT)
 
     def _fade(self, factor: float) -> None:
         self._expected = [value * factor for value in self._expected]

@@ -61,3 +61,14 @@ def test_a_device_computes_the_same_of_the_tables(prob_is_chance: bool) -> None:
         [calibration.chance(p, rank) for rank, p in enumerate(row)] for row in probs.tolist()
     ]
     assert found.tolist() == expected
+
+
+def test_steps_without_a_draft_fade_all_that_is_known() -> None:
+    calibration = Calibration()
+    judged(calibration, 0.65, 0, 30)
+    low = calibration.chance(0.85, 0)
+    for _ in range(2000):
+        calibration.learn(Outcome(DraftTree(0), [], [], [5]))
+    assert low < 0.4
+    assert calibration.chance(0.85, 0) == pytest.approx(0.85, abs=0.01)
+    assert calibration.chance(0.65, 0) == pytest.approx(0.65, abs=0.01)
