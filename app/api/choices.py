@@ -6,18 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from core.trace.events import (
-    Accepted,
-    Committed,
-    Drafted,
-    Event,
-    Prefilled,
-    RunFailed,
-    RunFinished,
-    RunStarted,
-    TokenTexts,
-    Verified,
-)
+from core.trace.events import Event, Prefilled, RunFailed, RunFinished, RunStarted, TokenTexts
+from visualize.steps import Step, StepEvents
 
 # As the interface writes the logarithm of nothing.
 NO_LOGPROB = -9999.0
@@ -75,9 +65,7 @@ class Choice:
         """`num_logprobs` alternatives are told with each token; None tells no probabilities."""
         self._num_logprobs = num_logprobs
         self._texts: dict[int, str] = {}
-        self._drafted: Drafted | None = None
-        self._verified: Verified | None = None
-        self._accepted: Accepted | None = None
+        self._step_events = StepEvents()
         self.prompt_token_ids: list[int] = []
         self.prompt_text = ""
         self.num_cached = 0
@@ -98,6 +86,9 @@ class Choice:
 
     def add(self, event: Event) -> Piece | None:
         """Takes the next event; what it adds to the answer, if anything."""
+        step = self._step_events.add(event)
+        if isinstance(step, Step):
+            return self._piece(step)
         match event:
             case RunStarted():
                 self.prompt_token_ids = event.prompt_token_ids
@@ -106,31 +97,19 @@ class Choice:
                 self._texts.update(zip(event.token_ids, event.texts, strict=True))
             case Prefilled():
                 self.num_cached, self.is_prefilled = event.num_reused or 0, True
-            case Drafted():
-                self._drafted = event
-            case Verified():
-                self._verified = event
-            case Accepted():
-                self._accepted = event
-                self._count(event)
-            case Committed():
-                return self._piece(event)
             case RunFinished():
                 return self._end(event)
             case RunFailed():
                 self.failure = Failure(event.message, event.error)
         return None
 
-    def _count(self, event: Accepted) -> None:
-        assert self._drafted is not None, "a draft comes before its judgement"
-        num_drafted = len(self._drafted.token_ids) - 1
-        if num_drafted:
-            self.per_step_drafted.append(num_drafted)
-            self.per_step_accepted.append(len(event.path))
-
-    def _piece(self, event: Committed) -> Piece:
+    def _piece(self, step: Step) -> Piece:
+        if step.num_drafted:
+            self.per_step_drafted.append(step.num_drafted)
+            self.per_step_accepted.append(step.num_accepted)
+        event = step.committed
         self.num_tokens += len(event.token_ids)
-        logprobs = [] if self._num_logprobs is None else self._logprobs(event, self._num_logprobs)
+        logprobs = [] if self._num_logprobs is None else self._logprobs(step, self._num_logprobs)
         return Piece("".join(event.texts), event.texts, event.token_ids, logprobs)
 
     def _end(self, event: RunFinished) -> Piece | None:
@@ -141,13 +120,12 @@ class Choice:
         self.stop_reason = event.stop or None
         return Piece(event.tail_text, [], [], []) if event.tail_text else None
 
-    def _logprobs(self, event: Committed, count: int) -> list[TokenLogprob]:
+    def _logprobs(self, step: Step, count: int) -> list[TokenLogprob]:
         """Of a drafted token by the row of its parent in the tree, of the target's own by that of the
         last accepted node: always the target's after exactly the tokens before."""
-        drafted, verified, accepted = self._drafted, self._verified, self._accepted
-        assert drafted is not None and verified is not None and accepted is not None
+        drafted, verified, accepted, committed = step
         told = []
-        for token_id, node in zip(event.token_ids, event.nodes, strict=True):
+        for token_id, node in zip(committed.token_ids, committed.nodes, strict=True):
             if node >= 0:
                 row, prob = drafted.parents[node], verified.target_probs[node]
             else:

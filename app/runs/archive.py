@@ -217,7 +217,6 @@ def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
     for key in ("mode", "lossy_rule", "target", "device", "started_at"):
         values[key] = getattr(facts, key)
     for key in ("num_tokens", "num_tested", "tokens_per_s", "acceptance_length", "acceptance_rate"):
-        is_counter = key in ("num_tokens", "num_tested")
-        values[key] = stats.known(key) if is_counter else getattr(stats, key)
+        values[key] = stats.known(key)
     values["tau_is_bound"] = stats.origins.get("num_steps") == "at least"
     return KeptRun(**values)

@@ -133,20 +133,16 @@ class AttachedEngine:
     def run_joining(self, next_run: Callable[[], Any], size: int) -> Iterator[tuple[int, Event]]:
         """See `Engine.run_joining`: a server has an interface of its own, so that every run is refused,
         by a RunFailed event."""
-        index = 0
-        while next_run() is not None:
-            yield (
-                index,
-                RunFailed(
-                    step=0,
-                    t_start_s=0.0,
-                    t_end_s=0.0,
-                    error=InvalidSettingError.__name__,
-                    message=f"{self.target} is a server; ask it itself, or load a model here.",
-                    totals=RunStats().to_dict(),
-                ),
-            )
-            index += 1
+        refused = RunFailed(
+            step=0,
+            t_start_s=0.0,
+            t_end_s=0.0,
+            error=InvalidSettingError.__name__,
+            message=f"{self.target} is a server; ask it itself, or load a model here.",
+            totals=RunStats().to_dict(),
+        )
+        for index, _ in enumerate(iter(next_run, None)):
+            yield index, refused
 
     def _events(
         self,

@@ -7,13 +7,13 @@ has been answered.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from statistics import quantiles
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.benchmark.measurement import Answer
 from core.benchmark.questions import Question
 from core.benchmark.tables import Table
 from core.errors import InvalidSettingError, shown
+from core.trace.pauses import percentile
 
 if TYPE_CHECKING:
     from core.benchmark.runners import Runner
@@ -26,7 +26,7 @@ GOALS = {
     "tpot": "mean time of a token behind the first ones",
     "e2e": "time of the whole answer",
 }
-_RANKS = (50, 95, 99)
+_SHARES = (0.5, 0.95, 0.99)
 
 
 class LoadTask(NamedTuple):
@@ -168,13 +168,8 @@ def _is_good(answer: Answer, per_token_ms: float | None, goals: Mapping[str, flo
 
 def percentiles(values: Iterable[float]) -> Percentiles:
     """With straight lines between neighbouring values."""
-    known = list(values)
-    if not known:
-        return Percentiles(None, None, None)
-    if len(known) == 1:
-        return Percentiles(*known * 3)
-    cuts = quantiles(known, n=100, method="inclusive")
-    return Percentiles(*(cuts[rank - 1] for rank in _RANKS))
+    ordered = sorted(values)
+    return Percentiles(*(percentile(ordered, share) for share in _SHARES))
 
 
 def load_table(loads: Sequence[Load]) -> list[Table]:

@@ -23,7 +23,7 @@ from core.drafters.block_loading import load_block
 from core.drafters.context import DrafterContext
 from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
-from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
+from core.drafters.grown import GrownDrafter, KeptForward, always_of, kept_forward
 from core.drafters.head_tensors import Published, named_or_shipped
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.modes.settings import SHIPPED_BLOCK
@@ -172,7 +172,8 @@ def make_block(context: DrafterContext) -> BlockDrafter:
     runner.keep_hidden_states(weights.state_layers, weights.target_size)
     draft_cost = context.draft_cost(own, forward, ("block", weights_sha256(folder)))
     if draft_cost is not None:
-        draft_cost = _of_rows(draft_cost, weights.block_size)
+        # A pass has all rows of its block, however few of them are drafts.
+        draft_cost = always_of(draft_cost, weights.block_size)
     return BlockDrafter(
         identity={
             "name": f"block drafter for {target.identity.name}",
@@ -186,8 +187,3 @@ def make_block(context: DrafterContext) -> BlockDrafter:
         target=runner,
         grower=context.grower(context.proposer(weights.target_ids), draft_cost, in_one_pass=True),
     )
-
-
-def _of_rows(cost: CostOfRows, rows: int) -> CostOfRows:
-    """Of a pass that has all rows of its block, however few of them are drafts."""
-    return lambda _: cost(rows)

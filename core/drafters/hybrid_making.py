@@ -59,8 +59,7 @@ def _check_unquantized(settings: HybridSettings, draft: str) -> None:
 def reason_against(draft: str | None, target: LoadedModel) -> str | None:
     """See `core.modes.registry.Mode`: as the modes of the models that draft beside the lookup."""
     for part in parts_of(_draft_of(draft, target)):
-        check = resolved(modes()[part.mode].reason_against)
-        reason: str | None = None if check is None else check(part.draft, target)
+        reason = modes()[part.mode].refusal(part.draft, target)
         if reason is not None:
             return reason
     return None

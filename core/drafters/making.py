@@ -26,15 +26,12 @@ def unavailable_reason(
     mode = modes().get(name)
     if mode is None:
         return f"mode is {name!r}; give one of {', '.join(mode_names())}."
-    needs_own = mode.needs_own_forward
-    if not is_own and (needs_own if isinstance(needs_own, bool) else needs_own(draft)):
+    if not is_own and mode.needs_own(draft):
         return (
             f"mode {name} drafts with the target's own layers, which our own forward must compute, "
             f"and it cannot ({_why_not_own(target)}); give another target or mode."
         )
-    check = resolved(mode.reason_against)
-    reason: str | None = None if check is None else check(draft, target)
-    return reason
+    return mode.refusal(draft, target)
 
 
 def _why_not_own(target: LoadedModel) -> str:

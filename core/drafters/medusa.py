@@ -15,7 +15,7 @@ from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.context import DrafterContext
 from core.drafters.device_form import DeviceForm, DevicePlace
-from core.drafters.grown import GrownDrafter, KeptForward, kept_forward
+from core.drafters.grown import GrownDrafter, KeptForward, always_of, kept_forward
 from core.drafters.head_tensors import named_folder
 from core.drafters.medusa_heads import DepthStates, MedusaForward
 from core.drafters.medusa_levels_device import MedusaLevelsOnDevice
@@ -167,7 +167,7 @@ def make_medusa(context: DrafterContext) -> MedusaDrafter:
     runner.keep_hidden_states((weights.state_layer,), weights.hidden_size)
     draft_cost = context.draft_cost(own, forward, ("medusa", f"{weights.num_bytes} bytes"))
     if draft_cost is not None and not weights.reads_tokens:
-        draft_cost = _of_one_row(draft_cost)
+        draft_cost = always_of(draft_cost, 1)  # of a level, whatever its width
     return MedusaDrafter(
         identity={
             "name": f"{'Hydra' if weights.reads_tokens else 'Medusa'} heads for "
@@ -181,8 +181,3 @@ def make_medusa(context: DrafterContext) -> MedusaDrafter:
         target=runner,
         grower=context.grower(context.proposer(), draft_cost),
     )
-
-
-def _of_one_row(cost: CostOfRows) -> CostOfRows:
-    """Of a level of Medusa's heads, whatever its width."""
-    return lambda rows: cost(1)

@@ -168,7 +168,8 @@ class TreeGrower(Generic[LevelT]):
             logits = forward([growth.level_row(node) for node in frontier])
             if level == 0 or not self.in_one_pass:  # the measured curve has it
                 computed_s = self._clock()
-                self._learn_pace(computed_s - start_s, len(frontier), level, depth)
+                if self._learns_pace:
+                    self._pace_of(level).learn_time(computed_s - start_s, costs.curve_s)
                 start_s = computed_s
             rows = DraftRows([position + level] * len(frontier), growth.tree, frontier)
             proposals = self.proposer.propose(logits, rows, self.settings.branching)
@@ -199,26 +200,24 @@ class TreeGrower(Generic[LevelT]):
             num_levels,
             cost,
             self.drafting_s,
-            *costs,
+            costs.level_s,
+            costs.pass_s,
         )
 
     def _level_costs(self, num_rows: int, level: int, depth: int) -> _LevelCosts:
         """Of a level of so many rows: its forward, and choosing the children."""
         if self.draft_cost is None:
-            return _LevelCosts(0.0, 0.0)
+            return _LevelCosts(0.0, 0.0, 0.0)
         if self.in_one_pass:
-            pass_s = 0.0 if level else self._first_pace.value * self.draft_cost(depth)
-            return _LevelCosts(self._choosing_s, pass_s)
-        forward_s = self.draft_cost(num_rows)
-        level_s = self._later_pace.value * forward_s
-        first_s = level_s if level else self._first_pace.value * forward_s
-        return _LevelCosts(level_s + self._choosing_s, first_s - level_s)
+            curve_s = 0.0 if level else self.draft_cost(depth)
+            return _LevelCosts(self._choosing_s, self._first_pace.value * curve_s, curve_s)
+        curve_s = self.draft_cost(num_rows)
+        level_s = self._later_pace.value * curve_s
+        extra_s = self._pace_of(level).value * curve_s - level_s
+        return _LevelCosts(level_s + self._choosing_s, extra_s, curve_s)
 
-    def _learn_pace(self, forward_s: float, num_rows: int, level: int, depth: int) -> None:
-        if self.draft_cost is None or not self._learns_pace:
-            return
-        pace = self._later_pace if level else self._first_pace
-        pace.learn_time(forward_s, self.draft_cost(depth if self.in_one_pass else num_rows))
+    def _pace_of(self, level: int) -> Pace:
+        return self._later_pace if level else self._first_pace
 
     def learn(self, outcome: Outcome) -> None:
         """Learns how good the probabilities of a judged tree were; without one, what is known fades."""
@@ -235,6 +234,8 @@ class _LevelCosts(NamedTuple):
     """Of this level, and of each behind it."""
     pass_s: float
     """Of what comes once, with this level, on top."""
+    curve_s: float
+    """What the measured curve says of this level's forward; 0 where there is none."""
 
 
 class _Growth:

@@ -50,13 +50,7 @@ def _part(name: str) -> Part:
 
 def _needs_own_forward(draft: str | None) -> bool:
     """Of a target: as any of the modes. Without a name the head or the self drafts."""
-    if draft is None:
-        return True
-    for mode, name in parts_of(draft):
-        needs = modes()[mode].needs_own_forward
-        if needs if isinstance(needs, bool) else needs(name):
-            return True
-    return False
+    return draft is None or any(modes()[mode].needs_own(name) for mode, name in parts_of(draft))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,18 @@ class Mode:
     reason_against: Callable[..., str | None] | str | None = None
     """Takes the name of the draft model and the loaded target, and says in a sentence why the two
     cannot run; None, or a result of None, where they can."""
+
+    def needs_own(self, draft: str | None) -> bool:
+        """`needs_own_forward` with a draft model."""
+        needs = self.needs_own_forward
+        return needs if isinstance(needs, bool) else needs(draft)
+
+    def refusal(self, draft: str | None, target: Any) -> str | None:
+        """What `reason_against` says."""
+        check = resolved(self.reason_against)
+        reason: str | None = None if check is None else check(draft, target)
+        return reason
+
     is_elsewhere: bool = False
     """Whether a server decodes: what concerns our own forward and rules then means nothing."""
 

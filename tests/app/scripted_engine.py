@@ -130,43 +130,22 @@ class ScriptedEngine:
         should_stop: Callable[[], bool],
     ) -> Iterator[tuple[int, Event]]:
         """A step of each in turn; a waiting one begins when another has ended."""
-        waiting = [
-            (index, self.run(prompt, config, memory=memory, should_stop=should_stop))
-            for index, (prompt, config) in enumerate(runs)
-        ]
-        members: list[tuple[int, Iterator[Event]]] = []
-        while waiting or members:
-            while waiting and len(members) < size:
-                members.append(waiting.pop(0))
-            for member in list(members):
-                index, events = member
-                for event in events:
-                    yield index, event
-                    if isinstance(event, Committed):
-                        break
-                else:
-                    members.remove(member)
+        waiting = (
+            self.run(prompt, config, memory=memory, should_stop=should_stop)
+            for prompt, config in runs
+        )
+        return _in_turn(lambda: next(waiting, None), size)
 
     def run_joining(
         self, next_run: Callable[[], JoiningRun | None], size: int
     ) -> Iterator[tuple[int, Event]]:
         """A step of each in turn, as `run_batch`."""
-        indexes = itertools.count()
-        members: list[tuple[int, Iterator[Event]]] = []
-        while True:
-            while len(members) < size and (joining := next_run()) is not None:
-                events = self._joined(joining)
-                members.append((next(indexes), events))
-            if not members:
-                return
-            for member in list(members):
-                index, events = member
-                for event in events:
-                    yield index, event
-                    if isinstance(event, Committed):
-                        break
-                else:
-                    members.remove(member)
+
+        def next_events() -> Iterator[Event] | None:
+            joining = next_run()
+            return None if joining is None else self._joined(joining)
+
+        return _in_turn(next_events, size)
 
     def _joined(self, joining: JoiningRun) -> Iterator[Event]:
         try:
@@ -396,3 +375,24 @@ def load_scripted(engine: ScriptedEngine) -> Callable[..., ScriptedEngine]:
         return engine
 
     return load
+
+
+def _in_turn(
+    next_events: Callable[[], Iterator[Event] | None], size: int
+) -> Iterator[tuple[int, Event]]:
+    """A step of each of at most `size` runs in turn; another begins where there is room and one."""
+    indexes = itertools.count()
+    members: list[tuple[int, Iterator[Event]]] = []
+    while True:
+        while len(members) < size and (begun := next_events()) is not None:
+            members.append((next(indexes), begun))
+        if not members:
+            return
+        for member in list(members):
+            index, events = member
+            for event in events:
+                yield index, event
+                if isinstance(event, Committed):
+                    break
+            else:
+                members.remove(member)

@@ -1,6 +1,6 @@
 """Engines over tiny random models, in a cache folder of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from core.loading.loading import load_model
 from core.trace.events import Event, RunFailed
 from core.trace.file import Trace
 from tests.block_drafters import block_drafter
+from tests.core.benchmark.completion_server import Script, completion_server
 from tests.eagle_heads import eagle3_head
 from tests.medusa_heads import hydra_heads
 from tests.own_cache import own_cache
@@ -56,6 +57,19 @@ def engine_of(tiny_home: Path) -> Callable[..., Engine]:
         return engines[key]
 
     return engine_of
+
+
+@pytest.fixture
+def script() -> Script:
+    """What the server at `url` says."""
+    return Script()
+
+
+@pytest.fixture
+def url(script: Script) -> Iterator[str]:
+    """Where a server of completions answers."""
+    with completion_server(script) as url:
+        yield url
 
 
 def run(engine: Engine, prompt: str = PROMPT, **settings: object) -> Trace:

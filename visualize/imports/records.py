@@ -127,9 +127,14 @@ def tau_of(record: Record, *, every_step: bool) -> float | None:
     """Tokens a step over all steps; None where that is not known."""
     if record.tau is not None:
         return record.tau
-    if every_step and (lengths := record.histogram):
-        return 1 + _accepted(lengths) / sum(lengths)
+    if every_step and (counts := record.histogram):
+        return tau_of_counts(counts)
     return ratio(record.num_tokens, record.num_steps)
+
+
+def tau_of_counts(counts: Sequence[int]) -> float:
+    """Tokens a step, of the steps by how many draft tokens they accepted."""
+    return 1 + _accepted(counts) / sum(counts)
 
 
 def drafted_tau_of(record: Record) -> float | None:

@@ -1,12 +1,12 @@
 """Files of other programs, and traces beside them, as pandas frames; what is not told is empty."""
 
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from core.errors import InvalidSettingError
+from core.trace.pauses import percentile
 from visualize.imports.columns import IMPORT_COLUMNS
 from visualize.imports.records import (
     Record,
@@ -15,6 +15,7 @@ from visualize.imports.records import (
     rate_of,
     ratio,
     tau_of,
+    tau_of_counts,
     total,
 )
 
@@ -81,7 +82,7 @@ def _first(*values: Any) -> Any:
 def _tau_over(records: Sequence[Record], source: Source) -> float | None:
     """Over the steps of all answers; None where an answer does not tell its steps."""
     if source.every_step and (counts := source.histogram):
-        return 1 + sum(n * count for n, count in enumerate(counts)) / sum(counts)
+        return tau_of_counts(counts)
     return ratio(total(records, "num_tokens"), total(records, "num_steps"))
 
 
@@ -115,23 +116,15 @@ def _pace_over(records: Sequence[Record], time: str) -> float | None:
 def _latencies(source: Source) -> Row:
     whole = source.whole
     firsts = [record.time_to_first_token_s for record in source.told]
-    first = [each for each in firsts if each is not None]
-    gaps = [gap for record in source.told for gap in record.gaps_s or ()]
+    first = sorted(each for each in firsts if each is not None)
+    gaps = sorted(gap for record in source.told for gap in record.gaps_s or ())
     found = {
-        "first_token_p50_ms": _first(whole.first_p50_s if whole else None, _half(first)),
-        "first_token_p99_ms": _first(whole.first_p99_s if whole else None, _late(first)),
-        "gap_p50_ms": _first(whole.gap_p50_s if whole else None, _half(gaps)),
-        "gap_p99_ms": _first(whole.gap_p99_s if whole else None, _late(gaps)),
+        "first_token_p50_ms": _first(whole.first_p50_s if whole else None, percentile(first, 0.5)),
+        "first_token_p99_ms": _first(whole.first_p99_s if whole else None, percentile(first, 0.99)),
+        "gap_p50_ms": _first(whole.gap_p50_s if whole else None, percentile(gaps, 0.5)),
+        "gap_p99_ms": _first(whole.gap_p99_s if whole else None, percentile(gaps, 0.99)),
     }
     return {name: None if value is None else value * 1e3 for name, value in found.items()}
-
-
-def _half(values: Sequence[float]) -> float | None:
-    return median(values) if values else None
-
-
-def _late(values: Sequence[float]) -> float | None:
-    return float(pd.Series(values).quantile(0.99)) if values else None
 
 
 def _answer_rows(source: Source) -> Iterator[Row]:

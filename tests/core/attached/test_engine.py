@@ -2,7 +2,6 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,23 +16,11 @@ from core.trace.file import Trace, load_trace, save_trace
 from tests.core.attached.streams import recorded
 from tests.core.benchmark.completion_server import (
     Script,
-    completion_server,
     text_event,
     usage_event,
 )
 
 MESSAGES = [{"role": "user", "content": "Say hi."}]
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def url(script: Script) -> Iterator[str]:
-    with completion_server(script) as url:
-        yield url
 
 
 def models(owner: str, *names: str) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import pytest
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError
-from core.trace.events import RunFailed, RunFinished, Verified
+from core.trace.events import RunFailed, Verified
 from core.trace.file import Trace
 from tests.core.conftest import PROMPT, run
 from tests.core.decoding.test_batches import PROMPTS, run_batch
+from tests.core.decoding.test_corrected_modes import ending_of
 from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
 
 EngineOf = Callable[..., Engine]
@@ -63,12 +64,6 @@ def test_each_node_has_the_mask_of_its_path_so_that_the_target_drafts_for_itself
     assert drafted.stats.num_accepted > 10
     assert drafted.stats.acceptance_rate == 1.0
     assert drafted.token_ids == run(engine, sampling=sampling).token_ids
-
-
-def ending_of(trace: Trace) -> RunFinished:
-    finished = trace.first(RunFinished)
-    assert finished is not None
-    return finished
 
 
 @pytest.mark.parametrize(

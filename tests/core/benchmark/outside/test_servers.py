@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,23 +19,11 @@ from core.errors import InvalidSettingError
 from core.runtime.storage import no_progress
 from tests.core.benchmark.completion_server import (
     Script,
-    completion_server,
     text_event,
     usage_event,
 )
 
 PROMPT = Prompt("?", [5, 6, 7])
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def url(script: Script) -> Iterator[str]:
-    with completion_server(script) as url:
-        yield url
 
 
 def answer(
