@@ -74,6 +74,7 @@ def test_a_mode_that_drafts_with_the_target_itself_runs_from_the_page(
 ) -> None:
     page = open_page(served)
     choose(page, "mode", "share-sd")
+    expect(page.locator("#setting-share-sd-bits")).to_be_visible()
     unfold(page)
     page.check("#setting-share-sd-fixed-size input")
     limit(page, 24)
