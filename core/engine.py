@@ -25,6 +25,7 @@ from core.decoding.run_events import RunScript, run_events
 from core.decoding.run_start import Prompt, RunParts, make_corrections, run_started
 from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
+from core.drafters.forced import ForcedDrafter
 from core.drafters.making import make_drafter, unavailable_reason
 from core.drafters.pace import StepCost
 from core.drafters.suffix_memory import MemoryView, SuffixMemory
@@ -317,6 +318,9 @@ class Engine:
                 corrections=corrections,
             )
         )
+        constraint = None if corrections is None else corrections.constraint
+        if drafter is not None and constraint is not None:
+            drafter = ForcedDrafter(drafter, constraint)
         if graphs is not None and drafter is not None and drafter.device_form is None:
             graphs = None
         costs.settle(graphs)

@@ -119,7 +119,9 @@ _TOKENS: Final = {
     "token_id": Column("Int64", "", "id in the target's vocabulary; empty if a server tells none"),
     "text": Column("string", "", "what the token adds to the text; empty inside a character"),
     "token_text": Column("string", "", "the token alone, decoded"),
-    "source": Column("string", "", "accepted, remembered, recovered, bonus, plain or untold"),
+    "source": Column(
+        "string", "", "accepted, remembered, forced, recovered, bonus, plain or untold"
+    ),
     "depth": Column("int64", "", "place of the token among those of its step, from 1"),
     "node": Column("int64", "", "its node in the tree; -1 for the target's own token"),
     "draft_prob": Column("Float64", "0 to 1", "the drafter's probability; empty if not drafted"),

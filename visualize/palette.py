@@ -1,4 +1,5 @@
-"""The colours of everything, chosen once: the set of Okabe and Ito, safe for colour-blind eyes.
+"""The colours of everything, chosen once: the set of Okabe and Ito, safe for colour-blind eyes, and a
+violet, for it has too few for the sources of tokens.
 
 Colour never stands alone: bars have names, tokens have a form as well.
 """
@@ -14,10 +15,12 @@ VERMILION: Final = "#d55e00"
 GREEN: Final = "#009e73"
 PURPLE: Final = "#cc79a7"
 GREY: Final = "#8c8c8c"
+VIOLET: Final = "#6a4fc4"
 
 SOURCE_COLOURS: Final = {
     "accepted": BLUE,
     "remembered": ORANGE,
+    "forced": VIOLET,
     "recovered": VERMILION,
     "bonus": GREEN,
     "plain": GREY,

@@ -17,6 +17,7 @@ const COLOR_MODES = [
 const HELP = {
   accepted: "Drafted, and the target agreed",
   remembered: "Drafted from earlier answers, and the target agreed",
+  forced: "Drafted where the constraint allowed nothing else",
   recovered: "The target's own token after a refusal",
   bonus: "The target's own token after everything was accepted",
   plain: "The target's own token where nothing was drafted",

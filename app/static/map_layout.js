@@ -16,6 +16,7 @@ export const CELL_STATES = /** @type {const} */ ([
   "rejected",
   "accepted",
   "remembered",
+  "forced",
   "recovered",
   "bonus",
   "plain",

@@ -4,7 +4,7 @@
 /** @import { Accepted, Committed, Drafted, DrafterFailed, Observed, PageEvent, Pauses, Prefilled, RunStarted, RunStatus, ServerTotals, Stats, TurnHead, Verified } from "./types.d.ts" */
 
 /** @type {Source[]} */
-export const SOURCES = ["accepted", "remembered", "recovered", "bonus", "plain", "untold"];
+export const SOURCES = ["accepted", "remembered", "forced", "recovered", "bonus", "plain", "untold"];
 /** @type {NodeState[]} */
 export const REFUSED = ["rejected", "untested"];
 

@@ -10,6 +10,7 @@ import { trialText } from "./rule_words.js";
 const SOURCE_TEXTS = {
   accepted: "accepted: drafted, and the target agreed",
   remembered: "remembered: drafted from earlier answers, and the target agreed",
+  forced: "forced: drafted, and the constraint allowed nothing else",
   recovered: "recovered: the target's own, after a refusal",
   bonus: "bonus: the target's own, after everything was accepted",
   plain: "plain: the target's own, nothing was drafted",
@@ -58,7 +59,7 @@ function list(title, entries) {
  */
 export function draftText({ draftProb, source }) {
   if (draftProb !== null) return percent(draftProb);
-  return ["accepted", "remembered", "untold"].includes(source) ? "not told" : "not drafted";
+  return ["accepted", "remembered", "forced", "untold"].includes(source) ? "not told" : "not drafted";
 }
 
 /**

@@ -118,7 +118,7 @@ export interface Accepted {
   path: number[];
   tested: number[];
   next_token_id: number | null;
-  next_source: "accepted" | "remembered" | "recovered" | "bonus" | "plain" | "untold" | null;
+  next_source: "accepted" | "remembered" | "forced" | "recovered" | "bonus" | "plain" | "untold" | null;
   next_prob: number | null;
   noises: (number | null)[];
   thresholds: (number | null)[];
@@ -148,7 +148,7 @@ export interface Committed {
   t_end_s: number;
   token_ids: number[];
   texts: string[];
-  sources: ("accepted" | "remembered" | "recovered" | "bonus" | "plain" | "untold")[];
+  sources: ("accepted" | "remembered" | "forced" | "recovered" | "bonus" | "plain" | "untold")[];
   nodes: number[];
   cache_length: number | null;
   step_s: number;

@@ -84,6 +84,17 @@ class Constraint:
             if not self._matcher.try_consume_tokens([token_id]):  # nothing was allowed there
                 raise _dead_end()
 
+    def forced(self, limit: int) -> list[int]:
+        """The tokens, at most `limit`, that come next whatever the target finds: of each place in a row
+        where only one is allowed."""
+        token_ids: list[int] = self._matcher.compute_ff_tokens()[:limit]
+        if len(self._ends) > 1 or len(token_ids) == limit:
+            return token_ids
+        num_consumed = self._matcher.try_consume_tokens(token_ids)
+        is_complete = self._matcher.is_stopped()
+        self._matcher.rollback(num_consumed)
+        return [*token_ids, *self._ends] if is_complete else token_ids
+
     def allowed(self, tree: DraftTree, nodes: Sequence[int]) -> torch.Tensor:
         """Which tokens may come after each node  # [nodes, vocab] bool.
 

@@ -40,7 +40,7 @@ class Corrections:
     ):
         """`biases` are what `sampling.logit_bias` adds to the logits of token ids, and `constraint` is
         what `sampling.constraint` asks for."""
-        self._constraint = constraint
+        self.constraint = constraint
         self._sampling = sampling
         self._biases = biases
         self._vocab_size = vocab_size
@@ -58,15 +58,15 @@ class Corrections:
         self._prompt = set(prompt_token_ids) if self._repeats else set()
         self._counts.clear()
         self._num_new = 0
-        if self._constraint is not None:
-            self._constraint.begin()
+        if self.constraint is not None:
+            self.constraint.begin()
 
     def commit(self, token_ids: list[int]) -> None:
         """The tokens that a step adds to the answer."""
         self._counts.update(token_ids)
         self._num_new += len(token_ids)
-        if self._constraint is not None:
-            self._constraint.commit(token_ids)
+        if self.constraint is not None:
+            self.constraint.commit(token_ids)
 
     def corrected(
         self,
@@ -80,10 +80,23 @@ class Corrections:
         """
         nodes = range(len(tree)) if nodes is None else nodes
         logits = self._reweighed(logits, tree, nodes)
-        if self._constraint is None:
+        if self.constraint is None:
             return logits
-        allowed = self._constraint.allowed(tree, nodes).to(logits.device)
+        allowed = self.constraint.allowed(tree, nodes).to(logits.device)
         return logits.masked_fill(~allowed, -torch.inf)
+
+    def forced(
+        self,
+        corrected: torch.Tensor,  # [num_nodes, vocab]
+        tree: DraftTree,
+        path: Sequence[int],
+    ) -> frozenset[int]:
+        """The nodes of an accepted path in whose place the constraint allowed nothing else."""
+        if self.constraint is None or not path:
+            return frozenset()
+        rows = corrected[[tree.parents[node] for node in path]]
+        counts = (rows > -torch.inf).sum(dim=-1).tolist()
+        return frozenset(node for node, count in zip(path, counts, strict=True) if count == 1)
 
     def _reweighed(
         self,

@@ -203,7 +203,10 @@ class Decoder:
             noises=[trial.noise for trial in judgement.trials],
             thresholds=[trial.threshold for trial in judgement.trials],
         )
-        sources = ([kept] * len(judgement.path) + own)[: len(emitted)]
+        drafted_sources: list[TokenSource] = [
+            "forced" if node in result.forced else kept for node in judgement.path
+        ]
+        sources = (drafted_sources + own)[: len(emitted)]
         nodes = (judgement.path + [-1] * len(own))[: len(emitted)]
         committed = Committed(
             step=step,

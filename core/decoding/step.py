@@ -57,6 +57,8 @@ class StepResult(NamedTuple):
     times: StepTimes
     draft_failure: DraftFailure | None = None
     """Where the drafter broke in this step, or before the first one."""
+    forced: frozenset[int] = frozenset()
+    """Accepted nodes in whose place a constraint allowed nothing else."""
 
     @property
     def emitted(self) -> list[int]:
@@ -172,6 +174,9 @@ class HostStepper:
             logits = self._corrections.corrected(logits, tree)
         facts = facts_of(logits, max(1, self._trace_top_k))
         judgement = self._judge(logits, facts, tree)
+        forced = frozenset[int]()
+        if self._corrections is not None:
+            forced = self._corrections.forced(logits, tree, judgement.path)
         accepted_s = self._clock()
         self._commit(tree, judgement)
         committed_s = self._clock()
@@ -190,6 +195,7 @@ class HostStepper:
             else lambda: NOT_RECORDED,
             times=StepTimes(start_s, drafted_s, verified_s, accepted_s, committed_s),
             draft_failure=failure,
+            forced=forced,
         )
 
     def _judge(

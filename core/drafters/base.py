@@ -71,6 +71,10 @@ class Drafter(Protocol):
         """Learns from a judged tree and takes over the emitted tokens."""
         ...
 
+    def follow(self, token_ids: list[int]) -> None:
+        """Takes over the tokens of a step that another drafter drafted."""
+        ...
+
     def finish(self) -> None:
         """Ends the run and frees what belongs to it."""
         ...
@@ -82,8 +86,4 @@ class ModelDrafter(Drafter, Protocol):
     @property
     def drafting_s(self) -> float:
         """What making the last tree cost, by the measured curve; 0 where none was measured."""
-        ...
-
-    def follow(self, token_ids: list[int]) -> None:
-        """Takes over the tokens of a step that another drafter drafted."""
         ...

@@ -113,7 +113,7 @@ class BlockDrafter(GrownDrafter):
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
-        """See `ModelDrafter.follow`; the next draft writes what was committed."""
+        """See `Drafter.follow`; the next draft writes what was committed."""
         self._length += len(token_ids)
 
     def finish(self) -> None:

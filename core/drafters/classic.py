@@ -129,7 +129,7 @@ class ClassicDrafter(GrownDrafter):
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
-        """See `ModelDrafter.follow`: the next draft computes what the cache lacks."""
+        """See `Drafter.follow`: the next draft computes what the cache lacks."""
         self._pass = None
         own = self._read(token_ids)
         self._token_ids += own

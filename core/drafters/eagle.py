@@ -144,7 +144,7 @@ class EagleDrafter(GrownDrafter):
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
-        """See `ModelDrafter.follow`; the next draft runs over what was committed."""
+        """See `Drafter.follow`; the next draft runs over what was committed."""
         self._pass = None
         self._token_ids += token_ids
 

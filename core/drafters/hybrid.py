@@ -129,6 +129,11 @@ class HybridDrafter:
             else:
                 model.follow(outcome.emitted_token_ids)
 
+    def follow(self, token_ids: list[int]) -> None:
+        """See `Drafter.follow`."""
+        for drafter in (self._lookup, *self.models):
+            drafter.follow(token_ids)
+
     def _learn(self, outcome: Outcome, is_model: bool, step_s: float) -> None:
         """Follows the tokens with the lookup, and what the models' steps give and take."""
         self._lookup.commit(outcome)

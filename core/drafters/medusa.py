@@ -125,7 +125,7 @@ class MedusaDrafter(GrownDrafter):
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
-        """See `ModelDrafter.follow`; the next draft reads what was committed."""
+        """See `Drafter.follow`; the next draft reads what was committed."""
         self._token_ids += token_ids
 
     def finish(self) -> None:

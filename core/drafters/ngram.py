@@ -178,8 +178,12 @@ class NgramDrafter:
             tree.set_top_k(node, list(probs), list(probs.values()))
 
     def commit(self, outcome: Outcome) -> None:
-        """See `Drafter.commit`: every emitted token tells how good its context would have been."""
-        for token_id in outcome.emitted_token_ids:
+        """See `Drafter.commit`."""
+        self.follow(outcome.emitted_token_ids)
+
+    def follow(self, token_ids: list[int]) -> None:
+        """See `Drafter.follow`: every emitted token tells how good its context would have been."""
+        for token_id in token_ids:
             match = self._automaton.longest_match()
             for _ in range(_MAX_FALLBACKS):
                 if match.length < self._settings.min_match:

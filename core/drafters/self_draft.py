@@ -89,7 +89,7 @@ class SelfDrafter:
         self.grower.learn(outcome)
 
     def follow(self, token_ids: list[int]) -> None:
-        """See `ModelDrafter.follow`; the cache follows by itself."""
+        """See `Drafter.follow`; the cache follows by itself."""
 
     def finish(self) -> None:
         """See `Drafter.finish`."""

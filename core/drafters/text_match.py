@@ -167,7 +167,7 @@ class TextDrafter(GrownDrafter):
         self.grower.learn(Outcome(drafted, path, tested, []))
 
     def follow(self, token_ids: list[int]) -> None:
-        """See `ModelDrafter.follow`: keeps of the cache what the text begins with."""
+        """See `Drafter.follow`: keeps of the cache what the text begins with."""
         computed: list[int] = []
         if self._pass is not None and self._pass.paths:
             computed = [*self._own, *self._pass.paths[-1]]

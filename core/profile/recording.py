@@ -55,6 +55,10 @@ def check_profiled(config: RunConfig) -> None:
         raise InvalidSettingError(
             "stop ends a text within a step, which a profile does not know; leave it out."
         )
+    if config.sampling.constraint is not None:
+        raise InvalidSettingError(
+            "constraint drafts what it forces, which a profile does not know; leave it out."
+        )
     if remembers(config.drafter):
         raise InvalidSettingError(
             "memory is on, and a profile knows no answers but its own; leave memory out."
@@ -290,6 +294,10 @@ class Profiler:
         before = self._profile.positions.get(len(token_ids) - depth)
         if before is not None:
             self._recorder.learn_text(before.proposals, token_ids[-depth:])
+
+    def follow(self, token_ids: list[int]) -> None:
+        """See `Drafter.follow`; it drafts every step itself."""
+        raise AssertionError("a profile has no other drafter")
 
     def finish(self) -> None:
         """See `Drafter.finish`."""

@@ -335,7 +335,7 @@ class RecordedDrafter:
         self.follow(outcome.emitted_token_ids)
 
     def follow(self, token_ids: list[int]) -> None:
-        """See `ModelDrafter.follow`."""
+        """See `Drafter.follow`."""
         self.num_missing += len(self.missing)
         self._position += len(token_ids)
         self._num_unread += len(token_ids)

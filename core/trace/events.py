@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-TokenSource = Literal["accepted", "remembered", "recovered", "bonus", "plain", "untold"]
+TokenSource = Literal["accepted", "remembered", "forced", "recovered", "bonus", "plain", "untold"]
 FinishReason = Literal["eos", "stop_string", "length", "context", "stopped"]
 # By what the steps of a server are told apart.
 StepBorder = Literal["counters", "chunk", "none"]
@@ -155,7 +155,8 @@ class Drafted(Event):
 
     kind: ClassVar[str] = "drafted"
     drafter: str
-    """The drafter that made this tree, or "none"; "memory" made one from earlier answers."""
+    """The drafter that made this tree, or "none"; "memory" made one from earlier answers, and
+    "constraint" one of forced tokens."""
     token_ids: list[int]
     parents: list[int]
     """Index of each node's parent; -1 for the root."""
@@ -259,8 +260,9 @@ class Committed(Event):
     """What each token adds to the text: empty while a character is incomplete, and while the text may
     be the beginning of a stop string; nothing from a stop string on."""
     sources: list[TokenSource]
-    """`accepted` and `remembered` tokens were drafted, the latter from earlier answers; of `untold` ones
-    a server does not say it; the others are the target's own."""
+    """`accepted`, `remembered` and `forced` tokens were drafted: `remembered` ones from earlier answers,
+    `forced` ones, whoever drafted them, where the run's constraint allowed nothing else. Of `untold`
+    ones a server does not say it; the others are the target's own."""
     nodes: list[int]
     """Tree node of each token; -1 for the target's own token, and where there is no tree."""
     cache_length: int | None

@@ -30,9 +30,9 @@ from core.trace.events import EVENT_CLASSES, Committed, Event, RunFinished, RunS
 from core.trace.stats import RunStats, collect_stats
 
 FORMAT = "specdecodes-trace"
-VERSION = 6
+VERSION = 7
 # What earlier versions lack has defaults.
-_READABLE_VERSIONS = (1, 2, 3, 4, 5, VERSION)
+_READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, VERSION)
 MAX_LINE_CHARACTERS = 4_000_000
 _MAX_INT = 2**63 - 1
 

@@ -12,7 +12,16 @@ FORM = """node => {
   return [style.textDecorationLine, style.textDecorationStyle, style.boxShadow === "none",
           style.borderBottomStyle, style.fontStyle].join("/");
 }"""
-SOURCES = ("accepted", "recovered", "bonus", "plain", "remembered", "rejected", "untested")
+SOURCES = (
+    "accepted",
+    "recovered",
+    "bonus",
+    "plain",
+    "remembered",
+    "forced",
+    "rejected",
+    "untested",
+)
 
 
 def answered(page: Page, num_tokens: int = 60) -> Page:

@@ -56,6 +56,10 @@ class BigramDrafter:
         """Counts what the step emitted."""
         self._count(outcome.emitted_token_ids)
 
+    def follow(self, token_ids: list[int]) -> None:
+        """Counts the tokens of a step that another drafter drafted."""
+        self._count(token_ids)
+
     def finish(self) -> None:
         """Nothing is held."""
 

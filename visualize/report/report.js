@@ -90,7 +90,7 @@
     for (const { step, tokens, lost } of steps) {
       // Refused drafts stand before the target's own token, which took their place.
       const last = tokens.at(-1)?.source ?? "accepted";
-      const own = ["accepted", "remembered"].includes(last) ? 0 : 1;
+      const own = ["accepted", "remembered", "forced"].includes(last) ? 0 : 1;
       const kept = tokens.slice(0, tokens.length - own);
       strip.append(...kept.map((item) => token(item, step, false)));
       if (withLost) strip.append(...lost.map((item) => token(item, step, true)));

@@ -73,7 +73,7 @@ export function runOf(numSteps) {
 
 test("counts and text add up over steps", () => {
   const run = runOf(3);
-  const counts = { accepted: 3, remembered: 0, recovered: 3, bonus: 0, plain: 0, rejected: 3, untested: 3 };
+  const counts = { accepted: 3, remembered: 0, forced: 0, recovered: 3, bonus: 0, plain: 0, rejected: 3, untested: 3 };
   assert.deepEqual(run.counts, { ...counts, untold: 0 });
   assert.equal(run.text, " w1 w4".repeat(3));
   assert.equal(run.plainMs, 20);

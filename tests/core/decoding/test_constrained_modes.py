@@ -11,7 +11,7 @@ import pytest
 from core.config import RunConfig
 from core.engine import Engine
 from core.errors import InvalidSettingError
-from core.trace.events import RunFailed, Verified
+from core.trace.events import Accepted, Committed, Drafted, RunFailed, Verified
 from core.trace.file import Trace
 from tests.core.conftest import PROMPT, run
 from tests.core.decoding.test_batches import PROMPTS, run_batch
@@ -76,6 +76,47 @@ def test_an_answer_whose_form_is_complete_ends(settings: dict[str, Any], engine:
     assert re.fullmatch("[a-z]{5}X[0-9]{4}", trace.text)
     assert ending_of(trace).reason == "eos" and trace.token_ids[-1] == END
     assert len(trace.token_ids) == 11
+
+
+# What stands between the digits is forced.
+PARTS = {"constraint": "regex:xyz[a-f0-9]{2}(-xyz[a-f0-9]{2}){5}"}
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("mode", MODES)
+def test_forced_tokens_are_drafts_that_are_always_kept(
+    mode: str, sampling: dict[str, Any], engine: Engine, tiny_home: Path
+) -> None:
+    sampling = {**sampling, **PARTS}
+    plain = run(engine, sampling=sampling, max_new_tokens=80)
+    trace = run(
+        engine, sampling=sampling, max_new_tokens=80, **mode_settings(mode, TREE, tiny_home)
+    )
+    assert trace.token_ids == plain.token_ids and trace.token_ids[-1] == END
+    sources = [source for event in trace.of_kind(Committed) for source in event.sources]
+    # The first step begins with a forced chain, and so does each part; the rest hangs on the drafts.
+    for token_id, source in zip(trace.token_ids, sources, strict=True):
+        if trace.token_texts[token_id] in ("x", "y", "z"):
+            assert source in ("forced", "bonus", "recovered")
+        else:
+            assert source != "forced" or trace.token_texts[token_id] in ("-", "<end>")
+    by_constraint = [
+        event.step for event in trace.of_kind(Drafted) if event.drafter == "constraint"
+    ]
+    judged = {event.step: event for event in trace.of_kind(Accepted)}
+    assert len(by_constraint) >= 2
+    assert all(judged[step].path == judged[step].tested for step in by_constraint)
+    assert "forced" not in [
+        source for event in plain.of_kind(Committed) for source in event.sources
+    ]
+
+
+def test_whoever_drafts_a_forced_token_its_source_says_so(engine: Engine) -> None:
+    own = {"mode": "share-sd", "drafter": {"bits": 16, **CHAIN}}
+    trace = run(engine, sampling=PARTS, max_new_tokens=80, **own)
+    drafters = {event.step: event.drafter for event in trace.of_kind(Drafted)}
+    steps = [event for event in trace.of_kind(Committed) if drafters[event.step] != "constraint"]
+    assert any("accepted" in event.sources and "forced" in event.sources for event in steps)
 
 
 def test_what_is_not_allowed_has_no_probability_and_what_is_keeps_its_share(
