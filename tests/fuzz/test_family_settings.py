@@ -79,7 +79,7 @@ def changed_settings(seed: int) -> dict[str, Any]:
     choose = random.Random(seed)
     config: dict[str, Any] = copy.deepcopy(CONFIGS[choose.choice(list(CONFIGS))].to_dict())
     keys = [key for key in _VALUES if key in config or choose.random() < 0.05]
-    for key in choose.sample(keys, choose.randint(1, 4)):
+    for key in choose.sample(keys, min(choose.randint(1, 4), len(keys))):
         config[key] = choose.choice(_VALUES[key])
     for key in ("layer_types", "no_rope_layers"):
         if config.get(key) and choose.random() < 0.3:
