@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import hypothesis
 import pytest
@@ -14,7 +13,6 @@ from core.loading.loading import LoadedModel, load_model
 from core.trace.file import Trace
 
 NUM_NEW_TOKENS = 128
-BROWSER_TESTS = Path(__file__).parent / "browser"
 pytest_plugins = ("tests.chromium", "tests.compiler")
 
 # Tests speak to this machine alone, and some clients fail where a proxy is of a kind they lack.
@@ -30,7 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes: those of a file in one, for they share what they load, and
     all that drive a browser, for two at once would wait for each other."""
     for item in items:
-        name = "browser" if item.path.is_relative_to(BROWSER_TESTS) else str(item.path)
+        drives_browser = item.get_closest_marker("browser") is not None
+        name = "browser" if drives_browser else str(item.path)
         item.add_marker(pytest.mark.xdist_group(name))
 
 

@@ -6,17 +6,19 @@ test that the lossless ones pass.
 """
 
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
 
 from core.acceptance.base import AcceptanceRule, judge
+from core.acceptance.corrections import Corrections
 from core.acceptance.rules.match import MatchRule
 from core.acceptance.rules.rejection import RejectionRule
 from core.acceptance.sampling import log_probs_under
 from core.config import RunConfig, SamplingConfig
 from core.drafters.base import DraftLimits
-from core.drafters.proposals import NoisyProposer, Proposer, SamplingProposer
+from core.drafters.proposals import CorrectedProposer, NoisyProposer, Proposer, SamplingProposer
 from core.drafters.tree_growth import LevelRow, TreeGrower
 from core.modes.settings import TreeSettings
 from core.trees.tree import DraftTree
@@ -28,7 +30,8 @@ NUM_TOKENS = 3
 NUM_RUNS = 20_000
 NUM_RUNS_IN_SHORT = 1_200
 CPU = torch.device("cpu")
-SETTINGS = {"temperature": 0.9, "top_k": 3}
+SETTINGS: dict[str, Any] = {"temperature": 0.9, "top_k": 3}
+PENALTIES: dict[str, Any] = {"frequency_penalty": 0.9, "presence_penalty": 0.7}
 CHAIN = TreeSettings(branching=1, depth=3, num_nodes=3, fixed_size=True)
 TREE = TreeSettings(branching=2, depth=2, num_nodes=5, fixed_size=True)
 # A standard normal variable is above this once in 100,000 times.
@@ -50,9 +53,17 @@ def draft_logits(prefix: tuple[int, ...]) -> torch.Tensor:
     return 0.3 * target_logits(prefix) + 0.8 * other
 
 
+def penalised(prefix: tuple[int, ...]) -> torch.Tensor:
+    """Logits after a prefix less what its tokens pay  # [VOCAB]."""
+    counts = torch.bincount(torch.tensor(prefix, dtype=torch.long), minlength=VOCAB)
+    pay = PENALTIES["frequency_penalty"] * counts + PENALTIES["presence_penalty"] * (counts > 0)
+    return target_logits(prefix) - pay
+
+
 @cache
-def exact_probs() -> dict[tuple[int, ...], float]:
+def exact_probs(has_penalties: bool) -> dict[tuple[int, ...], float]:
     """Probability of every possible first three tokens."""
+    logits_of = penalised if has_penalties else target_logits
     sampling = SamplingConfig(do_sample=True, **SETTINGS)
     probs = {(): 1.0}
     for _ in range(NUM_TOKENS):
@@ -60,7 +71,7 @@ def exact_probs() -> dict[tuple[int, ...], float]:
             (*prefix, token_id): prob * chance
             for prefix, prob in probs.items()
             for token_id, chance in enumerate(
-                log_probs_under(target_logits(prefix)[None], sampling)[0].exp().tolist()
+                log_probs_under(logits_of(prefix)[None], sampling)[0].exp().tolist()
             )
             if chance > 0.0
         }
@@ -85,9 +96,12 @@ def laws_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.log_probs_under", log_probs_of)
 
 
-def generate(rule: AcceptanceRule, proposer: Proposer, shape: TreeSettings) -> tuple[int, ...]:
+def generate(
+    rule: AcceptanceRule, proposer: Proposer, shape: TreeSettings, corrections: Corrections
+) -> tuple[int, ...]:
     """Three tokens by drafting, judging and committing, as the loop does."""
     token_ids: tuple[int, ...] = ()
+    corrections.begin([])
     while len(token_ids) < NUM_TOKENS:
         grower = TreeGrower(shape, proposer, None)
         limits = DraftLimits(256, NUM_TOKENS - len(token_ids) - 1)
@@ -107,10 +121,12 @@ def generate(rule: AcceptanceRule, proposer: Proposer, shape: TreeSettings) -> t
         logits = [
             target_logits((*token_ids, *tree.path_token_ids(node))) for node in range(len(tree))
         ]
-        judgement = judge(rule, tree, torch.stack(logits), len(token_ids), frozenset())
-        token_ids += tuple(tree.token_ids[node] for node in judgement.path)
+        corrected = corrections.corrected(torch.stack(logits), tree)
+        judgement = judge(rule, tree, corrected, len(token_ids), frozenset())
         assert judgement.next_token_id is not None
-        token_ids += (judgement.next_token_id,)
+        emitted = [*(tree.token_ids[node] for node in judgement.path), judgement.next_token_id]
+        corrections.commit(emitted)
+        token_ids += tuple(emitted)
     return token_ids[:NUM_TOKENS]
 
 
@@ -128,10 +144,14 @@ class BiasedRule(RejectionRule):
         return without_draft
 
 
-def counts_of(rule_name: str, shape: TreeSettings, num_runs: int) -> dict[tuple[int, ...], int]:
-    counts = dict.fromkeys(exact_probs(), 0)
+def counts_of(
+    rule_name: str, shape: TreeSettings, num_runs: int, *, has_penalties: bool = False
+) -> dict[tuple[int, ...], int]:
+    counts = dict.fromkeys(exact_probs(has_penalties), 0)
+    settings = {**SETTINGS, **(PENALTIES if has_penalties else {})}
     for seed in range(num_runs):
-        sampling = SamplingConfig(do_sample=True, seed=seed, **SETTINGS)
+        sampling = SamplingConfig(do_sample=True, seed=seed, **settings)
+        corrections = Corrections(sampling, {}, VOCAB, set())
         config = RunConfig(mode="sd-classic", accept="rejection", sampling=sampling)
         rule: AcceptanceRule
         proposer: Proposer
@@ -142,17 +162,20 @@ def counts_of(rule_name: str, shape: TreeSettings, num_runs: int) -> dict[tuple[
             cls = RejectionRule if rule_name == "rejection" else BiasedRule
             rule = cls(rule_parts(sampling, VOCAB, seed=seed))
             proposer = SamplingProposer(config)
-        counts[generate(rule, proposer, shape)] += 1  # a KeyError is an impossible outcome
+        proposer = CorrectedProposer(proposer, corrections)
+        # A KeyError is an impossible outcome.
+        counts[generate(rule, proposer, shape, corrections)] += 1
     return counts
 
 
-def deviation(counts: dict[tuple[int, ...], int]) -> float:
+def deviation(counts: dict[tuple[int, ...], int], *, has_penalties: bool = False) -> float:
     """Chi-square of the counts as a standard normal deviate (Wilson and Hilferty 1931).
 
     Outcomes with an expected count below 5 are taken together.
     """
     num_runs = sum(counts.values())
-    pairs = [(counts[outcome], prob * num_runs) for outcome, prob in exact_probs().items()]
+    exact = exact_probs(has_penalties)
+    pairs = [(counts[outcome], prob * num_runs) for outcome, prob in exact.items()]
     cells = [pair for pair in pairs if pair[1] >= 5.0]
     rare = [pair for pair in pairs if pair[1] < 5.0]
     if rare:
@@ -170,8 +193,17 @@ def deviation(counts: dict[tuple[int, ...], int]) -> float:
 def test_the_first_three_tokens_follow_the_target(
     rule_name: str, shape: TreeSettings, num_runs: int
 ) -> None:
-    assert sum(exact_probs().values()) == pytest.approx(1.0, abs=1e-5)
+    assert sum(exact_probs(False).values()) == pytest.approx(1.0, abs=1e-5)
     assert deviation(counts_of(rule_name, shape, num_runs)) < HIGHEST_DEVIATION
+
+
+@pytest.mark.parametrize(
+    "num_runs", [NUM_RUNS_IN_SHORT, pytest.param(NUM_RUNS, marks=pytest.mark.slow)]
+)
+def test_penalties_are_part_of_the_law_that_rejection_follows(num_runs: int) -> None:
+    counts = counts_of("rejection", TREE, num_runs, has_penalties=True)
+    assert deviation(counts, has_penalties=True) < HIGHEST_DEVIATION
+    assert deviation(dict.fromkeys(exact_probs(False), 0) | counts) > HIGHEST_DEVIATION
 
 
 @pytest.mark.parametrize(
