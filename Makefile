@@ -8,10 +8,9 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
 HAS_GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 REQUIREMENTS := -r requirements.txt $(if $(HAS_GPU),-r requirements-cuda.txt)
 
-# Tests in so many processes with a thread each: for machines with more cores than two, where a browser
-# and what it waits for do not take them all.
-TEST_PROCESSES ?=
-PYTEST_BESIDE := $(if $(TEST_PROCESSES),OMP_NUM_THREADS=1 )$(PY) -m pytest $(if $(TEST_PROCESSES),-n $(TEST_PROCESSES) --dist loadgroup)
+# Tests in so many processes with a thread each: one drives the browser, the others do the rest.
+TEST_PROCESSES ?= 2
+PYTEST_BESIDE := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_PROCESSES) --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow test-sanitized test-gpu check format docs picture clean

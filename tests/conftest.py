@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from core.config import RunConfig
 from core.drafters.suffix_memory import SuffixMemory
@@ -24,13 +26,23 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class FileScheduling(LoadFileScheduling):
     """Where tests run in several processes: those of a file in one, for they share what they load, and
-    all that drive a browser, for two at once would wait for each other."""
-    for item in items:
-        drives_browser = item.get_closest_marker("browser") is not None
-        name = "browser" if drives_browser else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
+    all that drive a browser in one, for two browsers at once would wait for each other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return "browser" if "browser" in scope else scope
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FileScheduling:
+    return FileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that drive a browser first: together they take the longest."""
+    items.sort(key=lambda item: "browser" not in item.nodeid.split("::")[0])
 
 
 @pytest.fixture(scope="session")

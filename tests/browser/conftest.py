@@ -22,7 +22,6 @@ KNOWN_ERRORS = (
 WIDE = {"width": 1600, "height": 1000}
 
 
-@pytest.hookimpl(tryfirst=True)  # where tests run is decided by it
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:

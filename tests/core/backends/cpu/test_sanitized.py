@@ -33,6 +33,7 @@ def watched(tmp_path: Path) -> dict[str, str]:
     return environment(found, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_kernels_touch_nothing_but_what_they_are_given(watched: dict[str, str]) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SLICE],

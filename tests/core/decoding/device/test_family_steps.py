@@ -17,6 +17,8 @@ from tests.core.models.folders import PROMPT, oracle_ids, save_module
 from tests.eagle_heads import eagle3_head
 from tests.tiny_folder import byte_tokenizer
 
+# Windows and caps; a layer that is computed beside the one before; layers without rotation.
+IN_SHORT = ("gemma2", "gpt_neox", "smollm3")
 TREE = {"fixed_size": True, "depth": 4, "branching": 3, "num_nodes": 20}
 
 
@@ -41,7 +43,13 @@ def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("family", DENSE)
+@pytest.mark.parametrize(
+    "family",
+    [
+        family if family in IN_SHORT else pytest.param(family, marks=pytest.mark.slow)
+        for family in DENSE
+    ],
+)
 @pytest.mark.usefixtures("on_device")
 def test_every_mode_gives_the_text_of_transformers(family: str, tmp_path: Path) -> None:
     module = random_module(family)

@@ -219,8 +219,15 @@ def test_a_drafter_that_breaks_leaves_the_run_plain_where_that_is_set(
     assert any("drafter broke" in getattr(event, "message", "") for event in trace.events)
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
+@pytest.mark.parametrize(
+    ("shape", "sampling"),
+    [
+        pytest.param(CHAIN, GREEDY, id="chain-greedy"),
+        pytest.param(TREE, SAMPLED, id="tree-sampled"),
+        pytest.param(CHAIN, SAMPLED, id="chain-sampled", marks=pytest.mark.slow),
+        pytest.param(TREE, GREEDY, id="tree-greedy", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("mode", MODES)
 def test_steps_equal_those_of_the_host(
     mode: str,
