@@ -63,11 +63,15 @@ class RenderedAnswer(TypedDict):
 
 
 class TurnHead(TypedDict):
-    """What was asked, and under which mode; `replaces` is the run that this one answers anew."""
+    """What was asked, and under which mode; `replaces` is the run that this one answers anew.
+
+    Runs of one `turn` are branches of an answer; a turn follows upon the run `after`."""
 
     user: str
     mode: str
     replaces: str | None
+    turn: str
+    after: str | None
 
 
 class LabName(TypedDict):

@@ -65,6 +65,8 @@ if TYPE_CHECKING:  # for tools that read the source; a test holds it equal to th
     from core.trace.file import read_trace as read_trace
     from core.trace.file import save_trace as save_trace
     from core.trace.file import write_trace as write_trace
+    from core.trace.fork import Fork as Fork
+    from core.trace.fork import fork_of as fork_of
     from core.trace.stats import RunStats as RunStats
 
 _NAMES_OF = {
@@ -96,6 +98,7 @@ _NAMES_OF = {
     "core.loading.loading": ("LoadedModel", "load_target"),
     "core.decoding.joining": ("JoiningRun",),
     "core.decoding.run_start": ("Prompt",),
+    "core.trace.fork": ("Fork", "fork_of"),
     "core.trace.stats": ("RunStats",),
     "core.trace.file": ("Trace", "load_trace", "read_trace", "save_trace", "write_trace"),
 }  # fmt: skip

@@ -22,7 +22,13 @@ from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
 from core.decoding.remembering import remembered
 from core.decoding.run_events import RunScript, run_events
-from core.decoding.run_start import Prompt, RunParts, make_corrections, run_started
+from core.decoding.run_start import (
+    Prompt,
+    RunParts,
+    begin_answer,
+    make_corrections,
+    run_started,
+)
 from core.decoding.step import Clock, HostStepper, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.forced import ForcedDrafter
@@ -45,6 +51,7 @@ from core.runtime.freed_memory import give_back
 from core.runtime.storage import Progress, cache_home, no_progress
 from core.settings import parse_bytes
 from core.trace.events import Event
+from core.trace.fork import Fork
 from core.trace.naming import with_token_texts
 
 
@@ -102,11 +109,31 @@ class Engine:
         text = self.target.tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
         return Prompt(text, list(token_ids))
 
+    def fork_prompt(self, fork: Fork) -> Prompt:
+        """A branch of another run (`core.trace.fork.fork_of`), whose answer goes on from its tokens.
+
+        Raises InvalidSettingError for a run of another target, and for token ids that this one lacks.
+        """
+        own, its = self.target.identity.to_dict(), fork.target
+        key = "sha256" if own["sha256"] and its.get("sha256") else "name"
+        if own[key] != its.get(key):
+            raise InvalidSettingError(
+                f"the run is one of {its.get('name')} and this is {own['name']}; a branch needs the "
+                "target of its parent."
+            )
+        num_token_ids = self._backend.forward.num_token_ids
+        if max(fork.token_ids) >= num_token_ids:
+            raise InvalidSettingError(
+                f"there is no token {max(fork.token_ids)}; the target has the ids from 0 to "
+                f"{num_token_ids - 1}."
+            )
+        return Prompt(fork.prompt_text, fork.prompt_token_ids, fork)
+
     def check_prompt(self, prompt: Prompt) -> None:
         """Raises InvalidSettingError for a prompt that is empty, fills the context, or has token ids
         that the target lacks."""
-        check_prompt(prompt.token_ids, self.target.context_limit)
-        check_token_ids(prompt.token_ids, self._backend.forward.num_token_ids)
+        check_prompt(prompt.all_token_ids, self.target.context_limit)
+        check_token_ids(prompt.all_token_ids, self._backend.forward.num_token_ids)
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         """Why a mode cannot run with this target, in one sentence; None where it can.
@@ -170,6 +197,8 @@ class Engine:
         does, and for a mode or a rule of which no profile can be made.
         """
         self.check_prompt(prompt)
+        if prompt.fork is not None:
+            raise InvalidSettingError("a branch has no profile; give a prompt of its own.")
         check_profiled(config)
         config = self._checked(config)
         parts = self._prepare(prompt, _with_costs(config), Single(), None)
@@ -298,7 +327,8 @@ class Engine:
             self.target.eos_token_ids,
             lambda: self._token_trie,
         )
-        circumstances = self._circumstances(len(prompt.token_ids), graphs)
+        answer = begin_answer(self.target, prompt, config, corrections)
+        circumstances = self._circumstances(len(prompt.all_token_ids), graphs)
         costs = RunCosts(self._costs, circumstances, scheduler.shared)
         view = None if memory is None else MemoryView(memory)
         drafter = make_drafter(
@@ -316,6 +346,7 @@ class Engine:
                 is_alone=scheduler.size == 1,
                 memory=view,
                 corrections=corrections,
+                num_given=len(prompt.given_token_ids),
             )
         )
         constraint = None if corrections is None else corrections.constraint
@@ -336,6 +367,7 @@ class Engine:
             corrections,
             self.host_reason(config) if scheduler.size == 1 else "",
             scheduler.size,
+            answer,
             view,
         )
 
@@ -416,7 +448,7 @@ class Engine:
     ) -> Iterator[Event]:
         """Without the texts of their tokens."""
         return run_events(
-            RunScript(self.target, prompt, config, should_stop, self._clock),
+            RunScript(self.target, prompt, config, parts.answer.text, should_stop, self._clock),
             lambda: run_started(self.target, prompt, config, parts, self._originals),
             lambda clock: self._stepper(prompt, config, parts, clock),
             self._broke,
@@ -454,6 +486,7 @@ class Engine:
             clock=clock,
             cost=None if parts.cost is None else StepCost(parts.cost, learns=parts.batch_size == 1),
             corrections=parts.corrections,
+            num_given=len(prompt.given_token_ids),
         )
 
 

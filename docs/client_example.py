@@ -43,6 +43,13 @@ def main() -> None:
     trace = client.predict(answer["run_id"], api_name="/export")
     print(f"the trace has {trace.count(chr(10))} lines")
 
+    # The second best token at the first place, and how the answer goes on from it.
+    events = [json.loads(line) for line in trace.splitlines()]
+    verified = next(event for event in events if event["kind"] == "verified")
+    other = verified["top_k_token_ids"][0][1]
+    branch = client.predict(answer["run_id"], 0, [other], api_name="/fork")
+    print(f"another beginning: {branch['text']}")
+
 
 if __name__ == "__main__":
     main()

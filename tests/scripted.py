@@ -128,9 +128,22 @@ def scripted_decoder(
     config: RunConfig,
     end_token_ids: frozenset[int] = frozenset(),
     should_stop: Callable[[], bool] = lambda: False,
+    prompt: Sequence[int] = (),
+    given: Sequence[int] = (),
 ) -> Decoder:
-    """The loop over a scripted target, with a ticking clock."""
+    """The loop over a scripted target, with a ticking clock; an answer to the prompt may be given in
+    part."""
     clock = ticking_clock()
+    corrections = Corrections(
+        config.sampling,
+        {int(token): bias for token, bias in config.sampling.token_biases},
+        backend.vocab_size,
+        end_token_ids,
+    )
+    corrections.begin([*prompt], given)
+    text = StopText(NumberText(), config.stop, config.sampling.min_new_tokens)
+    for token_id in given:
+        text.push(token_id)
     stepper = HostStepper(
         backend,
         drafter,
@@ -138,18 +151,14 @@ def scripted_decoder(
         device=torch.device("cpu"),
         end_token_ids=end_token_ids,
         clock=clock,
-        corrections=Corrections(
-            config.sampling,
-            {int(token): bias for token, bias in config.sampling.token_biases},
-            backend.vocab_size,
-            end_token_ids,
-        ),
+        corrections=corrections,
+        num_given=len(given),
     )
     return Decoder(
         stepper,
         config,
         end_token_ids=end_token_ids,
-        text=StopText(NumberText(), config.stop, config.sampling.min_new_tokens),
+        text=text,
         clock=clock,
         should_stop=should_stop,
     )
@@ -162,13 +171,14 @@ def run_loop(
     *,
     end_token_ids: frozenset[int] = frozenset(),
     should_stop: Callable[[], bool] = lambda: False,
+    given: Sequence[int] = (),
     **settings: object,
 ) -> tuple[list[Event], str]:
     """All events of a run and the reason of its end."""
     config = RunConfig.from_dict(dict(settings))
-    decoder = scripted_decoder(backend, drafter, config, end_token_ids, should_stop)
+    decoder = scripted_decoder(backend, drafter, config, end_token_ids, should_stop, prompt, given)
     events: list[Event] = []
-    run = decoder.run(prompt)
+    run = decoder.run(prompt, given)
     while True:
         try:
             events.append(next(run))

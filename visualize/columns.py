@@ -29,6 +29,12 @@ _RUNS: Final = {
     "dtype": Column("string", "", "number format of the weights"),
     "device": Column("string", "", "the device in words"),
     "seed": Column("Int64", "", "seed of the run"),
+    "parent": Column("string", "", "run that this one is a branch of; empty where it is none"),
+    "forked_at": Column(
+        "Int64",
+        "",
+        "place in the answer, from 0, of the first token that was chosen; empty but for a branch",
+    ),
     "config_json": Column("string", "JSON", "all settings of the run"),
     "outcome": Column(
         "string", "", "eos, stop_string, length, context, stopped or failed; empty if cut off"
@@ -80,7 +86,7 @@ _RUNS: Final = {
         "string", "JSON", "of the figures of a server: which are told, derived, a bound or unknown"
     ),
     "prompt_text": Column("string", "", "the prompt as written"),
-    "text": Column("string", "", "the generated text"),
+    "text": Column("string", "", "the text of the answer, the beginning of a branch with it"),
 }
 
 _STEPS: Final = {
@@ -115,15 +121,18 @@ _STEPS: Final = {
 _TOKENS: Final = {
     **_RUN_KEYS,
     "position": Column("int64", "", "place of the token in the output, from 0"),
-    "step": Column("int64", "", "step that emitted it, from 1"),
+    "step": Column("int64", "", "step that emitted it, from 1; 0 for what a branch began with"),
     "token_id": Column("Int64", "", "id in the target's vocabulary; empty if a server tells none"),
     "text": Column("string", "", "what the token adds to the text; empty inside a character"),
     "token_text": Column("string", "", "the token alone, decoded"),
     "source": Column(
-        "string", "", "accepted, remembered, forced, recovered, bonus, plain or untold"
+        "string",
+        "",
+        "accepted, remembered, forced, recovered, bonus, plain or untold; inherited or chosen in what "
+        "a branch began with",
     ),
     "depth": Column("int64", "", "place of the token among those of its step, from 1"),
-    "node": Column("int64", "", "its node in the tree; -1 for the target's own token"),
+    "node": Column("int64", "", "its node in the tree; -1 for the target's own and without a step"),
     "draft_prob": Column("Float64", "0 to 1", "the drafter's probability; empty if not drafted"),
     "target_prob": Column("Float64", "0 to 1", "the target's probability at temperature 1"),
     "entropy_nats": Column("Float64", "nats", "entropy of the target's distribution here"),

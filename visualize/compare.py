@@ -13,7 +13,7 @@ from core.trace.pauses import Pauses, collect_pauses
 from core.trace.stats import RunStats
 from visualize.labels import Setup, repeat_key, run_labels, setup_of
 from visualize.run_facts import run_facts
-from visualize.steps import Step, complete_steps, entry, log_ratio
+from visualize.steps import Step, complete_steps, entry, given_tokens, log_ratio
 
 PLAIN_MODE = "naive"
 
@@ -73,6 +73,9 @@ class _Gap(NamedTuple):
 
 
 def _gap(reference: Trace, position: int, other_id: int) -> _Gap:
+    position -= len(given_tokens(reference))  # of which the target was asked nothing
+    if position < 0:
+        return _Gap(None, False)
     for step in complete_steps(reference):
         if position < len(step.committed.token_ids):
             return _gap_in_step(step, position, other_id)

@@ -20,6 +20,7 @@ from visualize.steps import (
     all_steps,
     complete_steps,
     entry,
+    given_tokens,
     logit_gap,
 )
 
@@ -110,7 +111,21 @@ def _step_rows(trace: Trace) -> list[Row]:
 
 def _token_rows(trace: Trace) -> list[Row]:
     keys, names = _run_keys(trace), trace.token_texts
-    rows: list[Row] = []
+    rows: list[Row] = [
+        {
+            **keys,
+            "position": position,
+            "step": 0,
+            "token_id": token.token_id,
+            "text": token.text,
+            "token_text": names.get(token.token_id, ""),
+            "source": token.source,
+            "depth": position + 1,
+            "node": -1,
+            "t_s": 0.0,
+        }
+        for position, token in enumerate(given_tokens(trace))
+    ]
     for step in all_steps(trace):
         committed = step.committed
         for index, token_id in enumerate(committed.token_ids):

@@ -29,16 +29,17 @@ def setup_of(trace: Trace) -> Setup:
 
 
 def repeat_key(trace: Trace) -> Hashable:
-    """Equal for repeats of one run: same setup, draft model and settings."""
-    facts = run_facts(trace)
-    return setup_of(trace), facts.target, facts.draft, dumps(facts.config, sort_keys=True)
+    """Equal for repeats of one run: same setup, beginning, draft model and settings."""
+    facts, started = run_facts(trace), trace.first(RunStarted)
+    given = tuple(started.prefix_token_ids) if started else ()
+    return setup_of(trace), given, facts.target, facts.draft, dumps(facts.config, sort_keys=True)
 
 
 def run_labels(traces: Sequence[Trace]) -> list[str]:
     """A different name for each trace: its mode, and what else it takes to tell it apart."""
     facts = [run_facts(trace) for trace in traces]
     parts = [[item.mode or "run", lossy_mark(item.lossy_rule)] for item in facts]
-    for read in (_target, _device):
+    for read in (_branch, _target, _device):
         if len({read(item) for item in facts}) > 1:
             for part, item in zip(parts, facts, strict=True):
                 part.append(read(item))
@@ -53,6 +54,10 @@ def lossy_mark(rule: str) -> str:
 def figure_text(text: str) -> str:
     """A text that plotly shows as it is; it would read tags and entities otherwise."""
     return html.escape(text, quote=False)
+
+
+def _branch(facts: RunFacts) -> str:
+    return "" if facts.forked_at is None else f"branch at token {facts.forked_at + 1}"
 
 
 def _target(facts: RunFacts) -> str:

@@ -27,6 +27,10 @@ class RunFacts(NamedTuple):
     started_at: str
     seed: int | None
     config: dict[str, Any]
+    parent: str
+    """The run that it is a branch of; empty where it is none."""
+    forked_at: int | None
+    """Place in the answer, from 0, of the first token that was chosen; None where it is no branch."""
     server: dict[str, Any]
     """The server that answered; empty for our own engine."""
     prompt_text: str
@@ -59,6 +63,8 @@ def run_facts(trace: Trace) -> RunFacts:
         started_at=started.started_at if started else "",
         seed=started.seed if started else None,
         config=config,
+        parent=started.parent if started else "",
+        forked_at=started.forked_at if started else None,
         server=(started.server or {}) if started else {},
         prompt_text=started.prompt_text if started else "",
         num_prompt_tokens=_num_prompt_tokens(started, trace),

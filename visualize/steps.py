@@ -1,9 +1,17 @@
 """A trace as steps: the four events that belong together, and the times of their phases."""
 
 import math
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
-from core.trace.events import Accepted, Committed, Drafted, Event, Observed, Verified
+from core.trace.events import (
+    Accepted,
+    Committed,
+    Drafted,
+    Event,
+    Observed,
+    RunStarted,
+    Verified,
+)
 from core.trace.file import Trace
 
 ValueT = TypeVar("ValueT")
@@ -175,6 +183,29 @@ def all_steps(trace: Trace) -> list[AnyStep]:
     """The steps of a run in order, those of a server as far as they can be told apart."""
     open_step = StepEvents()
     return [step for event in trace.events if (step := open_step.add(event)) is not None]
+
+
+class GivenToken(NamedTuple):
+    """A token with which the answer of a branch begins."""
+
+    token_id: int
+    text: str
+    """What it adds to the text."""
+    source: Literal["inherited", "chosen"]
+    """The parent's own, or chosen in place of it."""
+
+
+def given_tokens(trace: Trace) -> list[GivenToken]:
+    """Those of a branch in order; none of other runs."""
+    started = trace.first(RunStarted)
+    if started is None or started.forked_at is None:
+        return []
+    return [
+        GivenToken(token_id, text, "chosen" if place >= started.forked_at else "inherited")
+        for place, (token_id, text) in enumerate(
+            zip(started.prefix_token_ids, started.prefix_texts, strict=True)
+        )
+    ]
 
 
 def logit_gap(top_k_probs: list[float]) -> float | None:

@@ -10,6 +10,7 @@ from core.decoding.joining import JoiningRun
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError, SpecDecodesError
 from core.trace.events import Event
+from core.trace.fork import Fork
 
 
 class EngineLike(Protocol):
@@ -30,6 +31,10 @@ class EngineLike(Protocol):
 
     def token_prompt(self, token_ids: list[int]) -> Any:
         """The same for token ids."""
+        ...
+
+    def fork_prompt(self, fork: Fork) -> Any:
+        """The same for a branch of another run."""
         ...
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None: ...
@@ -62,7 +67,9 @@ class EngineLike(Protocol):
 
 
 def prompt_of(engine: EngineLike, chat: Chat) -> Any:
-    """What the engine runs for a chat, a plain text, or token ids."""
+    """What the engine runs for a chat, a plain text, token ids, or a branch."""
+    if isinstance(chat, Fork):
+        return engine.fork_prompt(chat)
     if isinstance(chat, str):
         return engine.raw_prompt(chat)
     messages = [part for part in chat if not isinstance(part, int)]

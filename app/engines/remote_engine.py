@@ -33,6 +33,7 @@ from core.decoding.remembering import all_remembered, remembered
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import ModelUnavailableError, SpecDecodesError
 from core.trace.events import Event, RunFailed, RunFinished
+from core.trace.fork import Fork
 from core.trace.stats import RunStats
 
 # How soon a stop is passed on while a step takes its time.
@@ -150,6 +151,10 @@ class RemoteEngine:
     def token_prompt(self, token_ids: list[int]) -> list[int]:
         """The token ids, likewise."""
         return token_ids
+
+    def fork_prompt(self, fork: Fork) -> Fork:
+        """The branch, likewise."""
+        return fork
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         """See `Engine.unavailable_reason`; None as well where the worker does not say."""

@@ -15,7 +15,7 @@ from core.errors import InvalidSettingError, SpecDecodesError, TraceFormatError
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace, load_trace, save_trace
 from visualize.imports.records import Source
-from visualize.run_facts import run_facts
+from visualize.run_facts import RunFacts, run_facts
 
 MAX_RUNS = 200
 MAX_AGE_DAYS = 30
@@ -205,11 +205,17 @@ class Archive:
         return self.place(visitor) / (run_id + ending)
 
 
+def _name_of(facts: RunFacts) -> str:
+    """A branch has its prompt in common with its parent, and comes first where the name is cut off."""
+    branch = "" if facts.forked_at is None else f"branch at token {facts.forked_at + 1}: "
+    return branch + facts.prompt_text
+
+
 def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
     facts, stats = run_facts(trace), trace.stats
     values: dict[str, Any] = {
         "run_id": run_id,
-        "name": " ".join((name or facts.prompt_text).split())[:MAX_NAME] or "untitled",
+        "name": " ".join((name or _name_of(facts)).split())[:MAX_NAME] or "untitled",
         "prompt": facts.prompt_text[:400],
         "kept_at_s": time.time(),
         "outcome": facts.outcome or "cut off",

@@ -11,6 +11,7 @@ from app.engines.engine_slot import EngineKey
 from app.engines.model_pool import ModelPool
 from app.messages import Cleared, Notice, Resumed
 from app.runs.archive import Archive
+from app.runs.branches import branch_of
 from app.runs.limits import Limits
 from app.runs.run import Run
 from app.runs.run_finder import RunFinder
@@ -26,6 +27,7 @@ from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.modes.settings import remembers
 from core.runtime.strict_json import dumps
+from core.trace.fork import Fork
 
 FRAME_S = 1 / 60
 # A listener whose page has gone is only noticed between two messages.
@@ -57,13 +59,16 @@ class Handlers:
         values: dict[str, Any],
         *,
         raw: bool = False,
+        turns: Sequence[Any] | None = None,
     ) -> Iterator[str]:
         """Answers a message; yields the page's messages until the answer is complete.
 
-        With `raw` the message is a text that is continued as it is. Raises SpecDecodesError before
-        the first one where the message or a setting is wrong.
+        It follows upon `turns`, the ids of the runs that the page shows; see `ChatSession.shown`. With
+        `raw` the message is a text that is continued as it is. Raises SpecDecodesError before the first
+        one where the message or a setting is wrong.
         """
-        yield from self._answer(session, checked_text(text, "message"), system, values, raw)
+        shown = session.shown(turns)
+        yield from self._answer(session, checked_text(text, "message"), system, values, raw, shown)
 
     def retry(
         self,
@@ -72,12 +77,44 @@ class Handlers:
         values: dict[str, Any],
         *,
         raw: bool = False,
+        turns: Sequence[Any] | None = None,
     ) -> Iterator[str]:
-        """Answers the last message anew, with the present settings."""
-        last = session.last
-        if last is None:
+        """Answers the last of the turns anew, with the present settings; a branch goes on anew from the
+        tokens that it began with."""
+        shown = session.shown(turns)
+        if not shown:
             raise SpecDecodesError("There is nothing to retry; ask something first.")
-        yield from self._answer(session, last.user_text, system, values, raw, replaced=last)
+        *before, last = shown
+        yield from self._answer(session, last.user_text, system, values, raw, before, last)
+
+    def fork(
+        self, session: ChatSession, run_id: Any, position: Any, token_ids: Any
+    ) -> Iterator[str]:
+        """Goes on from other tokens of an answer, as its branch and under its settings.
+
+        Yields the page's messages until the branch is complete; see `branch_of` for what is raised.
+        """
+        parent = self._known(session, str(run_id))
+        branch = branch_of(parent, position, token_ids)
+        assert parent is not None, "it has a branch"
+        record = self._begin(
+            session,
+            parent.user_text,
+            branch.fork,
+            branch.config,
+            turn_id=parent.turn_id,
+            after_id=parent.after_id,
+        )
+        yield from follow(record)
+
+    def _known(self, session: ChatSession, run_id: str) -> Run | None:
+        """A run of the chat, or one that the visitor may see and that is one of the chat from now on."""
+        for record in session.runs:
+            if record.run_id == run_id:
+                return record
+        found = self.records(session, [run_id])
+        session.resume(found)
+        return found[0] if found else None
 
     def resume(self, session: ChatSession, run_ids: Sequence[Any]) -> Iterator[str]:
         """Goes on with the turns that a page shows, or remembers from before it was loaded anew.
@@ -116,26 +153,56 @@ class Handlers:
         system: str | None,
         values: dict[str, Any],
         raw: bool,
+        turns: Sequence[Run],
         replaced: Run | None = None,
     ) -> Iterator[str]:
-        if session.is_busy:
-            raise SpecDecodesError("An answer is still coming; stop it or wait for its end.")
         system = whole_characters(system or "")
         if raw and system.strip():
             raise InvalidSettingError(
                 "A system prompt is no setting beside raw text, which uses no template; leave one of "
                 "them out."
             )
+        chat: Chat = text if raw else session.messages(system, turns, text)
         config = config_from_values(values)
+        if replaced is None:
+            after = turns[-1].run_id if turns else None
+            record = self._begin(session, text, chat, config, after_id=after)
+        else:
+            record = self._begin(
+                session,
+                text,
+                replaced.fork or chat,
+                config,
+                replaced,
+                turn_id=replaced.turn_id,
+                after_id=replaced.after_id,
+            )
+        yield from follow(record)
+
+    def _begin(
+        self,
+        session: ChatSession,
+        text: str,
+        chat: Chat,
+        config: RunConfig,
+        replaced: Run | None = None,
+        *,
+        turn_id: str | None = None,
+        after_id: str | None = None,
+    ) -> Run:
+        """Queues an answer of the chat; raises SpecDecodesError where it may not begin."""
+        if session.is_busy:
+            raise SpecDecodesError("An answer is still coming; stop it or wait for its end.")
         self.check(config, session.owner)
         if replaced is not None:
-            session.pop_last()
-        chat = text if raw else session.messages(system, text)
-        record = self.store.create(text, config.mode, replaced.run_id if replaced else None)
+            session.remove(replaced)
+        replaces = replaced.run_id if replaced else None
+        record = self.store.create(text, config.mode, replaces, turn_id=turn_id, after_id=after_id)
+        record.fork = chat if isinstance(chat, Fork) else None
         session.append(record)
         memory = session.memory_of(config.target)
         self.start([record], [chat], [config], session.visitor, session.owner, memory=memory)
-        yield from follow(record)
+        return record
 
     def check(self, config: RunConfig, owner: str | None) -> None:
         """Raises InvalidSettingError for a run that this page does not give its owner."""
@@ -159,8 +226,9 @@ class Handlers:
         their owner; they are written down as they go, and kept for the visitor, if there is one. A
         profile is of one. All want the same engine. Where they may join, those of others that may are
         among the `size`. `memory` has the visitor's earlier answers; None where none are remembered."""
-        for run in records:
+        for run, config in zip(records, configs, strict=True):
             run.sinks = [self.totals, RunKeeper(self.archive, visitor, run.run_id)]
+            run.config = config
         config = configs[0]
         key = EngineKey(config.target, config.dtype, config.weights, config.compile)
         used = memory if remembers(config.drafter) else None

@@ -10,6 +10,7 @@ from app.messages import RunMessage, RunPhase, RunStatus
 from app.runs.logs import fields
 from app.runs.watchers import GIVEN_UP, Watchers
 from app.runs.wire import events_for_page
+from core.config import RunConfig
 from core.decoding.failures import describe_failure
 from core.errors import shown
 from core.runtime.strict_json import dumps
@@ -23,6 +24,7 @@ from core.trace.events import (
     RunStarted,
 )
 from core.trace.file import Trace
+from core.trace.fork import Fork
 from core.trace.pauses import Pauses
 from core.trace.stats import RunStats
 
@@ -63,8 +65,25 @@ class Outcome(NamedTuple):
 class Run:
     """Written by the run's thread, read by any number of listeners."""
 
-    def __init__(self, run_id: str, user_text: str, mode: str, replaces: str | None = None):
+    def __init__(
+        self,
+        run_id: str,
+        user_text: str,
+        mode: str,
+        replaces: str | None = None,
+        *,
+        turn_id: str | None = None,
+        after_id: str | None = None,
+    ):
+        """It replaces a run, is another answer of the turn that began with a run, and follows upon one,
+        where it does."""
         self.run_id = run_id
+        self.turn_id = turn_id or run_id
+        self.after_id = after_id
+        self.config: RunConfig | None = None
+        """As it was asked for; None where the run was read back from a trace."""
+        self.fork: Fork | None = None
+        """Where it is a branch of another run."""
         self.sinks: list[RunSink] = []
         self.outcome: Outcome | None = None
         """How it ended; None while it goes on, and where no event has told it."""
@@ -238,6 +257,12 @@ class Run:
                 body["stats"] = self._stats.to_dict()
                 body["pauses"] = self.pauses.to_dict()
         if first == 0:
-            body["turn"] = {"user": self.user_text, "mode": self.mode, "replaces": self.replaces}
+            body["turn"] = {
+                "user": self.user_text,
+                "mode": self.mode,
+                "replaces": self.replaces,
+                "turn": self.turn_id,
+                "after": self.after_id,
+            }
         body["events"] = list(events_for_page(events, first))
         return dumps(body, ensure_ascii=False, separators=(",", ":")), next_first

@@ -5,8 +5,9 @@ from typing import NamedTuple
 from app.runs.archive import Archive
 from app.runs.run import Run
 from app.runs.run_store import RunStore
-from core.trace.events import Event
+from core.trace.events import Event, RunStarted
 from core.trace.file import Trace
+from core.trace.fork import fork_again
 from visualize.run_facts import run_facts
 
 
@@ -51,6 +52,8 @@ def record_of(run_id: str, trace: Trace) -> Run:
     facts = run_facts(trace)
     record = Run(run_id, facts.prompt_text, facts.mode)
     record.began_s = None
+    started = trace.first(RunStarted)
+    record.fork = fork_again(started) if started else None
     events: list[Event] = trace.events
     for event in events:
         record.add(event)

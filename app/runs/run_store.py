@@ -19,9 +19,18 @@ class RunStore:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
 
-    def create(self, user_text: str, mode: str, replaces: str | None = None) -> Run:
+    def create(
+        self,
+        user_text: str,
+        mode: str,
+        replaces: str | None = None,
+        *,
+        turn_id: str | None = None,
+        after_id: str | None = None,
+    ) -> Run:
         """A new run; evicts ended runs, oldest first, where the store is full."""
-        record = Run(secrets.token_urlsafe(16), user_text, mode, replaces)
+        run_id = secrets.token_urlsafe(16)
+        record = Run(run_id, user_text, mode, replaces, turn_id=turn_id, after_id=after_id)
         with self._lock:
             self._make_room()
             self._runs[record.run_id] = record

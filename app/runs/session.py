@@ -59,7 +59,7 @@ class ChatSession:
 
     @property
     def runs(self) -> list[Run]:
-        """The runs of the chat, oldest first."""
+        """The runs of the chat, its branches among them, oldest first."""
         return list(self._runs)
 
     @property
@@ -70,10 +70,18 @@ class ChatSession:
     def last(self) -> Run | None:
         return self._runs[-1] if self._runs else None
 
-    def messages(self, system: str, user_text: str) -> list[Message]:
+    def shown(self, run_ids: Sequence[Any] | None) -> list[Run]:
+        """The turns that a page shows, in their order, each in the branch that it shows; without a page
+        that tells them, all runs of the chat."""
+        if run_ids is None:
+            return self.runs
+        own = {record.run_id: record for record in self._runs}
+        return [own[run_id] for run_id in map(str, run_ids) if run_id in own]
+
+    def messages(self, system: str, turns: Sequence[Run], user_text: str) -> list[Message]:
         """The chat as the model reads it; turns without an answer are left out."""
         messages = [{"role": "system", "content": system}] if system.strip() else []
-        for record in self._runs:
+        for record in turns:
             answer = record.answer
             if answer:
                 messages.append({"role": "user", "content": record.user_text})
@@ -95,10 +103,10 @@ class ChatSession:
             self._runs = list((shown | own).values())
         return [record for run_id, record in shown.items() if run_id not in own]
 
-    def pop_last(self) -> Run | None:
-        """Takes the last turn out of the chat."""
+    def remove(self, record: Run) -> None:
+        """Takes a run out of the chat."""
         with self._lock:
-            return self._runs.pop() if self._runs else None
+            self._runs = [own for own in self._runs if own is not record]
 
     def clear(self) -> list[str]:
         """Empties the chat; returns the ids of its runs."""

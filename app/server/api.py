@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.engines.chat import single_chat
+from app.engines.chat import Chat, single_chat
+from app.runs.branches import branch_of
 from app.runs.comparison_run import ComparisonRun
 from app.runs.handlers import Handlers, follow
 from app.runs.texts import checked_text
@@ -19,7 +20,7 @@ from core.modes.server import is_address
 
 
 def create_endpoints(handlers: Handlers, target: str) -> None:
-    """Registers `/generate`, `/compare`, `/list_runs` and `/export`.
+    """Registers `/generate`, `/fork`, `/compare`, `/list_runs` and `/export`.
 
     `target` is the model of runs whose settings name none.
     """
@@ -44,8 +45,33 @@ def create_endpoints(handlers: Handlers, target: str) -> None:
             config, raw = _asked(settings, target)
             owner = owner_of(request)
             handlers.check(config, owner)
-        record = handlers.store.create(prompt, config.mode)
-        chat = single_chat(prompt, raw=raw)
+        yield from followed(prompt, single_chat(prompt, raw=raw), config, owner)
+
+    def fork(
+        run_id: str, position: int, token_ids: list[int], request: gr.Request
+    ) -> Iterator[dict[str, Any]]:
+        """Go on from another token of an answer, as its branch and under its settings.
+
+        Args:
+            run_id: The id that generate, fork or list_runs gave; the run has ended.
+            position: The place in the answer, from 0, of the first token that is another.
+            token_ids: The tokens that stand there instead, usually one; export tells the ids.
+
+        Returns:
+            The branch's id, its whole text so far, its status and its statistics, growing until the
+            end.
+        """
+        with _told():
+            visitor, owner = visitor_of(request), owner_of(request)
+            parent = handlers.finder.record(visitor, checked_text(run_id, "run_id"))
+            branch = branch_of(parent, position, token_ids)
+            handlers.check(branch.config, owner)
+        yield from followed(branch.fork.prompt_text, branch.fork, branch.config, owner)
+
+    def followed(
+        text: str, chat: Chat, config: RunConfig, owner: str | None
+    ) -> Iterator[dict[str, Any]]:
+        record = handlers.store.create(text, config.mode)
         handlers.start([record], [chat], [config], None, owner, memory=None)
         try:
             for _ in follow(record):
@@ -122,6 +148,7 @@ def create_endpoints(handlers: Handlers, target: str) -> None:
         return "\n".join([header_line(), *map(event_line, found.trace.events)]) + "\n"
 
     gr.api(generate, api_name="generate", concurrency_limit=None)
+    gr.api(fork, api_name="fork", concurrency_limit=None)
     gr.api(compare, api_name="compare", concurrency_limit=None)
     gr.api(list_runs, api_name="list_runs")
     gr.api(export, api_name="export")

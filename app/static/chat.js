@@ -12,7 +12,7 @@ import { misplaced } from "./root_path.js";
 import { mountRunLink } from "./run_link.js";
 import { connectStrip } from "./strip_input.js";
 import { showTab } from "./tabs.js";
-import { hideCard } from "./token_card.js";
+import { leaveCard } from "./token_card.js";
 import { mountTour, tourAfterPreset } from "./tour.js";
 import { Turn } from "./turn.js";
 
@@ -36,34 +36,43 @@ export function mount({ element, props, watch, trigger, server }) {
   let isFollowing = true;
   /** What was in the chat before the page was loaded, until it is here. @type {string[]} */
   let awaited = [];
-  const memory = new Memory("chat", () => (awaited.length ? awaited : store.turns));
+  const allRuns = () => (awaited.length ? awaited : [...store.runs.keys()]);
+  const memory = new Memory("chat", allRuns);
   awaited = memory.recall();
+  /** Which branches were shown, until they are here. @type {string[]} */
+  let shown = [];
+  const shownMemory = new Memory("branches", () => (awaited.length ? shown : store.turns));
+  shown = shownMemory.recall();
   scroller.addEventListener("scroll", () => {
-    hideCard();
+    leaveCard(scroller);
     const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
     isFollowing = below < NEAR_BOTTOM_PX;
   });
 
   function drawTurns() {
     for (const [id, turn] of turns) {
-      if (store.runs.has(id)) continue;
-      turn.element.remove();
-      turns.delete(id);
+      if (!store.turns.includes(id)) turn.element.remove();
+      if (!store.runs.has(id)) turns.delete(id);
     }
-    for (const id of store.turns) {
+    store.turns.forEach((id, place) => {
       const run = store.runs.get(id);
-      if (!run || turns.has(id)) continue;
-      const turn = new Turn(run, store.showRefused);
-      turns.set(id, turn);
-      list.append(turn.element);
-      isFollowing = true;
-    }
+      if (!run) return;
+      let turn = turns.get(id);
+      if (!turn) {
+        turn = new Turn(run, store.showRefused);
+        turns.set(id, turn);
+        isFollowing = true;
+      }
+      const there = list.children[place] ?? null;
+      if (there !== turn.element) list.insertBefore(turn.element, there);
+    });
     welcome.hidden = store.turns.length + awaited.length > 0;
     notice.hidden = !store.notice;
     setText(notice, store.notice);
     frame().classList.toggle("is-busy", store.isBusy);
     frame().classList.toggle("has-chat", store.turns.length > 0);
     memory.keep();
+    shownMemory.keep();
   }
 
   store.subscribe((changes) => {
@@ -87,14 +96,16 @@ export function mount({ element, props, watch, trigger, server }) {
   mountTour();
   window.specdecodes = {
     copyChat: () => copyText(chatText()),
+    shownTurns: () => store.turns,
     presetChosen: () => {
       showTab("playground");
       tourAfterPreset();
     },
   };
-  store.onOpen = () => trigger("input", { runs: store.turns });
+  store.onOpen = () => trigger("input", { runs: allRuns() });
+  store.onFork = (request) => trigger("edit", { ...request });
   if (awaited.length) trigger("apply", { runs: awaited });
-  const link = mountRunLink((run) => trigger("apply", { runs: [...(awaited.length ? awaited : store.turns), run] }));
+  const link = mountRunLink((run) => trigger("apply", { runs: [...allRuns(), run] }));
 
   /** @param {string} json */
   async function receive(json) {
@@ -106,6 +117,8 @@ export function mount({ element, props, watch, trigger, server }) {
       if (message) store.take(message);
     }
     awaited = [];
+    for (const id of shown) if (store.runs.has(id)) store.show(id);
+    shown = [];
     const isGoingOn = (/** @type {string} */ run) => resumed.some((turn) => turn.run === run && !turn.is_over);
     link.arrived(isGoingOn);
     store.touch({ chat: true });

@@ -14,6 +14,7 @@ const SLOW_MS = 60;
  * @param {string} mode
  */
 export function heatOf(run, token, mode) {
+  if (token.step < 0) return null;
   const step = run.steps[token.step];
   if (mode === "target") {
     const prob = token.node >= 0 ? step.verified.target_probs[token.node] : step.accepted.next_prob;

@@ -22,6 +22,8 @@ const HELP = {
   bonus: "The target's own token after everything was accepted",
   plain: "The target's own token where nothing was drafted",
   untold: "A server does not say whether it was drafted",
+  inherited: "Of the answer that this is a branch of",
+  chosen: "Chosen for this branch, in place of the answer's own",
   rejected: "Drafted, and the target refused it",
   untested: "Drafted, but never judged",
 };
@@ -66,8 +68,8 @@ export function mountLegend(element) {
     toggle.checked = store.showRefused;
     const all = store.current?.counts ?? {};
     const hasAny = Object.values(all).some(Boolean);
-    // Of servers alone.
-    entries.untold.hidden = !all.untold;
+    // Of servers and of branches alone.
+    for (const name of ["untold", "inherited", "chosen"]) entries[name].hidden = !all[name];
     for (const [name, node] of Object.entries(counts)) {
       const count = all[name] ?? 0;
       const isUnknown = Boolean(store.current?.server) && REFUSED.some((refused) => refused === name);

@@ -12,7 +12,8 @@ import type {
   Verified,
 } from "./types.d.ts";
 
-export type Source = Committed["sources"][number];
+/** Where a token of an answer came from; what a branch begins with was inherited or chosen. */
+export type Source = Committed["sources"][number] | "inherited" | "chosen";
 export type Refused = "rejected" | "untested";
 export type NodeState = Committed["node_states"][number];
 
@@ -34,9 +35,10 @@ export interface Step {
   firstToken: number;
 }
 
-/** An emitted token; `node` is -1 for the target's own. */
+/** A token of the answer; `node` is -1 for the target's own. */
 export interface Token {
   index: number;
+  /** -1 for those that a branch began with. */
   step: number;
   id: number;
   text: string;
@@ -118,11 +120,36 @@ export interface Trial {
   threshold: number | null | undefined;
 }
 
+/** Where an answer can go another way. */
+export interface ForkPlace {
+  run: string;
+  /** Place in the answer, from 0, of the first of `path`, or of what is chosen. */
+  position: number;
+  /** Drafted tokens before what is chosen. */
+  path: number[];
+  /** Place of what is chosen. */
+  place: number;
+  /** Whether the token of the card is the answer's own. */
+  isOwn: boolean;
+}
+
+/** What a branch begins with behind the answer's own tokens before `position`. */
+export interface ForkRequest {
+  run: string;
+  position: number;
+  token_ids: number[];
+}
+
+export type AskFork = (request: ForkRequest) => void;
+
 /** What the card tells of a token. */
 export interface TokenFacts {
   text: string;
   id: number;
+  /** 0 for those that a branch began with. */
   step: number;
+  /** null where there is no other way to choose. */
+  fork: ForkPlace | null;
   depth: number;
   source: Source | NodeState;
   targetProb: number | null;
@@ -192,6 +219,6 @@ declare global {
   interface Window {
     /** What Gradio tells its own page. */
     gradio_config: { root: string };
-    specdecodes: { copyChat(): Promise<void>; presetChosen(): void };
+    specdecodes: { copyChat(): Promise<void>; presetChosen(): void; shownTurns(): string[] };
   }
 }

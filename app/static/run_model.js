@@ -1,10 +1,20 @@
 // One run, made from its events. Pure: the views only read it.
 
-/** @import { Choice, NodeState, Source, Step, Token, TokenFacts, Trial } from "./page_types.d.ts" */
+/** @import { Choice, ForkPlace, NodeState, Source, Step, Token, TokenFacts, Trial } from "./page_types.d.ts" */
 /** @import { Accepted, Committed, Drafted, DrafterFailed, Observed, PageEvent, Pauses, Prefilled, RunStarted, RunStatus, ServerTotals, Stats, TurnHead, Verified } from "./types.d.ts" */
 
 /** @type {Source[]} */
-export const SOURCES = ["accepted", "remembered", "forced", "recovered", "bonus", "plain", "untold"];
+export const SOURCES = [
+  "accepted",
+  "remembered",
+  "forced",
+  "recovered",
+  "bonus",
+  "plain",
+  "untold",
+  "inherited",
+  "chosen",
+];
 /** @type {NodeState[]} */
 export const REFUSED = ["rejected", "untested"];
 
@@ -17,7 +27,7 @@ export class RunModel {
     this.id = id;
     this.numEvents = 0;
     /** @type {TurnHead} */
-    this.turn = { user: "", mode: "", replaces: null };
+    this.turn = { user: "", mode: "", replaces: null, turn: id, after: null };
     /** @type {RunStatus} */
     this.status = { phase: "queued", text: "", done: 0, total: 0 };
     /** @type {Stats | null} */
@@ -103,6 +113,17 @@ export class RunModel {
     return found.map(({ name, told, seen }) => `${name}: it tells ${told}, its stream showed ${seen}`).join("; ");
   }
 
+  /** Place of the first token that was chosen for a branch, from 0; null for a run that is none. */
+  get forkedAt() {
+    return this.started?.forked_at ?? null;
+  }
+
+  /** What was chosen there. */
+  get chosenText() {
+    const id = this.started?.prefix_token_ids[this.forkedAt ?? 0];
+    return id === undefined ? "" : this.textOf(id);
+  }
+
   get lossyRule() {
     return this.started?.lossy_rule ?? "";
   }
@@ -123,6 +144,7 @@ export class RunModel {
     switch (event.kind) {
       case "run_started":
         this.started = event;
+        this._begin(event);
         break;
       case "token_texts":
         for (const [place, id] of event.token_ids.entries()) this._texts.set(id, event.texts[place]);
@@ -156,6 +178,19 @@ export class RunModel {
         this.cutText = event.cut_text;
         break;
     }
+  }
+
+  /**
+   * The tokens with which a branch begins.
+   *
+   * @param {RunStarted} started
+   */
+  _begin({ prefix_token_ids: ids, prefix_texts: texts, forked_at: forkedAt }) {
+    ids.forEach((id, index) => {
+      const source = index < (forkedAt ?? 0) ? "inherited" : "chosen";
+      this.counts[source] += 1;
+      this.tokens.push({ index, step: -1, id, text: texts[index], source, node: -1 });
+    });
   }
 
   /** @param {Committed} committed */
@@ -236,6 +271,7 @@ export function toldOf({ border, num_drafted: drafted, num_accepted: accepted, n
  * @returns {TokenFacts}
  */
 export function describeToken(run, token) {
+  if (token.step < 0) return describeGiven(run, token);
   const step = run.steps[token.step];
   if (token.node >= 0) return { ...describeNode(run, step, token.node), text: emitted(run, token) };
   const { path, next_prob: ownProb } = step.accepted;
@@ -250,7 +286,48 @@ export function describeToken(run, token) {
     targetProb,
     draftProb: null,
     alternatives: alternatives(run, step, path.at(-1) ?? 0, token.id),
+    fork: forkPlace(run, token.index, [], true),
   };
+}
+
+/**
+ * What is known of a token with which a branch began.
+ *
+ * @param {RunModel} run
+ * @param {Token} token
+ * @returns {TokenFacts}
+ */
+function describeGiven(run, token) {
+  const { id, source, index } = token;
+  const facts = { text: emitted(run, token), id, step: 0, depth: index + 1, source };
+  return { ...facts, targetProb: null, draftProb: null, alternatives: [], fork: null };
+}
+
+/**
+ * Where the answer of a run that has ended can go another way; null where its target goes on from no
+ * token ids.
+ *
+ * @param {RunModel} run
+ * @param {number} position
+ * @param {number[]} path
+ * @param {boolean} isOwn
+ * @returns {ForkPlace | null}
+ */
+function forkPlace(run, position, path, isOwn) {
+  if (!run.isEnded || run.server) return null;
+  return { run: run.id, position, path, place: position + path.length, isOwn };
+}
+
+/**
+ * The drafted tokens before a node, from the first behind the root on.
+ *
+ * @param {Step} step
+ * @param {number} node
+ */
+function pathTo({ drafted }, node) {
+  const path = [];
+  for (let at = drafted.parents[node]; at > 0; at = drafted.parents[at]) path.unshift(drafted.token_ids[at]);
+  return path;
 }
 
 /**
@@ -275,6 +352,8 @@ export function describeNode(run, step, node) {
     alternatives: node === 0 ? [] : alternatives(run, step, drafted.parents[node], id),
     drafterChoices: node === 0 ? [] : choices(run, drafted, drafted.parents[node], id),
     why: step.states[node] === "rejected" ? trialOf(run, step, node) : null,
+    fork:
+      node === 0 ? null : forkPlace(run, step.firstToken, pathTo(step, node), tokenOfNode(run, step, node) !== null),
   };
 }
 

@@ -2,16 +2,20 @@
 
 import { RunModel } from "./run_model.js";
 
-/** @import { Changes, Drawing } from "./page_types.d.ts" */
+/** @import { AskFork, Changes, Drawing } from "./page_types.d.ts" */
 /** @import { RunMessage, TurnHead } from "./types.d.ts" */
 
 export class Store {
   /** `schedule` calls back before the next frame; tests bring their own. */
   constructor(schedule = (/** @type {() => void} */ draw) => void requestAnimationFrame(draw)) {
-    /** Ids of the chat's runs, oldest first. @type {string[]} */
+    /** Ids of the runs that the chat shows, a branch of each turn, oldest first. @type {string[]} */
     this.turns = [];
-    /** @type {Map<string, RunModel>} */
+    /** All runs of the chat, oldest first. @type {Map<string, RunModel>} */
     this.runs = new Map();
+    /** Which branch of a turn is shown. @type {Map<string, string>} */
+    this._shown = new Map();
+    /** Begins a branch. @type {AskFork | null} */
+    this.onFork = null;
     this.notice = "";
     this.showRefused = false;
     this.colorMode = "source";
@@ -73,12 +77,14 @@ export class Store {
     let run = this.runs.get(message.run);
     if (!run && message.turn) run = this._open(message.run, message.turn);
     if (!run || message.seq > run.numEvents) return this._fill(message.run, run);
+    const wasStarted = run.started !== null;
     for (const event of message.events.slice(run.numEvents - message.seq)) run.apply(event);
+    if (run.started && !wasStarted) this._gather();
     const wasEnded = run.isEnded;
     run.status = message.status;
     if (message.stats) run.stats = message.stats;
     if (message.pauses) run.pauses = message.pauses;
-    this.touch({ run: run.id, chat: wasEnded !== run.isEnded });
+    this.touch({ run: run.id, chat: wasEnded !== run.isEnded || wasStarted !== (run.started !== null) });
   }
 
   /**
@@ -87,14 +93,68 @@ export class Store {
    */
   _open(id, turn) {
     const run = new RunModel(id);
-    run.turn = turn;
     if (turn.replaces) this._drop(turn.replaces);
+    // A run that was opened from elsewhere follows upon what is there.
+    const isKnown = turn.turn !== id || (turn.after !== null && this.runs.has(turn.after));
+    run.turn = isKnown ? turn : { ...turn, after: this.turns.at(-1) ?? null };
     this.runs.set(id, run);
-    this.turns.push(id);
+    this._shown.set(run.turn.turn, id);
+    this._arrange();
     this.notice = "";
     this._pinned = null;
     this.touch({ chat: true, selection: true });
     return run;
+  }
+
+  /** Sets branches that were opened from elsewhere beside their parents. */
+  _gather() {
+    for (const run of this.runs.values()) {
+      if (!run.started?.parent || run.turn.turn !== run.id) continue;
+      const parent = [...this.runs.values()].find(({ started }) => started?.run_id === run.started?.parent);
+      if (!parent || parent === run) continue;
+      if (parent.turn.after === run.id) parent.turn = { ...parent.turn, after: run.turn.after };
+      const { turn, after } = parent.turn;
+      run.turn = { ...run.turn, turn, after };
+      this._shown.set(turn, run.id);
+    }
+    this._arrange();
+  }
+
+  /** Finds the turns that are shown: of each the branch that was chosen, and what follows upon it. */
+  _arrange() {
+    /** @type {string[]} */
+    const turns = [];
+    for (let after = null; ; after = turns[turns.length - 1]) {
+      const next = [...this.runs.values()].filter(({ turn }) => turn.after === after).at(-1);
+      if (!next) break;
+      const shown = this.runs.get(this._shown.get(next.turn.turn) ?? "") ?? next;
+      if (turns.includes(shown.id)) break;
+      turns.push(shown.id);
+    }
+    this.turns = turns;
+  }
+
+  /**
+   * The branches of a run's turn, itself among them, oldest first.
+   *
+   * @param {RunModel} run
+   */
+  branchesOf(run) {
+    return [...this.runs.values()].filter(({ turn }) => turn.turn === run.turn.turn);
+  }
+
+  /**
+   * Shows a branch of the chat, and what came before and after it.
+   *
+   * @param {string} id
+   */
+  show(id) {
+    for (let run = this.runs.get(id); run; run = this.runs.get(run.turn.after ?? "")) {
+      this._shown.set(run.turn.turn, run.id);
+    }
+    this._arrange();
+    if (this._pinned && !this.turns.includes(this._pinned.run)) this._pinned = null;
+    this.touch({ chat: true, selection: true });
   }
 
   /**
@@ -118,12 +178,12 @@ export class Store {
   _drop(id) {
     this._dropped.add(id);
     this.runs.delete(id);
-    this.turns = this.turns.filter((turn) => turn !== id);
+    this._arrange();
     if (this._pinned?.run === id) this._pinned = null;
   }
 
   _clear() {
-    for (const id of [...this.turns]) this._drop(id);
+    for (const id of [...this.runs.keys()]) this._drop(id);
     this.notice = "";
     this.touch({ chat: true, selection: true });
   }
@@ -134,8 +194,7 @@ export class Store {
   }
 
   get isBusy() {
-    const last = this.runs.get(this.turns.at(-1) ?? "");
-    return Boolean(last && !last.isEnded);
+    return [...this.runs.values()].some((run) => !run.isEnded);
   }
 
   get isPinned() {
@@ -159,6 +218,7 @@ export class Store {
    * @param {number | null} [token]
    */
   select(runId, step, token = null) {
+    if (this.runs.has(runId) && !this.turns.includes(runId)) this.show(runId);
     this._pinned = { run: runId, step, token };
     this.touch({ selection: true });
   }

@@ -65,7 +65,10 @@ export class Strip {
 
   /** Appends the steps that came since. */
   update() {
-    const { steps, tailText, isEnded } = this.run;
+    const { steps, tokens, tailText, isEnded } = this.run;
+    for (let next = tokens[this._spans.length]; next && next.step < 0; next = tokens[this._spans.length]) {
+      this._appendToken(next);
+    }
     for (; this._numSteps < steps.length; this._numSteps += 1) this._append(steps[this._numSteps]);
     if (isEnded && tailText && !this._tail) {
       this._tail = true;

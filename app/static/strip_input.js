@@ -2,9 +2,10 @@
 
 import { store } from "./page.js";
 import { describeNode, describeToken } from "./run_model.js";
-import { hideCard, showCard } from "./token_card.js";
+import { closeCard, hideCard, pinCard, showCard } from "./token_card.js";
 
 /** @import { TokenSpan } from "./page_types.d.ts" */
+/** @import { RunModel } from "./run_model.js" */
 /** @import { Strip } from "./strip.js" */
 /** @import { Turn } from "./turn.js" */
 
@@ -35,23 +36,29 @@ export function connectStrip(list, turns) {
   function show(target) {
     const place = locate(target);
     if (!place) return hideCard();
-    const { span, run } = place;
-    const facts =
-      span.tokenIndex === undefined
-        ? describeNode(run, run.steps[span.stepIndex ?? 0], span.node ?? 0)
-        : describeToken(run, run.tokens[span.tokenIndex]);
-    showCard(facts, span);
+    showCard(factsOf(place), place.span);
   }
 
-  /** @param {EventTarget | null} target */
-  function select(target) {
+  /** @param {{ span: TokenSpan, run: RunModel }} place */
+  function factsOf({ span, run }) {
+    return span.tokenIndex === undefined
+      ? describeNode(run, run.steps[span.stepIndex ?? 0], span.node ?? 0)
+      : describeToken(run, run.tokens[span.tokenIndex]);
+  }
+
+  /**
+   * @param {EventTarget | null} target
+   * @param {boolean} byKey
+   */
+  function select(target, byKey) {
     const place = locate(target);
-    if (!place) return false;
+    if (!place) return;
     const { span, run, strip } = place;
     const token = span.tokenIndex ?? null;
-    store.select(run.id, token === null ? (span.stepIndex ?? 0) : run.tokens[token].step, token);
+    const step = token === null ? (span.stepIndex ?? 0) : run.tokens[token].step;
+    if (step >= 0) store.select(run.id, step, token);
     if (token !== null) rove(strip, span);
-    return true;
+    pinCard(factsOf(place), span, byKey);
   }
 
   /**
@@ -70,19 +77,20 @@ export function connectStrip(list, turns) {
   list.addEventListener("pointerleave", hideCard);
   list.addEventListener("focusin", (event) => show(event.target));
   list.addEventListener("focusout", hideCard);
-  list.addEventListener("click", (event) => select(event.target));
+  list.addEventListener("click", (event) => select(event.target, false));
   list.addEventListener("keydown", (event) => {
     const place = locate(event.target);
     if (!place) return;
     if (event.key === "Escape") {
-      hideCard();
+      closeCard();
       store.release();
     } else if (event.key === "Enter" || event.key === " ") {
-      select(event.target);
+      select(event.target, true);
     } else if (event.key in MOVES) {
       const to = MOVES[event.key](place.span.tokenIndex ?? 0, place.strip.numSpans);
       const next = place.strip.span(to);
       if (!next) return;
+      closeCard();
       rove(place.strip, next);
       next.scrollIntoView({ block: "nearest" });
       show(next);

@@ -108,7 +108,11 @@ export function drawTree(nodes, boxes, attributes) {
           transform: `translate(${x},${y})`,
           tabindex: "0",
           role: "button",
-          onkeydown: (event) => event.key === "Enter" && event.currentTarget.dispatchEvent(new Event("click")),
+          onkeydown: (event) => {
+            if (event.key !== "Enter") return;
+            event.preventDefault(); // or a button that takes the focus now would be pressed as well
+            event.currentTarget.dispatchEvent(new Event("click"));
+          },
           ...attributes(node),
         },
         svg("rect", { width, height: BOX_HEIGHT, rx: 5 }),

@@ -5,7 +5,7 @@ import { counted } from "./format.js";
 import { store } from "./page.js";
 import { PanZoom } from "./pan_zoom.js";
 import { describeNode, describeToken, tokenOfNode, toldOf } from "./run_model.js";
-import { hideCard, hideCardWithin, showCard } from "./token_card.js";
+import { hideCard, hideCardWithin, pinCard, showCard } from "./token_card.js";
 import { drawTree, placeTree, treeNodes } from "./tree_drawing.js";
 import { canFold, foldUntested } from "./tree_fold.js";
 
@@ -150,6 +150,9 @@ export function nodeAttributes(run, step, node) {
     onpointerleave: hideCard,
     onfocus: show,
     onblur: hideCard,
-    onclick: () => store.select(run.id, step.index, token?.index ?? null),
+    onclick: (/** @type {Event & { currentTarget: Element }} */ event) => {
+      pinCard(facts(), event.currentTarget, !event.isTrusted);
+      store.select(run.id, step.index, token?.index ?? null);
+    },
   };
 }

@@ -1,5 +1,6 @@
 // One turn of the chat: what was asked, the answer, and how it ended.
 
+import { Branches } from "./branches.js";
 import { h, setText } from "./dom.js";
 import { bytes, counted, lossyMark } from "./format.js";
 import { Rendered } from "./rendered.js";
@@ -15,6 +16,7 @@ export class Turn {
   constructor(run, showRefused) {
     this.run = run;
     this.strip = new Strip(run, showRefused);
+    this.branches = new Branches(run);
     this.rendered = new Rendered(run);
     this._isRendered = false;
     this._lossy = h("span", { class: "lossy-badge", hidden: true });
@@ -28,8 +30,9 @@ export class Turn {
     this._footer = h("p", { class: "answer-status", role: "status" }, this._status, this._gauge);
     this.element = h(
       "article",
-      { class: "turn" },
+      { class: "turn", "data-run": run.id },
       h("div", { class: "question" }, run.turn.user),
+      this.branches.element,
       h(
         "div",
         { class: "answer" },
@@ -63,6 +66,7 @@ export class Turn {
   update() {
     const { status, isEnded, tokens } = this.run;
     this.strip.update();
+    this.branches.update();
     this.element.classList.toggle("is-running", !isEnded);
     this.element.classList.toggle("is-failed", status.phase === "failed");
     setText(this._status, statusText(this.run));

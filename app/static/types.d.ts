@@ -19,6 +19,10 @@ export interface RunStarted {
   batch_size: number;
   lossy_rule: string;
   memory: Record<string, any> | null;
+  parent: string;
+  forked_at: number | null;
+  prefix_token_ids: number[];
+  prefix_texts: string[];
   server: Record<string, any> | null;
   explanation: RuleSentences;
 }
@@ -364,6 +368,8 @@ export interface TurnHead {
   user: string;
   mode: string;
   replaces: string | null;
+  turn: string;
+  after: string | null;
 }
 
 /** Something to choose in the lab, and its words. */

@@ -72,16 +72,29 @@ class Constraint:
         self._vocab_size = vocab_size
         self._ends = sorted(end for end in end_token_ids if end < vocab_size)
 
-    def begin(self) -> None:
-        """Starts an answer."""
+    def begin(self, answer_token_ids: Sequence[int] = ()) -> None:
+        """Starts an answer, or goes on behind its beginning.
+
+        Raises InvalidSettingError for a beginning that the constraint does not allow.
+        """
         self._matcher.reset()
+        for place, token_id in enumerate(answer_token_ids):
+            is_end = token_id in self._ends
+            if not (self._matcher.is_accepting() if is_end else self._takes(token_id)):
+                raise InvalidSettingError(
+                    f"the constraint does not allow token {token_id} as token {place + 1} of the "
+                    "answer; choose another one."
+                )
+
+    def _takes(self, token_id: int) -> bool:
+        return token_id < self._vocab_size and self._matcher.try_consume_tokens([token_id]) == 1
 
     def commit(self, token_ids: Sequence[int]) -> None:
         """The tokens that a step adds to the answer; behind an end there are none."""
         for token_id in token_ids:
             if token_id in self._ends:
                 return
-            if not self._matcher.try_consume_tokens([token_id]):  # nothing was allowed there
+            if not self._takes(token_id):  # nothing was allowed there
                 raise _dead_end()
 
     def forced(self, limit: int) -> list[int]:

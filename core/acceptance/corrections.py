@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from core.errors import InvalidSettingError
 from core.trees.tensors import ancestor_mask
 from core.trees.tree import DraftTree
 
@@ -53,13 +54,27 @@ class Corrections:
         """How often each token stands in the answer."""
         self._num_new = 0
 
-    def begin(self, prompt_token_ids: list[int]) -> None:
-        """Starts a run behind a prompt."""
+    def begin(self, prompt_token_ids: list[int], answer_token_ids: Sequence[int] = ()) -> None:
+        """Starts a run behind a prompt, or behind the beginning of an answer to it.
+
+        Raises InvalidSettingError for a beginning that could not have been chosen: one with an end that
+        is banned there, or that the constraint does not allow.
+        """
         self._prompt = set(prompt_token_ids) if self._repeats else set()
-        self._counts.clear()
-        self._num_new = 0
+        self._counts = Counter(answer_token_ids)
+        self._num_new = len(answer_token_ids)
+        limit = (
+            len(answer_token_ids) if self._sampling.ignore_eos else self._sampling.min_new_tokens
+        )
+        for place, token_id in enumerate(answer_token_ids[:limit]):
+            if token_id in self._ends:
+                name = "ignore_eos" if self._sampling.ignore_eos else "min_new_tokens"
+                raise InvalidSettingError(
+                    f"token {place + 1} of the answer is an end, which {name} does not allow there; "
+                    "choose another token."
+                )
         if self.constraint is not None:
-            self.constraint.begin()
+            self.constraint.begin(answer_token_ids)
 
     def commit(self, token_ids: list[int]) -> None:
         """The tokens that a step adds to the answer."""

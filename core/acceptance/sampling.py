@@ -49,6 +49,16 @@ def _mix_words(words: torch.Tensor) -> torch.Tensor:
     return words ^ ((words >> 31) & ((1 << 33) - 1))
 
 
+def stream_seed(seed: int, num_given: int) -> int:
+    """Seed of numbers that come one after the other, for a run whose answer begins with `num_given`
+    tokens.
+
+    Those tokens may have been chosen by the seed's own numbers. To meet these again behind them would
+    change the distribution, so that each length has numbers of its own.
+    """
+    return _mix((seed + num_given * _GOLDEN) & _WORD) if num_given else seed
+
+
 class KeyedNoise:
     """Exp(1) noise of a vocabulary for a position, the same on every device."""
 

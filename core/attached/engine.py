@@ -26,6 +26,7 @@ from core.config import RunConfig
 from core.errors import InvalidSettingError
 from core.modes.server import MODE, parse_address
 from core.trace.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
+from core.trace.fork import Fork
 from core.trace.stats import RunStats
 
 # How soon a stop is heard of while a server is silent.
@@ -79,6 +80,13 @@ class AttachedEngine:
         """Raises InvalidSettingError: token ids are of one vocabulary, and a server's is not told."""
         raise InvalidSettingError(
             f"the prompt is token ids and {self.target} is a server; give text, or ask it itself."
+        )
+
+    def fork_prompt(self, fork: Fork) -> ServerPrompt:
+        """Raises InvalidSettingError: a branch goes on from token ids."""
+        raise InvalidSettingError(
+            f"{self.target} is a server, which cannot go on from token ids; fork a run of a model that "
+            "is loaded here."
         )
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:

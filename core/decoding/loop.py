@@ -4,7 +4,7 @@ Plain decoding is this loop without a drafter. It is a generator of events; to s
 iterating or raise the stop flag.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 from core.config import RunConfig
 from core.decoding.step import Clock, DraftFailure, Stepper, StepResult
@@ -56,20 +56,29 @@ class Decoder:
         self._should_stop = should_stop
         self._num_prompt_tokens = 0
         self._num_emitted = 0
+        """Of the answer, with those that it begins with."""
         self.cut_token_ids: list[int] = []
         """Tokens of the last step that stood behind a stop string, and were not emitted."""
 
-    def run(self, prompt_token_ids: list[int]) -> Generator[Event, None, FinishReason]:
+    def run(
+        self, prompt_token_ids: list[int], given_token_ids: Sequence[int] = ()
+    ) -> Generator[Event, None, FinishReason]:
         """Yields Prefilled, then four events a step; returns why the run ended.
 
-        Raises InvalidSettingError for an empty prompt and for one that fills the context.
+        The answer begins with the given tokens, whose texts have been pushed: they count among its new
+        ones, and may end it before the first step. Raises InvalidSettingError for an empty prompt and
+        for one that fills the context.
         """
-        check_prompt(prompt_token_ids, self._stepper.context_limit)
+        self._num_prompt_tokens, self._num_emitted = len(prompt_token_ids), len(given_token_ids)
+        known = [*prompt_token_ids, *given_token_ids]
+        check_prompt(known, self._stepper.context_limit)
         try:
-            yield self._prefill(prompt_token_ids)
-            reason: FinishReason | None = "stopped" if self._should_stop() else None
+            yield self._prefill(known)
+            reason = self._end_reason(known[-1]) if given_token_ids else None
+            if reason is None and self._should_stop():
+                reason = "stopped"
             step = 0
-            self._go_on(reason, prompt_token_ids[-1])
+            self._go_on(reason, known[-1])
             while reason is None:
                 step += 1
                 resumed_s = self._clock()
@@ -95,20 +104,19 @@ class Decoder:
         finally:
             self._stepper.finish()
 
-    def _prefill(self, prompt_token_ids: list[int]) -> Prefilled:
+    def _prefill(self, known_token_ids: list[int]) -> Prefilled:
         start_s = self._clock()
-        self._num_prompt_tokens = len(prompt_token_ids)
         longest = min(
             self._num_prompt_tokens + self._config.max_new_tokens, self._stepper.context_limit
         )
-        num_reused = self._stepper.begin(prompt_token_ids, longest, self._should_stop)
+        num_reused = self._stepper.begin(known_token_ids, longest, self._should_stop)
         return Prefilled(
             step=0,
             t_start_s=start_s,
             t_end_s=self._clock(),
-            num_tokens=len(prompt_token_ids) - 1 - num_reused,
+            num_tokens=len(known_token_ids) - 1 - num_reused,
             num_reused=num_reused,
-            cache_length=len(prompt_token_ids) - 1,
+            cache_length=len(known_token_ids) - 1,
         )
 
     @property

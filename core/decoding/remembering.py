@@ -17,6 +17,7 @@ class _Collector:
         """Takes over the next event."""
         if isinstance(event, RunStarted) and event.memory is not None:
             self._memory.tokenizer = event.memory["tokenizer"]
+            self._token_ids += event.prefix_token_ids
         elif isinstance(event, Committed):
             self._token_ids += event.token_ids
         elif isinstance(event, RunFinished | RunFailed):

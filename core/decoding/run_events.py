@@ -11,7 +11,6 @@ from core.decoding.run_start import Prompt
 from core.decoding.step import Clock, Stepper
 from core.decoding.stop_strings import StopText
 from core.loading.loading import LoadedModel
-from core.models.detokenizer import StreamDecoder
 from core.runtime.environment import peak_memory_bytes
 from core.trace.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
 from core.trace.stats import RunStats
@@ -25,6 +24,8 @@ class RunScript(NamedTuple):
     target: LoadedModel
     prompt: Prompt
     config: RunConfig
+    text: StopText
+    """Of the answer, as far as it is given."""
     should_stop: Callable[[], bool]
     clock: Clock
 
@@ -40,7 +41,7 @@ def run_events(
 
     `make_stepper` takes the run's clock, whose zero is the run's start.
     """
-    target, prompt, config, should_stop, clock = script
+    target, prompt, config, text, should_stop, clock = script
     stats = RunStats()
     origin_s = clock()
     yield start()
@@ -49,8 +50,6 @@ def run_events(
         return clock() - origin_s
 
     try:
-        stream = StreamDecoder(target.tokenizer)
-        text = StopText(stream, config.stop, config.sampling.min_new_tokens)
         decoder = Decoder(
             make_stepper(now_s),
             config,
@@ -59,7 +58,9 @@ def run_events(
             clock=now_s,
             should_stop=should_stop,
         )
-        reason: FinishReason = yield from _counted(decoder.run(prompt.token_ids), stats)
+        reason: FinishReason = yield from _counted(
+            decoder.run(prompt.token_ids, prompt.given_token_ids), stats
+        )
         finished = RunFinished(
             step=stats.num_steps,
             t_start_s=now_s(),

@@ -13,14 +13,16 @@ from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.config import RunConfig, SamplingConfig
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
+from core.decoding.stop_strings import StopText
 from core.drafters.base import CostOfRows, Drafter
 from core.drafters.suffix_memory import MemoryView
 from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel
-from core.models.detokenizer import TokenTable
+from core.models.detokenizer import StreamDecoder, TokenTable
 from core.quant.offload import OriginalWeights
 from core.runtime.environment import describe_device, package_versions
 from core.trace.events import RunStarted
+from core.trace.fork import Fork
 
 
 class Prompt(NamedTuple):
@@ -28,6 +30,27 @@ class Prompt(NamedTuple):
 
     text: str
     token_ids: list[int]
+    fork: Fork | None = None
+    """Where the answer is a branch of another run's."""
+
+    @property
+    def given_token_ids(self) -> list[int]:
+        """The tokens with which the answer begins; empty but for a branch."""
+        return self.fork.token_ids if self.fork is not None else []
+
+    @property
+    def all_token_ids(self) -> list[int]:
+        """All that the target reads before the first step."""
+        return self.token_ids + self.given_token_ids
+
+
+class Beginning(NamedTuple):
+    """An answer before its first step."""
+
+    text: StopText
+    """Takes the tokens that the steps emit."""
+    given_texts: list[str]
+    """What each of `Prompt.given_token_ids` adds to the text."""
 
 
 class RunParts(NamedTuple):
@@ -47,6 +70,7 @@ class RunParts(NamedTuple):
     """Why the host decides steps that the device could do alone; empty where it does, or cannot."""
     batch_size: int
     """Sequences that run side by side, at most."""
+    answer: Beginning
     memory: MemoryView | None = None
     """The earlier answers that it looks up in, where it does."""
 
@@ -75,6 +99,33 @@ def make_corrections(
     if sampling.constraint is not None:
         constraint = Constraint(sampling.constraint, token_trie, vocab_size, end_token_ids)
     return Corrections(sampling, biases, vocab_size, end_token_ids, constraint)
+
+
+def begin_answer(
+    target: LoadedModel, prompt: Prompt, config: RunConfig, corrections: Corrections | None
+) -> Beginning:
+    """Goes as far into an answer as its prompt gives it; the corrections begin there.
+
+    Raises InvalidSettingError for a beginning that no answer under these settings has.
+    """
+    given = prompt.given_token_ids
+    if len(given) > config.max_new_tokens:
+        raise InvalidSettingError(
+            f"the answer begins with {len(given)} tokens and max_new_tokens is {config.max_new_tokens}, "
+            "which counts them; give more."
+        )
+    text = StopText(StreamDecoder(target.tokenizer), config.stop, config.sampling.min_new_tokens)
+    texts: list[str] = []
+    for place, token_id in enumerate(given):
+        if text.cut is not None or (place and given[place - 1] in target.eos_token_ids):
+            raise InvalidSettingError(
+                f"the answer ends with its token {place} and the branch goes on behind that; choose "
+                "another token, or leave out the stop string that ends it."
+            )
+        texts.append(text.push(token_id))
+    if corrections is not None:
+        corrections.begin(prompt.token_ids, given)
+    return Beginning(text, texts)
 
 
 def run_started(
@@ -118,4 +169,8 @@ def run_started(
         batch_size=parts.batch_size,
         lossy_rule=lossy_rule(config.to_dict()),
         memory=None if parts.memory is None else parts.memory.to_dict(),
+        parent="" if prompt.fork is None else prompt.fork.parent,
+        forked_at=None if prompt.fork is None else prompt.fork.position,
+        prefix_token_ids=prompt.given_token_ids,
+        prefix_texts=parts.answer.given_texts,
     )

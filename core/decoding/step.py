@@ -13,7 +13,7 @@ import torch
 from core.acceptance.base import Judgement, RuleParts, judge, judge_greedily
 from core.acceptance.corrections import Corrections
 from core.acceptance.registry import make_rule
-from core.acceptance.sampling import TokenDrawer, divisor
+from core.acceptance.sampling import TokenDrawer, divisor, stream_seed
 from core.backends.logit_facts import facts_of
 from core.backends.logits import LogitFacts, check_target
 from core.config import RunConfig
@@ -107,9 +107,11 @@ class HostStepper:
         clock: Clock,
         cost: StepCost | None = None,
         corrections: Corrections | None = None,
+        num_given: int = 0,
     ):
         """`cost` is what a step costs, and learns from each; None leaves tree sizes to the settings.
-        `corrections` are None where tokens are chosen by the logits as they are."""
+        `corrections`, which have begun, are None where tokens are chosen by the logits as they are. The
+        answer begins with `num_given` tokens that no step chooses."""
         self.context_limit = backend.context_limit
         self._backend = backend
         self._drafter = drafter
@@ -118,7 +120,8 @@ class HostStepper:
         self._cost = cost
         self._corrections = corrections
         drawer = TokenDrawer(config.sampling, backend.vocab_size, device)
-        generator = torch.Generator().manual_seed(config.sampling.seed)
+        seed = stream_seed(config.sampling.seed, num_given)
+        generator = torch.Generator().manual_seed(seed)
         self._rule = make_rule(
             config.accept,
             RuleParts(config.sampling, drawer, generator, records_noise=config.trace_top_k > 0),
@@ -136,8 +139,6 @@ class HostStepper:
     ) -> int:
         """See `Stepper.begin`."""
         self._length = len(prompt_token_ids)
-        if self._corrections is not None:
-            self._corrections.begin(prompt_token_ids)
         num_reused = self._backend.begin(prompt_token_ids, max_length, should_stop)
         self._ask(lambda drafter: drafter.begin(prompt_token_ids, max_length), None)
         return num_reused

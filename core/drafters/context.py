@@ -84,6 +84,8 @@ class DrafterContext:
     """What the settings change of the target's logits, kept up to date by who does the steps."""
     memory: MemoryView | None = None
     """The earlier answers that lookup searches, where the run asks for them."""
+    num_given: int = 0
+    """Tokens with which the answer begins, which no step chooses."""
 
     @property
     def settings(self) -> TreeSettings:
@@ -94,7 +96,9 @@ class DrafterContext:
 
     def proposer(self, target_ids: torch.Tensor | None = None) -> Proposer:
         """The way of choosing children that fits the run, of the whole vocabulary or of these ids."""
-        proposer = make_proposer(self.config, self.runner.vocab_size, self.target.device)
+        proposer = make_proposer(
+            self.config, self.runner.vocab_size, self.target.device, self.num_given
+        )
         if self.corrections is not None:
             proposer = CorrectedProposer(proposer, self.corrections)
         if target_ids is None:

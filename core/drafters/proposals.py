@@ -6,7 +6,7 @@ import torch
 
 from core.acceptance.corrections import Corrections
 from core.acceptance.registry import rules
-from core.acceptance.sampling import first_in_race, keyed_noise, log_probs_under
+from core.acceptance.sampling import first_in_race, keyed_noise, log_probs_under, stream_seed
 from core.backends.logit_facts import best_first, facts_of
 from core.backends.logits import bad_logits, first_argmax
 from core.config import RunConfig
@@ -101,9 +101,10 @@ class SamplingProposer:
 
     prob_is_chance = False
 
-    def __init__(self, config: RunConfig):
+    def __init__(self, config: RunConfig, num_given: int):
         self._sampling = config.sampling
-        self._generator = torch.Generator().manual_seed(config.sampling.seed ^ _STREAM)
+        seed = stream_seed(config.sampling.seed, num_given)
+        self._generator = torch.Generator().manual_seed(seed ^ _STREAM)
 
     def propose(self, logits: torch.Tensor, rows: DraftRows, count: int) -> list[Proposal]:
         """See `Chooser.propose`; the order of the children is that of the draws.
@@ -166,10 +167,13 @@ class ReducedProposer:
         return self._inner.propose(whole, rows, count)
 
 
-def make_proposer(config: RunConfig, vocab_size: int, device: torch.device) -> Proposer:
-    """The way of choosing that fits the run's sampling and acceptance rule."""
+def make_proposer(
+    config: RunConfig, vocab_size: int, device: torch.device, num_given: int = 0
+) -> Proposer:
+    """The way of choosing that fits the run's sampling and acceptance rule; its answer begins with
+    `num_given` tokens."""
     if config.sampling.is_greedy:
         return BestProposer()
     if rules()[config.accept].proposals == "samples":
-        return SamplingProposer(config)
+        return SamplingProposer(config, num_given)
     return NoisyProposer(config, vocab_size, device)

@@ -36,7 +36,7 @@ class TraceChecker:
             return "its times are not in order"
         match event:
             case RunStarted():
-                return _description_problem(event.config, event.target, event.draft, event.server)
+                return _start_problem(event)
             case ServerTotals():
                 return _description_problem(event.told, event.seen) or _totals_problem(event)
             case ProfileStarted():
@@ -153,6 +153,26 @@ class TraceChecker:
 
     def _is_drafted(self, node: int) -> bool:
         return 0 < node < len(self._parents)
+
+
+def _start_problem(event: RunStarted) -> str | None:
+    parts = event.config, event.target, event.draft, event.server
+    return _description_problem(*parts) or _branch_problem(event)
+
+
+def _branch_problem(event: RunStarted) -> str | None:
+    if event.forked_at is None:
+        is_whole = not (event.parent or event.prefix_token_ids or event.prefix_texts)
+        return None if is_whole else "it begins as a branch and does not say where it was forked"
+    if event.server is not None:
+        return "an answer of a server is no branch"
+    if not event.parent:
+        return "it is a branch and does not say of which run"
+    if not 0 <= event.forked_at < len(event.prefix_token_ids):
+        return "a branch is forked where no token was chosen"
+    if min(event.prefix_token_ids) < 0:
+        return "it begins with what is no token"
+    return _same_length(event.prefix_token_ids, event.prefix_texts)
 
 
 def _observed_commit_problem(observed: Observed, event: Committed) -> str | None:

@@ -61,6 +61,15 @@ class RunStarted(Event):
     memory: dict[str, Any] | None = None
     """The earlier answers that lookup searched as they were when the run began: the key of their
     `tokenizer`, `num_answers`, `num_tokens`, and `sha256` of their token ids. None for a run without."""
+    parent: str = ""
+    """Id of the run that this one is a branch of; empty where it is none, as are the next three."""
+    forked_at: int | None = None
+    """Place in the answer, from 0, of the first token that was chosen in place of the parent's own."""
+    prefix_token_ids: list[int] = field(default_factory=list)
+    """The tokens with which the answer begins, which no step of this run emitted: before `forked_at`
+    the parent's, from there on those that were chosen."""
+    prefix_texts: list[str] = field(default_factory=list)
+    """What each of them adds to the text, as in `committed`."""
     server: dict[str, Any] | None = None
     """The server that answers, where the target is one: its `kind`, `address`, `model`, `version` as far
     as it tells it, and whether it `speculates`, None where it does not say. None for our own engine."""

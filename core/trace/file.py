@@ -30,9 +30,9 @@ from core.trace.events import EVENT_CLASSES, Committed, Event, RunFinished, RunS
 from core.trace.stats import RunStats, collect_stats
 
 FORMAT = "specdecodes-trace"
-VERSION = 7
+VERSION = 8
 # What earlier versions lack has defaults.
-_READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, VERSION)
+_READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, VERSION)
 MAX_LINE_CHARACTERS = 4_000_000
 _MAX_INT = 2**63 - 1
 
@@ -66,14 +66,17 @@ class Trace:
 
     @property
     def token_ids(self) -> list[int]:
-        """Of the answer; -1 where a server tells none."""
-        return [token_id for event in self.of_kind(Committed) for token_id in event.token_ids]
+        """Of the answer, the beginning of a branch with it; -1 where a server tells none."""
+        started = self.first(RunStarted)
+        emitted = (token_id for event in self.of_kind(Committed) for token_id in event.token_ids)
+        return [*(started.prefix_token_ids if started else ()), *emitted]
 
     @property
     def text(self) -> str:
-        """The generated text."""
-        pieces = [piece for event in self.of_kind(Committed) for piece in event.texts]
-        finished = self.first(RunFinished)
+        """The text of the answer, the beginning of a branch with it."""
+        started, finished = self.first(RunStarted), self.first(RunFinished)
+        pieces = [*(started.prefix_texts if started else ())]
+        pieces += [piece for event in self.of_kind(Committed) for piece in event.texts]
         return "".join(pieces) + (finished.tail_text if finished else "")
 
     @property

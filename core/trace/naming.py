@@ -2,7 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from core.trace.events import Accepted, Committed, Drafted, Event, Proposed, TokenTexts, Verified
+from core.trace.events import (
+    Accepted,
+    Committed,
+    Drafted,
+    Event,
+    Proposed,
+    RunStarted,
+    TokenTexts,
+    Verified,
+)
 
 
 def name_tokens(event: Event, named: set[int], text_of: Callable[[int], str]) -> TokenTexts | None:
@@ -22,6 +31,8 @@ def name_tokens(event: Event, named: set[int], text_of: Callable[[int], str]) ->
 
 def _used_ids(event: Event) -> set[int]:
     match event:
+        case RunStarted():
+            return set(event.prefix_token_ids)
         case Proposed():
             return set(event.token_ids)
         case Drafted():
@@ -36,10 +47,10 @@ def _used_ids(event: Event) -> set[int]:
 
 
 def with_token_texts(events: Iterable[Event], text_of: Callable[[int], str]) -> Iterator[Event]:
-    """The same events, each after the texts that it needs first."""
+    """The same events, each after the texts that it needs first; a run begins with its start, whose
+    texts come behind it."""
     named: set[int] = set()
     for event in events:
         texts = name_tokens(event, named, text_of)
-        if texts is not None:
-            yield texts
-        yield event
+        pair = [event, texts] if isinstance(event, RunStarted) else [texts, event]
+        yield from filter(None, pair)

@@ -13,7 +13,7 @@ from core.decoding.failures import refused
 from core.decoding.joining import JoiningRun
 from core.decoding.remembering import remembered
 from core.drafters.suffix_memory import SuffixMemory
-from core.errors import ModelUnavailableError, SpecDecodesError
+from core.errors import InvalidSettingError, ModelUnavailableError, SpecDecodesError
 from core.trace.events import (
     Accepted,
     Committed,
@@ -28,6 +28,7 @@ from core.trace.events import (
     TokenTexts,
     Verified,
 )
+from core.trace.fork import Fork
 from core.trace.stats import RunStats
 
 TEXT = (
@@ -44,6 +45,7 @@ LOSSY_AFTER = 4
 class ScriptedPrompt(NamedTuple):
     text: str
     token_ids: list[int]
+    fork: Fork | None = None
 
 
 class ScriptedEngine:
@@ -67,7 +69,8 @@ class ScriptedEngine:
         self._depth = depth
         self._fail_at = fail_at
         self._unavailable = unavailable or {}
-        self.prompts: list[list[dict[str, str]] | str | list[int]] = []
+        self._numbers = itertools.count(1)
+        self.prompts: list[list[dict[str, str]] | str | list[int] | Fork] = []
         self.num_remembered: list[int | None] = []
         """Answers in the memory of each run when it began; None for a run without one."""
         self.num_running = 0
@@ -84,6 +87,16 @@ class ScriptedEngine:
     def token_prompt(self, token_ids: list[int]) -> ScriptedPrompt:
         self.prompts.append(token_ids)
         return ScriptedPrompt(str(token_ids), token_ids)
+
+    def fork_prompt(self, fork: Fork) -> ScriptedPrompt:
+        self.prompts.append(fork)
+        if max(fork.token_ids) >= len(self._vocabulary):
+            raise InvalidSettingError(f"there is no token {max(fork.token_ids)}; give another one.")
+        return ScriptedPrompt(fork.prompt_text, fork.prompt_token_ids, fork)
+
+    @property
+    def _vocabulary(self) -> list[str]:
+        return list(dict.fromkeys(self._pieces))
 
     def unavailable_reason(self, mode: str, draft: str | None = None) -> str | None:
         return self._unavailable.get(mode)
@@ -189,7 +202,7 @@ class ScriptedEngine:
             step=0,
             t_start_s=0.0,
             t_end_s=0.0,
-            run_id="scripted",
+            run_id=f"scripted-{next(self._numbers)}",
             started_at="2026-01-01T00:00:00+00:00",
             config=config.to_dict(),
             target={"name": "scripted", "forward_ms": {"1": 12.0}},
@@ -200,15 +213,19 @@ class ScriptedEngine:
             prompt_text=prompt.text,
             prompt_token_ids=prompt.token_ids,
             memory=None if memory is None else _told_of(memory),
+            **_branch(prompt.fork, self._vocabulary),
         )
-        vocabulary = list(dict.fromkeys(self._pieces))
+        vocabulary = self._vocabulary
         ids = {piece: number for number, piece in enumerate(vocabulary)}
         times = {"step": 0, "t_start_s": 0.0, "t_end_s": 0.01}
         yield TokenTexts(**times, token_ids=list(range(len(vocabulary))), texts=vocabulary)
         yield Prefilled(**times, num_tokens=2, num_reused=0, cache_length=2)
         stream = self._stream(config)
         chance = random.Random(config.sampling.seed)
-        left, step, root, at_s = config.max_new_tokens, 0, 0, 0.01
+        given = prompt.fork.token_ids if prompt.fork else []
+        for _ in given:
+            next(stream)
+        left, step, root, at_s = config.max_new_tokens - len(given), 0, 0, 0.01
         while left and not should_stop() and step != self._fail_at:
             step += 1
             if config.mode == "naive":
@@ -309,6 +326,18 @@ class ScriptedEngine:
             cache_length=step,
             step_s=0.02,
         )
+
+
+def _branch(fork: Fork | None, vocabulary: list[str]) -> dict[str, Any]:
+    """What a branch tells of its beginning."""
+    if fork is None:
+        return {}
+    return {
+        "parent": fork.parent,
+        "forked_at": fork.position,
+        "prefix_token_ids": fork.token_ids,
+        "prefix_texts": [vocabulary[token_id] for token_id in fork.token_ids],
+    }
 
 
 def _profile_started(config: RunConfig) -> ProfileStarted:

@@ -22,7 +22,7 @@ def test_the_list_is_this_one() -> None:
         "Accepted", "AttachedEngine", "BadLogitsError", "BlockSettings", "ClassicSettings", "Committed",
         "Drafted",
         "DrafterFailed", "DrafterSettings", "DrafterUnavailableError", "EagleSettings", "Engine",
-        "Event", "HybridSettings", "InvalidSettingError", "JoiningRun",
+        "Event", "Fork", "HybridSettings", "InvalidSettingError", "JoiningRun",
         "KernelsUnavailableError", "LayerSkipSettings", "LoadedModel",
         "MedusaSettings", "ModelUnavailableError", "MtpSettings", "NgramSettings", "Observed",
         "Prefilled",
@@ -30,7 +30,7 @@ def test_the_list_is_this_one() -> None:
         "RunStats",
         "SamplingConfig", "ServerTotals", "ShareSdSettings",
         "SpecDecodesError", "StorageError", "SuffixMemory", "TokenTexts", "Trace", "TraceFormatError",
-        "TreeSettings", "Verified", "load_target", "load_trace", "read_trace",
+        "TreeSettings", "Verified", "fork_of", "load_target", "load_trace", "read_trace",
         "register_drafter", "save_trace", "write_trace",
     ]  # fmt: skip
 

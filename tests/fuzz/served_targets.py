@@ -138,7 +138,7 @@ def _call(sent: tuple[Visit, tuple[str, list[Any]]]) -> None:
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, list[Any]]:
     """An endpoint with values that nearly fit."""
-    name = draw(st.sampled_from(["generate", "generate", "compare", "export", "list_runs"]))
+    name = draw(st.sampled_from(["generate", "generate", "compare", "fork", "export", "list_runs"]))
     short = settings_values().map(lambda values: {"max_new_tokens": 8, **values})
     settings = short.map(json.dumps) | odd_values
     match name:
@@ -147,6 +147,8 @@ def calls(draw: st.DrawFn) -> tuple[str, list[Any]]:
         case "compare":
             several = st.lists(settings, max_size=3) | odd_values
             return name, [draw(odd_texts), draw(several), draw(st.just(1) | odd_values)]
+        case "fork":
+            return name, [draw(odd_values) for _ in range(3)]
         case "export":
             return name, [draw(odd_values)]
     return name, draw(st.lists(odd_values, max_size=1))

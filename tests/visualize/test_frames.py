@@ -7,7 +7,7 @@ import pytest
 
 from core.trace.events import Committed
 from core.trace.file import Trace
-from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_trace
+from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, make_branch, make_trace
 from visualize.columns import COLUMNS
 from visualize.frames import (
     nodes_frame,
@@ -26,7 +26,9 @@ def records(frame: pd.DataFrame, *names: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("table", list(COLUMNS))
 def test_every_row_fills_exactly_the_documented_columns(table: str) -> None:
-    frame = table_frame([make_trace(CHAIN, FORK)], table)
+    whole = make_trace(CHAIN, FORK)
+    branch = make_branch(whole, PLAIN, token_ids=[13], position=2)
+    frame = table_frame([whole, branch], table)
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == {
         name: column.dtype for name, column in COLUMNS[table].items()
     }

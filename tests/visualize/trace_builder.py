@@ -3,6 +3,7 @@
 Every step takes 2 ms drafting, 10 ms verifying, 1 ms judging, 1 ms committing and 1 ms besides.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from core.trace.events import (
@@ -328,3 +329,23 @@ def _own_source(spec: StepSpec) -> TokenSource:
         return "plain"
     last = spec.path[-1] if spec.path else 0
     return "recovered" if any(node.parent == last for node in spec.nodes) else "bonus"
+
+
+def make_branch(trace: Trace, *steps: StepSpec, token_ids: list[int], position: int) -> Trace:
+    """A run of these steps behind the beginning of another's answer."""
+    made = make_trace(*steps, run_id="run-2")
+    given = [*trace.token_ids[:position], *token_ids]
+    names = {**trace.token_texts, **{token_id: f"w{token_id} " for token_id in token_ids}}
+    start, *rest = made.events
+    assert isinstance(start, RunStarted)
+    started = replace(
+        start,
+        parent=trace.run_id,
+        forked_at=position,
+        prefix_token_ids=given,
+        prefix_texts=[names[token_id] for token_id in given],
+    )
+    named = TokenTexts(
+        step=0, t_start_s=0.0, t_end_s=0.0, token_ids=given, texts=started.prefix_texts
+    )
+    return Trace([started, named, *rest])

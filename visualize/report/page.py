@@ -12,7 +12,7 @@ from visualize.labels import lossy_mark
 from visualize.report.document import filled_page, plain_figures, plain_templates
 from visualize.run_facts import run_facts
 from visualize.status import node_statuses
-from visualize.steps import AnyStep, SeenStep, all_steps, entry
+from visualize.steps import AnyStep, GivenToken, SeenStep, all_steps, entry, given_tokens
 
 
 def export_report(trace: Trace, path: Path) -> None:
@@ -32,12 +32,17 @@ def report_data(trace: Trace) -> dict[str, Any]:
     return {
         "run": {**facts._asdict(), "lossy": lossy_mark(facts.lossy_rule), "text": trace.text},
         "stats": stats.to_dict(),
+        "given": [_given(token) for token in given_tokens(trace)],
         "steps": [_step(step, names) for step in all_steps(trace)],
         "columns": {name: column._asdict() for name, column in COLUMNS["steps"].items()},
         "rows": json.loads(steps_frame(trace).to_json(orient="values", double_precision=6)),
         "figures": plain_figures(figures),
         "templates": plain_templates(),
     }
+
+
+def _given(token: GivenToken) -> dict[str, Any]:
+    return {**token._asdict(), "draft_prob": None, "target_prob": None}
 
 
 def _step(step: AnyStep, names: dict[int, str]) -> dict[str, Any]:

@@ -19,6 +19,8 @@
 
   /** @type {{ step: number, tokens: Item[], lost: Item[] }[]} */
   const steps = data.steps;
+  /** With what a branch began. @type {Item[]} */
+  const given = data.given;
 
   // Cells of numbers that the run does not have show a dash.
   const number = (/** @type {number | null} */ value, /** @type {number} */ digits) =>
@@ -87,6 +89,7 @@
   /** @param {boolean} withLost */
   function drawStrip(withLost) {
     const strip = document.createDocumentFragment();
+    strip.append(...given.map((item) => token(item, 0, false)));
     for (const { step, tokens, lost } of steps) {
       // Refused drafts stand before the target's own token, which took their place.
       const last = tokens.at(-1)?.source ?? "accepted";
@@ -101,10 +104,8 @@
 
   function drawLegend() {
     const counts = new Map();
-    for (const { tokens, lost } of steps) {
-      for (const { source } of [...tokens, ...lost]) {
-        counts.set(source, (counts.get(source) ?? 0) + 1);
-      }
+    for (const { source } of [...given, ...steps.flatMap(({ tokens, lost }) => [...tokens, ...lost])]) {
+      counts.set(source, (counts.get(source) ?? 0) + 1);
     }
     for (const [source, count] of counts) {
       place("legend").append(make("span", `token ${source}`, `${source} ${count}`));

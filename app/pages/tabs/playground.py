@@ -11,6 +11,10 @@ from app.pages.components.view import QUIET, asking_view, told_runs, view
 from app.runs.handlers import Handlers, notice
 from core.errors import SpecDecodesError
 
+# Puts the turns that the chat shows into the second of the inputs.
+_WITH_TURNS = """(session, turns, ...rest) =>
+  [session, window.specdecodes?.shownTurns() ?? turns, ...rest]"""
+
 
 class Composer(NamedTuple):
     """Where a message is written, and what can be done with the chat."""
@@ -47,24 +51,33 @@ def create_playground_tab(
         view("exports", label="Export of the run")
 
     inputs = [settings.system, settings.raw, *settings.inputs]
+    # Which turns the page shows, each in which branch; its script fills it in when a message is sent.
+    turns = gr.JSON(None, visible=False)
 
     def ask(
-        session: Any, request: gr.Request, text: str, system: str, raw: Any, *given: Any
+        session: Any, request: gr.Request, shown: Any, text: str, system: str, raw: Any, *given: Any
     ) -> Iterator[tuple[Any, Any]]:
         session.take(request)
-        values = settings.values(given)
-        messages = _told(handlers.ask(session, text, system, values, raw=bool(raw)))
+        values, told = settings.values(given), _told_turns(shown)
+        messages = _told(handlers.ask(session, text, system, values, raw=bool(raw), turns=told))
         for number, message in enumerate(messages):
             # The box is emptied once, so that the next message can be typed meanwhile.
             is_taken = number == 0 and not message.startswith('{"notice"')
             yield message, "" if is_taken else gr.skip()
 
     def ask_again(
-        session: Any, request: gr.Request, system: str, raw: Any, *given: Any
+        session: Any, request: gr.Request, shown: Any, system: str, raw: Any, *given: Any
     ) -> Iterator[str]:
         session.take(request)
-        values = settings.values(given)
-        yield from _told(handlers.retry(session, system, values, raw=bool(raw)))
+        values, told = settings.values(given), _told_turns(shown)
+        yield from _told(handlers.retry(session, system, values, raw=bool(raw), turns=told))
+
+    def go_another_way(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
+        session.take(request)
+        run, position, token_ids = (
+            getattr(event, name, None) for name in ("run", "position", "token_ids")
+        )
+        yield from _told(handlers.fork(session, run, position, token_ids))
 
     def ask_example(
         session: Any, request: gr.Request, event: gr.EventData, system: str, raw: Any, *given: Any
@@ -83,19 +96,29 @@ def create_playground_tab(
 
     sent: dict[str, Any] = {
         "fn": ask,
-        "inputs": [session, composer.text, *inputs],
+        "inputs": [session, turns, composer.text, *inputs],
         "outputs": [chat, composer.text],
         "concurrency_limit": None,
+        "js": _WITH_TURNS,
         **QUIET,
     }
     gr.on([composer.text.submit, composer.send.click], **sent)
     chat.select(ask_example, [session, *inputs], chat, concurrency_limit=None, **QUIET)
+    # A token that was chosen in the place of the answer's own.
+    chat.edit(go_another_way, session, chat, concurrency_limit=None, **QUIET)
     # What the chat's script asks for with the runs that this tab of the browser remembers.
     chat.apply(resume, session, chat, concurrency_limit=None, **QUIET)
     # A kept run that became a turn. Not through the queue: Gradio's stream of messages closes behind
     # the last event, and one that is sent in that moment (the next question) is never answered.
     chat.input(adopt, session, None, queue=False, **QUIET)
-    composer.retry.click(ask_again, [session, *inputs], chat, concurrency_limit=None, **QUIET)
+    composer.retry.click(
+        ask_again,
+        [session, turns, *inputs],
+        chat,
+        concurrency_limit=None,
+        js=_WITH_TURNS,
+        **QUIET,
+    )
     composer.stop.click(handlers.stop, session, None, queue=False, **QUIET)
     composer.clear.click(handlers.clear, session, chat, queue=False, **QUIET)
     composer.copy.click(None, js="() => window.specdecodes?.copyChat()", **QUIET)
@@ -105,6 +128,11 @@ def create_playground_tab(
         return emptied.then(**sent)
 
     return Playground(composer.text, send_after)
+
+
+def _told_turns(shown: Any) -> list[Any] | None:
+    """The ids of runs that the page's script told; None where none did."""
+    return shown if isinstance(shown, list) else None
 
 
 def _told(messages: Iterator[str]) -> Iterator[str]:

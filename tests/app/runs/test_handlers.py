@@ -14,7 +14,8 @@ from tests.app.scripted_engine import ScriptedEngine
 def test_an_answer_is_sent_as_events_without_gaps() -> None:
     handlers = handlers_on(ScriptedEngine(step_s=0.002))
     messages = decoded(handlers.ask(ChatSession(), "Hi", "", form_values(max_new_tokens=30)))
-    assert messages[0]["turn"] == {"user": "Hi", "mode": "ngram", "replaces": None}
+    head, run = messages[0]["turn"], messages[0]["run"]
+    assert head == {"user": "Hi", "mode": "ngram", "replaces": None, "turn": run, "after": None}
     seen = 0
     for message in messages:
         assert message["seq"] == seen

@@ -32,7 +32,7 @@ def settings(mode: str = "ngram") -> str:
 
 def test_only_the_documented_endpoints_are_public(client: Client) -> None:
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(named) == {"/generate", "/compare", "/list_runs", "/export"}
+    assert set(named) == {"/generate", "/fork", "/compare", "/list_runs", "/export"}
 
 
 def test_an_answer_streams_and_ends_with_its_statistics(client: Client) -> None:
@@ -43,6 +43,23 @@ def test_an_answer_streams_and_ends_with_its_statistics(client: Client) -> None:
     assert last["status"] == "Reached the token limit"
     trace = client.predict(last["run_id"], api_name="/export")
     assert '"specdecodes-trace"' in trace.splitlines()[0]
+
+
+def test_an_answer_goes_on_from_another_token(client: Client) -> None:
+    parent = client.predict("Hi", settings(), api_name="/generate")
+    branch = client.predict(parent["run_id"], 2, [9], api_name="/fork")
+    assert branch["text"].split()[:2] == parent["text"].split()[:2]
+    assert branch["text"] != parent["text"]
+    assert branch["stats"]["num_tokens"] == 7
+    events = [
+        json.loads(line)
+        for line in client.predict(branch["run_id"], api_name="/export").splitlines()
+    ]
+    assert (events[1]["forked_at"], events[1]["prefix_token_ids"][2]) == (2, 9)
+    with pytest.raises(Exception, match="no such run"):
+        client.predict("nothing-of-that", 2, [9], api_name="/fork")
+    with pytest.raises(Exception, match="the position is 99"):
+        client.predict(parent["run_id"], 99, [9], api_name="/fork")
 
 
 def test_a_raw_prompt_is_continued_as_it_is(client: Client, served: Served) -> None:
@@ -124,7 +141,7 @@ def test_endpoints_are_tools_with_typed_descriptions() -> None:
     with serve_pool(load_scripted(ScriptedEngine()), "scripted", mcp=True) as page:
         tools = tools_of(page.address)
     assert {name.removeprefix("specdecodes_") for name in tools} == {
-        "generate", "compare", "list_runs", "export",
+        "generate", "fork", "compare", "list_runs", "export",
     }  # fmt: skip
     generate = next(tool for name, tool in tools.items() if name.endswith("generate"))
     assert "speculative decoding" in (generate.description or "")

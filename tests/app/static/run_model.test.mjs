@@ -3,6 +3,8 @@ import test from "node:test";
 import { describeNode, describeToken, RunModel, tokenOfNode, toldOf } from "../../../app/static/run_model.js";
 import { draftText } from "../../../app/static/token_card.js";
 
+const NO_BRANCH = { prefix_token_ids: [], prefix_texts: [], forked_at: null };
+
 /** Root, an accepted child, its rejected child, and a branch that was never judged. */
 export function stepEvents(number, { emitted = [1, 4], path = [1], tested = [1, 2] } = {}) {
   const times = { step: number, t_start_s: number, t_end_s: number + 0.01 };
@@ -63,7 +65,7 @@ export function stepEvents(number, { emitted = [1, 4], path = [1], tested = [1, 
 
 export function runOf(numSteps) {
   const run = new RunModel("r");
-  run.apply({ kind: "run_started", target: { forward_ms: { 1: 20 } } });
+  run.apply({ kind: "run_started", ...NO_BRANCH, target: { forward_ms: { 1: 20 } } });
   run.apply({ kind: "token_texts", token_ids: [0, 1, 2, 3, 4], texts: ["w0", " w1", " w2", " w3", " w4"] });
   for (let number = 1; number <= numSteps; number += 1) {
     for (const event of stepEvents(number)) run.apply(event);
@@ -74,7 +76,7 @@ export function runOf(numSteps) {
 test("counts and text add up over steps", () => {
   const run = runOf(3);
   const counts = { accepted: 3, remembered: 0, forced: 0, recovered: 3, bonus: 0, plain: 0, rejected: 3, untested: 3 };
-  assert.deepEqual(run.counts, { ...counts, untold: 0 });
+  assert.deepEqual(run.counts, { ...counts, untold: 0, inherited: 0, chosen: 0 });
   assert.equal(run.text, " w1 w4".repeat(3));
   assert.equal(run.plainMs, 20);
 });
@@ -169,7 +171,7 @@ test("what a server does not tell of a step is told as unknown", () => {
 test("a server's totals that differ from its stream are told", () => {
   const run = new RunModel("r");
   assert.equal(run.server, "");
-  run.apply({ kind: "run_started", target: {}, server: { kind: "vllm", version: "0.32.0" } });
+  run.apply({ kind: "run_started", ...NO_BRANCH, target: {}, server: { kind: "vllm", version: "0.32.0" } });
   assert.equal(run.server, "vllm 0.32.0");
   assert.equal(run.serverDifferences, "");
   run.apply({ kind: "server_totals", differences: [{ name: "num_tokens", told: 5, seen: 4 }] });
@@ -181,4 +183,38 @@ test("a drafted token of a server is not told to be no draft", () => {
   assert.equal(draftText({ draftProb: null, source: "untold" }), "not told");
   assert.equal(draftText({ draftProb: null, source: "plain" }), "not drafted");
   assert.equal(draftText({ draftProb: 0.5, source: "accepted" }), "50%");
+});
+
+test("a branch begins with tokens of no step, which count for places in the answer", () => {
+  const run = new RunModel("b");
+  run.apply({ kind: "run_started", target: {}, prefix_token_ids: [7, 8], prefix_texts: ["a", "b"], forked_at: 1 });
+  run.apply({ kind: "token_texts", token_ids: [8], texts: ["b"] });
+  for (const event of stepEvents(1)) run.apply(event);
+  assert.deepEqual(
+    run.tokens.slice(0, 2).map(({ step, source, text }) => [step, source, text]),
+    [
+      [-1, "inherited", "a"],
+      [-1, "chosen", "b"],
+    ],
+  );
+  assert.equal(run.steps[0].firstToken, 2);
+  assert.equal(run.text.slice(0, 2), "ab");
+  assert.equal(run.chosenText, "b");
+  const facts = describeToken(run, run.tokens[1]);
+  assert.deepEqual([facts.step, facts.depth, facts.source, facts.fork], [0, 2, "chosen", null]);
+});
+
+test("an ended answer can go another way at each token and drafted node, by the path of its step", () => {
+  const run = runOf(1);
+  assert.equal(describeToken(run, run.tokens[0]).fork, null);
+  run.status = { phase: "ended", text: "", done: 0, total: 0 };
+  const [step] = run.steps;
+  const node = step.states.indexOf("rejected");
+  const { fork } = describeNode(run, step, node);
+  const parent = step.drafted.parents[node];
+  assert.equal(fork.isOwn, false);
+  assert.equal(fork.position, step.firstToken);
+  assert.equal(fork.path.length, step.drafted.depths[node] - 1);
+  assert.equal(fork.path.at(-1), parent ? step.drafted.token_ids[parent] : undefined);
+  assert.equal(describeNode(run, step, 0).fork, null);
 });

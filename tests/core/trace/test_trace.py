@@ -322,3 +322,40 @@ def test_a_profile_whose_parts_do_not_fit_is_refused(
     lines[number] = changed(lines[number], **change)
     with pytest.raises(TraceFormatError, match=f"line {number + 1}: {kind}: .*{message}"):
         read_trace(lines)
+
+
+BRANCH = {"parent": "run-0", "forked_at": 1, "prefix_token_ids": [7, 8], "prefix_texts": ["a", "b"]}
+
+
+def branch_line(**values: Any) -> list[str]:
+    lines = lines_of(make_trace(CHAIN))
+    started = line_of(lines, "run_started")
+    lines[started] = changed(lines[started], **{**BRANCH, **values})
+    return lines
+
+
+def test_a_branch_tells_its_whole_answer() -> None:
+    trace = read_trace(branch_line())
+    assert trace.token_ids == [7, 8, 10, 11, 12]
+    assert trace.text == "abw10 w11 w12 "
+    assert trace.stats.num_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"forked_at": None}, "it begins as a branch and does not say where it was forked"),
+        ({"parent": ""}, "it is a branch and does not say of which run"),
+        ({"forked_at": 2}, "a branch is forked where no token was chosen"),
+        ({"forked_at": -1}, "a branch is forked where no token was chosen"),
+        ({"prefix_token_ids": [7]}, "a branch is forked where no token was chosen"),
+        ({"prefix_token_ids": [7, -1]}, "it begins with what is no token"),
+        ({"prefix_texts": ["a"]}, r"lists that belong together have lengths \[1, 2\]"),
+        ({"server": {"kind": "vllm"}}, "an answer of a server is no branch"),
+    ],
+)
+def test_a_branch_whose_parts_do_not_fit_together_is_refused(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TraceFormatError, match=f"line 2: run_started: {message}"):
+        read_trace(branch_line(**values))
