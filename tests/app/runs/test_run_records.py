@@ -104,7 +104,7 @@ def test_turns_without_an_answer_are_left_out_of_the_prompt() -> None:
     session = ChatSession()
     session.append(Run("empty", "Lost", "ngram"))
     session.append(filled(Run("r", "Hi", "ngram"), 2))
-    assert session.messages("", "Next") == [
+    assert session.messages("", session.runs, "Next") == [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "Speculative decoding"},
         {"role": "user", "content": "Next"},
