@@ -15,7 +15,7 @@ from core.config import MOST_TOGETHER, RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.modes.ngram import NgramSettings
 from core.modes.settings import DrafterSettings, TreeSettings
-from core.profile.costs import Costs
+from core.profile.circumstance import Circumstance
 from core.profile.prediction import (
     Axis,
     Choice,
@@ -28,7 +28,7 @@ from core.profile.prediction import (
     setting_words,
     usual_axes,
 )
-from core.profile.profile import Profile, profile_of
+from core.profile.profile import profile_of
 from core.profile.saved_costs import OWN, named_costs, shipped_names
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace
@@ -83,7 +83,8 @@ def lab_json(trace: Trace, asked: Mapping[str, str], theme: Literal["light", "da
     if most is None:
         raise InvalidSettingError(f"mode {profile.config.mode} drafts nothing; choose another one.")
     x, y = _axes(asked, most)
-    costs = _costs(asked, profile)
+    here = _circumstance(asked)
+    costs = here.costs_of(profile)
     looked_at = [
         Choice(settings, predict([profile], settings, lambda _: costs))
         for settings in candidates(most)
@@ -93,7 +94,7 @@ def lab_json(trace: Trace, asked: Mapping[str, str], theme: Literal["light", "da
     drawn = most
     if isinstance(most, (NgramSettings, TreeSettings)):
         drawn = replace(most, fixed_size=not is_sized)
-    map_values = grid_map([profile], drawn, x, y, lambda _: costs).to_dict()
+    map_values = grid_map([profile], drawn, x, y, here).to_dict()
     figure = setting_map_figure(
         setting_map_info(map_values, profile.config.mode), theme, _measure(asked)
     )
@@ -128,21 +129,19 @@ def _axes(asked: Mapping[str, str], most: DrafterSettings) -> tuple[Axis, Axis]:
     return found[0], found[1]
 
 
-def _costs(asked: Mapping[str, str], profile: Profile) -> Costs:
+def _circumstance(asked: Mapping[str, str]) -> Circumstance:
     name = asked.get("costs") or OWN
     if name != OWN and name not in shipped_names():  # a page names no files of the server
         raise InvalidSettingError(
             f"costs is {shown(name)}; give one of {', '.join((OWN, *shipped_names()))}."
         )
-    saved = named_costs(name)
-    costs = profile.costs if saved is None else saved.for_profile(profile)
-    scaled = costs.scaled(verify=_times(asked, "verification"), draft=_times(asked, "drafting"))
     word = asked.get("batch") or "1"
     if not word.isdecimal() or not 1 <= int(word) <= MOST_TOGETHER:
         raise InvalidSettingError(
             f"batch is {shown(word)}; give a number from 1 to {MOST_TOGETHER}."
         )
-    return scaled if word == "1" else scaled.side_by_side(int(word))
+    times = _times(asked, "verification"), _times(asked, "drafting")
+    return Circumstance(name, named_costs(name), int(word), *times)
 
 
 def _times(asked: Mapping[str, str], name: str) -> float:
