@@ -11,6 +11,7 @@ from app.engines.engine_slot import EngineKey
 from app.engines.model_pool import ModelPool
 from app.messages import Cleared, Notice, Resumed
 from app.runs.archive import Archive
+from app.runs.lab_runs import LabRuns
 from app.runs.limits import Limits
 from app.runs.run import Run
 from app.runs.run_finder import RunFinder
@@ -48,6 +49,7 @@ class Handlers:
         self.store = store
         self.archive = archive
         self.finder = RunFinder(store, archive)
+        self.labs = LabRuns()
 
     def ask(
         self,

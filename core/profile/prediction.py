@@ -156,6 +156,23 @@ def candidates(most: DrafterSettings) -> Iterator[DrafterSettings]:
             yield each
 
 
+def quick_candidates(most: DrafterSettings) -> Iterator[DrafterSettings]:
+    """Few of `candidates`, for answers while somebody waits: those of fixed size, whose steps do not
+    hang on costs, and of the others the largest alone. Trees have all nodes, and lookups the given
+    match."""
+    yield most
+    if not isinstance(most, (NgramSettings, TreeSettings)):
+        return
+    others = [replace(most, fixed_size=not most.fixed_size)]
+    for each in candidates(most):
+        assert isinstance(each, (NgramSettings, TreeSettings)), "they are of one class"
+        is_whole = each.num_nodes == most.num_nodes or isinstance(each, NgramSettings)
+        has_match = getattr(each, "min_match", None) == getattr(most, "min_match", None)
+        if each.fixed_size and is_whole and has_match:
+            others.append(each)
+    yield from dict.fromkeys(each for each in others if each != most)
+
+
 def _ranges(most: DrafterSettings) -> dict[str, Sequence[Any]]:
     if isinstance(most, NgramSettings):
         nodes = [count for count in _LOOKUP["num_nodes"] if count <= most.num_nodes]
