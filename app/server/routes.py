@@ -1,5 +1,6 @@
 """What the server gives besides Gradio's own page: scripts, styles, and downloads of runs."""
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -31,6 +32,8 @@ from core.errors import SpecDecodesError, TraceFormatError, shown
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _EXPORT = "specdecodes-export-"
+# Replays take a processor as long as they last.
+_REPLAYING_AT_ONCE = 2
 _GONE = "This run is not kept any more; run it again."
 _NO_LAB = "These profiles are not kept any more; measure again."
 
@@ -69,6 +72,7 @@ def remove_left_exports() -> None:
 def routes(handlers: Handlers) -> list[BaseRoute]:
     """Routes for the server; the page finds them under `PREFIX`, relative to its own address."""
     finder: RunFinder = handlers.finder
+    replaying = asyncio.Semaphore(_REPLAYING_AT_ONCE)
 
     def of_run(answer: Callable[[Request, FoundRun], Awaitable[Response]]) -> Endpoint:
         """Finds the run first; one that is not there, or does not open, is told in a sentence."""
@@ -110,7 +114,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         return JsonResponse(answer)
 
     def of_lab(answer: Callable[[LabRun, Mapping[str, str], Theme], Any]) -> Endpoint:
-        """What a lab answers, off the thread that serves; a refusal is a sentence."""
+        """What a lab answers, off the thread that serves and few at once; a refusal is a sentence."""
 
         async def answered(request: Request) -> Response:
             found = handlers.labs.find(visitor_of(request), request.path_params["lab_id"])
@@ -119,7 +123,9 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
             asked = dict(request.query_params)
             theme: Theme = "dark" if asked.pop("theme", "") == "dark" else "light"
             try:
-                return JsonResponse(await run_in_threadpool(answer, found, asked, theme))
+                async with replaying:
+                    body = await run_in_threadpool(answer, found, asked, theme)
+                return JsonResponse(body)
             except SpecDecodesError as error:
                 return PlainTextResponse(str(error), 400)
 

@@ -103,7 +103,7 @@ function name(words, place, isWinner) {
     "th",
     { scope: "row" },
     h("span", { class: mark, "data-line": place === null ? null : `${place}` }),
-    words,
+    h("span", {}, words),
     isWinner ? h("span", { class: "lab-badge" }, "fastest") : "",
   );
 }

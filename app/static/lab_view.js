@@ -37,7 +37,7 @@ export function mount({ element, props, watch, trigger }) {
   const refusals = h("ul", { class: "lab-refusals", "aria-label": "Drafters without a profile" });
   const hint = h(
     "p",
-    { class: "hint", role: "status" },
+    { class: "hint lab-told", role: "status" },
     "Measure prompts once; every question after that needs no model.",
   );
 

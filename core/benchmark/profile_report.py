@@ -14,6 +14,7 @@ from core.profile.prediction import (
     Prediction,
     candidates,
     grid_map,
+    quick_candidates,
     setting_words,
     usual_axes,
 )
@@ -36,7 +37,8 @@ _GROUPS_NOTE = (
     f"begin there, both with how many these are; a question mark: fewer than {FEW}, which chance moves."
 )
 _CURVES_NOTE = (
-    "Times plain decoding under the same costs, with the best settings of each at every place."
+    "Times plain decoding under the same costs, with the best settings of each at every place; of sizes "
+    "by cost the given one is looked at alone."
 )
 _CURVE_WORDS = {
     "batch": "sequences side by side",
@@ -197,7 +199,10 @@ def _with_number(ratio: float | None, of: int) -> str:
 
 def curves_of(made: Sequence[MadeProfile], circumstances: Sequence[Circumstance]) -> list[Curves]:
     """The best settings of all modes along batches and costs, in the first circumstance."""
-    drafters = drafters_of(made)
+    drafters = {
+        label: Looked(looked.profiles, list(quick_candidates(looked.settings[0])))
+        for label, looked in drafters_of(made).items()
+    }
     return [curves_along(axis, drafters, circumstances[0]) for axis in CURVES]
 
 

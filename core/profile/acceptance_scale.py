@@ -26,8 +26,6 @@ class AcceptanceScale:
     from 0 to `MOST_FACTOR`."""
 
     factor: float = 1.0
-    draw: int = 0
-    """Other draws have other noise."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.factor <= MOST_FACTOR:
@@ -51,7 +49,7 @@ class ScaledAnswers:
     def __init__(self, scale: AcceptanceScale, prompt_token_ids: Sequence[int]):
         self.mends = scale.factor > 1.0
         self._chance = 1.0 - 1.0 / scale.factor if self.mends else scale.factor
-        words = ",".join(map(str, (scale.draw, *prompt_token_ids)))
+        words = ",".join(map(str, prompt_token_ids))
         self._key = zlib.crc32(words.encode()) << 32
         self._chosen: dict[int, bool] = {}
 

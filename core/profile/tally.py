@@ -14,7 +14,7 @@ from core.profile.costs import Costs, Work
 from core.profile.profile import Profile
 from core.profile.replay import Replay, ReplayedStep
 
-_MOST_KEPT = 8192
+_MOST_KEPT = 4096
 
 Fate = Literal["accepted", "refused", "undrafted"]
 """Of a token of the text: drafted and kept; the target's own where the draft had others in its place;

@@ -37,7 +37,7 @@ def test_drafters_stand_side_by_side_with_the_winner_and_figures(
     expect(page.locator(".lab-verdict")).to_contain_text("sd-eagle is fastest")
     expect(page.locator(".lab-curve .scatterlayer .trace")).to_have_count(8)
     expect(page.locator(".lab-map .heatmaplayer image")).to_be_visible()
-    expect(page.locator("#lab-view > .view > .hint")).to_contain_text(
+    expect(page.locator(".lab-told")).to_contain_text(
         "24 tokens of 1 prompt; every step is that of a real run."
     )
 
@@ -97,7 +97,7 @@ def test_several_prompts_and_own_questions(scripted: Served, open_page: OpenPage
     page.fill("#lab-own input", "1")
     page.press("#lab-own input", "Tab")
     page.click("#lab-run")
-    expect(page.locator("#lab-view > .view > .hint")).to_contain_text("36 tokens of 3 prompts")
+    expect(page.locator(".lab-told")).to_contain_text("36 tokens of 3 prompts")
     page.fill("#lab-own input", "99")
     page.press("#lab-own input", "Tab")
     page.click("#lab-run")
@@ -133,7 +133,7 @@ def test_a_stop_ends_it_and_bad_input_is_one_sentence(open_page: OpenPage) -> No
         page.click("#lab-run")
         page.click("#lab-stop")
         expect(page.locator("#lab-run")).to_be_visible()
-        expect(page.locator("#lab-view > .view > .hint")).to_have_text("Stopped")
+        expect(page.locator(".lab-told")).to_have_text("Stopped")
         page.close()  # it asks the server how it is, as long as it is open
 
 

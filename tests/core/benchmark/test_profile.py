@@ -66,8 +66,9 @@ def test_profiles_are_made_checked_written_and_read_again(
     for curves in report["curves"]:
         assert [line["mode"] for line in curves["lines"]] == modes.split(",")
         assert len(curves["winners"]) == len(curves["values"]) == 7
-    one = report["curves"][0]["lines"][0]["tokens_per_s"][0]
-    assert one == pytest.approx(report["predictions"][0]["best"]["tokens_per_s"])
+    for line, item in zip(report["curves"][0]["lines"], report["predictions"], strict=True):
+        most = 1.001 * item["best"]["tokens_per_s"]
+        assert 0.999 * item["given"]["tokens_per_s"] <= line["tokens_per_s"][0] <= most
     assert "<title>SpecDecodes profiles</title>" in files["html"].read_text(encoding="utf-8")
     assert sorted(path.name for path in (tmp_path / "kept").glob("*.jsonl")) == sorted(
         f"{mode}-{number}.jsonl"

@@ -48,13 +48,13 @@ def test_a_larger_factor_is_right_wherever_a_smaller_one_is() -> None:
             assert found == sorted(found)
 
 
-def test_noise_hangs_on_place_prompt_and_draw_alone() -> None:
-    def rights(draw: int, prompt: list[int]) -> list[bool]:
-        answers = ScaledAnswers(AcceptanceScale(0.5, draw), prompt)
+def test_noise_hangs_on_place_and_prompt_alone() -> None:
+    def rights(prompt: list[int]) -> list[bool]:
+        answers = ScaledAnswers(AcceptanceScale(0.5), prompt)
         return [answers.is_right(position, True) for position in range(64)]
 
-    assert rights(0, [1, 2]) == rights(0, [1, 2])
-    assert len({tuple(rights(*key)) for key in ((0, [1, 2]), (1, [1, 2]), (0, [12]))}) == 3
+    assert rights([1, 2]) == rights([1, 2])
+    assert len({tuple(rights(prompt)) for prompt in ([1, 2], [2, 1], [12])}) == 3
 
 
 def test_a_broken_id_is_none_of_a_text() -> None:
