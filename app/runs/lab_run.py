@@ -185,12 +185,13 @@ class LabRun:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        status = "Measured"
         try:
             for place in range(len(self._asked)):
                 for mode in self._modes:
                     if not mode.refused and not self._stop.is_set():
                         self._one(place, mode)
+            has_some = any(mode.profiles for mode in self._modes)
+            status = "Measured" if has_some else "Nothing was measured"
         except Exception as error:
             _log.exception("a lab broke")
             status = f"The lab broke: {describe_failure(error)}"

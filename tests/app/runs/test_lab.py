@@ -169,6 +169,8 @@ def test_a_mode_that_refuses_says_why_and_the_others_go_on() -> None:
         "ngram has no profile today; choose another mode.",
     )
     assert [each["mode"] for each in lab_answer(lab, {})["drafters"]] == ["sd-eagle"]
+    _, messages = lab_of(RefusingEngine(), ["ngram"])
+    assert messages[-1]["status"] == "Nothing was measured"
     lab, messages = lab_of(**{"sd-eagle.depth": 10_000})
     assert "depth" in messages[-1]["modes"][0]["refused"]
     assert [each["mode"] for each in lab_answer(lab, {})["drafters"]] == ["ngram"]
