@@ -152,6 +152,8 @@ class LabCurves(TypedDict):
 
     figures: list[dict[str, Any]]
     """Plotly's."""
+    winners: list[str]
+    """Of each, who is fastest where."""
 
 
 class LabMap(TypedDict):

@@ -87,17 +87,22 @@ def lab_answer(lab: LabRun, asked: Mapping[str, str]) -> LabAnswer:
 def lab_curves(lab: LabRun, asked: Mapping[str, str], theme: Theme) -> LabCurves:
     """The best settings of every mode along batches and costs, as Plotly's figures; raises as
     `lab_answer` does."""
-    from visualize.figures.drafter_curves import drafter_curves_figure, drafter_curves_info
+    from visualize.figures.drafter_curves import (
+        drafter_curves_figure,
+        drafter_curves_info,
+        winner_words,
+    )
 
     here = _circumstance(asked)
     drafters = {name: looked_at(own) for name, own in lab.measured().items()}
-    figures = []
+    figures, winners = [], []
     for axis in CURVES:
         info = drafter_curves_info(curves_along(axis, drafters, here).to_dict())
         place = getattr(here, axis.name)
-        figure = drafter_curves_figure(info, theme, _measure(asked), place)
+        figure = drafter_curves_figure(info, theme, _measure(asked), place, tells_winners=False)
         figures.append(json.loads(figure.to_json()))
-    return {"figures": figures}
+        winners.append(winner_words(info))
+    return {"figures": figures, "winners": winners}
 
 
 def lab_map(lab: LabRun, asked: Mapping[str, str], theme: Theme) -> LabMap:

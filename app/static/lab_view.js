@@ -72,7 +72,10 @@ export function mount({ element, props, watch, trigger }) {
   const note = h("p", { class: "hint lab-note", hidden: true });
   const drafters = h("div");
   const measure = select("Figures of", "lab-measure", MEASURES);
-  const curves = [h("div", { class: "figure-place lab-curve" }), h("div", { class: "figure-place lab-curve" })];
+  const curves = ["batch", "verification"].map(() => ({
+    place: h("div", { class: "figure-place lab-curve" }),
+    winners: h("figcaption", { class: "hint" }),
+  }));
   const by = select("Tokens by", "lab-by");
   const of = select("At the", "lab-of", OF);
   const groups = h("div");
@@ -91,7 +94,11 @@ export function mount({ element, props, watch, trigger }) {
     said,
     note,
     drafters,
-    section("Along batches and costs", [measure.label], h("div", { class: "lab-curves" }, ...curves)),
+    section(
+      "Along batches and costs",
+      [measure.label],
+      h("div", { class: "lab-curves" }, ...curves.map((each) => h("figure", {}, each.place, each.winners))),
+    ),
     section("Where drafts fit", [by.label, of.label], groups, groupNote),
     section(
       "Two settings of a drafter",
@@ -203,7 +210,8 @@ export function mount({ element, props, watch, trigger }) {
   /** @param {{ plotly: any, found: LabCurves }} drawn */
   function showCurves({ plotly, found }) {
     found.figures.forEach((figure, place) => {
-      draw(plotly, curves[place], figure, 340);
+      draw(plotly, curves[place].place, figure, 340);
+      setText(curves[place].winners, found.winners[place]);
     });
   }
 

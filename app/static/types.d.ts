@@ -431,6 +431,7 @@ export interface LabAnswer {
 /** All modes along batches and costs. */
 export interface LabCurves {
   figures: Record<string, any>[];
+  winners: string[];
 }
 
 /** Two settings of a mode against each other. */

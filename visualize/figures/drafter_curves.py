@@ -1,6 +1,6 @@
 """Drafters side by side: the best settings of each along batches or costs, and which one is fastest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -38,11 +38,11 @@ def drafter_curves_info(values: Mapping[str, Any]) -> DrafterCurvesInfo:
     return info
 
 
-def winner_words(values: Sequence[float], winners: Sequence[str]) -> str:
+def winner_words(info: DrafterCurvesInfo) -> str:
     """Who is fastest where, in a few words."""
     parts: list[str] = []
     last = ""
-    for value, name in zip(values, winners, strict=True):
+    for value, name in zip(dict.fromkeys(info.value), info.winners, strict=True):
         if name != last:
             parts.append(f"{name} from {value:g}" if parts else name)
         last = name
@@ -54,8 +54,11 @@ def drafter_curves_figure(
     theme: Theme = "light",
     measure: Measure = "tokens_per_s",
     here: float | None = None,
+    *,
+    tells_winners: bool = True,
 ) -> go.Figure:
-    """A line a drafter; plain decoding is dashed, and `here` a dotted line down."""
+    """A line a drafter; plain decoding is dashed, and `here` a dotted line down. The winners are told
+    below the title, unless somebody else tells them."""
     values = list(dict.fromkeys(info.value))
     width = len(values)
     figure = go.Figure()
@@ -96,7 +99,7 @@ def drafter_curves_figure(
     return finish_figure(
         figure,
         title=f"Along {words}",
-        subtitle=figure_text(winner_words(values, info.winners)),
+        subtitle=figure_text(winner_words(info)) if tells_winners else "",
         x_title=words,
         y_title=MEASURES[measure],
         theme=theme,

@@ -137,7 +137,9 @@ def test_tokens_are_grouped_at_the_best_or_the_given_settings(lab: LabRun) -> No
 
 
 def test_curves_and_the_map_are_figures(lab: LabRun) -> None:
-    along = lab_curves(lab, {"verification": "4", "measure": "times_plain"}, "light")["figures"]
+    curves = lab_curves(lab, {"verification": "4", "measure": "times_plain"}, "light")
+    along = curves["figures"]
+    assert [words.startswith("fastest: ") for words in curves["winners"]] == [True, True]
     assert [[line["name"] for line in each["data"]] for each in along] == [
         [*MODES, "plain decoding"]
     ] * 2

@@ -50,6 +50,12 @@ def test_a_drafter_is_a_line_and_plain_decoding_a_dashed_one() -> None:
 
 
 def test_winners_are_told_where_they_begin() -> None:
-    assert winner_words([1, 2, 4], ["a", "a", "b"]) == "fastest: a, b from 4"
-    assert winner_words([1, 2, 4], ["a", "b", "a"]) == "fastest: a, b from 2, a from 4"
-    assert winner_words([], []) == ""
+    def words(*winners: str) -> str:
+        return winner_words(drafter_curves_info({**VALUES, "winners": winners}))
+
+    assert words("a", "a", "b") == "fastest: a, b from 64"
+    assert words("a", "b", "a") == "fastest: a, b from 4, a from 64"
+    info = drafter_curves_info(VALUES)
+    told = drafter_curves_figure(info).layout.title.subtitle.text
+    assert told == "fastest: sd-eagle, ngram from 4, plain decoding from 64"
+    assert not drafter_curves_figure(info, tells_winners=False).layout.title.subtitle.text
