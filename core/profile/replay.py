@@ -284,13 +284,13 @@ class _TimedLookup(NgramDrafter):
             node = kept[0] if kept else None
             position += 1
 
-    def commit(self, outcome: Outcome) -> None:
-        """See `Drafter.commit`."""
+    def follow(self, token_ids: list[int]) -> None:
+        """See `Drafter.follow`."""
         start_s = self._clock()
-        for token_id in outcome.emitted_token_ids:
+        for token_id in token_ids:
             if isinstance(self._hit_rates, _ScaledHitRates):
                 self._hit_rates.position = self._position
-            super().commit(outcome._replace(emitted_token_ids=[token_id]))
+            super().follow([token_id])
             self._position += 1
         self._spent_s += self._clock() - start_s
 
