@@ -91,22 +91,105 @@ class LabChoice(TypedDict):
     tau: float
 
 
+class LabDrafter(TypedDict):
+    """A mode under the costs that were asked for."""
+
+    mode: str
+    given: LabChoice
+    """As measured."""
+    best: LabChoice
+    slowest: LabChoice
+    num_missing: int
+    """Nodes that the profiles do not know: without any, the steps are those of real runs."""
+
+
+class LabCell(TypedDict):
+    """What became of a mode's drafts in a group of tokens; null where there is nothing to divide by."""
+
+    acceptance: float | None
+    num_judged: int
+    tokens_a_step: float | None
+    num_steps: int
+
+
+class LabGroup(TypedDict):
+    """Tokens that have something in common, with a cell for each mode."""
+
+    name: str
+    num_tokens: int
+    cells: list[LabCell]
+
+
+class LabGrouping(TypedDict):
+    """All tokens, by what they have in common."""
+
+    by: str
+    words: str
+    rows: list[LabGroup]
+
+
 class LabAnswer(TypedDict):
-    """What a profile predicts for the costs that were asked for."""
+    """What profiles predict for the costs that were asked for."""
+
+    drafters: list[LabDrafter]
+    winner: str
+    """A mode, or plain decoding in words."""
+    num_prompts: int
+    num_tokens: int
+    plain_tokens_per_s: float
+    verify_ms: float
+    """Of a forward over one row of each sequence."""
+    note: str
+    """What is to be known of the speeds; else empty."""
+    costs: list[LabName]
+    handles: list[int]
+    """Rows at which a curve is drawn by hand."""
+    curve_ms: list[float]
+    """Of a forward over so many rows, of one sequence and before anything is supposed."""
+    groupings: list[LabGrouping]
+    few: int
+    """A share of fewer is moved by chance."""
+
+
+class LabCurves(TypedDict):
+    """All modes along batches and costs."""
+
+    figures: list[dict[str, Any]]
+    """Plotly's."""
+    winners: list[str]
+    """Of each, who is fastest where."""
+
+
+class LabMap(TypedDict):
+    """Two settings of a mode against each other."""
 
     mode: str
     axes: list[LabName]
     x: str
     y: str
-    costs: list[LabName]
-    plain_tokens_per_s: float
-    given: LabChoice
-    best: LabChoice
-    slowest: LabChoice
-    num_missing: int
-    """Nodes that the profile does not know: without any, the steps are those of real runs."""
     figure: dict[str, Any]
     """Plotly's."""
+
+
+class LabMode(TypedDict):
+    """A mode of a lab in the making."""
+
+    mode: str
+    num_measured: int
+    """Prompts."""
+    refused: str
+    """Why it has no profile; else empty."""
+
+
+class LabProgress(TypedDict):
+    """How far a lab is."""
+
+    lab: str
+    modes: list[LabMode]
+    status: str
+    done: int
+    total: int
+    is_over: bool
 
 
 class RunMessage(TypedDict):

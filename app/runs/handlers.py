@@ -12,6 +12,7 @@ from app.engines.model_pool import ModelPool
 from app.messages import Cleared, Notice, Resumed
 from app.runs.archive import Archive
 from app.runs.branches import branch_of
+from app.runs.lab_runs import LabRuns
 from app.runs.limits import Limits
 from app.runs.run import Run
 from app.runs.run_finder import RunFinder
@@ -50,6 +51,7 @@ class Handlers:
         self.store = store
         self.archive = archive
         self.finder = RunFinder(store, archive)
+        self.labs = LabRuns()
 
     def ask(
         self,

@@ -1,117 +1,182 @@
-"""The lab: a profile of one prompt, and what it predicts for the settings and costs of the page."""
+"""The lab: what profiles of several modes predict for the settings and costs of the page."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
-from app.engines.chat import single_chat
-from app.messages import LabAnswer, LabChoice, LabName
-from app.runs.handlers import Handlers, follow
-from app.runs.session import ChatSession
-from app.runs.texts import checked_text
-from core.config import MOST_TOGETHER, RunConfig
-from core.errors import InvalidSettingError, SpecDecodesError, shown
+from app.messages import (
+    LabAnswer,
+    LabCell,
+    LabChoice,
+    LabCurves,
+    LabDrafter,
+    LabGroup,
+    LabGrouping,
+    LabMap,
+    LabName,
+)
+from app.runs.lab_run import LabRun, Measured, looked_at, most_of
+from core.config import MOST_TOGETHER
+from core.errors import InvalidSettingError, shown
 from core.modes.ngram import NgramSettings
 from core.modes.settings import DrafterSettings, TreeSettings
-from core.profile.costs import Costs
+from core.profile.acceptance_scale import AcceptanceScale
+from core.profile.circumstance import DEVICE_NOTE, Circumstance
 from core.profile.prediction import (
     Axis,
     Choice,
     Prediction,
     axes_of,
-    candidates,
     grid_map,
-    predict,
-    ranked,
     setting_words,
     usual_axes,
 )
-from core.profile.profile import Profile, profile_of
 from core.profile.saved_costs import OWN, named_costs, shipped_names
-from core.runtime.strict_json import dumps
-from core.trace.file import Trace
+from core.profile.side_by_side import CURVES, Outlook, curves_along, outlook, winner
+from core.profile.tally import tally_of
+from core.profile.token_groups import BY, BY_WORDS, FEW, Group, GroupedRun, groups_of
 
+DRAWN = "drawn"
 _OWN_WORDS = "this machine"
+_DRAWN_WORDS = "drawn by hand"
+# Rows of the handles by which a curve is drawn.
+HANDLES = (1, 2, 4, 8, 16, 32, 64)
 _MOST_TIMES = 100.0
 Measure = Literal["tokens_per_s", "tau", "times_plain"]
+Theme = Literal["light", "dark"]
 
 
-def measure(
-    handlers: Handlers, session: ChatSession, text: str, config: RunConfig, *, raw: bool = False
-) -> Iterator[str]:
-    """Makes a profile of a prompt; yields the messages of its run.
+def lab_answer(lab: LabRun, asked: Mapping[str, str]) -> LabAnswer:
+    """What every mode would reach under the costs that were asked for, and where its drafts fit.
 
-    Raises SpecDecodesError before the first one where the prompt or a setting is wrong.
+    `costs` says whose costs, `curve` the one drawn by hand, `batch`, `verification`, `drafting` and
+    `acceptance` what is supposed, `of` whether tokens are grouped at the `best` or the `given` settings.
+    Raises InvalidSettingError for what is not understood, and where nothing is measured.
     """
-    prompt = checked_text(text, "prompt")
-    if config.drafter is None:
-        raise InvalidSettingError(f"mode {config.mode} drafts nothing; choose another one.")
-    last = session.lab
-    if last is not None and not last.is_ended:
-        raise SpecDecodesError("A profile is still being made; stop it or wait for its end.")
-    handlers.check(config, session.owner)
-    if last is not None:
-        handlers.store.drop([last.run_id])
-    record = session.lab = handlers.store.create(prompt, config.mode)
-    chats = [single_chat(prompt, raw=raw)]
-    handlers.start(
-        [record], chats, [config], session.visitor, session.owner, memory=None, is_profile=True
+    here = _circumstance(asked)
+    measured = lab.measured()
+    found = {name: outlook(name, looked_at(own), here) for name, own in measured.items()}
+    plain = next(iter(found.values())).plain
+    first = next(iter(measured.values())).profiles[0]
+    curve = here.costs_of(first)
+    bare = here._replace(batch=1, verification=1.0).costs_of(first)
+    is_given = _chosen(asked, "of", ("best", "given")) == "given"
+    groups = {
+        name: _groups(own, (found[name].given if is_given else found[name].best).settings, here)
+        for name, own in measured.items()
+    }
+    on_device = any(each.device_steps for each in found.values())
+    return {
+        "drafters": [_drafter(each) for each in found.values()],
+        "winner": winner(found.values()),
+        "num_prompts": len(next(iter(measured.values())).profiles),
+        "num_tokens": plain.num_tokens,
+        "plain_tokens_per_s": plain.tokens_per_s,
+        "verify_ms": 1e3 * curve.verification(1),
+        "note": DEVICE_NOTE if on_device else "",
+        "costs": _all_costs(),
+        "handles": list(HANDLES),
+        "curve_ms": [1e3 * bare.verification(rows) for rows in HANDLES],
+        "groupings": [_grouping(by, groups) for by in BY],
+        "few": FEW,
+    }
+
+
+def lab_curves(lab: LabRun, asked: Mapping[str, str], theme: Theme) -> LabCurves:
+    """The best settings of every mode along batches and costs, as Plotly's figures; raises as
+    `lab_answer` does."""
+    from visualize.figures.drafter_curves import (
+        drafter_curves_figure,
+        drafter_curves_info,
+        winner_words,
     )
-    yield from follow(record)
+
+    here = _circumstance(asked)
+    drafters = {name: looked_at(own) for name, own in lab.measured().items()}
+    figures, winners = [], []
+    for axis in CURVES:
+        info = drafter_curves_info(curves_along(axis, drafters, here).to_dict())
+        place = getattr(here, axis.name)
+        figure = drafter_curves_figure(info, theme, _measure(asked), place, tells_winners=False)
+        figures.append(json.loads(figure.to_json()))
+        winners.append(winner_words(info))
+    return {"figures": figures, "winners": winners}
 
 
-def resume_lab(handlers: Handlers, session: ChatSession, run_ids: Sequence[Any]) -> Iterator[str]:
-    """Goes on with the profile that a page remembers from before it was loaded anew."""
-    records = handlers.records(session, run_ids)
-    if records and session.lab is None:
-        session.lab = records[-1]
-        yield from follow(records[-1])
-
-
-def lab_json(trace: Trace, asked: Mapping[str, str], theme: Literal["light", "dark"]) -> str:
-    """What a profile predicts: `x` and `y` name what the map varies, `costs`, `batch`, `verification`
-    and `drafting` say what steps cost, `sized` whether trees follow the cost, `measure` what is drawn.
-
-    Raises InvalidSettingError for a trace that is no profile, and for what is not understood.
-    """
+def lab_map(lab: LabRun, asked: Mapping[str, str], theme: Theme) -> LabMap:
+    """Two settings of one `mode` against each other: `x` and `y` name them, `sized` says whether trees
+    follow the cost; raises as `lab_answer` does."""
     from visualize.figures.setting_map import setting_map_figure, setting_map_info
 
-    profile = profile_of(trace)
-    most = profile.config.drafter
-    if most is None:
-        raise InvalidSettingError(f"mode {profile.config.mode} drafts nothing; choose another one.")
+    here = _circumstance(asked)
+    measured = lab.measured()
+    name = _chosen(asked, "mode", tuple(measured))
+    most = most_of(measured[name])
     x, y = _axes(asked, most)
-    costs = _costs(asked, profile)
-    looked_at = [
-        Choice(settings, predict([profile], settings, lambda _: costs))
-        for settings in candidates(most)
-    ]
-    plain = predict([profile], None, lambda _: costs)
-    is_sized = asked.get("sized") == "yes"
     drawn = most
     if isinstance(most, (NgramSettings, TreeSettings)):
-        drawn = replace(most, fixed_size=not is_sized)
-    map_values = grid_map([profile], drawn, x, y, lambda _: costs).to_dict()
-    figure = setting_map_figure(
-        setting_map_info(map_values, profile.config.mode), theme, _measure(asked)
-    )
-    order = ranked(looked_at)
-    answer: LabAnswer = {
-        "mode": profile.config.mode,
-        "axes": [_named(name) for name in axes_of(most)],
+        drawn = replace(most, fixed_size=asked.get("sized") != "yes")
+    values = grid_map(measured[name].profiles, drawn, x, y, here).to_dict()
+    figure = setting_map_figure(setting_map_info(values, name), theme, _measure(asked))
+    return {
+        "mode": name,
+        "axes": [_named(each) for each in axes_of(most)],
         "x": x.name,
         "y": y.name,
-        "costs": _all_costs(),
-        "plain_tokens_per_s": plain.tokens_per_s,
-        "given": _choice(looked_at[0], plain),
-        "best": _choice(order[0], plain),
-        "slowest": _choice(order[-1], plain),
-        "num_missing": sum(choice.prediction.num_missing for choice in looked_at),
         "figure": json.loads(figure.to_json()),
     }
-    return dumps(answer)
+
+
+def _groups(measured: Measured, settings: DrafterSettings, here: Circumstance) -> list[Group]:
+    return groups_of(
+        GroupedRun(
+            profile, category, tally_of(profile, settings, here.costs_of(profile), here.scale)
+        )
+        for profile, category in zip(measured.profiles, measured.categories, strict=True)
+    )
+
+
+def _grouping(by: str, groups: Mapping[str, list[Group]]) -> LabGrouping:
+    own = [{each.name: each for each in found if each.by == by} for found in groups.values()]
+    rows: list[LabGroup] = []
+    for name in dict.fromkeys(name for found in own for name in found):
+        cells = [found.get(name) or Group(by, name) for found in own]
+        rows.append(
+            {
+                "name": name,
+                "num_tokens": max(each.num_tokens for each in cells),
+                "cells": [_cell(each) for each in cells],
+            }
+        )
+    return {"by": by, "words": BY_WORDS[by], "rows": rows}
+
+
+def _cell(group: Group) -> LabCell:
+    return {
+        "acceptance": group.acceptance,
+        "num_judged": group.num_judged,
+        "tokens_a_step": group.tokens_a_step,
+        "num_steps": group.num_steps,
+    }
+
+
+def _drafter(found: Outlook) -> LabDrafter:
+    return {
+        "mode": found.label,
+        "given": _choice(found.given, found.plain),
+        "best": _choice(found.best, found.plain),
+        "slowest": _choice(found.slowest, found.plain),
+        "num_missing": sum(choice.prediction.num_missing for choice in found.choices),
+    }
+
+
+def _chosen(asked: Mapping[str, str], name: str, known: tuple[str, ...]) -> str:
+    word = asked.get(name) or known[0]
+    if word not in known:
+        raise InvalidSettingError(f"{name} is {shown(word)}; give one of {', '.join(known)}.")
+    return word
 
 
 def _axes(asked: Mapping[str, str], most: DrafterSettings) -> tuple[Axis, Axis]:
@@ -128,33 +193,43 @@ def _axes(asked: Mapping[str, str], most: DrafterSettings) -> tuple[Axis, Axis]:
     return found[0], found[1]
 
 
-def _costs(asked: Mapping[str, str], profile: Profile) -> Costs:
-    name = asked.get("costs") or OWN
-    if name != OWN and name not in shipped_names():  # a page names no files of the server
+def _circumstance(asked: Mapping[str, str]) -> Circumstance:
+    # A page names no files of the server.
+    name = _chosen(asked, "costs", (OWN, *shipped_names(), DRAWN))
+    curve = asked.get("curve") or ""
+    if name == DRAWN and not curve[:1].isdigit():
         raise InvalidSettingError(
-            f"costs is {shown(name)}; give one of {', '.join((OWN, *shipped_names()))}."
+            f"curve is {shown(curve)}; give rows and milliseconds, such as 1:10,8:12,64:40."
         )
-    saved = named_costs(name)
-    costs = profile.costs if saved is None else saved.for_profile(profile)
-    scaled = costs.scaled(verify=_times(asked, "verification"), draft=_times(asked, "drafting"))
     word = asked.get("batch") or "1"
     if not word.isdecimal() or not 1 <= int(word) <= MOST_TOGETHER:
         raise InvalidSettingError(
             f"batch is {shown(word)}; give a number from 1 to {MOST_TOGETHER}."
         )
-    return scaled if word == "1" else scaled.side_by_side(int(word))
+    return Circumstance(
+        name,
+        named_costs(curve if name == DRAWN else name),
+        int(word),
+        _times(asked, "verification"),
+        _times(asked, "drafting"),
+        AcceptanceScale(_number(asked, "acceptance")),
+    )
+
+
+def _number(asked: Mapping[str, str], name: str) -> float:
+    """NaN for what is none, which nothing allows."""
+    try:
+        return float(asked.get(name) or "1")
+    except ValueError:
+        return math.nan
 
 
 def _times(asked: Mapping[str, str], name: str) -> float:
-    word = asked.get(name) or "1"
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
+    value = _number(asked, name)
     if not 1 / _MOST_TIMES <= value <= _MOST_TIMES:
         raise InvalidSettingError(
-            f"{name} is {shown(word)}; give how many times as long, from {1 / _MOST_TIMES:g} to "
-            f"{_MOST_TIMES:g}."
+            f"{name} is {shown(asked[name])}; give how many times as long, from "
+            f"{1 / _MOST_TIMES:g} to {_MOST_TIMES:g}."
         )
     return value
 
@@ -165,10 +240,7 @@ def _measure(asked: Mapping[str, str]) -> Measure:
         "tau": "tau",
         "times_plain": "times_plain",
     }
-    word = asked.get("measure") or "tokens_per_s"
-    if word not in measures:
-        raise InvalidSettingError(f"measure is {shown(word)}; give one of {', '.join(measures)}.")
-    return measures[word]
+    return measures[_chosen(asked, "measure", tuple(measures))]
 
 
 def _named(name: str) -> LabName:
@@ -183,7 +255,7 @@ def _all_costs() -> list[LabName]:
         saved = named_costs(name)
         assert saved is not None, "it comes with the program"
         found.append({"name": name, "words": saved.name})
-    return found
+    return [*found, {"name": DRAWN, "words": _DRAWN_WORDS}]
 
 
 def _choice(choice: Choice, plain: Prediction) -> LabChoice:

@@ -12,6 +12,7 @@ from core.drafters.suffix_memory import SuffixMemory
 
 if TYPE_CHECKING:
     from app.runs.comparison_run import ComparisonRun
+    from app.runs.lab_run import LabRun
 
 
 _MOST_MEMORIES = 3
@@ -36,8 +37,8 @@ class ChatSession:
         """The last comparison."""
         self.batch: list[Run] = []
         """The rows of the last batch."""
-        self.lab: Run | None = None
-        """The last profile."""
+        self.lab: LabRun | None = None
+        """The last profiles."""
         self._memories: dict[str, SuffixMemory] = {}
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ChatSession":
@@ -131,9 +132,9 @@ class ChatSession:
             record.stop.set()
 
     def stop_lab(self) -> None:
-        """Ends the profile in progress."""
+        """Ends the profiles in progress."""
         if self.lab is not None:
-            self.lab.stop.set()
+            self.lab.stop()
 
     def end_batch(self) -> list[str]:
         """Stops and forgets the rows of the last batch; returns their ids."""

@@ -1,13 +1,14 @@
 """What the server gives besides Gradio's own page: scripts, styles, and downloads of runs."""
 
+import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +21,8 @@ from starlette.types import Scope
 from app.messages import RenderedAnswer
 from app.runs.downloads import DOWNLOADS, export_figure, figures_json, has_figure
 from app.runs.handlers import Handlers
-from app.runs.lab import lab_json
+from app.runs.lab import Theme, lab_answer, lab_curves, lab_map
+from app.runs.lab_run import LabRun
 from app.runs.rendered import rendered
 from app.runs.run_finder import FoundRun, RunFinder
 from app.runs.visitors import visitor_of
@@ -30,7 +32,10 @@ from core.errors import SpecDecodesError, TraceFormatError, shown
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _EXPORT = "specdecodes-export-"
+# Replays take a processor as long as they last.
+_REPLAYING_AT_ONCE = 2
 _GONE = "This run is not kept any more; run it again."
+_NO_LAB = "These profiles are not kept any more; measure again."
 
 
 class _Revalidated(StaticFiles):
@@ -67,6 +72,7 @@ def remove_left_exports() -> None:
 def routes(handlers: Handlers) -> list[BaseRoute]:
     """Routes for the server; the page finds them under `PREFIX`, relative to its own address."""
     finder: RunFinder = handlers.finder
+    replaying = asyncio.Semaphore(_REPLAYING_AT_ONCE)
 
     def of_run(answer: Callable[[Request, FoundRun], Awaitable[Response]]) -> Endpoint:
         """Finds the run first; one that is not there, or does not open, is told in a sentence."""
@@ -95,7 +101,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         )
 
     async def run_figures(request: Request, found: FoundRun) -> Response:
-        theme: Literal["light", "dark"] = "light"
+        theme: Theme = "light"
         if request.query_params.get("theme") == "dark":
             theme = "dark"
         body = await run_in_threadpool(figures_json, found.trace, theme)
@@ -107,14 +113,25 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         }
         return JsonResponse(answer)
 
-    async def run_lab(request: Request, found: FoundRun) -> Response:
-        asked = dict(request.query_params)
-        theme: Literal["light", "dark"] = "dark" if asked.pop("theme", "") == "dark" else "light"
-        try:
-            body = await run_in_threadpool(lab_json, found.trace, asked, theme)
-        except SpecDecodesError as error:
-            return PlainTextResponse(str(error), 400)
-        return Response(body, media_type="application/json")
+    def of_lab(answer: Callable[[LabRun, Mapping[str, str], Theme], Any]) -> Endpoint:
+        """What a lab answers, off the thread that serves and few at once; a refusal is a sentence."""
+
+        async def answered(request: Request) -> Response:
+            found = handlers.labs.find(visitor_of(request), request.path_params["lab_id"])
+            if found is None:
+                return PlainTextResponse(_NO_LAB, 404)
+            asked = dict(request.query_params)
+            theme: Theme = "dark" if asked.pop("theme", "") == "dark" else "light"
+            try:
+                async with replaying:
+                    body = await run_in_threadpool(answer, found, asked, theme)
+                return JsonResponse(body)
+            except SpecDecodesError as error:
+                return PlainTextResponse(str(error), 400)
+
+        return answered
+
+    lab_tables = of_lab(lambda lab, asked, _: lab_answer(lab, asked))
 
     async def figure_file(request: Request, found: FoundRun) -> Response:
         name = request.path_params["figure"]
@@ -131,7 +148,12 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         Route(f"/{PREFIX}/status.json", status),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", of_run(run_figures)),
         Route(f"/{PREFIX}/runs/{{run_id}}/answer.json", of_run(run_answer)),
-        Route(f"/{PREFIX}/runs/{{run_id}}/lab.json", of_run(run_lab)),
+        Route(
+            f"/{PREFIX}/labs/{{lab_id}}/answer.json",
+            lab_tables,
+        ),
+        Route(f"/{PREFIX}/labs/{{lab_id}}/curves.json", of_lab(lab_curves)),
+        Route(f"/{PREFIX}/labs/{{lab_id}}/map.json", of_lab(lab_map)),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", of_run(figure_file)),
         Route(f"/{PREFIX}/runs/{{run_id}}/{{name}}", of_run(run_file)),
     ]

@@ -1,217 +1,318 @@
-// The lab: one profile, and what it predicts. Every control asks the server anew, which replays the run
-// without the model.
+// The lab: profiles of several drafters, and what they predict. Every control asks the server anew, which
+// replays the runs without the model.
 
+import { newestOnly } from "./asking.js";
 import { h, onValue, setText, showNotice } from "./dom.js";
 import { frame } from "./frame.js";
-import { choiceWords, exactness, timesOf, verdict } from "./lab_words.js";
+import { curveHandles, select, slider } from "./lab_controls.js";
+import { drafterTable, groupTable } from "./lab_tables.js";
+import { acceptanceOf, acceptanceWords, curveWords, exactness, progressWords, timesOf, verdict } from "./lab_words.js";
 import { Memory } from "./memory.js";
 import { getJson, messageOf } from "./net.js";
 import { loadPlotly } from "./plotly.js";
-import { Store } from "./store.js";
-import { Strip } from "./strip.js";
-import { showTab } from "./tabs.js";
+import { onTab, showTab } from "./tabs.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
-/** @import { LabAnswer, LabChoice, LabName, Notice, RunMessage } from "./types.d.ts" */
+/** @import { LabAnswer, LabChoice, LabCurves, LabMap, LabProgress, Notice } from "./types.d.ts" */
 
 const MEASURES = [
+  { name: "times_plain", words: "times plain decoding" },
   { name: "tokens_per_s", words: "tokens per second" },
   { name: "tau", words: "tokens a step" },
-  { name: "times_plain", words: "times plain decoding" },
 ];
 const BATCHES = [1, 2, 4, 8, 16, 32, 64].map((size) => ({ name: `${size}`, words: `${size}` }));
+const OF = [
+  { name: "best", words: "best settings" },
+  { name: "given", words: "settings as measured" },
+];
+const DRAWN = "drawn";
+const USUAL_GROUPING = "kind";
 
 /** @param {ViewContext} context */
-export function mount({ element, props, watch, trigger, server }) {
+export function mount({ element, props, watch, trigger }) {
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
-  const strip = h("div", {
-    class: "lane-strip lab-strip",
-    tabindex: "0",
-    role: "group",
-    "aria-label": "Measured text",
-  });
+  const gauge = h("span", { class: "gauge" });
+  const told = h("span");
+  const progress = h("p", { class: "comparison-progress", role: "status", hidden: true }, gauge, told);
+  const refusals = h("ul", { class: "lab-refusals", "aria-label": "Drafters without a profile" });
   const hint = h(
     "p",
-    { class: "hint", role: "status" },
-    "Measure a prompt once; every question after that needs no model.",
+    { class: "hint lab-told", role: "status" },
+    "Measure prompts once; every question after that needs no model.",
   );
-  const x = select("Across", "lab-x");
-  const y = select("Up", "lab-y");
+
   const costs = select("Costs of", "lab-costs");
   const batch = select("Side by side", "lab-batch", BATCHES);
-  const measure = select("Colour", "lab-measure", MEASURES);
-  const sized = h("input", { type: "checkbox", id: "lab-sized" });
-  const verification = slider("Verification", "lab-verification");
-  const drafting = slider("Drafting", "lab-drafting");
+  const times = (/** @type {number} */ value) => `×${value.toFixed(2)}`;
+  const verification = slider("Verification", "lab-verification", timesOf, times);
+  const drafting = slider("Drafting", "lab-drafting", timesOf, times);
+  const acceptance = slider("Acceptance", "lab-acceptance", acceptanceOf, acceptanceWords);
+  const sliders = [verification, drafting, acceptance];
+  const reset = h("button", { type: "button", class: "plain-button", onclick: asMeasured }, "As measured");
+  const handles = curveHandles(() => {
+    costs.fill(answer?.costs ?? [], DRAWN);
+    askAll();
+  });
   const controls = h(
     "div",
     { class: "lab-controls" },
-    ...[x, y, measure, costs, batch].map(({ label }) => label),
-    verification.label,
-    drafting.label,
-    h("label", { class: "lab-check" }, sized, "Trees sized by cost"),
+    costs.label,
+    batch.label,
+    ...sliders.map(({ label }) => label),
+    reset,
   );
-  const place = h("div", { class: "figure-place lab-map" });
-  const told = h("p", { class: "lab-verdict", role: "status" });
-  const given = card("Settings as measured");
-  const best = card("Best");
-  const use = h("button", { type: "button", class: "plain-button", onclick: useBest }, "Use this setting");
-  best.element.append(use);
+  const drawing = h(
+    "details",
+    { class: "lab-drawing" },
+    h("summary", {}, "Milliseconds of a forward by its rows, drawn by hand"),
+    handles.element,
+  );
+
+  const said = h("p", { class: "lab-verdict", role: "status" });
+  const note = h("p", { class: "hint lab-note", hidden: true });
+  const drafters = h("div");
+  const measure = select("Figures of", "lab-measure", MEASURES);
+  const curves = ["batch", "verification"].map(() => ({
+    place: h("div", { class: "figure-place lab-curve" }),
+    winners: h("figcaption", { class: "hint" }),
+  }));
+  const by = select("Tokens by", "lab-by");
+  const of = select("At the", "lab-of", OF);
+  const groups = h("div");
+  const groupNote = h("p", { class: "hint" });
+  const mode = select("Map of", "lab-mode");
+  const x = select("Across", "lab-x");
+  const y = select("Up", "lab-y");
+  const sized = h("input", { type: "checkbox", id: "lab-sized" });
+  const map = h("div", { class: "figure-place lab-map" });
+
   const panel = h(
     "section",
     { class: "lab-panel", hidden: true },
     controls,
-    place,
-    told,
-    h("div", { class: "lab-cards" }, given.element, best.element),
+    drawing,
+    said,
+    note,
+    drafters,
+    section(
+      "Along batches and costs",
+      [measure.label],
+      h("div", { class: "lab-curves" }, ...curves.map((each) => h("figure", {}, each.place, each.winners))),
+    ),
+    section("Where drafts fit", [by.label, of.label], groups, groupNote),
+    section(
+      "Two settings of a drafter",
+      [mode.label, x.label, y.label, h("label", { class: "lab-check" }, sized, "Trees sized by cost")],
+      map,
+    ),
   );
-  element.append(notice, strip, hint, panel);
+  element.append(notice, progress, refusals, hint, panel);
 
-  let store = new Store();
-  let runId = "";
-  let number = 0;
+  let labId = "";
   /** @type {LabAnswer | null} */
   let answer = null;
 
-  function useBest() {
-    if (!answer) return;
-    trigger("select", { mode: answer.mode, settings: answer.best.settings });
-    showTab("playground");
-  }
-
-  /** @param {string} id */
-  function begin(id) {
-    runId = id;
-    answer = null;
-    panel.hidden = true;
-    store = new Store();
-    store.ask = (request) => server.since(request);
-    strip.replaceChildren();
-    const own = store;
-    /** @type {Strip | null} */
-    let drawn = null;
-    let isTold = false;
-    store.subscribe(() => {
-      const run = store.runs.get(runId);
-      if (own !== store || !run) return;
-      if (!drawn) {
-        drawn = new Strip(run, false);
-        strip.append(drawn.element);
-      }
-      drawn.update();
-      strip.scrollTop = strip.scrollHeight;
-      frame().classList.toggle("is-measuring", !run.isEnded);
-      if (!run.isEnded) setText(hint, run.status.text);
-      if (run.isEnded && !isTold) {
-        isTold = true;
-        if (run.status.phase === "failed") setText(hint, run.status.text);
-        else ask();
-      }
-    });
-  }
-
-  async function ask() {
-    const mine = ++number;
+  /**
+   * @param {string} name
+   * @param {Record<string, string>} more
+   */
+  function asked(name, more = {}) {
     const query = new URLSearchParams({
-      theme: document.body.classList.contains("dark") ? "dark" : "light",
-      measure: measure.value(),
       batch: batch.value(),
-      verification: `${timesOf(verification.place())}`,
-      drafting: `${timesOf(drafting.place())}`,
-      sized: sized.checked ? "yes" : "no",
+      verification: `${verification.value()}`,
+      drafting: `${drafting.value()}`,
+      acceptance: `${acceptance.value()}`,
+      measure: measure.value(),
+      theme: document.body.classList.contains("dark") ? "dark" : "light",
+      ...more,
     });
-    for (const { name, value } of [x, y, costs]) if (answer && value()) query.set(name, value());
+    if (costs.value()) query.set("costs", costs.value());
+    if (costs.value() === DRAWN) query.set("curve", curveWords(handles.rows(), handles.ms()));
+    return getJson(`labs/${encodeURIComponent(labId)}/${name}.json?${query}`);
+  }
+
+  /**
+   * Asks and shows, unless other profiles came meanwhile; what is refused is told.
+   *
+   * @template T
+   * @param {() => Promise<T>} ask
+   * @param {(found: T) => void} show
+   */
+  async function shown(ask, show) {
+    const mine = labId;
     try {
-      const [plotly, found] = await Promise.all([
-        loadPlotly(),
-        getJson(`runs/${encodeURIComponent(runId)}/lab.json?${query}`),
-      ]);
-      if (mine !== number) return;
-      show(found);
-      const { data, layout } = found.figure;
-      plotly.react(place, data, { ...layout, height: 380 }, { displayModeBar: false, responsive: true });
-      setText(hint, exactness(found));
+      const found = await ask();
+      if (mine === labId) show(found);
     } catch (error) {
-      if (mine === number) setText(hint, messageOf(error));
+      if (mine === labId) setText(hint, messageOf(error));
     }
   }
 
-  /** @param {LabAnswer} found */
-  function show(found) {
-    answer = found;
-    panel.hidden = false;
-    x.fill(found.axes, found.x);
-    y.fill(found.axes, found.y);
-    costs.fill(found.costs, costs.value() || found.costs[0].name);
-    setText(told, verdict(found));
-    given.show(found.given);
-    best.show(found.best);
-    use.disabled = found.best.times_plain <= 1;
+  const askCurves = newestOnly(() => shown(() => withPlotly(asked("curves")), showCurves));
+  const askMap = newestOnly(() => shown(() => withPlotly(asked("map", mapAsked())), showMap));
+
+  // The tables come first: what they have replayed the figures need not replay again.
+  const askAnswer = newestOnly(
+    () => shown(() => asked("answer", { of: of.value() }), showAnswer),
+    () => {
+      askCurves();
+      askMap();
+    },
+  );
+
+  function mapAsked() {
+    /** @type {Record<string, string>} */
+    const query = { sized: sized.checked ? "yes" : "no" };
+    for (const { name, value } of [mode, x, y]) if (value()) query[name] = value();
+    return query;
   }
 
-  for (const { label } of [x, y, costs, batch, measure]) label.addEventListener("change", ask);
-  for (const { label } of [verification, drafting]) label.addEventListener("input", ask);
-  sized.addEventListener("change", ask);
-  addEventListener("themechange", () => answer && ask());
+  function askAll() {
+    if (labId) askAnswer();
+  }
 
-  const memory = new Memory("lab", () => (runId ? [runId] : []));
+  function asMeasured() {
+    for (const each of sliders) each.reset();
+    batch.fill(BATCHES, "1");
+    if (answer) costs.fill(answer.costs, answer.costs[0].name);
+    askAll();
+  }
+
+  /** @param {LabAnswer} found */
+  function showAnswer(found) {
+    answer = found;
+    panel.hidden = false;
+    const chosen = costs.value() || found.costs[0].name;
+    costs.fill(found.costs, chosen);
+    if (chosen !== DRAWN) handles.show(found.handles, found.curve_ms);
+    setText(said, verdict(found));
+    setText(note, found.note);
+    note.hidden = !found.note;
+    drafters.replaceChildren(drafterTable(found, use));
+    const named = found.groupings.map(({ by: name, words }) => ({ name, words }));
+    by.fill(named, by.value() || USUAL_GROUPING);
+    const modes = found.drafters.map((each) => ({ name: each.mode, words: each.mode }));
+    mode.fill(modes, modes.some(({ name }) => name === mode.value()) ? mode.value() : modes[0].name);
+    showGroups();
+    setText(hint, exactness(found));
+  }
+
+  function showGroups() {
+    const grouping = answer?.groupings.find((each) => each.by === by.value());
+    if (!answer || !grouping) return;
+    groups.replaceChildren(groupTable(answer, grouping));
+    setText(
+      groupNote,
+      `Kept: of the tokens in whose place something was drafted. Tokens a step: of the steps that begin there. A question mark: fewer than ${answer.few}, which chance moves.`,
+    );
+  }
+
+  /** @param {{ plotly: any, found: LabCurves }} drawn */
+  function showCurves({ plotly, found }) {
+    found.figures.forEach((figure, place) => {
+      draw(plotly, curves[place].place, figure, 340);
+      setText(curves[place].winners, found.winners[place]);
+    });
+  }
+
+  /** @param {{ plotly: any, found: LabMap }} drawn */
+  function showMap({ plotly, found }) {
+    x.fill(found.axes, found.x);
+    y.fill(found.axes, found.y);
+    draw(plotly, map, found.figure, 380);
+  }
+
+  /**
+   * @param {string} name
+   * @param {LabChoice} choice
+   */
+  function use(name, choice) {
+    trigger("select", { mode: name, settings: choice.settings });
+    showTab("playground");
+  }
+
+  /** @param {LabProgress} message */
+  function showProgress(message) {
+    if (message.lab !== labId) {
+      labId = message.lab;
+      answer = null;
+      panel.hidden = true;
+      for (const { fill } of [mode, x, y]) fill([], "");
+    }
+    const { modes, done, total, is_over: isOver } = message;
+    frame().classList.toggle("is-measuring", !isOver);
+    progress.hidden = isOver;
+    gauge.style.setProperty("--share", String(total ? done / total : 0));
+    setText(told, progressWords(message));
+    const refused = modes.filter((each) => each.refused);
+    refusals.replaceChildren(...refused.map((each) => h("li", {}, h("strong", {}, each.mode), ` ${each.refused}`)));
+    if (isOver && done) askAll();
+    else if (isOver) setText(hint, message.status);
+    else setText(hint, "");
+  }
+
+  for (const { label } of [costs, batch]) label.addEventListener("change", askAll);
+  for (const { label } of sliders) label.addEventListener("input", askAll);
+  measure.label.addEventListener("change", () => {
+    askCurves();
+    askMap();
+  });
+  of.label.addEventListener("change", askAnswer);
+  by.label.addEventListener("change", showGroups);
+  mode.label.addEventListener("change", () => {
+    for (const { fill } of [x, y]) fill([], "");
+    askMap();
+  });
+  for (const { label } of [x, y]) label.addEventListener("change", askMap);
+  sized.addEventListener("change", askMap);
+  addEventListener("themechange", () => answer && askAll());
+  onTab((name) => name === "lab" && window.dispatchEvent(new Event("resize")));
+
+  const memory = new Memory("lab", () => (labId ? [labId] : []));
   const remembered = memory.recall();
   if (remembered.length) trigger("apply", { runs: remembered });
 
   onValue({ props, watch }, (json) => {
-    /** @type {RunMessage | Notice} */
+    /** @type {LabProgress | Notice} */
     const message = JSON.parse(json);
     if (showNotice(notice, message)) return;
-    if (message.run !== runId) begin(message.run);
+    showProgress(message);
     memory.keep();
-    store.take(message);
   });
 }
 
 /**
- * A labelled choice; `name` without its prefix is what the server calls it.
+ * Titled part of the panel, with the choices that are its own.
  *
- * @param {string} words
- * @param {string} id
- * @param {LabName[]} [options]
+ * @param {string} title
+ * @param {Element[]} choices
+ * @param {Element[]} parts
  */
-function select(words, id, options = []) {
-  const box = h("select", { id });
-  /**
-   * @param {LabName[]} names
-   * @param {string} chosen
-   */
-  function fill(names, chosen) {
-    box.replaceChildren(...names.map(({ name, words: text }) => h("option", { value: name }, text)));
-    box.value = chosen;
-  }
-  if (options.length) fill(options, options[0].name);
-  return { name: id.replace("lab-", ""), label: h("label", {}, words, box), value: () => box.value, fill };
+function section(title, choices, ...parts) {
+  return h(
+    "section",
+    { class: "lab-section" },
+    h("h3", {}, title),
+    h("div", { class: "lab-controls" }, ...choices),
+    ...parts,
+  );
 }
 
 /**
- * How many times as long something takes.
- *
- * @param {string} words
- * @param {string} id
+ * @template T
+ * @param {Promise<T>} answer
  */
-function slider(words, id) {
-  const range = h("input", { type: "range", id, min: "-20", max: "20", value: "0" });
-  const told = h("output", { for: id }, "×1.00");
-  range.addEventListener("input", () => setText(told, `×${timesOf(range.valueAsNumber).toFixed(2)}`));
-  return { label: h("label", {}, h("span", {}, words, " ", told), range), place: () => range.valueAsNumber };
+async function withPlotly(answer) {
+  const [plotly, found] = await Promise.all([loadPlotly(), answer]);
+  return { plotly, found };
 }
 
-/** @param {string} title */
-function card(title) {
-  const words = h("p", { class: "lab-words" });
-  const numbers = h("p", { class: "lab-numbers" });
-  return {
-    element: h("section", { class: "lab-card" }, h("h3", {}, title), words, numbers),
-    /** @param {LabChoice} choice */
-    show(choice) {
-      setText(words, choice.words);
-      setText(numbers, choiceWords(choice));
-    },
-  };
+/**
+ * @param {any} plotly
+ * @param {HTMLElement} place
+ * @param {Record<string, any>} figure
+ * @param {number} height
+ */
+function draw(plotly, place, { data, layout }, height) {
+  plotly.react(place, data, { ...layout, height }, { displayModeBar: false, responsive: true });
 }

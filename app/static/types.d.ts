@@ -387,19 +387,83 @@ export interface LabChoice {
   tau: number;
 }
 
-/** What a profile predicts for the costs that were asked for. */
-export interface LabAnswer {
+/** A mode under the costs that were asked for. */
+export interface LabDrafter {
   mode: string;
-  axes: LabName[];
-  x: string;
-  y: string;
-  costs: LabName[];
-  plain_tokens_per_s: number;
   given: LabChoice;
   best: LabChoice;
   slowest: LabChoice;
   num_missing: number;
+}
+
+/** What became of a mode's drafts in a group of tokens; null where there is nothing to divide by. */
+export interface LabCell {
+  acceptance: number | null;
+  num_judged: number;
+  tokens_a_step: number | null;
+  num_steps: number;
+}
+
+/** Tokens that have something in common, with a cell for each mode. */
+export interface LabGroup {
+  name: string;
+  num_tokens: number;
+  cells: LabCell[];
+}
+
+/** All tokens, by what they have in common. */
+export interface LabGrouping {
+  by: string;
+  words: string;
+  rows: LabGroup[];
+}
+
+/** What profiles predict for the costs that were asked for. */
+export interface LabAnswer {
+  drafters: LabDrafter[];
+  winner: string;
+  num_prompts: number;
+  num_tokens: number;
+  plain_tokens_per_s: number;
+  verify_ms: number;
+  note: string;
+  costs: LabName[];
+  handles: number[];
+  curve_ms: number[];
+  groupings: LabGrouping[];
+  few: number;
+}
+
+/** All modes along batches and costs. */
+export interface LabCurves {
+  figures: Record<string, any>[];
+  winners: string[];
+}
+
+/** Two settings of a mode against each other. */
+export interface LabMap {
+  mode: string;
+  axes: LabName[];
+  x: string;
+  y: string;
   figure: Record<string, any>;
+}
+
+/** A mode of a lab in the making. */
+export interface LabMode {
+  mode: string;
+  num_measured: number;
+  refused: string;
+}
+
+/** How far a lab is. */
+export interface LabProgress {
+  lab: string;
+  modes: LabMode[];
+  status: string;
+  done: number;
+  total: number;
+  is_over: boolean;
 }
 
 /** What is new of one run: its events from number `seq` on, and what goes with them. */

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.benchmark.named_configs import NamedConfig, configs_of_modes
 from core.benchmark.options import add_question_options, questions_from_options
 from core.benchmark.profile_report import (
-    Circumstance,
-    Outlook,
+    all_groups,
     check_table,
+    curve_tables,
+    curves_of,
+    group_tables,
     making_table,
     maps_of,
     outlook_tables,
@@ -48,10 +50,13 @@ from core.command_line import (
     write_text,
 )
 from core.config import MOST_TOGETHER
-from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
 from core.models.progress_bar import ProgressBar
 from core.modes.settings import DrafterSettings
+from core.profile.acceptance_scale import AS_MEASURED, MOST_FACTOR, AcceptanceScale
+from core.profile.circumstance import Circumstance
 from core.profile.saved_costs import OWN, named_costs, saved_from, shipped_names
+from core.profile.side_by_side import Outlook
 from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
 from core.runtime.strict_json import dumps
@@ -112,6 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         "--sizes", type=words, default=("1",), help="sequences side by side; commas (default: 1)"
     )
     parser.add_argument(
+        "--accept-scale",
+        type=words,
+        default=("1",),
+        metavar="F",
+        help="how much more often drafts are right; commas: below 1 a right one stays right with this "
+        f"chance, above 1 a wrong one stays wrong with 1 / F; 0 to {MOST_FACTOR:g} (default: 1)",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         default=None,
@@ -130,20 +143,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _circumstances(options: argparse.Namespace) -> list[Circumstance]:
-    """All costs in all batches; raises InvalidSettingError."""
+    """All costs in all batches under all scales; raises InvalidSettingError."""
     found = []
+    scales = [_scale(word) for word in options.accept_scale]
     for text in options.costs or [OWN]:
         saved = named_costs(text)
+        name = _OWN_WORDS if saved is None else saved.name
         for word in options.sizes:
             if not word.isdecimal() or not 1 <= int(word) <= MOST_TOGETHER:
                 raise InvalidSettingError(
                     f"sizes has {word!r}; give numbers from 1 to {MOST_TOGETHER}, with commas."
                 )
-            name = _OWN_WORDS if saved is None else saved.name
-            found.append(Circumstance(name, saved, int(word)))
+            found += [Circumstance(name, saved, int(word), scale=scale) for scale in scales]
     if not found:
-        raise InvalidSettingError("sizes is empty; give numbers, separated by commas.")
+        raise InvalidSettingError(
+            "sizes or accept-scale is empty; give numbers, separated by commas."
+        )
     return found
+
+
+def _scale(word: str) -> AcceptanceScale:
+    try:
+        return AcceptanceScale(float(word))
+    except ValueError:
+        raise InvalidSettingError(
+            f"accept-scale has {shown(word)}; give numbers from 0 to {MOST_FACTOR:g}, with commas."
+        ) from None
 
 
 class _Found(NamedTuple):
@@ -213,7 +238,11 @@ def _engine(named: Sequence[NamedConfig]) -> "Engine":
 def _chosen(found: Sequence[Outlook]) -> list[tuple[str, DrafterSettings]]:
     """The given and the best settings of every mode on this machine, once each."""
     own = [
-        item for item in found if item.circumstance.saved is None and item.circumstance.batch == 1
+        item
+        for item in found
+        if item.circumstance.saved is None
+        and item.circumstance.batch == 1
+        and item.circumstance.scale == AS_MEASURED
     ]
     return list(
         dict.fromkeys(
@@ -233,9 +262,13 @@ def _write(options: argparse.Namespace, given: Sequence[str], found: _Found) -> 
         "versions": run.versions,
         "target": run.target,
     }
+    groups = all_groups(found.made, found.circumstances)
+    curves = curves_of(found.made, found.circumstances)
     tables = [
         *making_table(found.made),
         *outlook_tables(found.outlooks),
+        *curve_tables(curves),
+        *group_tables(groups),
         *check_table(found.checked),
     ]
     print_tables(tables)
@@ -246,13 +279,13 @@ def _write(options: argparse.Namespace, given: Sequence[str], found: _Found) -> 
             options.save_costs, dumps(saved_from(name, profiles, run.device), indent=1) + "\n"
         )
     if options.csv is not None:
-        write_text(options.csv, predictions_csv(found.outlooks))
+        write_text(options.csv, predictions_csv(found.outlooks, groups))
     if options.markdown is not None:
         write_text(options.markdown, f"{markdown(tables)}\n")
     if options.json is None and options.html is None:
         return
     maps = maps_of(found.made, found.circumstances)
-    report = report_of(header, found.made, found.outlooks, maps, found.checked)
+    report = report_of(header, found.made, found.outlooks, maps, groups, curves, found.checked)
     if options.json is not None:
         write_text(options.json, dumps(report, indent=1) + "\n")
     if options.html is not None:

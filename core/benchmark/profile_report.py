@@ -7,21 +7,22 @@ from typing import Any, NamedTuple
 from core.benchmark.profile_runs import Checked, MadeProfile
 from core.benchmark.tables import Table, csv_text
 from core.modes.settings import DrafterSettings
-from core.profile.costs import Costs
+from core.profile.circumstance import DEVICE_NOTE, Circumstance
 from core.profile.prediction import (
     Choice,
     GridMap,
     Prediction,
     candidates,
     grid_map,
-    predict,
-    ranked,
+    quick_candidates,
     setting_words,
     usual_axes,
 )
 from core.profile.profile import Profile
 from core.profile.replay import FREE_SETTINGS
-from core.profile.saved_costs import SavedCosts
+from core.profile.side_by_side import CURVES, Curves, Looked, Outlook, curves_along, outlook
+from core.profile.tally import tally_of
+from core.profile.token_groups import BY, BY_WORDS, FEW, Group, GroupedRun, groups_of
 from core.trace.events import Drafted
 
 VERSION = 1
@@ -31,68 +32,36 @@ _NOTE = (
     "the most tokens/s of all that were looked at, and 'range' is from the slowest of these to the "
     "fastest."
 )
-_DEVICE_NOTE = (
-    "A device does the steps of real runs alone here and chooses their depth itself: of their times the "
-    "forwards alone are counted, so that tokens/s compare settings and are no pace of a run."
+_GROUPS_NOTE = (
+    "'Kept' is of the tokens in whose place something was drafted, 'tokens a step' of the steps that "
+    f"begin there, both with how many these are; a question mark: fewer than {FEW}, which chance moves."
 )
-
-
-class Circumstance(NamedTuple):
-    """Costs and how many sequences share them."""
-
-    costs: str
-    """In words."""
-    saved: SavedCosts | None
-    """None for those of the profiles' own machine."""
-    batch: int
-
-    @property
-    def words(self) -> str:
-        """Tells it from others."""
-        return self.costs + (f", {self.batch} side by side" if self.batch > 1 else "")
-
-    def costs_of(self, profile: Profile) -> Costs:
-        """Of a profile's drafter and target."""
-        costs = profile.costs if self.saved is None else self.saved.for_profile(profile)
-        return costs.side_by_side(self.batch) if self.batch > 1 else costs
-
-
-class Outlook(NamedTuple):
-    """What a mode would reach in one circumstance."""
-
-    label: str
-    circumstance: Circumstance
-    plain: Prediction
-    choices: list[Choice]
-    """Of all settings that were looked at, the given ones first."""
-    device_steps: bool = False
-    """Whether a device alone does the steps of real runs, of which profiles know the forwards alone."""
-
-    @property
-    def given(self) -> Choice:
-        return self.choices[0]
-
-    @property
-    def best(self) -> Choice:
-        return ranked(self.choices)[0]
+_CURVES_NOTE = (
+    "Times plain decoding under the same costs, with the best settings of each at every place; of sizes "
+    "by cost the given one is looked at alone."
+)
+_CURVE_WORDS = {
+    "batch": "sequences side by side",
+    "verification": "times the cost of verification",
+}
 
 
 def outlooks(made: Sequence[MadeProfile], circumstances: Sequence[Circumstance]) -> list[Outlook]:
     """Of every mode in every circumstance; plain decoding has none of its own."""
-    found = []
+    return [
+        outlook(label, looked, circumstance)
+        for label, looked in drafters_of(made).items()
+        for circumstance in circumstances
+    ]
+
+
+def drafters_of(made: Sequence[MadeProfile]) -> dict[str, Looked]:
+    """The modes that draft, with all settings that are looked at."""
+    found = {}
     for label, profiles in by_label(made).items():
         most = profiles[0].config.drafter
-        if most is None:
-            continue
-        for circumstance in circumstances:
-            costs_of = circumstance.costs_of
-            choices = [
-                Choice(settings, predict(profiles, settings, costs_of))
-                for settings in candidates(most)
-            ]
-            plain = predict(profiles, None, costs_of)
-            on_device = any(profile.started.device_steps for profile in profiles)
-            found.append(Outlook(label, circumstance, plain, choices, on_device))
+        if most is not None:
+            found[label] = Looked(profiles, list(candidates(most)))
     return found
 
 
@@ -114,7 +83,7 @@ def outlook_tables(found: Sequence[Outlook]) -> list[Table]:
     for words in dict.fromkeys(item.circumstance.words for item in found):
         rows = [_outlook_cells(item) for item in found if item.circumstance.words == words]
         on_device = any(item.device_steps for item in found)
-        note = f"{_NOTE} {_DEVICE_NOTE}" if on_device else _NOTE
+        note = f"{_NOTE} {DEVICE_NOTE}" if on_device else _NOTE
         tables.append(Table(f"Predicted: {words}", columns, rows, note))
     own = [item for item in found if item.circumstance.words == found[0].circumstance.words]
     most = max(len(item.given.prediction.num_judged_at) for item in own)
@@ -126,7 +95,7 @@ def outlook_tables(found: Sequence[Outlook]) -> list[Table]:
 
 
 def _outlook_cells(item: Outlook) -> tuple[str, ...]:
-    slowest = ranked(item.choices)[-1].prediction.tokens_per_s
+    slowest = item.slowest.prediction.tokens_per_s
     plain = item.plain.tokens_per_s
 
     def cells(choice: Choice) -> tuple[str, ...]:
@@ -154,6 +123,103 @@ def _inexact(found: Prediction) -> str:
 def _depth_cells(found: Prediction, most: int) -> tuple[str, ...]:
     cells = [f"{share:.2f}" for share in found.acceptance_by_depth]
     return (*cells, *[_NONE] * (most - len(cells)))
+
+
+class GroupsOfMode(NamedTuple):
+    """Where the drafts of a mode fit, under the given settings."""
+
+    label: str
+    circumstance: Circumstance
+    groups: list[Group]
+
+
+def all_groups(
+    made: Sequence[MadeProfile], circumstances: Sequence[Circumstance]
+) -> list[GroupsOfMode]:
+    """Of every mode that drafts in every circumstance."""
+    return [
+        GroupsOfMode(label, circumstance, _groups(made, label, looked.settings[0], circumstance))
+        for label, looked in drafters_of(made).items()
+        for circumstance in circumstances
+    ]
+
+
+def _groups(
+    made: Sequence[MadeProfile],
+    label: str,
+    settings: DrafterSettings,
+    circumstance: Circumstance,
+) -> list[Group]:
+    items = [item for item in made if item.label == label]
+    return groups_of(
+        GroupedRun(
+            item.profile,
+            item.category,
+            tally_of(
+                item.profile, settings, circumstance.costs_of(item.profile), circumstance.scale
+            ),
+        )
+        for item in items
+    )
+
+
+def group_tables(found: Sequence[GroupsOfMode]) -> list[Table]:
+    """A table for each way to group tokens, in the first circumstance."""
+    own = [item for item in found if item.circumstance == found[0].circumstance]
+    tables = []
+    for by in BY:
+        names = dict.fromkeys(each.name for item in own for each in item.groups if each.by == by)
+        columns = ["", "tokens"]
+        for item in own:
+            columns += [f"{item.label} kept", "tokens a step"]
+        rows = [_group_cells(own, by, name) for name in names]
+        if rows:
+            words = f"{BY_WORDS[by]} ({found[0].circumstance.words})"
+            tables.append(Table(f"By {words}", tuple(columns), rows, _GROUPS_NOTE))
+    return tables
+
+
+def _group_cells(own: Sequence[GroupsOfMode], by: str, name: str) -> tuple[str, ...]:
+    groups = [
+        next((each for each in item.groups if (each.by, each.name) == (by, name)), Group(by, name))
+        for item in own
+    ]
+    cells = [name, str(max(each.num_tokens for each in groups))]
+    for each in groups:
+        cells.append(_with_number(each.acceptance, each.num_judged))
+        cells.append(_with_number(each.tokens_a_step, each.num_steps))
+    return tuple(cells)
+
+
+def _with_number(ratio: float | None, of: int) -> str:
+    if ratio is None:
+        return _NONE
+    return f"{ratio:.2f} of {of}" + ("?" if of < FEW else "")
+
+
+def curves_of(made: Sequence[MadeProfile], circumstances: Sequence[Circumstance]) -> list[Curves]:
+    """The best settings of all modes along batches and costs, in the first circumstance."""
+    drafters = {
+        label: Looked(looked.profiles, list(quick_candidates(looked.settings[0])))
+        for label, looked in drafters_of(made).items()
+    }
+    return [curves_along(axis, drafters, circumstances[0]) for axis in CURVES]
+
+
+def curve_tables(found: Sequence[Curves]) -> list[Table]:
+    """A table for each axis: a row a mode, and one for the winner at each value."""
+    tables = []
+    for curves in found:
+        rows = [
+            (label, *(f"{point.times_plain:.2f}" for point in points))
+            for label, points in curves.outlooks.items()
+        ]
+        rows.append(("fastest", *curves.winners))
+        columns = ("", *(f"{value:g}" for value in curves.axis.values))
+        first = next(iter(curves.outlooks.values()))[0].circumstance
+        words = f"Best along {_CURVE_WORDS[curves.axis.name]} ({first.costs})"
+        tables.append(Table(words, columns, rows, _CURVES_NOTE))
+    return tables
 
 
 def making_table(made: Sequence[MadeProfile]) -> list[Table]:
@@ -209,12 +275,11 @@ def maps_of(
 ) -> dict[str, GridMap]:
     """For each mode two settings against each other under the first costs."""
     found = {}
-    costs_of = circumstances[0].costs_of
     for label, profiles in by_label(made).items():
         most = profiles[0].config.drafter
         if most is not None:
             fixed = dataclasses.replace(most, **_fixed(most))
-            found[label] = grid_map(profiles, fixed, *usual_axes(most), costs_of)
+            found[label] = grid_map(profiles, fixed, *usual_axes(most), circumstances[0])
     return found
 
 
@@ -227,6 +292,8 @@ def report_of(
     made: Sequence[MadeProfile],
     found: Sequence[Outlook],
     maps: Mapping[str, GridMap],
+    groups: Sequence[GroupsOfMode],
+    curves: Sequence[Curves],
     checked: Sequence[Checked],
 ) -> dict[str, Any]:
     """JSON-ready: how it was made, and every figure."""
@@ -242,9 +309,7 @@ def report_of(
         },
         "predictions": [
             {
-                "mode": item.label,
-                "costs": item.circumstance.costs,
-                "batch": item.circumstance.batch,
+                **_circumstance_values(item.label, item.circumstance),
                 "plain_tokens_per_s": item.plain.tokens_per_s,
                 "given": choice_values(item.given),
                 "best": choice_values(item.best),
@@ -252,6 +317,12 @@ def report_of(
             for item in found
         ],
         "maps": {label: each.to_dict() for label, each in maps.items()},
+        "groups": [
+            {**_circumstance_values(item.label, item.circumstance), **group.to_dict()}
+            for item in groups
+            for group in item.groups
+        ],
+        "curves": [each.to_dict() for each in curves],
         "checks": [
             {
                 "mode": item.label,
@@ -266,14 +337,24 @@ def report_of(
     }
 
 
+def _circumstance_values(label: str, circumstance: Circumstance) -> dict[str, Any]:
+    return {
+        "mode": label,
+        "costs": circumstance.costs,
+        "batch": circumstance.batch,
+        "accept_scale": circumstance.scale.factor,
+    }
+
+
 def choice_values(choice: Choice) -> dict[str, Any]:
     """JSON-ready form."""
     return {"settings": choice.settings.to_dict(), **choice.prediction.to_dict()}
 
 
-def predictions_csv(found: Sequence[Outlook]) -> str:
-    """A row for every mode, circumstance and setting that was looked at."""
-    rows = []
+def predictions_csv(found: Sequence[Outlook], groups: Sequence[GroupsOfMode]) -> str:
+    """A row for every mode, circumstance and setting that was looked at, then one for every group of
+    tokens under the given settings."""
+    rows: list[dict[str, Any]] = []
     for item in found:
         for choice in item.choices:
             free = {
@@ -285,12 +366,15 @@ def predictions_csv(found: Sequence[Outlook]) -> str:
             del values["acceptance_by_depth"]
             rows.append(
                 {
-                    "mode": item.label,
-                    "costs": item.circumstance.costs,
-                    "batch": item.circumstance.batch,
+                    **_circumstance_values(item.label, item.circumstance),
                     **free,
                     **values,
                     "plain_tokens_per_s": item.plain.tokens_per_s,
                 }
             )
+    rows += [
+        {**_circumstance_values(item.label, item.circumstance), **group.to_dict()}
+        for item in groups
+        for group in item.groups
+    ]
     return csv_text(rows)

@@ -1,27 +1,34 @@
 """Makes profiles of questions, keeps them on disk, and sets real runs beside what they predict."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.benchmark.named_configs import NamedConfig
 from core.benchmark.questions import Question
 from core.benchmark.task_progress import TaskProgress
-from core.command_line import told_if_not_written
+from core.command_line import told_if_not_written, write_text
 from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.modes.settings import DrafterSettings
+from core.profile.costs import at_one_pace
 from core.profile.prediction import Prediction, predict
 from core.profile.profile import Profile, profile_of
-from core.trace.events import ProfileStarted, RunFailed
+from core.runtime.strict_json import dumps
+from core.runtime.text_files import read_text
+from core.trace.events import ProfileStarted, RunFailed, RunStarted
 from core.trace.file import Trace, load_trace, save_trace
 from core.trace.stats import RunStats
 
 if TYPE_CHECKING:
     from core.decoding.run_start import Prompt
     from core.engine import Engine
+
+# Beside the profiles of a folder.
+_CATEGORIES = "categories.json"
 
 
 class MadeProfile(NamedTuple):
@@ -30,6 +37,8 @@ class MadeProfile(NamedTuple):
     label: str
     """The words that asked for the mode."""
     question_id: int
+    category: str
+    """Of the question; empty where that is not known."""
     trace: Trace
     profile: Profile
     seconds: float
@@ -47,7 +56,21 @@ def make_profiles(
             for label, config in named:
                 made.append(_made(engine, prompt, question, label, config))
                 progress.advance(f"question {question.question_id}, {label}")
+    _set_one_pace(made)
     return made
+
+
+def _set_one_pace(made: Sequence[MadeProfile]) -> None:
+    """Gives all profiles of one machine and target one pace, for they stand in one table."""
+    groups: dict[Any, list[Profile]] = {}
+    for item in made:
+        run = item.trace.first(RunStarted)
+        assert run is not None, "a profile has it"
+        groups.setdefault((run.device, dumps(run.target)), []).append(item.profile)
+    for profiles in groups.values():
+        costs = at_one_pace([profile.costs for profile in profiles])
+        for profile, own in zip(profiles, costs, strict=True):
+            profile.costs = own
 
 
 def prompt_of(engine: "Engine", question: Question) -> "Prompt":
@@ -66,12 +89,14 @@ def _made(
     failed = trace.first(RunFailed)
     if failed is not None:
         raise SpecDecodesError(f"{label}, question {question.question_id}: {failed.message}")
-    return MadeProfile(label, question.question_id, trace, profile_of(trace), seconds)
+    return MadeProfile(
+        label, question.question_id, question.category, trace, profile_of(trace), seconds
+    )
 
 
 def save_profiles(folder: Path, made: Sequence[MadeProfile]) -> None:
-    """MODE-QUESTION.jsonl each, with a number behind the mode where there are several of it; raises
-    StorageError."""
+    """MODE-QUESTION.jsonl each, with a number behind the mode where there are several of it, and the
+    categories of the questions beside them; raises StorageError."""
     labels = list(dict.fromkeys(item.label for item in made))
     for item in made:
         mode = item.profile.config.mode
@@ -81,6 +106,8 @@ def save_profiles(folder: Path, made: Sequence[MadeProfile]) -> None:
         with told_if_not_written(path):
             folder.mkdir(parents=True, exist_ok=True)
             save_trace(item.trace, path)
+    categories = {str(item.question_id): item.category for item in made}
+    write_text(folder / _CATEGORIES, dumps(categories, indent=1) + "\n")
 
 
 def read_profiles(folder: Path) -> list[MadeProfile]:
@@ -91,10 +118,28 @@ def read_profiles(folder: Path) -> list[MadeProfile]:
         raise InvalidSettingError(
             f"{folder} holds no profiles; give a folder that --traces of this command wrote."
         )
-    return list(_read(paths))
+    made = list(_read(paths, _categories_in(folder)))
+    _set_one_pace(made)
+    return made
 
 
-def _read(paths: Sequence[Path]) -> Iterator[MadeProfile]:
+def _categories_in(folder: Path) -> dict[str, str]:
+    """By the words of question ids; empty where none are kept."""
+    path = folder / _CATEGORIES
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(read_text(path, "give the file that --traces wrote"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise InvalidSettingError(
+            f"{path} holds no categories by question ids; give the file that --traces wrote, or none."
+        )
+    return found
+
+
+def _read(paths: Sequence[Path], categories: Mapping[str, str]) -> Iterator[MadeProfile]:
     labels: dict[str, str] = {}
     for number, path in enumerate(paths, start=1):
         trace = load_trace(path)
@@ -106,7 +151,9 @@ def _read(paths: Sequence[Path]) -> Iterator[MadeProfile]:
         count = sum(label.partition(" ")[0] == mode for label in labels.values())
         label = labels.setdefault(key, mode if not count else f"{mode} ({count + 1})")
         tail = path.stem.rpartition("-")[2]
-        yield MadeProfile(label, int(tail) if tail.isdecimal() else number, trace, profile, 0.0)
+        question_id = int(tail) if tail.isdecimal() else number
+        category = categories.get(tail, "")
+        yield MadeProfile(label, question_id, category, trace, profile, 0.0)
 
 
 class Checked(NamedTuple):

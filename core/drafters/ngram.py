@@ -39,7 +39,7 @@ _PRIOR_WEIGHT = 6.0
 _SAMPLED_SHARE = 0.3
 
 
-class _HitRates:
+class HitRates:
     """Learned chance that a context of some length has seen the token that comes next."""
 
     def __init__(self, share: float) -> None:
@@ -83,7 +83,7 @@ class NgramDrafter:
         self._settings = settings
         self._share = 1.0 if is_greedy else _SAMPLED_SHARE
         self._automaton = SuffixAutomaton()
-        self._hit_rates = _HitRates(self._share)
+        self._hit_rates = HitRates(self._share)
         self._memory = memory
         self._remembered: _Remembered | None = None
 
@@ -98,11 +98,11 @@ class NgramDrafter:
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
         self._automaton = SuffixAutomaton()
-        self._hit_rates = _HitRates(self._share)
+        self._hit_rates = HitRates(self._share)
         for token_id in prompt_token_ids:
             self._automaton.append(token_id)
         if self._memory is not None:
-            rates = _HitRates(self._share)
+            rates = HitRates(self._share)
             self._remembered = _Remembered(self._memory.index, self._settings, rates)
             self._remembered.begin(prompt_token_ids)
 
@@ -207,7 +207,7 @@ class NgramDrafter:
 class _Remembered:
     """One run's drafts from earlier answers, and how good their contexts have been."""
 
-    def __init__(self, index: SuffixIndex, settings: NgramSettings, hit_rates: _HitRates):
+    def __init__(self, index: SuffixIndex, settings: NgramSettings, hit_rates: HitRates):
         self._index = index
         self._settings = settings
         self._hit_rates = hit_rates

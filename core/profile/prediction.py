@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 from core.modes.ngram import NgramSettings
 from core.modes.settings import DrafterSettings, TreeSettings
+from core.profile.acceptance_scale import AS_MEASURED, AcceptanceScale
+from core.profile.circumstance import OWN_CIRCUMSTANCE, Circumstance
 from core.profile.costs import Costs
 from core.profile.profile import Profile
-from core.profile.replay import FREE_SETTINGS, Replay
+from core.profile.replay import FREE_SETTINGS
+from core.profile.tally import Tally, tally_of
 
 # Looked at of a setting that may be as large as its profile's.
 _SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -43,27 +46,20 @@ class Prediction:
     """Of these, how many kept a node there."""
     batch: int = 1
 
-    def add(self, replay: Replay) -> None:
-        """Runs a replay to its end."""
-        for step in replay.steps():
-            tree, path = step.tree, step.judgement.path
-            self.num_tokens += step.num_emitted
-            self.num_steps += 1
-            self.num_drafted += tree.num_drafted
-            self.num_tested += len(step.judgement.tested)
-            self.num_accepted += len(path)
-            self.draft_s += step.draft_s
-            self.verify_s += step.verify_s
-            self.rest_s += step.rest_s
-            for depth, node in enumerate((0, *path), start=1):
-                if not tree.children[node]:
-                    break
-                while len(self.num_judged_at) < depth:
-                    self.num_judged_at.append(0)
-                    self.num_kept_at.append(0)
-                self.num_judged_at[depth - 1] += 1
-                self.num_kept_at[depth - 1] += depth <= len(path)
-        self.num_missing += replay.num_missing
+    def add(self, tally: Tally, costs: Costs) -> None:
+        """Takes in a run."""
+        self.batch = costs.batch
+        self.num_tokens += tally.num_tokens
+        self.num_steps += tally.num_steps
+        self.num_drafted += tally.num_drafted
+        self.num_tested += tally.num_tested
+        self.num_accepted += tally.num_accepted
+        self.num_missing += tally.num_missing
+        self.draft_s += tally.draft_s(costs)
+        self.verify_s += tally.verify_s(costs)
+        self.rest_s += tally.rest_s(costs)
+        _add_counts(self.num_judged_at, tally.num_judged_at)
+        _add_counts(self.num_kept_at, tally.num_kept_at)
 
     @property
     def tau(self) -> float:
@@ -104,6 +100,12 @@ class Prediction:
         }
 
 
+def _add_counts(totals: list[int], counts: Sequence[int]) -> None:
+    totals += [0] * (len(counts) - len(totals))
+    for place, count in enumerate(counts):
+        totals[place] += count
+
+
 # The costs of one profile, where others than its own are asked for.
 CostsOf = Callable[[Profile], Costs]
 
@@ -117,6 +119,7 @@ def predict(
     profiles: Iterable[Profile],
     settings: DrafterSettings | None,
     costs_of: CostsOf = own_costs,
+    scale: AcceptanceScale = AS_MEASURED,
 ) -> Prediction:
     """What runs of all profiles would reach; None as settings is plain decoding.
 
@@ -125,8 +128,7 @@ def predict(
     found = Prediction()
     for profile in profiles:
         costs = costs_of(profile)
-        found.batch = costs.batch
-        found.add(Replay(profile, settings, costs))
+        found.add(tally_of(profile, settings, costs, scale), costs)
     return found
 
 
@@ -152,6 +154,23 @@ def candidates(most: DrafterSettings) -> Iterator[DrafterSettings]:
         if each not in seen:
             seen.add(each)
             yield each
+
+
+def quick_candidates(most: DrafterSettings) -> Iterator[DrafterSettings]:
+    """Few of `candidates`, for answers while somebody waits: those of fixed size, whose steps do not
+    hang on costs, and of the others the largest alone. Trees have all nodes, and lookups the given
+    match."""
+    yield most
+    if not isinstance(most, (NgramSettings, TreeSettings)):
+        return
+    others = [replace(most, fixed_size=not most.fixed_size)]
+    for each in candidates(most):
+        assert isinstance(each, (NgramSettings, TreeSettings)), "they are of one class"
+        is_whole = each.num_nodes == most.num_nodes or isinstance(each, NgramSettings)
+        has_match = getattr(each, "min_match", None) == getattr(most, "min_match", None)
+        if each.fixed_size and is_whole and has_match:
+            others.append(each)
+    yield from dict.fromkeys(each for each in others if each != most)
 
 
 def _ranges(most: DrafterSettings) -> dict[str, Sequence[Any]]:
@@ -248,14 +267,15 @@ def grid_map(
     settings: DrafterSettings,
     x: Axis,
     y: Axis,
-    costs_of: CostsOf = own_costs,
+    circumstance: Circumstance = OWN_CIRCUMSTANCE,
 ) -> GridMap:
-    """A prediction for every pair of values; raises as `predict` does."""
+    """A prediction for every pair of values, under the circumstance as far as they leave it; raises as
+    `predict` does."""
     cells, plain = [], []
     for down in y.values:
         pairs = [{x.name: across, y.name: down} for across in x.values]
-        cells.append([_cell(profiles, settings, pair, costs_of) for pair in pairs])
-        plain.append([_cell(profiles, None, pair, costs_of) for pair in pairs])
+        cells.append([_cell(profiles, settings, pair, circumstance) for pair in pairs])
+        plain.append([_cell(profiles, None, pair, circumstance) for pair in pairs])
     return GridMap(x, y, cells, plain)
 
 
@@ -263,17 +283,11 @@ def _cell(
     profiles: Sequence[Profile],
     settings: DrafterSettings | None,
     changes: dict[str, Any],
-    costs_of: CostsOf,
+    circumstance: Circumstance,
 ) -> Prediction:
     own = {name: value for name, value in changes.items() if name not in COST_AXES}
     if settings is not None:
         settings = replace(settings, **own)
-
-    def changed(profile: Profile) -> Costs:
-        costs = costs_of(profile).scaled(
-            verify=changes.get("verification", 1.0), draft=changes.get("drafting", 1.0)
-        )
-        batch = changes.get("batch", 1)
-        return costs.side_by_side(batch) if batch > 1 else costs
-
-    return predict(profiles, settings, changed)
+    others = {name: value for name, value in changes.items() if name in COST_AXES}
+    here = circumstance._replace(**others)
+    return predict(profiles, settings, here.costs_of, here.scale)

@@ -37,7 +37,7 @@ class Position(NamedTuple):
     """See `core.trace.events.Proposed`."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Profile:
     """All that a replay needs. `core.profile.recording` fills it as a run goes on."""
 
@@ -47,6 +47,8 @@ class Profile:
     """Of the machine where it was made."""
     token_ids: list[int] = field(default_factory=list)
     """The text, as far as it is known."""
+    texts: list[str] = field(default_factory=list)
+    """What each of its tokens adds; of a profile that was read."""
     positions: dict[int, Position] = field(default_factory=dict)
     """By how many tokens of the text stand before."""
     config: RunConfig = field(init=False)
@@ -77,6 +79,7 @@ def profile_of(trace: Trace) -> Profile:
             profile.positions[event.step - 1] = position_of(event)
         elif isinstance(event, Committed):
             profile.token_ids += event.token_ids
+            profile.texts += event.texts
     return profile
 
 

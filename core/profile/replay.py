@@ -13,14 +13,15 @@ from typing import NamedTuple
 from core.acceptance.base import Judgement, judge_greedily
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome, limits_of
 from core.drafters.hybrid import HybridDrafter, lookup_settings
-from core.drafters.ngram import NgramDrafter
+from core.drafters.ngram import HitRates, NgramDrafter
 from core.drafters.pace import StepCost
 from core.drafters.tree_growth import DraftRows, LevelRow, Proposal, TreeGrower
 from core.errors import InvalidSettingError
 from core.modes.hybrid import HybridSettings
 from core.modes.ngram import NgramSettings
 from core.modes.settings import DrafterSettings, TreeSettings, as_chains
-from core.profile.costs import Costs
+from core.profile.acceptance_scale import AS_MEASURED, AcceptanceScale, ScaledAnswers, broken
+from core.profile.costs import Costs, Work
 from core.profile.profile import Path, Position, Profile
 from core.trees.tree import DraftTree
 
@@ -31,7 +32,7 @@ _UNKNOWN = -1
 
 
 class ReplayedStep(NamedTuple):
-    """A step as a real run has it, and what it costs."""
+    """A step as a real run has it, and what it has to do."""
 
     position: int
     """Tokens of the text before it."""
@@ -40,13 +41,8 @@ class ReplayedStep(NamedTuple):
     tree: DraftTree
     judgement: Judgement
     num_emitted: int
-    draft_s: float
-    verify_s: float
-    rest_s: float
-
-    @property
-    def step_s(self) -> float:
-        return self.draft_s + self.verify_s + self.rest_s
+    work: Work
+    """Of drafting."""
 
 
 class Replay:
@@ -59,10 +55,11 @@ class Replay:
         costs: Costs | None = None,
         max_new_tokens: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        scale: AcceptanceScale = AS_MEASURED,
     ):
         """`settings` are the drafter's, None for plain decoding; `costs` are the profile's unless
         others are given, and so is the number of tokens. What the lookup takes is what it takes now,
-        by the clock.
+        by the clock. Under another `scale` the drafter is right more or less often.
 
         Raises InvalidSettingError for settings that go beyond the profile.
         """
@@ -80,6 +77,9 @@ class Replay:
             settings = _checked(profile, settings)
         self._recorded: RecordedDrafter | None = None
         self._lookup: _TimedLookup | None = None
+        self._answers: ScaledAnswers | None = None
+        if scale.factor != 1.0:
+            self._answers = ScaledAnswers(scale, profile.prompt_token_ids)
         self._drafter = self._make_drafter(settings, clock)
         is_sized = not getattr(settings, "fixed_size", False)
         # The curve at the pace that it has here, which a run learns as it goes on.
@@ -97,12 +97,12 @@ class Replay:
         lookup = settings
         if not isinstance(settings, NgramSettings):
             assert isinstance(settings, TreeSettings), "a profile has no others"
-            self._recorded = RecordedDrafter(profile, settings, self._costs)
+            self._recorded = RecordedDrafter(profile, settings, self._costs, self._answers)
             if not isinstance(settings, HybridSettings):
                 return self._recorded
             lookup = lookup_settings(settings, can_branch=profile.started.can_branch)
         assert isinstance(lookup, NgramSettings)
-        self._lookup = _TimedLookup(lookup, profile.is_greedy, clock)
+        self._lookup = _TimedLookup(lookup, profile, clock, self._answers)
         if self._recorded is None:
             return self._lookup
         return HybridDrafter(self._lookup, [self._recorded])
@@ -163,33 +163,29 @@ class Replay:
         emitted = [tree.token_ids[node] for node in judgement.path]
         if judgement.next_token_id is not None:
             emitted.append(judgement.next_token_id)
-        drafter, draft_s = "none", 0.0
+        drafter, work = "none", Work()
         if self._drafter is not None:
             drafter = self._drafter.name
             self._drafter.commit(Outcome(tree, judgement.path, judgement.tested, emitted))
-            draft_s = self._spent_s()
+            work = self._work()
         self.position += len(emitted)
-        verify_s, rest_s = self._costs.pace * self._costs.verify(len(tree)), self._costs.rest_s
         if self._cost is not None:
-            self._cost.learn(len(tree), verify_s, rest_s)
+            self._cost.learn(len(tree), self._costs.verification(len(tree)), self._costs.rest_s)
         return ReplayedStep(
             position=position,
             drafter=drafter,
             tree=tree,
             judgement=judgement,
             num_emitted=len(emitted),
-            draft_s=draft_s,
-            verify_s=verify_s,
-            rest_s=rest_s,
+            work=work,
         )
 
-    def _spent_s(self) -> float:
+    def _work(self) -> Work:
         """What drafting took in this step."""
-        spent_s = 0.0 if self._recorded is None else self._recorded.spent_s
-        if self._lookup is not None:
-            spent_s += self._lookup.spent_s
-            self._lookup.spent_s = 0.0
-        return spent_s
+        work = Work() if self._recorded is None else self._recorded.work
+        if self._lookup is None:
+            return work
+        return work._replace(lookup_s=self._lookup.take_spent_s())
 
     def steps(self) -> Iterator[ReplayedStep]:
         """All steps, up to the end of what is known."""
@@ -224,26 +220,79 @@ def _checked(profile: Profile, settings: DrafterSettings) -> DrafterSettings:
     return settings if profile.started.can_branch else as_chains(settings)
 
 
+class _ScaledHitRates(HitRates):
+    """Learns how good contexts are of answers that are right more or less often."""
+
+    def __init__(self, share: float, answers: ScaledAnswers):
+        super().__init__(share)
+        self.position = 0
+        """Of the token that the next answer is about."""
+        self._answers = answers
+
+    def learn(self, length: int, hit: bool) -> None:
+        super().learn(length, self._answers.is_right(self.position, hit))
+
+
 class _TimedLookup(NgramDrafter):
     """The lookup, and how long it takes: it is run again and not told of."""
 
-    def __init__(self, settings: NgramSettings, is_greedy: bool, clock: Callable[[], float]):
-        super().__init__(settings, is_greedy=is_greedy)
-        self.spent_s = 0.0
+    def __init__(
+        self,
+        settings: NgramSettings,
+        profile: Profile,
+        clock: Callable[[], float],
+        answers: ScaledAnswers | None,
+    ):
+        super().__init__(settings, is_greedy=profile.is_greedy)
+        self._spent_s = 0.0
+        self._text = profile.token_ids
         self._clock = clock
+        self._answers = answers
+        self._position = 0
+
+    def take_spent_s(self) -> float:
+        """Since the last time."""
+        spent_s, self._spent_s = self._spent_s, 0.0
+        return spent_s
+
+    def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
+        """See `Drafter.begin`."""
+        super().begin(prompt_token_ids, max_length)
+        if self._answers is not None:
+            self._hit_rates = _ScaledHitRates(self._share, self._answers)
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
         start_s = self._clock()
         tree = super().draft(root_token_id, limits, cost)
-        self.spent_s += self._clock() - start_s
+        self._spent_s += self._clock() - start_s
+        if self._answers is not None:
+            self._scale(tree, self._answers)
         return tree
 
-    def commit(self, outcome: Outcome) -> None:
-        """See `Drafter.commit`."""
+    def _scale(self, tree: DraftTree, answers: ScaledAnswers) -> None:
+        """Breaks and mends on the way that is kept; behind a mended token the draft stays as it is."""
+        node: int | None = 0
+        position = self._position
+        while node is not None and position < len(self._text):
+            children = tree.children[node]
+            drafted = [tree.token_ids[child] for child in children]
+            scaled = answers.scaled(drafted, self._text[position], position)
+            for child, token_id in zip(children, scaled, strict=True):
+                tree.token_ids[child] = token_id
+            kept = [child for child in children if tree.token_ids[child] == self._text[position]]
+            node = kept[0] if kept else None
+            position += 1
+
+    def follow(self, token_ids: list[int]) -> None:
+        """See `Drafter.follow`."""
         start_s = self._clock()
-        super().commit(outcome)
-        self.spent_s += self._clock() - start_s
+        for token_id in token_ids:
+            if isinstance(self._hit_rates, _ScaledHitRates):
+                self._hit_rates.position = self._position
+            super().follow([token_id])
+            self._position += 1
+        self._spent_s += self._clock() - start_s
 
 
 class RecordedDrafter:
@@ -252,17 +301,25 @@ class RecordedDrafter:
     identity = None
     device_form = None
 
-    def __init__(self, profile: Profile, settings: TreeSettings, costs: Costs):
+    def __init__(
+        self,
+        profile: Profile,
+        settings: TreeSettings,
+        costs: Costs,
+        answers: ScaledAnswers | None = None,
+    ):
+        """`answers` are there where it is right more or less often than the profile's."""
         self.name = profile.started.drafter
         self.missing: set[Path] = set()
         """Nodes that the last draft asked for and the profile lacks."""
         self.num_missing = 0
         """Of all drafts."""
-        self.spent_s = 0.0
-        """What the last draft costs."""
+        self.work = Work()
+        """Of the last draft."""
         self._profile = profile
         self._settings = settings
         self._costs = costs
+        self._answers = answers
         self._position = 0
         self._num_unread = 1
         self._now_s = 0.0
@@ -282,8 +339,8 @@ class RecordedDrafter:
         """See `Drafter.begin`."""
 
     def forget_draft(self) -> None:
-        """Before a step: nothing is drafted and nothing spent."""
-        self.missing, self.spent_s = set(), 0.0
+        """Before a step: nothing is drafted and nothing done."""
+        self.missing, self.work = set(), Work()
 
     def draft(self, root_token_id: int, limits: DraftLimits, cost: CostOfRows | None) -> DraftTree:
         """See `Drafter.draft`."""
@@ -304,30 +361,52 @@ class RecordedDrafter:
 
     def _recorded(self, position: Position, path: Path) -> Proposal:
         found = position.proposals.get(path)
+        if self._answers is not None:
+            found = self._scaled(self._answers, path)
         if found is None:
             self.missing.add(path)
             return Proposal([], [])
         return found
 
+    def _scaled(self, answers: ScaledAnswers, path: Path) -> Proposal | None:
+        """What a drafter that is right more or less often proposes behind a path.
+
+        Below a broken token it proposes what it did; behind one that was mended, what it does where it
+        is asked anew there, for it has no other proposals behind a token that it did not propose.
+        """
+        text = self._profile.token_ids[self._position : self._position + len(path) + 1]
+        num_right = 0
+        while path[num_right:] and path[num_right] == text[num_right]:
+            num_right += 1
+        measured = tuple(broken(token_id) if token_id < 0 else token_id for token_id in path)
+        found = None
+        for start in range(num_right + 1 if answers.mends else 1):
+            place = self._profile.positions.get(self._position + start)
+            found = None if place is None else place.proposals.get(measured[start:])
+            if found is not None:
+                break
+        if found is None or num_right < len(path) or len(text) <= len(path):
+            return found
+        children = answers.scaled(found.token_ids, text[-1], self._position + len(path))
+        return Proposal(children, found.probs)
+
     def _compute(self, num_rows: int, *, is_first: bool, depth: int) -> None:
-        """Counts what the forward of a level takes, also where sizes are fixed and nobody asks."""
-        costs, started = self._costs, self._profile.started
-        if not is_first:
-            if not started.in_one_pass:
-                self._spend(costs.draft_pace * costs.draft_of(num_rows))
-            return
-        rows = num_rows + self._num_unread - 1 if started.reads_emitted else num_rows
-        rows = depth if started.in_one_pass else rows
-        self._spend(costs.first_pace * costs.draft_of(rows))
-        self._num_unread = 0
+        """Counts the forward of a level, also where sizes are fixed and nobody asks what it takes."""
+        costs, started, work = self._costs, self._profile.started, self.work
+        if is_first:
+            rows = num_rows + self._num_unread - 1 if started.reads_emitted else num_rows
+            rows = depth if started.in_one_pass else rows
+            self._now_s += costs.first_draft(rows)
+            self.work = work._replace(first_rows=rows)
+            self._num_unread = 0
+        elif not started.in_one_pass:
+            self._now_s += costs.later_draft(num_rows)
+            self.work = work._replace(later_rows=(*work.later_rows, num_rows))
 
     def _choose(self, num_rows: int) -> None:
-        """Counts what choosing the children of so many rows takes."""
-        self._spend(self._costs.choosing_s * num_rows)
-
-    def _spend(self, seconds: float) -> None:
-        self.spent_s += seconds
-        self._now_s += seconds
+        """Counts choosing the children of so many rows."""
+        self._now_s += self._costs.choosing_s * num_rows
+        self.work = self.work._replace(num_chosen=self.work.num_chosen + num_rows)
 
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""

@@ -1,4 +1,4 @@
-"""Lab: a prompt is measured once, and every "what if" is answered from it."""
+"""Lab: prompts are measured once under several modes, and every "what if" is answered from that."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,52 +6,92 @@ from typing import Any
 import gradio as gr
 
 from app.pages.components.settings import SettingsPanel
-from app.pages.components.view import QUIET, asking_view, told_runs
+from app.pages.components.view import QUIET, told_runs, view
 from app.runs.handlers import Handlers, notice
-from app.runs.lab import measure, resume_lab
-from app.runs.run_form import config_from_values, values_from_config
+from app.runs.lab_run import MOST_OWN_QUESTIONS, LabRun, asked_of, profiled_modes
+from app.runs.run_form import values_from_config
 from app.runs.session import ChatSession
 from core.config import RunConfig
 from core.errors import SpecDecodesError
 
 _PROMPT = "Write a short poem about rain, then say its first line again."
+# What needs nothing made ready first for the default target.
+_USUAL = ("sd-eagle", "ngram", "hybrid")
 
 
 def create_lab_tab(handlers: Handlers, session: gr.State, settings: SettingsPanel) -> None:
-    """Builds the prompt and the map."""
+    """Builds the prompts, the drafters, and what is told of them."""
     with gr.Row(elem_id="lab-form"):
-        prompt = gr.Textbox(
+        prompts = gr.Textbox(
             _PROMPT,
-            label="Prompt",
-            info="Measured with the mode on the left, whose settings are the largest that are looked at",
-            lines=2,
-            max_lines=6,
-            elem_id="lab-prompt",
+            label="Prompts",
+            info="A line each",
+            lines=3,
+            max_lines=8,
+            scale=1,
+            elem_id="lab-prompts",
         )
+        own = gr.Number(
+            0,
+            label="Own questions",
+            info=f"0 to {MOST_OWN_QUESTIONS}, a category each",
+            precision=0,
+            min_width=150,
+            scale=0,
+            elem_id="lab-own",
+        )
+    modes = gr.CheckboxGroup(
+        list(profiled_modes()),
+        value=[name for name in _USUAL if name in profiled_modes()],
+        label="Drafters",
+        info="Measured with their settings on the left, which are the largest that are looked at",
+        elem_id="lab-modes",
+    )
     with gr.Row(elem_id="lab-actions"):
         run = gr.Button("Measure", variant="primary", elem_id="lab-run", scale=0)
         stop = gr.Button("Stop", variant="stop", elem_id="lab-stop", scale=0)
 
-    shown = asking_view(handlers, "lab_view", label="What the profile predicts")
+    shown = view("lab_view", label="What the profiles predict")
 
     def run_lab(
-        session: Any, request: gr.Request, text: str, raw: Any, *given: Any
+        session: Any,
+        request: gr.Request,
+        text: str,
+        num_own: Any,
+        names: Any,
+        raw: Any,
+        *given: Any,
     ) -> Iterator[str]:
         session.take(request)
         try:
-            config = config_from_values(settings.values(given))
-            yield from measure(handlers, session, text, config, raw=bool(raw))
+            if session.lab is not None and not session.lab.is_over:
+                raise SpecDecodesError("Profiles are still being made; stop or wait for their end.")
+            lab = session.lab = LabRun(
+                handlers,
+                names,
+                asked_of(text, num_own),
+                settings.values(given),
+                visitor=session.visitor,
+                owner=session.owner,
+                raw=bool(raw),
+            )
         except SpecDecodesError as error:
             yield notice(error)
+            return
+        handlers.labs.add(lab)
+        yield from lab.follow()
 
-    inputs = [session, prompt, settings.raw, *settings.inputs]
+    inputs = [session, prompts, own, modes, settings.raw, *settings.inputs]
     run.click(run_lab, inputs, shown, concurrency_limit=None, **QUIET)
 
     def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
         session.take(request)
-        yield from resume_lab(handlers, session, told_runs(event))
+        found = [handlers.labs.find(session.visitor, str(name)) for name in told_runs(event)]
+        if found and found[-1] is not None and session.lab is None:
+            session.lab = found[-1]
+            yield from found[-1].follow()
 
-    # What the view's script asks for with the run that this tab of the browser remembers.
+    # What the view's script asks for with the lab that this tab of the browser remembers.
     shown.apply(resume, session, shown, concurrency_limit=None, **QUIET)
     stop.click(ChatSession.stop_lab, session, None, queue=False, **QUIET)
 

@@ -8,6 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from app.runs.lab_run import Asked, LabRun
 from app.runs.session import ChatSession
 from app.server.routes import PREFIX, routes
 from tests.app.helpers import form_values, handlers_on
@@ -46,3 +47,23 @@ def test_scripts_are_asked_about_on_every_visit(run_and_client: tuple[str, TestC
     response = client.get(f"/{PREFIX}/static/store.js")
     assert response.headers["cache-control"] == "no-cache"
     assert client.get(f"/{PREFIX}/static/../handlers.py").status_code == 404
+
+
+def test_a_lab_answers_its_visitor_and_refuses_in_a_sentence() -> None:
+    handlers = handlers_on(ScriptedEngine())
+    values = form_values("ngram", max_new_tokens=12)
+    lab = LabRun(handlers, ["ngram"], [Asked("Hi", "prompt 1")], values, visitor=None, owner=None)
+    list(lab.follow())
+    handlers.labs.add(lab)
+    with TestClient(Starlette(routes=routes(handlers))) as client:
+        place = f"/{PREFIX}/labs/{lab.lab_id}"
+        assert client.get(f"{place}/answer.json").json()["num_tokens"] == 12
+        assert len(client.get(f"{place}/curves.json?theme=dark").json()["figures"]) == 2
+        assert client.get(f"{place}/map.json").json()["mode"] == "ngram"
+        refused = client.get(f"{place}/answer.json?costs=/etc/passwd")
+        assert (refused.status_code, refused.text[:22]) == (400, "costs is '/etc/passwd'")
+        gone = client.get(f"/{PREFIX}/labs/another/answer.json")
+        assert (gone.status_code, gone.text) == (
+            404,
+            "These profiles are not kept any more; measure again.",
+        )

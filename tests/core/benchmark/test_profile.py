@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from core.benchmark import profile
-from core.benchmark.profile_report import Circumstance, outlook_tables, outlooks
+from core.benchmark.profile_report import outlook_tables, outlooks
 from core.benchmark.profile_runs import MadeProfile
+from core.profile.circumstance import Circumstance
 from core.profile.profile import profile_of
 from core.trace.events import ProfileStarted
-from core.trace.file import Trace
+from core.trace.file import Trace, save_trace
 from tests.test_structure import ROOT
 from tests.visualize.trace_builder import make_profile_trace
 
@@ -50,9 +51,26 @@ def test_profiles_are_made_checked_written_and_read_again(
         assert item["real"]["acceptance_length"] == item["predicted"]["acceptance_length"]
     rows = list(csv.DictReader(files["csv"].open(encoding="utf-8")))
     assert {row["mode"] for row in rows} == set(modes.split(","))
-    assert {row["num_missing"] for row in rows} == {"0"}
+    settings = [row for row in rows if not row["by"]]
+    assert {row["num_missing"] for row in settings} == {"0"}
+    categories = [row for row in rows if row["by"] == "category"]
+    assert len(categories) == 2 * len(modes.split(","))
+    assert "By kind of token (the machine of the profiles)" in printed
+    for mode in modes.split(","):
+        own = [group for group in report["groups"] if group["mode"] == mode]
+        given = next(item["given"] for item in report["predictions"] if item["mode"] == mode)
+        for by in ("category", "kind", "position", "context"):
+            groups = [group for group in own if group["by"] == by]
+            for name in ("num_tokens", "num_accepted", "num_steps"):
+                assert sum(group[name] for group in groups) == given[name]
+    for curves in report["curves"]:
+        assert [line["mode"] for line in curves["lines"]] == modes.split(",")
+        assert len(curves["winners"]) == len(curves["values"]) == 7
+    for line, item in zip(report["curves"][0]["lines"], report["predictions"], strict=True):
+        most = 1.001 * item["best"]["tokens_per_s"]
+        assert 0.999 * item["given"]["tokens_per_s"] <= line["tokens_per_s"][0] <= most
     assert "<title>SpecDecodes profiles</title>" in files["html"].read_text(encoding="utf-8")
-    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == sorted(
+    assert sorted(path.name for path in (tmp_path / "kept").glob("*.jsonl")) == sorted(
         f"{mode}-{number}.jsonl"
         for mode in ("ngram", "sd-classic-1", "sd-classic-2")
         for number in (1, 2)
@@ -60,9 +78,18 @@ def test_profiles_are_made_checked_written_and_read_again(
     again = [
         "--read", str(tmp_path / "kept"), "--costs", str(tmp_path / "costs.json"),
         "--costs", "h100-7b", "--sizes", "1,8", "--json", str(tmp_path / "again.json"),
+        "--accept-scale", "1,0",
     ]  # fmt: skip
     assert profile.main(again) == 0
-    read = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))["predictions"]
+    whole = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
+    groups = [group for group in report["groups"] if group["by"] == "category"]
+    assert {group["group"] for group in whole["groups"] if group["by"] == "category"} == {
+        group["group"] for group in groups
+    }
+    for item in whole["predictions"]:
+        if item["accept_scale"] == 0:
+            assert item["given"]["num_accepted"] == 0
+    read = [item for item in whole["predictions"] if item["accept_scale"] == 1]
     assert {item["mode"] for item in read} == {"ngram", "sd-classic", "sd-classic (2)"}
     assert {item["batch"] for item in read} == {1, 8}
     made = {item["mode"]: item["given"] for item in report["predictions"]}
@@ -72,9 +99,6 @@ def test_profiles_are_made_checked_written_and_read_again(
 
 
 def test_profiles_are_read_without_torch(tmp_path: Path) -> None:
-    from core.trace.file import save_trace
-    from tests.visualize.trace_builder import make_profile_trace
-
     save_trace(make_profile_trace(), tmp_path / "sd-eagle-1.jsonl")
     code = (
         "import sys\n"
@@ -97,6 +121,8 @@ def test_profiles_are_read_without_torch(tmp_path: Path) -> None:
         (["--modes", "ngram", "--repeats", "2"], "repeats is 2"),
         (["--modes", "ngram", "--sizes", "0"], "sizes has '0'"),
         (["--modes", "ngram", "--costs", "h9"], "costs is 'h9'"),
+        (["--modes", "ngram", "--accept-scale", "-1"], "accept-scale has '-1'"),
+        (["--modes", "ngram", "--accept-scale", "much"], "accept-scale has 'much'"),
         (["--modes", "sd-mode"], "mode is 'sd-mode'"),
         (
             ["--modes", "ngram", "--temp", "1", "--accept", "rejection"],
@@ -109,6 +135,15 @@ def test_bad_input_is_one_sentence(
 ) -> None:
     assert profile.main([*words, *common]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_categories_that_are_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_trace(make_profile_trace(), tmp_path / "sd-eagle-1.jsonl")
+    (tmp_path / "categories.json").write_text("[1]", encoding="utf-8")
+    assert profile.main(["--read", str(tmp_path)]) == 2
+    assert "holds no categories by question ids" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -137,7 +172,7 @@ def test_where_a_device_does_the_steps_the_tables_say_what_their_times_are() -> 
     )
     notes = []
     for each in (trace, on_device):
-        made = MadeProfile("sd-eagle", 1, each, profile_of(each), 0.0)
+        made = MadeProfile("sd-eagle", 1, "", each, profile_of(each), 0.0)
         table = outlook_tables(outlooks([made], [Circumstance("own", None, 1)]))[0]
         notes.append(table.note)
     assert "no pace of a run" not in notes[0]
