@@ -443,9 +443,18 @@ export interface ComparisonEntry {
   lossy_rule: string;
 }
 
-/** All that will be compared. */
+/** Settings that are worth comparing, to be chosen at once. */
+export interface ComparisonSetHead {
+  name: string;
+  title: string;
+  watch: string;
+}
+
+/** All that will be compared, and what else can be chosen. */
 export interface ComparisonEntries {
   entries: ComparisonEntry[];
+  left_out: ModeFacts[];
+  sets: ComparisonSetHead[];
 }
 
 /** A comparison that there is now; its id is to be remembered. */
@@ -453,11 +462,18 @@ export interface ComparisonBegun {
   comparison: string;
 }
 
-/** How far a comparison is. */
+/** Who takes part in a comparison, and how far it is. */
+export interface Contender {
+  mode: string;
+  settings: string;
+  lossy_rule: string;
+  phase: "waiting" | "running" | "done" | "failed";
+  told: string;
+}
+
+/** How far a comparison is, in runs; plain decoding is the first contender. */
 export interface ComparisonState {
-  stage: string;
-  status: string;
-  tokens: number;
+  contenders: Contender[];
   done: number;
   total: number;
 }
@@ -480,6 +496,8 @@ export interface Comparison {
   rows: SummaryRow[];
   verdicts: Verdict[];
   runs: RunMessage[];
+  figures: Record<string, any>;
+  templates: Record<string, any>;
 }
 
 /** A table of texts; its CSV file has the name. */
@@ -501,6 +519,7 @@ export interface Beside {
 /** A comparison has ended. */
 export interface ComparisonResult {
   result: Comparison;
+  contenders: Contender[];
 }
 
 /** A server that a target is the address of, in words. */

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _NONE = "-"
 _MIN_WIDTH = 160
-_PAUSES_NOTE = "From one emission of an answer to its next, all answers together: a step's tokens come at once."
+_PAUSES_NOTE = (
+    "From one emission of an answer to its next, of all answers; a step's tokens come at once."
+)
 _RESOURCES_NOTE = (
     "Memory is the most that the processes of a runner held while it answered; runners in this "
     "process share it, with all that each keeps. GPU memory is what torch holds, so on a GPU only. "

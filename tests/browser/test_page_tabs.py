@@ -125,6 +125,31 @@ def test_settings_are_compared_with_plain_decoding_and_judged(
     expect(page.locator(".lane .strip .token")).to_have_count(40)
 
 
+def test_a_set_is_compared_and_what_cannot_run_is_told(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    limit(page, 12)
+    show(page, "Compare")
+    expect(page.locator(".promise")).to_contain_text("times plain decoding")
+    page.click("[data-set=all]")
+    left = page.locator(".left-out")
+    expect(left).to_contain_text("1 left out")
+    left.locator("summary").click()
+    expect(left).to_contain_text("layer-skip layer-skip needs other layers.")
+    page.click("[data-set=bits]")
+    expect(page.locator(".entries li")).to_have_count(5)
+    expect(left).to_be_hidden()
+    page.click("#comparison-run")
+    done = page.locator(".entries [data-phase=done]")
+    expect(done).to_have_count(5)
+    expect(done.nth(1)).to_contain_text("round 1 of 1 is done: 12 tokens")
+    expect(page.locator(".comparison-figures .main-svg").first).to_be_visible()
+    expect(page.locator(".comparison-figures figure")).to_have_count(2)
+    expect(page.locator(".comparison-table tbody tr").nth(1)).to_contain_text("share-sd, bits 2")
+    expect(page.locator(".promise")).to_have_count(0)
+
+
 def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: OpenPage) -> None:
     page = open_page(scripted)
     limit(page, 20)
