@@ -276,6 +276,24 @@ class CatalogueEntry(ModelSize):
     note: str
 
 
+class LocalModel(TypedDict):
+    """A model of the hub that was fetched before."""
+
+    name: str
+    num_parameters: int
+
+
+class Draft(LocalModel):
+    """A draft model that fits the loaded target; its name is empty for the one that is shipped."""
+
+
+class Drafts(TypedDict):
+    """Draft models of this machine for the loaded target, the smallest first."""
+
+    target: str | None
+    drafts: list[Draft]
+
+
 class ModeFacts(TypedDict):
     """Whether the loaded target can run a mode: the reason against it, if any."""
 
@@ -287,6 +305,7 @@ class Models(TypedDict):
     """What there is, what is loaded, and what it can run."""
 
     catalogue: list[CatalogueEntry]
+    fetched: list[LocalModel]
     free_bytes: int
     total_bytes: int
     target: str | None

@@ -287,6 +287,7 @@ export interface PoolStatus {
   text: string;
   done: number;
   total: number;
+  failure: string;
 }
 
 /** A run, its repeats taken together. */
@@ -545,6 +546,24 @@ export interface CatalogueEntry {
   note: string;
 }
 
+/** A model of the hub that was fetched before. */
+export interface LocalModel {
+  name: string;
+  num_parameters: number;
+}
+
+/** A draft model that fits the loaded target; its name is empty for the one that is shipped. */
+export interface Draft {
+  name: string;
+  num_parameters: number;
+}
+
+/** Draft models of this machine for the loaded target, the smallest first. */
+export interface Drafts {
+  target: string | null;
+  drafts: Draft[];
+}
+
 /** Whether the loaded target can run a mode: the reason against it, if any. */
 export interface ModeFacts {
   mode: string;
@@ -554,6 +573,7 @@ export interface ModeFacts {
 /** What there is, what is loaded, and what it can run. */
 export interface Models {
   catalogue: CatalogueEntry[];
+  fetched: LocalModel[];
   free_bytes: number;
   total_bytes: number;
   target: string | null;
