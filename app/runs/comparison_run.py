@@ -189,7 +189,8 @@ class ComparisonRun:
             self._note(planned.entry, "failed", ending)
             raise SpecDecodesError(f"{ending}; nothing was compared.")
         phase: ContenderPhase = "done" if planned.is_last else "waiting"
-        self._note(planned.entry, phase, f"{planned.stage} is done: {record.num_tokens} tokens")
+        stage = "done" if planned.is_last else f"{planned.stage} is done"
+        self._note(planned.entry, phase, f"{stage}: {record.num_tokens} tokens")
         return record
 
     def _is_left(self, record: Run) -> bool:

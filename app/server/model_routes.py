@@ -28,10 +28,7 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
         return JsonResponse(await run_in_threadpool(describe_models, pool, limits))
 
     async def drafts(request: Request) -> Response:
-        try:
-            return JsonResponse(await run_in_threadpool(describe_drafts, pool.target, limits))
-        except SpecDecodesError as error:
-            return PlainTextResponse(str(error), 400)
+        return JsonResponse(await run_in_threadpool(describe_drafts, pool.target, limits))
 
     async def size(request: Request) -> Response:
         target = request.query_params.get("target", "").strip()
@@ -105,12 +102,17 @@ def describe_server(target: str) -> ServerFound:
 
 
 def describe_drafts(target: str | None, limits: Limits) -> Drafts:
-    """Draft models of this machine that visitors may name and that fit a target."""
+    """Draft models of this machine that visitors may name and that fit a target; none where its own
+    files cannot be read any more."""
     from core.loading.fitting_drafts import fitting_drafts
 
     if target is None or is_address(target):
         return {"target": target, "drafts": []}
-    found = [draft for draft in fitting_drafts(target) if not draft.name or limits.has(draft.name)]
+    try:
+        fitting = fitting_drafts(target)
+    except SpecDecodesError:
+        fitting = []
+    found = [draft for draft in fitting if not draft.name or limits.has(draft.name)]
     return {
         "target": target,
         "drafts": [{"name": draft.name, "num_parameters": draft.num_parameters} for draft in found],

@@ -5,6 +5,8 @@ import { bytes, duration, fixed, percent, visible } from "./format.js";
 
 /** @import { Comparison, SummaryRow, Verdict } from "./types.d.ts" */
 
+// The verdict stands behind so many columns.
+const NUM_BEFORE_VERDICT = 3;
 /** @type {[string, (row: SummaryRow) => string][]} */
 const COLUMNS = [
   ["Run", ({ run }) => run],
@@ -61,6 +63,7 @@ export function verdictText({ is_reference: isReference, refused, divergence, nu
 
 /** @param {Pick<Comparison, "rows" | "verdicts">} comparison */
 export function comparisonTable({ rows, verdicts }) {
+  const verdictHead = h("th", { scope: "col" }, "Verdict");
   const devices = [...new Set(rows.map(({ device, target }) => `${target} on ${device}`))];
   return h(
     "div",
@@ -75,7 +78,11 @@ export function comparisonTable({ rows, verdicts }) {
         h(
           "thead",
           {},
-          h("tr", {}, ...[...COLUMNS.map(([name]) => name), "Verdict"].map((name) => h("th", { scope: "col" }, name))),
+          h(
+            "tr",
+            {},
+            ...COLUMNS.map(([name]) => h("th", { scope: "col" }, name)).toSpliced(NUM_BEFORE_VERDICT, 0, verdictHead),
+          ),
         ),
         h("tbody", {}, ...rows.map((row, place) => line(row, verdicts[place]))),
       ),
@@ -89,10 +96,7 @@ export function comparisonTable({ rows, verdicts }) {
  */
 function line(row, verdict) {
   const kind = verdict.divergence || verdict.refused ? "parted" : "identical";
-  return h(
-    "tr",
-    {},
-    ...COLUMNS.map(([, read], place) => h(place ? "td" : "th", place ? {} : { scope: "row" }, read(row))),
-    h("td", { class: `verdict ${kind}` }, verdictText(verdict)),
-  );
+  const cells = COLUMNS.map(([, read], place) => h(place ? "td" : "th", place ? {} : { scope: "row" }, read(row)));
+  const judged = h("td", { class: `verdict ${kind}` }, verdictText(verdict));
+  return h("tr", {}, ...cells.toSpliced(NUM_BEFORE_VERDICT, 0, judged));
 }

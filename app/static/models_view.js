@@ -211,7 +211,7 @@ function fetchedCard({ name, num_parameters: weights }, load) {
 }
 
 function offlineMark() {
-  return h("span", { class: "mode-badge" }, "works offline: its files are here");
+  return h("span", { class: "offline-mark" }, "works offline: its files are here");
 }
 
 /**

@@ -67,7 +67,8 @@ def test_loading_shows_how_far_it_is_and_can_be_cancelled(open_page: OpenPage) -
         status = page.locator("#tab-models .status-line")
         expect(status).to_contain_text(re.compile(r"large: reading weights .* of 500\.0 MB"))
         page.get_by_role("button", name="Cancel", exact=True).click()
-        expect(status).to_contain_text("Loading was cancelled; ask or load again.")
+        notice = page.locator("#models-view .notice")
+        expect(notice).to_contain_text("Loading was cancelled; ask or load again.")
 
 
 def test_another_visitor_sees_none_of_them(scripted: Served, open_page: OpenPage) -> None:
@@ -143,7 +144,7 @@ def test_a_set_is_compared_and_what_cannot_run_is_told(
     page.click("#comparison-run")
     done = page.locator(".entries [data-phase=done]")
     expect(done).to_have_count(5)
-    expect(done.nth(1)).to_contain_text("round 1 of 1 is done: 12 tokens")
+    expect(done.nth(1)).to_contain_text("done: 12 tokens")
     expect(page.locator(".comparison-figures .main-svg").first).to_be_visible()
     expect(page.locator(".comparison-figures figure")).to_have_count(2)
     expect(page.locator(".comparison-table tbody tr").nth(1)).to_contain_text("share-sd, bits 2")

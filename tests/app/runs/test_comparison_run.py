@@ -65,7 +65,7 @@ def test_everything_warms_up_and_then_they_alternate() -> None:
         ("round 2 of 2", "naive"),
         ("round 2 of 2", "ngram"),
     ]
-    assert ends == ["round 2 of 2 is done: 12 tokens"] * 2
+    assert ends == ["done: 12 tokens"] * 2
 
 
 def test_answers_with_a_least_length_warm_up_in_a_few_tokens() -> None:
