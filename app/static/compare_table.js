@@ -16,8 +16,7 @@ const COLUMNS = [
   ["Acceptance", (row) => acceptance(row)],
   ["Draft share", ({ draft_share: share }) => percent(share)],
   ["First token", ({ time_to_first_token_s: first }) => duration(first)],
-  ["Pause p50 / p95 / p99", (row) => pauses(row)],
-  ["Longest pause", ({ longest_pause_s: longest }) => duration(longest)],
+  ["Pauses p50 / p95 / p99 / longest", (row) => pauses(row)],
   ["Tokens at once", ({ mean_burst: mean, largest_burst: most }) => (most ? `${fixed(mean, 2)}, most ${most}` : "–")],
   ["Memory", ({ peak_memory_bytes: peak }) => (peak ? bytes(peak) : "–")],
 ];
@@ -43,8 +42,8 @@ function spread({ tokens_per_s: median, tokens_per_s_min: least, tokens_per_s_ma
 }
 
 /** @param {SummaryRow} row */
-function pauses({ pause_p50_s: half, pause_p95_s: most, pause_p99_s: nearly }) {
-  return half === null ? "–" : [half, most, nearly].map(duration).join(" / ");
+function pauses({ pause_p50_s: half, pause_p95_s: most, pause_p99_s: nearly, longest_pause_s: longest }) {
+  return half === null ? "–" : [half, most, nearly, longest].map(duration).join(" / ");
 }
 
 /**

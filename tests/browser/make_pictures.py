@@ -174,7 +174,7 @@ STATES = (
     State("compare-failed", "broken", _comparison_failed),
     State("batch-empty", "quick", _shown("Batch")),
     State("batch-busy", "slow", _batch(2000, ".batch-rows .token")),
-    State("batch-full", "quick", _batch(60, ".batch-total:has-text('rows done')")),
+    State("batch-full", "quick", _batch(60, ".batch-total:has-text('4 of 4 rows done')")),
     State("batch-failed", "broken", _batch(60, ".batch-rows :text('broke')")),
     State("lab-empty", "quick", _shown("Lab")),
     State("lab-busy", "slow", _lab(2000, ".is-measuring")),
