@@ -151,9 +151,12 @@ def _compared(page: Page) -> None:
 
 def _compare(page: Page) -> None:
     limit(page, _NUM_TOKENS)
+    show(page, "Compare")
+    # A preset leaves its settings in the list.
+    page.click("#comparison-reset")
+    expect(page.locator(".entries li")).to_have_count(1)
     for mode in _MODES:
         choose(page, "mode", mode)
-        show(page, "Compare")
         page.click("#comparison-add")
         expect(page.locator(".entries")).to_contain_text(mode)
     page.fill("#comparison-prompt textarea", _COMPARED)
@@ -227,8 +230,9 @@ def _race(page: Page) -> Iterator[Frame]:
     seconds = float(
         (page.locator(".race .panel-head .summary").text_content() or "").removesuffix(" s")
     )
-    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+    page.wait_for_timeout(500)
     yield Frame(page.screenshot(), 2000)
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
     page.locator(".race button").evaluate("node => node.click()")
     for _ in range(_NUM_RACE_FRAMES):
         page.clock.run_for(int(1e3 * seconds / _NUM_RACE_FRAMES) + 1)

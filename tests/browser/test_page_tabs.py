@@ -69,6 +69,7 @@ def test_loading_shows_how_far_it_is_and_can_be_cancelled(open_page: OpenPage) -
         page.get_by_role("button", name="Cancel", exact=True).click()
         notice = page.locator("#models-view .notice")
         expect(notice).to_contain_text("Loading was cancelled; ask or load again.")
+        page.close()  # it asks the server how it is, as long as it is open
 
 
 def test_another_visitor_sees_none_of_them(scripted: Served, open_page: OpenPage) -> None:
