@@ -179,7 +179,7 @@ STATES = (
     State("lab-empty", "quick", _shown("Lab")),
     State("lab-busy", "slow", _lab(2000, ".is-measuring")),
     State("lab-full", "quick", _lab(60, ".lab-map .heatmaplayer image")),
-    State("lab-failed", "broken", _lab(60, "#lab-view .notice")),
+    State("lab-failed", "broken", _lab(60, "#lab-view :text('broke')")),
     State("runs-empty", "quick", _shown("Runs")),
     State("runs-full", "quick", _kept),
     State("runs-failed", "quick", _not_opened),
