@@ -52,8 +52,8 @@ docs: .build/dev  ## write the parts of docs/ that come from the code
 	$(PY) -m tests.module_map
 	$(PY) -m tests.page_types
 
-picture: .build/dev .build/model .build/browser  ## the README's picture, taken from the real page
-	$(PY) -m tests.browser.make_picture docs/page.png
+picture: .build/dev .build/model .build/browser  ## the pictures in README and docs, taken from the real page
+	$(PY) -m tests.browser.make_docs_pictures docs
 
 clean:  ## remove what make built; the models in the user's cache stay
 	rm -rf .venv .build node_modules .pytest_cache .ruff_cache .hypothesis

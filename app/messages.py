@@ -12,6 +12,7 @@ Stats = Annotated[dict[str, Any], "Stats"]  # `RunStats.to_dict`
 SummaryRow = Annotated[dict[str, Any], "SummaryRow"]  # a row of `visualize.compare.summary_frame`
 Divergence = Annotated[dict[str, Any], "Divergence"]  # `visualize.compare.Divergence`
 
+ContenderPhase = Literal["waiting", "running", "done", "failed"]
 RunPhase = Literal["queued", "loading", "running", "ended", "failed"]
 
 
@@ -249,10 +250,21 @@ class ComparisonEntry(TypedDict):
     lossy_rule: str
 
 
+class ComparisonSetHead(TypedDict):
+    """Settings that are worth comparing, to be chosen at once."""
+
+    name: str
+    title: str
+    watch: str
+
+
 class ComparisonEntries(TypedDict):
-    """All that will be compared."""
+    """All that will be compared, and what else can be chosen."""
 
     entries: list[ComparisonEntry]
+    left_out: list["ModeFacts"]
+    """What a chosen set holds and cannot run."""
+    sets: list[ComparisonSetHead]
 
 
 class ComparisonBegun(TypedDict):
@@ -261,12 +273,17 @@ class ComparisonBegun(TypedDict):
     comparison: str
 
 
-class ComparisonState(TypedDict):
-    """How far a comparison is."""
+class Contender(ComparisonEntry):
+    """Who takes part in a comparison, and how far it is."""
 
-    stage: str
-    status: str
-    tokens: int
+    phase: ContenderPhase
+    told: str
+
+
+class ComparisonState(TypedDict):
+    """How far a comparison is, in runs; plain decoding is the first contender."""
+
+    contenders: list[Contender]
     done: int
     total: int
 
@@ -292,6 +309,10 @@ class Comparison(TypedDict):
     rows: list[SummaryRow]
     verdicts: list[Verdict]
     runs: list[RunMessage]
+    figures: dict[str, Any]
+    """Plotly's, by name, without a template."""
+    templates: dict[str, Any]
+    """Plotly's for light and for dark."""
 
 
 class BesideTable(TypedDict):
@@ -317,6 +338,7 @@ class ComparisonResult(TypedDict):
     """A comparison has ended."""
 
     result: Comparison
+    contenders: list[Contender]
 
 
 class ServerFound(TypedDict):
@@ -341,6 +363,24 @@ class CatalogueEntry(ModelSize):
     note: str
 
 
+class LocalModel(TypedDict):
+    """A model of the hub that was fetched before."""
+
+    name: str
+    num_parameters: int
+
+
+class Draft(LocalModel):
+    """A draft model that fits the loaded target; its name is empty for the one that is shipped."""
+
+
+class Drafts(TypedDict):
+    """Draft models of this machine for the loaded target, the smallest first."""
+
+    target: str | None
+    drafts: list[Draft]
+
+
 class ModeFacts(TypedDict):
     """Whether the loaded target can run a mode: the reason against it, if any."""
 
@@ -352,6 +392,7 @@ class Models(TypedDict):
     """What there is, what is loaded, and what it can run."""
 
     catalogue: list[CatalogueEntry]
+    fetched: list[LocalModel]
     free_bytes: int
     total_bytes: int
     target: str | None

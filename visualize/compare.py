@@ -127,25 +127,40 @@ SUMMARY_DTYPES: Final = {
 pauses of all repeats together."""
 
 
+class RunGroup(NamedTuple):
+    """A run with its repeats."""
+
+    label: str
+    traces: list[Trace]
+    whole: list[Trace]
+    """Those that did not fail."""
+
+
+def run_groups(traces: Sequence[Trace]) -> list[RunGroup]:
+    """Repeats taken together, in the order of the first of each."""
+    groups: dict[Hashable, list[Trace]] = {}
+    for trace in traces:
+        groups.setdefault(repeat_key(trace), []).append(trace)
+    labels = run_labels([group[0] for group in groups.values()])
+    return [
+        RunGroup(label, group, [trace for trace in group if trace.first(RunFailed) is None])
+        for label, group in zip(labels, groups.values(), strict=True)
+    ]
+
+
 def summary_frame(traces: Sequence[Trace]) -> pd.DataFrame:
     """A row a run, its repeats taken together; failed repeats are counted and left out.
 
     `speed_up` is over plain decoding of the same prompt, model, number format and device, for a server
     over one of the same model that does not speculate; empty where no such run is among the traces.
     """
-    groups: dict[Hashable, list[Trace]] = {}
-    for trace in traces:
-        groups.setdefault(repeat_key(trace), []).append(trace)
-    labels = run_labels([group[0] for group in groups.values()])
+    groups = run_groups(traces)
     plain_speeds: dict[Setup, float] = {}
-    for group in groups.values():
-        speeds = _speeds(group)
-        if is_plain(group[0]) and speeds:
-            plain_speeds.setdefault(setup_of(group[0]), median(speeds))
-    rows = [
-        _summary_row(label, group, plain_speeds.get(setup_of(group[0])))
-        for label, group in zip(labels, groups.values(), strict=True)
-    ]
+    for group in groups:
+        speeds = _speeds(group.whole)
+        if is_plain(group.traces[0]) and speeds:
+            plain_speeds.setdefault(setup_of(group.traces[0]), median(speeds))
+    rows = [_summary_row(group, plain_speeds.get(setup_of(group.traces[0]))) for group in groups]
     return pd.DataFrame(rows, columns=list(SUMMARY_DTYPES)).astype(SUMMARY_DTYPES)
 
 
@@ -160,17 +175,13 @@ def _share(seconds: float | None, whole_s: float) -> float | None:
     return seconds / whole_s if seconds is not None and whole_s else None
 
 
-def _whole(group: list[Trace]) -> list[Trace]:
-    return [trace for trace in group if trace.first(RunFailed) is None]
-
-
-def _speeds(group: list[Trace]) -> list[float]:
-    speeds = [trace.stats.tokens_per_s for trace in _whole(group)]
+def _speeds(whole: list[Trace]) -> list[float]:
+    speeds = [trace.stats.tokens_per_s for trace in whole]
     return [speed for speed in speeds if speed is not None]
 
 
-def _summary_row(label: str, group: list[Trace], plain_speed: float | None) -> dict[str, object]:
-    whole, speeds, facts = _whole(group), _speeds(group), run_facts(group[0])
+def _summary_row(group: RunGroup, plain_speed: float | None) -> dict[str, object]:
+    whole, speeds, facts = group.whole, _speeds(group.whole), run_facts(group.traces[0])
     total, pauses = RunStats(), Pauses()
     for trace in whole:
         total.merge(trace.stats)
@@ -184,13 +195,13 @@ def _summary_row(label: str, group: list[Trace], plain_speed: float | None) -> d
     memory = [item.peak_memory_bytes for item in every if item.peak_memory_bytes is not None]
     speed = median(speeds) if speeds else None
     return {
-        "run": label,
+        "run": group.label,
         "mode": facts.mode,
         "lossy_rule": facts.lossy_rule,
         "target": facts.target,
         "device": facts.device,
         "num_runs": len(whole),
-        "num_failed": len(group) - len(whole),
+        "num_failed": len(group.traces) - len(whole),
         "tokens_per_s": speed,
         "tokens_per_s_min": min(speeds, default=None),
         "tokens_per_s_max": max(speeds, default=None),

@@ -1,13 +1,18 @@
 """Short names for runs that stand side by side."""
 
 import html
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from core.runtime.strict_json import dumps
 from core.trace.events import RunStarted
 from core.trace.file import Trace
 from visualize.run_facts import RunFacts, run_facts
+
+# Names that differ in more settings than this are told apart by a number.
+_MOST_TOLD = 3
+_LONGEST_VALUE = 24
+_WORDS = {True: "on", False: "off", None: "unset"}
 
 
 class Setup(NamedTuple):
@@ -43,7 +48,8 @@ def run_labels(traces: Sequence[Trace]) -> list[str]:
         if len({read(item) for item in facts}) > 1:
             for part, item in zip(parts, facts, strict=True):
                 part.append(read(item))
-    return _numbered([", ".join(filter(None, part)) for part in parts])
+    names = [", ".join(filter(None, part)) for part in parts]
+    return _numbered(_with_settings(names, [_settings(item.config) for item in facts]))
 
 
 def lossy_mark(rule: str) -> str:
@@ -66,6 +72,40 @@ def _target(facts: RunFacts) -> str:
 
 def _device(facts: RunFacts) -> str:
     return facts.device
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of run, sampling and drafter in one."""
+    parts = [config, *(config.get(part) for part in ("sampling", "drafter"))]
+    inner = ("mode", "sampling", "drafter")
+    return {
+        name: value
+        for part in parts
+        if isinstance(part, Mapping)
+        for name, value in part.items()
+        if name not in inner
+    }
+
+
+def _with_settings(names: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where several have one name, the few settings that they differ in stand behind it."""
+    told = list(names)
+    for name in dict.fromkeys(names):
+        places = [place for place, other in enumerate(names) if other == name]
+        group = [settings[place] for place in places]
+        every = dict.fromkeys(key for values in group for key in values)
+        differing = [key for key in every if len({dumps(one.get(key)) for one in group}) > 1]
+        if len(differing) <= _MOST_TOLD:
+            for place in places:
+                words = [_setting(key, settings[place].get(key)) for key in differing]
+                told[place] = ", ".join([name, *words])
+    return told
+
+
+def _setting(name: str, value: Any) -> str:
+    shown = _WORDS[value] if value is None or isinstance(value, bool) else str(value)
+    short = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
+    return f"{name.replace('_', ' ')} {short}"
 
 
 def _numbered(names: list[str]) -> list[str]:

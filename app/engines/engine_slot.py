@@ -94,6 +94,8 @@ class PoolStatus(NamedTuple):
     text: str
     done: int = 0
     total: int = 0
+    failure: str = ""
+    """Why the latest load failed, also where another model is ready."""
 
 
 Progress = Callable[[str, int, int], None]

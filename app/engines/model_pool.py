@@ -113,8 +113,10 @@ class ModelPool:
         """Of the slots; what goes on is told before what has ended, and of a server that was asked last
         whatever came of it."""
         best = min((slot.status for slot in self._known), key=lambda s: _PHASES.index(s.phase))
+        latest = self._latest.status
         is_server = self._latest not in self._slots
-        return self._latest.status if is_server and best.phase != "loading" else best
+        told = latest if is_server and best.phase != "loading" else best
+        return told._replace(failure=latest.text if latest.phase == "failed" else "")
 
     @property
     def _known(self) -> list[EngineSlot]:

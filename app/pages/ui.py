@@ -13,6 +13,7 @@ from app.pages.components.view import view
 from app.pages.tabs.batch import create_batch_tab
 from app.pages.tabs.compare import create_compare_tab
 from app.pages.tabs.lab import create_lab_tab
+from app.pages.tabs.models import create_models_tab
 from app.pages.tabs.playground import create_playground_tab
 from app.pages.tabs.presets import create_presets_tab, preset_values
 from app.runs.handlers import Handlers
@@ -64,7 +65,7 @@ def create_page(handlers: Handlers, target: str, preset: Preset | None = None) -
             with _tab("presets"):
                 create_presets_tab(session, settings, playground, compare)
             with _tab("models"):
-                view("models_view", label="Models")
+                create_models_tab(settings)
         create_endpoints(handlers, target)
     return page
 

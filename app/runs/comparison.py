@@ -11,12 +11,14 @@ from core.trace.file import Trace
 
 
 def compare_traces(traces: Sequence[Trace]) -> Comparison:
-    """Summary rows, verdicts against the first plain run (else the first), and page messages.
+    """Summary rows, verdicts against the first plain run (else the first), page messages and figures.
 
     Repeats of one setting share a row; only the first of them is raced.
     """
     from visualize.compare import PLAIN_MODE, first_divergence, is_plain, summary_frame
+    from visualize.figures.catalogue import COMPARE_FIGURES
     from visualize.labels import repeat_key
+    from visualize.report.document import plain_figures, plain_templates
     from visualize.run_facts import run_facts
 
     firsts: dict[Any, Trace] = {}
@@ -42,4 +44,15 @@ def compare_traces(traces: Sequence[Trace]) -> Comparison:
     messages = [
         record_of(f"compared-{place}", trace).message(0)[0] for place, trace in enumerate(raced)
     ]
-    return {"rows": rows, "verdicts": verdicts, "runs": [json.loads(text) for text in messages]}
+    figures = {
+        name: kind.draw(traces, "light")
+        for name, kind in COMPARE_FIGURES.items()
+        if not kind.is_of_one
+    }
+    return {
+        "rows": rows,
+        "verdicts": verdicts,
+        "runs": [json.loads(text) for text in messages],
+        "figures": plain_figures(figures),
+        "templates": plain_templates(),
+    }

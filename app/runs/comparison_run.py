@@ -1,4 +1,4 @@
-"""A comparison in the making: plain decoding and up to three other settings, in turn and in rounds."""
+"""A comparison in the making: plain decoding and other settings, in turn and in rounds."""
 
 import dataclasses
 import logging
@@ -7,14 +7,24 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from copy import copy
+from typing import NamedTuple
 
 from app.engines.chat import single_chat
-from app.messages import ComparisonProgress, ComparisonResult, ComparisonState
+from app.messages import (
+    ComparisonEntry,
+    ComparisonProgress,
+    ComparisonResult,
+    ComparisonState,
+    Contender,
+    ContenderPhase,
+)
 from app.runs.comparison import compare_traces
 from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
+from app.runs.run_form import changed_settings
 from app.runs.texts import checked_text
 from app.runs.watchers import GIVEN_UP, Watchers
+from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
 from core.drafters.suffix_memory import SuffixMemory
@@ -23,7 +33,7 @@ from core.modes.server import is_address
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace
 
-MOST_COMPARED = 4
+MOST_COMPARED = 16
 MOST_REPEATS = 5
 _WARM_UP_TOKENS = 8
 _PROGRESS_PAUSE_S = 0.1
@@ -36,7 +46,8 @@ class ComparisonRun:
     """Runs everything one after the other on a thread of its own; pages follow it.
 
     Each setting first runs a few tokens that do not count, so that quantizing, measuring and first-call
-    costs stay outside. Rounds alternate, so that a machine that slows down slows all.
+    costs stay outside. Rounds alternate, so that a machine that slows down slows all. One that fails
+    is left out from there on, and its sentence stands beside its name.
     """
 
     def __init__(
@@ -64,8 +75,12 @@ class ComparisonRun:
         self._owner = owner
         self._memory = copy(memory)
         self._plan = _planned(_checked(self.entries, num_repeats), num_repeats)
-        for _, config in self._plan:
-            handlers.check(config, owner)
+        self._contenders: dict[RunConfig, Contender] = {
+            planned.entry: {**described(planned.entry), "phase": "waiting", "told": "waits"}
+            for planned in self._plan
+        }
+        for planned in self._plan:
+            handlers.check(planned.config, owner)
         self._stop = threading.Event()
         self._watchers = Watchers()
         self._changed = threading.Condition()
@@ -86,7 +101,7 @@ class ComparisonRun:
     def follow(self) -> Iterator[str]:
         """What there is to tell: how far it is, then the comparison.
 
-        Raises SpecDecodesError at the end where there is none.
+        Raises SpecDecodesError at the end where there is none, behind how far it came.
         """
         version = 0
         with self._watchers.one_more():
@@ -96,43 +111,63 @@ class ComparisonRun:
                         self._changed.wait(HEARTBEAT_S)
                     version, message, is_over = self._version, self._message, self._is_over
                     failure = self._failure
-                if failure is not None:
-                    raise failure
                 if message:
                     yield message
+                if failure is not None:
+                    raise failure
                 if is_over:
                     return
 
     def _tell(
         self,
-        message: ComparisonProgress | ComparisonResult | None,
+        message: ComparisonProgress | ComparisonResult,
         failure: SpecDecodesError | None = None,
     ) -> None:
         with self._changed:
             self._message = dumps(message)
             self._failure = failure
-            self._is_over = failure is not None or (message is not None and "result" in message)
+            self._is_over = failure is not None or "result" in message
             self._version += 1
             self._changed.notify_all()
 
     def _run(self) -> None:
-        traces = []
+        found: dict[RunConfig, list[Trace]] = {entry: [] for entry in self._contenders}
         try:
-            for place, (stage, config) in enumerate(self._plan):
-                trace = self._one(place, stage, config)
-                traces += [trace] if stage != _WARM_UP else []
-            self._tell({"result": compare_traces(traces)})
+            for place, planned in enumerate(self._plan):
+                if planned.entry not in found:
+                    continue
+                record = self._one(place, planned)
+                if record.failure:
+                    self._note(planned.entry, "failed", record.failure)
+                    del found[planned.entry]
+                elif planned.stage != _WARM_UP:
+                    found[planned.entry].append(record.snapshot())
+            if not found:
+                first = next(iter(self._contenders.values()))
+                raise SpecDecodesError(f"{first['mode']}: {first['told']}")
+            # Round by round: the first run of each is the one that is raced.
+            traces = [trace for of_round in zip(*found.values(), strict=True) for trace in of_round]
+            contenders = list(self._contenders.values())
+            self._tell({"result": compare_traces(traces), "contenders": contenders})
         except SpecDecodesError as error:
-            self._tell(None, error)
+            self._end(error)
         except Exception as error:
             _log.exception("a comparison broke")
-            told = SpecDecodesError(f"The comparison broke: {describe_failure(error)}")
-            self._tell(None, told)
+            self._end(SpecDecodesError(f"The comparison broke: {describe_failure(error)}"))
 
-    def _one(self, place: int, stage: str, config: RunConfig) -> Trace:
-        """Runs one of the plan to its end; raises SpecDecodesError where that is not its own."""
+    def _end(self, failure: SpecDecodesError) -> None:
+        self._tell({"progress": self._progress(len(self._plan))}, failure)
+
+    def _note(self, entry: RunConfig, phase: ContenderPhase, told: str) -> None:
+        self._contenders[entry]["phase"] = phase
+        self._contenders[entry]["told"] = told
+
+    def _one(self, place: int, planned: "_Planned") -> Run:
+        """Runs one of the plan to its end, also by a failure; raises SpecDecodesError where it is
+        stopped."""
+        config = planned.config
         record = self._handlers.store.create(self._prompt, config.mode)
-        visitor = None if stage == _WARM_UP else self.visitor
+        visitor = None if planned.stage == _WARM_UP else self.visitor
         ending = "Stopped"
         with record.watchers.one_more():
             self._handlers.start(
@@ -146,27 +181,26 @@ class ComparisonRun:
                     self.stop()
                 if self._stop.is_set():
                     record.stop.set()
-                self._tell({"progress": self._progress(record, stage, place)})
+                count = f"{record.num_tokens} tokens" if record.num_tokens else record.status_text
+                self._note(planned.entry, "running", f"{planned.stage}: {count}")
+                self._tell({"progress": self._progress(place)})
                 time.sleep(_PROGRESS_PAUSE_S)
         if record.stop.is_set():
+            self._note(planned.entry, "failed", ending)
             raise SpecDecodesError(f"{ending}; nothing was compared.")
-        if record.failure:
-            raise SpecDecodesError(f"{config.mode}: {record.failure}")
-        return record.snapshot()
+        phase: ContenderPhase = "done" if planned.is_last else "waiting"
+        stage = "done" if planned.is_last else f"{planned.stage} is done"
+        self._note(planned.entry, phase, f"{stage}: {record.num_tokens} tokens")
+        return record
 
     def _is_left(self, record: Run) -> bool:
         """Whether it only keeps others from an engine."""
         has_waiting = self._handlers.pool.fair_queue.has_waiting
         return record.is_running and has_waiting and self._watchers.have_left
 
-    def _progress(self, record: Run, stage: str, place: int) -> ComparisonState:
-        return {
-            "stage": f"{stage}: {record.mode}",
-            "status": record.status_text,
-            "tokens": record.num_tokens,
-            "done": place,
-            "total": len(self._plan),
-        }
+    def _progress(self, num_done: int) -> ComparisonState:
+        contenders = list(self._contenders.values())
+        return {"contenders": contenders, "done": num_done, "total": len(self._plan)}
 
 
 class ComparisonRuns:
@@ -189,10 +223,37 @@ class ComparisonRuns:
 _WARM_UP = "warm-up"
 
 
-def _planned(configs: list[RunConfig], num_repeats: int) -> list[tuple[str, RunConfig]]:
-    """What runs, in order, each with its stage."""
-    plan = [(_WARM_UP, _warm_up(config)) for config in configs]
-    return plan + [(f"round {number + 1}", c) for number in range(num_repeats) for c in configs]
+class _Planned(NamedTuple):
+    """One run of a comparison."""
+
+    stage: str
+    entry: RunConfig
+    """Whose run it is."""
+    config: RunConfig
+    """What runs."""
+    is_last: bool
+    """Whether the entry has no further one."""
+
+
+def _planned(configs: list[RunConfig], num_repeats: int) -> list[_Planned]:
+    """What runs, in order."""
+    warm_ups = [_Planned(_WARM_UP, config, _warm_up(config), False) for config in configs]
+    return warm_ups + [
+        _Planned(f"round {number} of {num_repeats}", config, config, number == num_repeats)
+        for number in range(1, num_repeats + 1)
+        for config in configs
+    ]
+
+
+def described(config: RunConfig) -> ComparisonEntry:
+    """Settings of a comparison as the page shows them."""
+    # Our own modes share a target.
+    server = config.target if is_address(config.target) else ""
+    return {
+        "mode": config.mode,
+        "settings": ", ".join(filter(None, [server, changed_settings(config)])),
+        "lossy_rule": lossy_rule(config.to_dict()),
+    }
 
 
 def _warm_up(config: RunConfig) -> RunConfig:

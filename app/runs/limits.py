@@ -75,13 +75,17 @@ class Limits:
                 "later."
             )
 
+    def has(self, name: str) -> bool:
+        """Whether visitors may name a model."""
+        return self.models is None or name in self.models
+
     def check_model(self, name: str) -> None:
         """Raises InvalidSettingError for a model or server that visitors may not name."""
         if is_address(name):
             self._check_server(parse_address(name))
             return
-        if self.models is not None and name not in self.models:
-            allowed = ", ".join(sorted(self.models))
+        if not self.has(name):
+            allowed = ", ".join(sorted(self.models or ()))
             raise InvalidSettingError(
                 f"model {shown(name)} is not offered here; choose one of {allowed}."
             )

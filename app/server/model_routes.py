@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.engines.engine_slot import EngineKey
 from app.engines.model_pool import ModelPool
-from app.messages import Models, ModelSize, ServerFound
+from app.messages import Drafts, Models, ModelSize, ServerFound
 from app.runs.limits import Limits
 from app.runs.visitors import owner_of
 from app.server.bodies import JsonResponse, json_object
@@ -25,7 +25,10 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
     """Routes of the models tab."""
 
     async def models(request: Request) -> Response:
-        return JsonResponse(await run_in_threadpool(describe_models, pool))
+        return JsonResponse(await run_in_threadpool(describe_models, pool, limits))
+
+    async def drafts(request: Request) -> Response:
+        return JsonResponse(await run_in_threadpool(describe_drafts, pool.target, limits))
 
     async def size(request: Request) -> Response:
         target = request.query_params.get("target", "").strip()
@@ -61,6 +64,7 @@ def model_routes(pool: ModelPool, limits: Limits) -> list[BaseRoute]:
     return [
         Route(f"/{PREFIX}/models.json", models),
         Route(f"/{PREFIX}/models/size.json", size),
+        Route(f"/{PREFIX}/models/drafts.json", drafts),
         Route(f"/{PREFIX}/models/load", load, methods=["POST"]),
         Route(f"/{PREFIX}/models/cancel", cancel, methods=["POST"]),
     ]
@@ -97,17 +101,42 @@ def describe_server(target: str) -> ServerFound:
     return {"server": f"{name} with {server.model}; {drafts[server.speculates]}"}
 
 
-def describe_models(pool: ModelPool) -> Models:
-    """The catalogue, free memory, the loaded target, and which modes it can run."""
+def describe_drafts(target: str | None, limits: Limits) -> Drafts:
+    """Draft models of this machine that visitors may name and that fit a target; none where its own
+    files cannot be read any more."""
+    from core.loading.fitting_drafts import fitting_drafts
+
+    if target is None or is_address(target):
+        return {"target": target, "drafts": []}
+    try:
+        fitting = fitting_drafts(target)
+    except SpecDecodesError:
+        fitting = []
+    found = [draft for draft in fitting if not draft.name or limits.has(draft.name)]
+    return {
+        "target": target,
+        "drafts": [{"name": draft.name, "num_parameters": draft.num_parameters} for draft in found],
+    }
+
+
+def describe_models(pool: ModelPool, limits: Limits) -> Models:
+    """The catalogue, what was fetched of the hub, free memory, the loaded target, and which modes it
+    can run."""
     import psutil
 
     from core.models.catalogue import CATALOGUE
+    from core.models.here import models_here
 
     memory = psutil.virtual_memory()
     return {
         "catalogue": [
             {"name": name, "note": model.note, **describe_size(name)}
             for name, model in CATALOGUE.items()
+        ],
+        "fetched": [
+            {"name": model.name, "num_parameters": model.num_parameters}
+            for model in models_here()
+            if model.name not in CATALOGUE and limits.has(model.name)
         ],
         "free_bytes": memory.available,
         "total_bytes": memory.total,

@@ -5,6 +5,8 @@ import { bytes, duration, fixed, percent, visible } from "./format.js";
 
 /** @import { Comparison, SummaryRow, Verdict } from "./types.d.ts" */
 
+// The verdict stands behind so many columns.
+const NUM_BEFORE_VERDICT = 3;
 /** @type {[string, (row: SummaryRow) => string][]} */
 const COLUMNS = [
   ["Run", ({ run }) => run],
@@ -14,8 +16,7 @@ const COLUMNS = [
   ["Acceptance", (row) => acceptance(row)],
   ["Draft share", ({ draft_share: share }) => percent(share)],
   ["First token", ({ time_to_first_token_s: first }) => duration(first)],
-  ["Pause p50 / p95 / p99", (row) => pauses(row)],
-  ["Longest pause", ({ longest_pause_s: longest }) => duration(longest)],
+  ["Pauses p50 / p95 / p99 / longest", (row) => pauses(row)],
   ["Tokens at once", ({ mean_burst: mean, largest_burst: most }) => (most ? `${fixed(mean, 2)}, most ${most}` : "–")],
   ["Memory", ({ peak_memory_bytes: peak }) => (peak ? bytes(peak) : "–")],
 ];
@@ -41,8 +42,8 @@ function spread({ tokens_per_s: median, tokens_per_s_min: least, tokens_per_s_ma
 }
 
 /** @param {SummaryRow} row */
-function pauses({ pause_p50_s: half, pause_p95_s: most, pause_p99_s: nearly }) {
-  return half === null ? "–" : [half, most, nearly].map(duration).join(" / ");
+function pauses({ pause_p50_s: half, pause_p95_s: most, pause_p99_s: nearly, longest_pause_s: longest }) {
+  return half === null ? "–" : [half, most, nearly, longest].map(duration).join(" / ");
 }
 
 /**
@@ -61,6 +62,7 @@ export function verdictText({ is_reference: isReference, refused, divergence, nu
 
 /** @param {Pick<Comparison, "rows" | "verdicts">} comparison */
 export function comparisonTable({ rows, verdicts }) {
+  const verdictHead = h("th", { scope: "col" }, "Verdict");
   const devices = [...new Set(rows.map(({ device, target }) => `${target} on ${device}`))];
   return h(
     "div",
@@ -75,7 +77,11 @@ export function comparisonTable({ rows, verdicts }) {
         h(
           "thead",
           {},
-          h("tr", {}, ...[...COLUMNS.map(([name]) => name), "Verdict"].map((name) => h("th", { scope: "col" }, name))),
+          h(
+            "tr",
+            {},
+            ...COLUMNS.map(([name]) => h("th", { scope: "col" }, name)).toSpliced(NUM_BEFORE_VERDICT, 0, verdictHead),
+          ),
         ),
         h("tbody", {}, ...rows.map((row, place) => line(row, verdicts[place]))),
       ),
@@ -89,10 +95,7 @@ export function comparisonTable({ rows, verdicts }) {
  */
 function line(row, verdict) {
   const kind = verdict.divergence || verdict.refused ? "parted" : "identical";
-  return h(
-    "tr",
-    {},
-    ...COLUMNS.map(([, read], place) => h(place ? "td" : "th", place ? {} : { scope: "row" }, read(row))),
-    h("td", { class: `verdict ${kind}` }, verdictText(verdict)),
-  );
+  const cells = COLUMNS.map(([, read], place) => h(place ? "td" : "th", place ? {} : { scope: "row" }, read(row)));
+  const judged = h("td", { class: `verdict ${kind}` }, verdictText(verdict));
+  return h("tr", {}, ...cells.toSpliced(NUM_BEFORE_VERDICT, 0, judged));
 }

@@ -291,6 +291,7 @@ export interface PoolStatus {
   text: string;
   done: number;
   total: number;
+  failure: string;
 }
 
 /** A run, its repeats taken together. */
@@ -513,9 +514,18 @@ export interface ComparisonEntry {
   lossy_rule: string;
 }
 
-/** All that will be compared. */
+/** Settings that are worth comparing, to be chosen at once. */
+export interface ComparisonSetHead {
+  name: string;
+  title: string;
+  watch: string;
+}
+
+/** All that will be compared, and what else can be chosen. */
 export interface ComparisonEntries {
   entries: ComparisonEntry[];
+  left_out: ModeFacts[];
+  sets: ComparisonSetHead[];
 }
 
 /** A comparison that there is now; its id is to be remembered. */
@@ -523,11 +533,18 @@ export interface ComparisonBegun {
   comparison: string;
 }
 
-/** How far a comparison is. */
+/** Who takes part in a comparison, and how far it is. */
+export interface Contender {
+  mode: string;
+  settings: string;
+  lossy_rule: string;
+  phase: "waiting" | "running" | "done" | "failed";
+  told: string;
+}
+
+/** How far a comparison is, in runs; plain decoding is the first contender. */
 export interface ComparisonState {
-  stage: string;
-  status: string;
-  tokens: number;
+  contenders: Contender[];
   done: number;
   total: number;
 }
@@ -550,6 +567,8 @@ export interface Comparison {
   rows: SummaryRow[];
   verdicts: Verdict[];
   runs: RunMessage[];
+  figures: Record<string, any>;
+  templates: Record<string, any>;
 }
 
 /** A table of texts; its CSV file has the name. */
@@ -571,6 +590,7 @@ export interface Beside {
 /** A comparison has ended. */
 export interface ComparisonResult {
   result: Comparison;
+  contenders: Contender[];
 }
 
 /** A server that a target is the address of, in words. */
@@ -596,6 +616,24 @@ export interface CatalogueEntry {
   note: string;
 }
 
+/** A model of the hub that was fetched before. */
+export interface LocalModel {
+  name: string;
+  num_parameters: number;
+}
+
+/** A draft model that fits the loaded target; its name is empty for the one that is shipped. */
+export interface Draft {
+  name: string;
+  num_parameters: number;
+}
+
+/** Draft models of this machine for the loaded target, the smallest first. */
+export interface Drafts {
+  target: string | null;
+  drafts: Draft[];
+}
+
 /** Whether the loaded target can run a mode: the reason against it, if any. */
 export interface ModeFacts {
   mode: string;
@@ -605,6 +643,7 @@ export interface ModeFacts {
 /** What there is, what is loaded, and what it can run. */
 export interface Models {
   catalogue: CatalogueEntry[];
+  fetched: LocalModel[];
   free_bytes: number;
   total_bytes: number;
   target: string | null;

@@ -6,7 +6,6 @@ has been answered.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.benchmark.measurement import Answer
@@ -140,15 +139,10 @@ def load_of(runner: str, task: LoadTask, answers: Sequence[Answer], seconds: flo
         num_tokens=sum(one.num_tokens for answer in whole for one in answer.emissions),
         seconds=seconds,
         first_ms=percentiles(answer.emissions[0].t_s * 1e3 for answer in whole),
-        gap_ms=percentiles(gap for answer in whole for gap in _gaps_ms(answer)),
+        gap_ms=percentiles(gap * 1e3 for answer in whole for gap in answer.pauses_s or ()),
         per_token_ms=percentiles(value for value in per_token.values() if value is not None),
         num_good=len(good) if goals else None,
     )
-
-
-def _gaps_ms(answer: Answer) -> list[float]:
-    times_s = [one.t_s for one in answer.emissions]
-    return [(late - early) * 1e3 for early, late in pairwise(times_s)]
 
 
 def _per_token_ms(answer: Answer) -> float | None:

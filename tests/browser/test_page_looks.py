@@ -6,6 +6,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served
 from tests.browser.test_page_chat import ask, ended, limit
+from tests.browser.test_page_tokens import answered
 
 NARROW = {"width": 390, "height": 844}
 BRIGHTNESS = """selector => {
@@ -75,3 +76,18 @@ def test_very_wide_pages_keep_lists_together_and_the_chat_in_sight(
             box = page.locator(f"#tab-{tab.lower()} .view").first.bounding_box()
             assert box is not None and box["width"] <= 1600
             assert abs(box["x"] + box["width"] / 2 - 1280) < 20
+
+
+def test_the_legend_has_one_line_and_every_tab_is_within_a_phone(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = answered(open_page(scripted, viewport={"width": 1440, "height": 900}))
+    parts = page.locator(".legend .legend-entry:visible, .legend .switch, .legend .color-mode")
+    middles = parts.evaluate_all(
+        "nodes => nodes.map((node) => node.getBoundingClientRect()).map((box) => box.y + box.height / 2)"
+    )
+    assert len(middles) >= 5 and max(middles) - min(middles) < 8
+    page.set_viewport_size(NARROW)
+    for button in page.locator(".tab-button").all():
+        box = button.bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= NARROW["width"]

@@ -16,6 +16,7 @@ from tests.browser.served import ServedPage, serve_pool
 from tests.browser.test_page_chat import ask, choose, limit, unfold
 from tests.browser.test_page_instruments import saved
 from tests.browser.test_page_looks import BRIGHTNESS, NARROW
+from tests.browser.test_page_tabs import show
 from visualize.columns import COLUMNS
 
 pytestmark = pytest.mark.model
@@ -82,6 +83,19 @@ def test_a_mode_that_drafts_with_the_target_itself_runs_from_the_page(
     answered(page)
     assert page.locator(".strip .token.accepted").count() > 0
     expect(page.locator("[data-figure=acceptance]")).to_contain_text("%")
+
+
+def test_a_draft_model_that_fits_is_suggested_and_used(
+    served: ServedPage, open_page: OpenPage
+) -> None:
+    page = open_page(served)
+    show(page, "Models")
+    expect(page.locator("#models-view .cards")).to_contain_text("works offline", timeout=LONG_MS)
+    drafts = page.locator("#models-view .drafts")
+    expect(drafts).to_contain_text("the small model that is shipped for it", timeout=LONG_MS)
+    drafts.get_by_role("button", name="Use it").first.click()
+    expect(page.locator("#setting-mode input")).to_have_value("sd-classic")
+    expect(page.locator("#setting-draft input")).to_have_value("")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

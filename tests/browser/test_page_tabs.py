@@ -67,7 +67,9 @@ def test_loading_shows_how_far_it_is_and_can_be_cancelled(open_page: OpenPage) -
         status = page.locator("#tab-models .status-line")
         expect(status).to_contain_text(re.compile(r"large: reading weights .* of 500\.0 MB"))
         page.get_by_role("button", name="Cancel", exact=True).click()
-        expect(status).to_contain_text("Loading was cancelled; ask or load again.")
+        notice = page.locator("#models-view .notice")
+        expect(notice).to_contain_text("Loading was cancelled; ask or load again.")
+        page.close()  # it asks the server how it is, as long as it is open
 
 
 def test_another_visitor_sees_none_of_them(scripted: Served, open_page: OpenPage) -> None:
@@ -123,6 +125,31 @@ def test_settings_are_compared_with_plain_decoding_and_judged(
     expect(rows.nth(1)).to_contain_text("2 runs")
     expect(rows.nth(1)).to_contain_text("identical over 20 tokens")
     expect(page.locator(".lane .strip .token")).to_have_count(40)
+
+
+def test_a_set_is_compared_and_what_cannot_run_is_told(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = open_page(scripted)
+    limit(page, 12)
+    show(page, "Compare")
+    expect(page.locator(".promise")).to_contain_text("times plain decoding")
+    page.click("[data-set=all]")
+    left = page.locator(".left-out")
+    expect(left).to_contain_text("1 left out")
+    left.locator("summary").click()
+    expect(left).to_contain_text("layer-skip layer-skip needs other layers.")
+    page.click("[data-set=bits]")
+    expect(page.locator(".entries li")).to_have_count(5)
+    expect(left).to_be_hidden()
+    page.click("#comparison-run")
+    done = page.locator(".entries [data-phase=done]")
+    expect(done).to_have_count(5)
+    expect(done.nth(1)).to_contain_text("done: 12 tokens")
+    expect(page.locator(".comparison-figures .main-svg").first).to_be_visible()
+    expect(page.locator(".comparison-figures figure")).to_have_count(2)
+    expect(page.locator(".comparison-table tbody tr").nth(1)).to_contain_text("share-sd, bits 2")
+    expect(page.locator(".promise")).to_have_count(0)
 
 
 def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: OpenPage) -> None:
@@ -229,7 +256,13 @@ def test_models_can_be_loaded_and_a_missing_one_says_why(
     expect(page.locator("#models-view .summary").first).to_contain_text("no model named 'nowhere'")
     page.locator("#models-view input").fill("missing")
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(page.locator(".status-line")).to_contain_text("no model named missing")
+    notice = page.locator("#models-view .notice")
+    expect(notice).to_contain_text("no model named missing")
+    show(page, "Runs")
+    show(page, "Models")
+    expect(notice).to_contain_text("no model named missing")
+    notice.get_by_role("button", name="Dismiss").click()
+    expect(notice).to_be_hidden()
     page.locator("#models-view input").fill("scripted")
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.locator(".status-line")).to_contain_text("scripted is ready")

@@ -116,7 +116,7 @@ def test_a_plain_run_of_another_machine_gives_no_speed_up() -> None:
 def test_a_run_with_other_settings_is_no_repeat() -> None:
     configs = [{"mode": "ngram", "drafter": {"depth": depth}} for depth in (4, 8)]
     frame = summary_frame([make_trace(CHAIN, config=config) for config in configs])
-    assert frame["run"].tolist() == ["ngram", "ngram #2"]
+    assert frame["run"].tolist() == ["ngram, depth 4", "ngram, depth 8"]
 
 
 def test_no_runs_and_only_failed_runs_give_empty_cells() -> None:

@@ -24,10 +24,10 @@ def run_under(rule: str, temperature: float = 0.7) -> Trace:
 
 def test_it_is_named_so_beside_others() -> None:
     traces = [run_under("typical"), run_under("rejection"), run_under("match")]
-    assert run_labels(traces) == [LABEL, "ngram", "ngram #2"]
+    assert run_labels(traces) == [LABEL, "ngram, accept rejection", "ngram, accept match"]
     assert tokens_over_time_info(traces[:1]).run[0] == LABEL
     frame = summary_frame(traces)
-    assert frame["run"].tolist() == [LABEL, "ngram", "ngram #2"]
+    assert frame["run"].tolist() == [LABEL, "ngram, accept rejection", "ngram, accept match"]
     assert frame["lossy_rule"].tolist() == ["typical", "", ""]
 
 

@@ -64,7 +64,8 @@ def test_a_report_draws_strip_numbers_figures_and_steps(
 def test_a_comparison_draws_figures_and_tables(browser: Any, tmp_path: Path) -> None:
     interval = {"median": 1.5, "low": 1.2, "high": 1.9}
     phases = {f"{name}_ms": 1.0 for name in ("draft", "verify", "accept", "commit", "other")}
-    row = {"runner": "ngram:depth=3", "ratio": interval, "phases": phases}
+    pauses = {"p50_s": 0.01, "p95_s": 0.02, "p99_s": 0.03, "longest_s": 0.1, "num_pauses": 9}
+    row = {"runner": "ngram:depth=3", "ratio": interval, "phases": phases, "pauses": pauses}
     report = {
         "summary": [{**row, "category": "all"}, {**row, "category": "<b>chat</b>"}],
         "target": {"name": "tiny", "dtype": "float32"},
@@ -78,7 +79,7 @@ def test_a_comparison_draws_figures_and_tables(browser: Any, tmp_path: Path) -> 
     table = Table("Speed", ("", "ratio"), [("<i>ngram</i>", "1.5")], "<b>note</b>")
     path.write_text(comparison_html(report, [table]))
     page, trouble = opened(browser, path, "dark", figure="ratio_by_category")
-    assert page.locator("#figures .main-svg").count() >= 3
+    assert page.locator("#figures .main-svg").count() >= 4
     assert page.locator("#tables td").all_text_contents() == ["<i>ngram</i>", "1.5"]
     assert page.locator("#figures b, #tables i, #tables b").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

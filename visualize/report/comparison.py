@@ -20,6 +20,7 @@ def comparison_html(report: dict[str, Any], tables: Sequence[TextTable]) -> str:
     figures = {
         "ratio": _ratio_figure(rows),
         "phases": _phases_figure(rows),
+        "pauses": _pauses_figure(rows),
         "ratio_by_category": _category_figure(rows),
     }
     return measured_html("SpecDecodes comparison", report, tables, figures)
@@ -64,6 +65,24 @@ def _phases_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
         subtitle="mean of all steps",
         x_title="runner",
         y_title="milliseconds a step",
+        theme="light",
+        is_empty=not shown,
+    )
+
+
+def _pauses_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
+    shown = [row for row in rows if row["category"] == _ALL and row["pauses"]]
+    names = [figure_text(row["runner"]) for row in shown]
+    bars = [
+        go.Bar(name=share, x=names, y=[1e3 * row["pauses"][f"{share}_s"] for row in shown])
+        for share in ("p50", "p95", "p99")
+    ]
+    return finish_figure(
+        go.Figure(bars).update_layout(barmode="group"),
+        title="Pauses between texts",
+        subtitle="what 50, 95 and 99% of all pauses do not exceed",
+        x_title="runner",
+        y_title="milliseconds",
         theme="light",
         is_empty=not shown,
     )

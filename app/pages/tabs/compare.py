@@ -1,22 +1,23 @@
 """Compare: the same prompt under several settings, always beside plain decoding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
+from gradio.components import Component
 
-from app.messages import ComparisonBegun, ComparisonEntries, ComparisonEntry
+from app.messages import ComparisonBegun, ComparisonEntries, ModeFacts
 from app.pages.components.settings import SettingsPanel
 from app.pages.components.view import QUIET, told_runs, view
-from app.runs.comparison_run import MOST_REPEATS, ComparisonRun, ComparisonRuns
+from app.runs.comparison_run import MOST_REPEATS, ComparisonRun, ComparisonRuns, described
+from app.runs.comparison_sets import chosen_of
 from app.runs.handlers import Handlers, notice
-from app.runs.run_form import changed_settings, config_from_values
+from app.runs.run_form import config_from_values
 from app.runs.session import ChatSession
-from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
 from core.errors import SpecDecodesError
-from core.modes.server import is_address
 from core.runtime.strict_json import dumps
+from presets.sets import SETS, find_set
 
 _PROMPT = "Explain in a few sentences why the sky is blue."
 
@@ -51,7 +52,22 @@ def create_compare_tab(
         reset = gr.Button("Empty the list", elem_id="comparison-reset", scale=0)
         run = gr.Button("Compare", variant="primary", elem_id="comparison-run", scale=0)
         stop = gr.Button("Stop", variant="stop", elem_id="comparison-stop", scale=0)
-    stage = view("compare_view", label="Comparison")
+    stage = view("compare_view", label="Comparison", value=entries_message([]))
+    _wire_list(handlers, session, settings, stage, add, reset)
+    _wire_runs(handlers, session, stage, run, [prompt, repeats, settings.raw])
+    stop.click(ChatSession.stop_comparison, session, None, queue=False, **QUIET)
+    return CompareTab(prompt, stage)
+
+
+def _wire_list(
+    handlers: Handlers,
+    session: gr.State,
+    settings: SettingsPanel,
+    stage: gr.HTML,
+    add: gr.Button,
+    reset: gr.Button,
+) -> None:
+    """Who takes part: the settings at the left, sets, or nobody."""
 
     def add_current(session: Any, *given: Any) -> str:
         try:
@@ -62,10 +78,34 @@ def create_compare_tab(
             session.entries.append(config)
         return entries_message(session.entries)
 
+    # The event stands first: Gradio puts it at the place of its parameter among the values.
+    def choose_set(event: gr.EventData, session: Any, *given: Any) -> str:
+        try:
+            chosen = chosen_of(find_set(str(event.set)), settings.values(given), handlers.pool)
+        except SpecDecodesError as error:
+            return notice(error)
+        session.entries[:] = chosen.entries
+        return entries_message(session.entries, chosen.left_out)
+
     def empty(session: Any) -> str:
         session.entries.clear()
         return entries_message(session.entries)
 
+    inputs = [session, *settings.inputs]
+    add.click(add_current, inputs, stage, queue=False, **QUIET)
+    # A set that is chosen in the view.
+    stage.select(choose_set, inputs, stage, queue=False, **QUIET)
+    reset.click(empty, session, stage, queue=False, **QUIET)
+
+
+def _wire_runs(
+    handlers: Handlers,
+    session: gr.State,
+    stage: gr.HTML,
+    run: gr.Button,
+    inputs: list[Component],
+) -> None:
+    """A comparison, and going on with that of a page loaded anew; `inputs` are prompt, repeats, raw."""
     comparisons = ComparisonRuns()
 
     def followed(session: Any, comparison: ComparisonRun) -> Iterator[str]:
@@ -111,30 +151,16 @@ def create_compare_tab(
             yield entries_message(session.entries)
             yield from followed(session, found[-1])
 
-    add.click(add_current, [session, *settings.inputs], stage, queue=False, **QUIET)
-    reset.click(empty, session, stage, queue=False, **QUIET)
-    inputs = [session, prompt, repeats, settings.raw]
-    run.click(run_comparison, inputs, stage, concurrency_limit=None, **QUIET)
+    run.click(run_comparison, [session, *inputs], stage, concurrency_limit=None, **QUIET)
     # What the view's script asks for with the comparison that this tab of the browser remembers.
     stage.apply(resume, session, stage, concurrency_limit=None, **QUIET)
-    stop.click(ChatSession.stop_comparison, session, None, queue=False, **QUIET)
-    return CompareTab(prompt, stage)
 
 
-def _server_of(config: RunConfig) -> str:
-    """The address, where an entry is a server: our own modes share a target."""
-    return config.target if is_address(config.target) else ""
-
-
-def entries_message(entries: list[RunConfig]) -> str:
+def entries_message(entries: list[RunConfig], left_out: Sequence[ModeFacts] = ()) -> str:
     """The list as the page shows it."""
-    listed: list[ComparisonEntry] = [
-        {
-            "mode": config.mode,
-            "settings": ", ".join(filter(None, [_server_of(config), changed_settings(config)])),
-            "lossy_rule": lossy_rule(config.to_dict()),
-        }
-        for config in entries
-    ]
-    message: ComparisonEntries = {"entries": listed}
+    message: ComparisonEntries = {
+        "entries": [described(config) for config in entries],
+        "left_out": list(left_out),
+        "sets": [{"name": one.name, "title": one.title, "watch": one.watch} for one in SETS],
+    }
     return dumps(message)

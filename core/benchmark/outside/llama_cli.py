@@ -122,7 +122,7 @@ class LlamaCliRunner(OneAtATime):
             )
         end_s = times.prompt_s + times.later_s
         emissions = [Emission(times.prompt_s, 1), Emission(end_s, times.num_later_tokens)]
-        return Answer(text=done.text, emissions=emissions, total_s=end_s)
+        return Answer(text=done.text, emissions=emissions, is_streamed=False, total_s=end_s)
 
     def _run(self, command: Sequence[str], folder: Path) -> "_Done":
         """Its text, what else it printed, and its memory, which ends with it."""

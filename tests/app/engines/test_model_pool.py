@@ -55,8 +55,17 @@ def test_a_failure_is_the_status_until_a_model_is_loaded() -> None:
         engine_of(pool, EngineKey("missing", None))
     assert pool.status.phase == "failed"
     assert "no model named missing" in pool.status.text
+    assert pool.status.failure == pool.status.text
     engine_of(pool, KEY)
-    assert pool.status == ("ready", "scripted is ready.", 0, 0)
+    assert pool.status == ("ready", "scripted is ready.", 0, 0, "")
+
+
+def test_a_failure_beside_a_ready_model_is_told_as_well() -> None:
+    pool = ModelPool(load_scripted(ScriptedEngine()), 2)
+    engine_of(pool, KEY)
+    pool.preload(EngineKey("missing", None)).join()
+    assert pool.status.phase == "ready"
+    assert "no model named missing" in pool.status.failure
 
 
 def test_preloading_takes_a_turn_and_gives_it_back() -> None:

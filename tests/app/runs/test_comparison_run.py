@@ -47,18 +47,25 @@ def test_plain_decoding_is_measured_with_the_others() -> None:
 
 
 def test_everything_warms_up_and_then_they_alternate() -> None:
-    stages = []
+    stages, ends = [], []
     for message in messages_of(ScriptedEngine(step_s=0.01), [configured("ngram")], 2):
-        if "progress" in message and message["progress"]["stage"] not in stages:
-            stages.append(message["progress"]["stage"])
+        contenders = (
+            message["contenders"] if "result" in message else message["progress"]["contenders"]
+        )
+        ends = [one["told"] for one in contenders if one["phase"] == "done"]
+        for one in contenders:
+            stage = (one["told"].partition(":")[0], one["mode"])
+            if one["phase"] == "running" and stage not in stages:
+                stages.append(stage)
     assert stages == [
-        "warm-up: naive",
-        "warm-up: ngram",
-        "round 1: naive",
-        "round 1: ngram",
-        "round 2: naive",
-        "round 2: ngram",
+        ("warm-up", "naive"),
+        ("warm-up", "ngram"),
+        ("round 1 of 2", "naive"),
+        ("round 1 of 2", "ngram"),
+        ("round 2 of 2", "naive"),
+        ("round 2 of 2", "ngram"),
     ]
+    assert ends == ["done: 12 tokens"] * 2
 
 
 def test_answers_with_a_least_length_warm_up_in_a_few_tokens() -> None:
@@ -80,7 +87,11 @@ def test_a_raw_prompt_is_continued_as_it_is_by_all() -> None:
 def test_two_settings_of_one_mode_are_two_runs() -> None:
     wide = configured("ngram", drafter={"num_nodes": 64})
     result = messages_of(ScriptedEngine(), [configured("ngram"), wide])[-1]["result"]
-    assert [row["run"] for row in result["rows"]] == ["naive", "ngram", "ngram #2"]
+    assert [row["run"] for row in result["rows"]] == [
+        "naive",
+        "ngram, num nodes 32",
+        "ngram, num nodes 64",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +99,7 @@ def test_two_settings_of_one_mode_are_two_runs() -> None:
     [
         ([], 1, "add settings"),
         ([configured("ngram")], 6, "from 1 to 5"),
-        ([configured("ngram", n) for n in (1, 2, 3, 4)], 1, "at most 4"),
+        ([configured("ngram", n) for n in range(1, 17)], 1, "at most 16"),
         ([configured("ngram"), configured("ngram", target="other")], 1, "differ in target"),
     ],
 )
@@ -104,8 +115,11 @@ def test_a_stopped_comparison_gives_no_result() -> None:
     messages = made.follow()
     next(messages)
     made.stop()
+    told: list[str] = []
     with pytest.raises(SpecDecodesError, match=r"^Stopped; nothing"):
-        list(messages)
+        told.extend(messages)
+    phases = [one["phase"] for one in json.loads(told[-1])["progress"]["contenders"]]
+    assert phases == ["failed", "waiting"], "the one that ran"
     assert made.is_over
 
 
@@ -135,7 +149,26 @@ def test_a_comparison_that_nobody_watches_makes_room_for_who_waits(
         list(left.follow())
 
 
-def test_a_failing_run_ends_the_comparison_with_its_sentence() -> None:
+def test_who_fails_is_left_out_with_its_sentence_and_the_others_go_on() -> None:
+    class Half(ScriptedEngine):
+        def run(self, prompt: Any, config: RunConfig, **more: Any) -> Any:
+            if config.mode == "hybrid":
+                raise SpecDecodesError("There is no head; give one.")
+            return super().run(prompt, config, **more)
+
+    entries = [configured("hybrid"), configured("ngram")]
+    last = messages_of(Half(), entries, 2)[-1]
+    assert [row["run"] for row in last["result"]["rows"]] == ["naive", "ngram"]
+    assert [row["num_runs"] for row in last["result"]["rows"]] == [2, 2]
+    told = {one["mode"]: (one["phase"], one["told"]) for one in last["contenders"]}
+    assert told["hybrid"] == ("failed", "There is no head; give one.")
+    assert told["ngram"][0] == "done"
+    summary = last["result"]["figures"]["compare_summary"]["data"][0]
+    assert summary["x"] == ["naive", "ngram"] and "template" not in summary
+    assert set(last["result"]["templates"]) == {"light", "dark"}
+
+
+def test_where_all_fail_the_first_sentence_is_told() -> None:
     with pytest.raises(SpecDecodesError, match="naive: The scripted engine broke"):
         messages_of(ScriptedEngine(fail_at=1), [configured("ngram")])
 

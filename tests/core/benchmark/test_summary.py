@@ -1,6 +1,8 @@
 """Figures from measurements with numbers that can be checked by head."""
 
+import csv
 import dataclasses
+import io
 import random
 from statistics import median
 
@@ -17,6 +19,7 @@ from core.benchmark.measurement import (
     pace_of,
 )
 from core.benchmark.questions import Question
+from core.benchmark.report import answers_csv
 from core.benchmark.summary import ALL, Row, bootstrap_median, summarize
 from core.benchmark.tables import markdown, tables_of
 from core.trace.stats import RunStats
@@ -41,6 +44,7 @@ def made(
         first_s=0.25,
         num_paced_tokens=tokens,
         paced_s=seconds,
+        pauses_s=[seconds],
         total_s=seconds + 1.0,
         stats=None,
         is_compared=True,
@@ -138,6 +142,30 @@ def test_steps_and_phases_are_added_up_before_they_are_divided() -> None:
     assert fast.phases.verify_ms == pytest.approx(7.5)
     assert fast.phases.other_ms == pytest.approx(1.0)
     assert fast.phases.num_steps == 4
+
+
+def test_pauses_are_those_of_all_whole_answers_and_the_time_between_answers_is_none() -> None:
+    items = [
+        made("fast", 1, 3, 1.0, pauses_s=[0.3, 0.1]),
+        made("fast", 2, 3, 1.0, pauses_s=[0.2]),
+        made("fast", 3, 3, 1.0, pauses_s=[9.0], error="broken"),
+        made("silent", 1, 3, 1.0, pauses_s=None),
+        made("at once", 1, 3, 1.0, pauses_s=[]),
+    ]
+    rows = summarize(items)
+    assert row(rows, "fast").pauses == pytest.approx((0.2, 0.29, 0.298, 0.3, 3))
+    assert row(rows, "silent").pauses is None and row(rows, "at once").pauses is None
+    (table,) = (one for one in tables_of(rows, "nothing") if one.title.startswith("Pauses"))
+    assert table.rows == [("fast", "200.0", "290.0", "298.0", "300.0", "3")]
+    answers = list(csv.DictReader(io.StringIO(answers_csv(items))))
+    assert float(answers[0]["pause_p50_s"]) == pytest.approx(0.2)
+    assert answers[0]["num_pauses"] == "2" and answers[3]["pause_p50_s"] == ""
+
+
+def test_an_answer_of_sums_alone_tells_no_pauses() -> None:
+    emissions = [Emission(1.0, 1), Emission(1.5, 4), Emission(1.75, 2)]
+    assert Answer(emissions=emissions).pauses_s == [0.5, 0.25]
+    assert Answer(emissions=emissions, is_streamed=False).pauses_s is None
 
 
 def test_the_pace_leaves_the_first_emission_and_the_wait_for_it_out() -> None:

@@ -36,7 +36,10 @@ def test_a_gguf_file_counts_the_weights_in_its_blocks(
     assert model_size(str(path)).num_parameters == 3 * 64 + 2 * 64
 
 
-def test_a_catalogue_model_says_what_must_be_fetched() -> None:
+def test_a_catalogue_model_says_what_must_be_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECDECODES_HOME", str(tmp_path))
     size = model_size("smollm2-135m")
     assert size.fetched_bytes == CATALOGUE["smollm2-135m"].wheel_bytes
     assert 134e6 < size.num_parameters < 135e6

@@ -9,6 +9,7 @@ from tests.visualize.trace_builder import CHAIN, FORK, PLAIN, Node, make_trace
 from visualize.figures.acceptance_by_depth import AcceptanceByDepthInfo, acceptance_by_depth_info
 from visualize.figures.acceptance_lengths import AcceptanceLengthsInfo, acceptance_lengths_info
 from visualize.figures.calibration import CalibrationInfo, calibration_info
+from visualize.figures.compare_phases import compare_phases_info
 from visualize.figures.compare_summary import CompareSummaryInfo, compare_summary_info
 from visualize.figures.entropy_vs_acceptance import (
     EntropyVsAcceptanceInfo,
@@ -17,6 +18,7 @@ from visualize.figures.entropy_vs_acceptance import (
 from visualize.figures.step_times import StepTimesInfo, step_times_info
 from visualize.figures.style import info_frame
 from visualize.figures.tokens_over_time import TokensOverTimeInfo, tokens_over_time_info
+from visualize.palette import PHASE_COLOURS
 
 
 def rounded(values: list[float]) -> list[float]:
@@ -131,6 +133,19 @@ def test_compare_summary_takes_repeats_together() -> None:
     assert rounded(info.tokens_per_s_max) == [50.0, 150.0]
     assert rounded([ratio or math.nan for ratio in info.speed_up]) == [1.0, 3.333333]
     assert info.num_runs == [2, 1]
+
+
+def test_the_time_of_a_token_is_that_of_all_steps_by_phase() -> None:
+    traces = [make_trace(PLAIN, mode="naive"), make_trace(CHAIN), make_trace(CHAIN, end="failed")]
+    info = compare_phases_info([*traces, make_trace(CHAIN)])
+    assert info.run == ["naive", "ngram"]
+    steps = [trace.stats for trace in traces]
+    for place in (0, 1):
+        phases = [getattr(info, f"{name}_ms")[place] for name in PHASE_COLOURS]
+        whole_ms = 1e3 * steps[place].steps_s / steps[place].num_tokens
+        assert sum(phases) == pytest.approx(whole_ms)
+    assert info.draft_ms[1] == pytest.approx(1e3 * steps[1].draft_s / steps[1].num_tokens)
+    assert info.untold_ms == [None, None]
 
 
 def test_compare_summary_without_a_plain_run_claims_no_speed_up() -> None:
