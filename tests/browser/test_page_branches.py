@@ -147,14 +147,11 @@ def test_a_reloaded_page_has_its_branches_and_the_one_that_was_shown(
     expect(page.locator(".turn")).to_have_count(1)
 
 
-def test_an_answer_that_is_being_written_offers_nothing_and_a_branch_can_be_stopped(
-    slow: Served, open_page: OpenPage
-) -> None:
+def test_a_branch_can_be_stopped_as_any_answer(slow: Served, open_page: OpenPage) -> None:
     page = open_page(slow)
     limit(page, 5000)
     ask(page, "Explain")
-    page.locator(".strip .token").nth(3).click()
-    expect(page.locator("#token-card .go-on")).to_have_count(0)
+    expect(page.locator(".strip .token").nth(3)).to_be_visible()
     page.click("#stop")
     status = page.locator(".answer-status")
     expect(status).to_contain_text("Stopped")
