@@ -6,7 +6,7 @@ Nothing here needs a model: a profile is read from its trace, without torch.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.backends.cost_curve import CostCurve
 from core.config import RunConfig
@@ -53,6 +53,8 @@ class Profile:
     """By how many tokens of the text stand before."""
     config: RunConfig = field(init=False)
     """Of the profiled mode."""
+    tallies: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What its replays found; `core.profile.tally` keeps it."""
 
     def __post_init__(self) -> None:
         self.config = RunConfig.from_dict(self.started.config)

@@ -5,7 +5,6 @@ Where sizes are fixed the steps do not hang on costs: they are replayed once for
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from core.modes.settings import DrafterSettings
@@ -14,7 +13,8 @@ from core.profile.costs import Costs, Work
 from core.profile.profile import Profile
 from core.profile.replay import Replay, ReplayedStep
 
-_MOST_KEPT = 4096
+# Of a profile; one setting of a slider asks for some thirty.
+_MOST_KEPT = 512
 
 Fate = Literal["accepted", "refused", "undrafted"]
 """Of a token of the text: drafted and kept; the target's own where the draft had others in its place;
@@ -112,19 +112,15 @@ def tally_of(
     Raises InvalidSettingError for settings that go beyond the profile.
     """
     is_sized = settings is not None and not getattr(settings, "fixed_size", False)
-    return _tally(profile, settings, costs if is_sized else None, scale)
-
-
-@lru_cache(maxsize=_MOST_KEPT)
-def _tally(
-    profile: Profile,
-    settings: DrafterSettings | None,
-    costs: Costs | None,
-    scale: AcceptanceScale,
-) -> Tally:
-    found = Tally()
-    replay = Replay(profile, settings, costs, scale=scale)
-    for step in replay.steps():
-        found.add(step)
-    found.num_missing = replay.num_missing
+    key = settings, costs if is_sized else None, scale
+    found: Tally | None = profile.tallies.get(key)
+    if found is None:
+        found = Tally()
+        replay = Replay(profile, *key[:2], scale=scale)
+        for step in replay.steps():
+            found.add(step)
+        found.num_missing = replay.num_missing
+        if len(profile.tallies) >= _MOST_KEPT:
+            profile.tallies.pop(next(iter(profile.tallies)), None)  # the oldest
+        profile.tallies[key] = found
     return found
