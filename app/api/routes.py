@@ -186,7 +186,8 @@ async def _answer(
     if asked.stream:
         await followed.begun()
         failure = followed.failure
-        if failure is None:
+        # One that breaks later tells so behind what it has said.
+        if failure is None or any(choice.num_tokens for choice in followed.choices):
             lines = _lines(followed, asked.stream_options or StreamOptions(), head, form)
             return StreamingResponse(lines, media_type="text/event-stream", headers=_UNBUFFERED)
     else:

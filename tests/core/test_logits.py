@@ -73,7 +73,7 @@ def test_no_drafter_chooses_by_such_logits(value: float, place: int) -> None:
         for proposer in (
             BestProposer(),
             NoisyProposer(config, VOCAB, torch.device("cpu")),
-            SamplingProposer(config),
+            SamplingProposer(config, 0),
         ):
             with pytest.raises(BadLogitsError, match=r"drafter's logits .* from position 9 on"):
                 proposer.propose(logits, rows_at(8, 9), count)

@@ -145,7 +145,7 @@ def test_typical_keeps_a_probable_child_and_refuses_an_improbable_one() -> None:
 @pytest.mark.parametrize("count", [1, 3, 9])
 def test_proposers_give_no_impossible_and_no_double_children(count: int) -> None:
     config = RunConfig(sampling=SamplingConfig(do_sample=True, top_k=2))
-    proposers = [SamplingProposer(config), NoisyProposer(config, VOCAB, CPU)]
+    proposers = [SamplingProposer(config, 0), NoisyProposer(config, VOCAB, CPU)]
     for proposer in proposers:
         for proposal in proposer.propose(LOGITS[:2], rows_at(4, 4), count):
             assert set(proposal.token_ids) <= {1, 2}

@@ -161,7 +161,7 @@ def counts_of(
         else:
             cls = RejectionRule if rule_name == "rejection" else BiasedRule
             rule = cls(rule_parts(sampling, VOCAB, seed=seed))
-            proposer = SamplingProposer(config)
+            proposer = SamplingProposer(config, 0)
         proposer = CorrectedProposer(proposer, corrections)
         # A KeyError is an impossible outcome.
         counts[generate(rule, proposer, shape, corrections)] += 1
