@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { address, getJson, messageOf } from "./net.js";
 import { store } from "./page.js";
-import { loadPlotly } from "./plotly.js";
+import { drawFigure, loadPlotly } from "./plotly.js";
 
 /** @import { Plotly, ViewContext } from "./page_types.d.ts" */
 
@@ -61,12 +61,7 @@ export function figureOf(plotly, { name, figure: { data, layout }, csv, revision
   const place = h("div", { class: "figure-place" });
   const picture = () => plotly.downloadImage(place, { format: "png", width: 1000, height: 600, filename: name });
   requestAnimationFrame(() =>
-    plotly.react(
-      place,
-      data,
-      { ...layout, height: 320, uirevision: revision },
-      { displayModeBar: false, responsive: true },
-    ),
+    drawFigure(plotly, place, { data, layout: { ...layout, height: 320, uirevision: revision } }),
   );
   return h(
     "figure",

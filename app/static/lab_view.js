@@ -9,7 +9,7 @@ import { drafterTable, groupTable } from "./lab_tables.js";
 import { acceptanceOf, acceptanceWords, curveWords, exactness, progressWords, timesOf, verdict } from "./lab_words.js";
 import { Memory } from "./memory.js";
 import { getJson, messageOf } from "./net.js";
-import { loadPlotly } from "./plotly.js";
+import { drawFigure, loadPlotly } from "./plotly.js";
 import { onTab, showTab } from "./tabs.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
@@ -314,5 +314,5 @@ async function withPlotly(answer) {
  * @param {number} height
  */
 function draw(plotly, place, { data, layout }, height) {
-  plotly.react(place, data, { ...layout, height }, { displayModeBar: false, responsive: true });
+  drawFigure(plotly, place, { data, layout: { ...layout, height } });
 }

@@ -205,6 +205,7 @@ export type { PageEvent, PhaseTimes };
 export interface Plotly {
   react(place: HTMLElement, data: unknown, layout: object, config: object): void;
   downloadImage(place: HTMLElement, options: object): Promise<string>;
+  Plots: { resize(place: HTMLElement): Promise<void> };
 }
 
 /** A span of an answer strip, which knows what it stands for. */

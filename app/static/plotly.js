@@ -15,3 +15,22 @@ export function loadPlotly() {
   });
   return loading;
 }
+
+/** @type {WeakSet<HTMLElement>} */
+const followed = new WeakSet();
+
+/**
+ * Draws a figure, which from then on is as wide as its place, also where that changes and the window stays.
+ *
+ * @param {Plotly} plotly
+ * @param {HTMLElement} place
+ * @param {{ data: unknown, layout: object }} figure
+ */
+export function drawFigure(plotly, place, { data, layout }) {
+  plotly.react(place, data, layout, { displayModeBar: false });
+  if (followed.has(place)) return;
+  followed.add(place);
+  new ResizeObserver(() => {
+    if (place.offsetParent) plotly.Plots.resize(place); // one that is not shown has no width
+  }).observe(place);
+}

@@ -125,6 +125,17 @@ def test_settings_are_compared_with_plain_decoding_and_judged(
     expect(rows.nth(1)).to_contain_text("2 runs")
     expect(rows.nth(1)).to_contain_text("identical over 20 tokens")
     expect(page.locator(".lane .strip .token")).to_have_count(40)
+    # Figures are as wide as their places, also when these grow.
+    place = page.locator("[data-name=compare_summary] .figure-place")
+    drawn = place.locator(".main-svg").first
+    expect(drawn).to_be_visible()
+    width = place.evaluate("place => place.clientWidth")
+    expect(drawn).to_have_attribute("width", str(width))
+    page.click("[aria-label=Settings]")
+    expect(drawn).not_to_have_attribute("width", str(width))
+    wider = place.evaluate("place => place.clientWidth")
+    assert wider > width + 50
+    expect(drawn).to_have_attribute("width", str(wider))
 
 
 def test_a_set_is_compared_and_what_cannot_run_is_told(
