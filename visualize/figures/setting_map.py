@@ -92,13 +92,16 @@ def setting_map_figure(
     )
     if min(info.times_plain) < 1.0 < max(info.times_plain):
         figure.add_trace(_paying_line(rows(info.times_plain)))
-    figure.add_trace(_best_star(info, width))
+    # Along sequences side by side the fastest pair need not be the one that gains most.
+    gains = measure == "times_plain"
+    best = max(range(len(shown)), key=shown.__getitem__) if gains else info.best
+    figure.add_trace(_best_star(best, width))
     figure.update_xaxes(tickvals=list(range(width)), ticktext=[f"{x:g}" for x in x_values])
     figure.update_yaxes(tickvals=list(range(len(y_values))), ticktext=[f"{y:g}" for y in y_values])
     return finish_figure(
         figure,
         title=f"{figure_text(info.label)}: {MEASURES[measure]}",
-        subtitle="star: the fastest; line: where drafting pays",
+        subtitle=f"star: {'gains most' if gains else 'the fastest'}; line: where drafting pays",
         x_title=AXIS_WORDS.get(info.x_name, info.x_name),
         y_title=AXIS_WORDS.get(info.y_name, info.y_name),
         theme=theme,
@@ -123,8 +126,8 @@ def _paying_line(times_plain: list[list[float]]) -> go.Contour:
     )
 
 
-def _best_star(info: SettingMapInfo, width: int) -> go.Scatter:
-    down, across = divmod(info.best, width)
+def _best_star(best: int, width: int) -> go.Scatter:
+    down, across = divmod(best, width)
     return go.Scatter(
         x=[across],
         y=[down],

@@ -30,6 +30,12 @@ def test_every_pair_is_a_row_and_the_fastest_is_marked() -> None:
     assert figure.layout.xaxis.title.text == "depth of a draft"
 
 
+def test_a_map_of_gains_marks_the_pair_that_gains_most() -> None:
+    figure = setting_map_figure(setting_map_info(VALUES, "sd-eagle"), measure="times_plain")
+    star = figure.data[-1]
+    assert (list(star.x), list(star.y)) == ([1], [0])
+
+
 def test_where_drafting_always_pays_there_is_no_line() -> None:
     always = {**VALUES, "plain_tokens_per_s": [[1.0, 1.0]] * 3}
     figure = setting_map_figure(setting_map_info(always, "sd-eagle"), measure="tau")
