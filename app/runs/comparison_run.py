@@ -23,7 +23,7 @@ from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
 from app.runs.run_form import changed_settings
 from app.runs.texts import checked_text
-from app.runs.watchers import GIVEN_UP, Watchers
+from app.runs.watchers import GIVEN_UP, Newest
 from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
@@ -40,6 +40,14 @@ _PROGRESS_PAUSE_S = 0.1
 _MOST_KEPT = 20
 
 _log = logging.getLogger(__name__)
+
+
+class _Word(NamedTuple):
+    """What there is to tell of a comparison."""
+
+    message: str = ""
+    failure: SpecDecodesError | None = None
+    is_over: bool = False
 
 
 class ComparisonRun:
@@ -82,17 +90,12 @@ class ComparisonRun:
         for planned in self._plan:
             handlers.check(planned.config, owner)
         self._stop = threading.Event()
-        self._watchers = Watchers()
-        self._changed = threading.Condition()
-        self._version = 0
-        self._message = ""
-        self._failure: SpecDecodesError | None = None
-        self._is_over = False
+        self._newest = Newest(_Word())
         threading.Thread(target=self._run, name="comparison", daemon=True).start()
 
     @property
     def is_over(self) -> bool:
-        return self._is_over
+        return self._newest.word.is_over
 
     def stop(self) -> None:
         """Ends the comparison within one step."""
@@ -103,32 +106,21 @@ class ComparisonRun:
 
         Raises SpecDecodesError at the end where there is none, behind how far it came.
         """
-        version = 0
-        with self._watchers.one_more():
-            while True:
-                with self._changed:
-                    if self._version == version:
-                        self._changed.wait(HEARTBEAT_S)
-                    version, message, is_over = self._version, self._message, self._is_over
-                    failure = self._failure
-                if message:
-                    yield message
-                if failure is not None:
-                    raise failure
-                if is_over:
-                    return
+        for word in self._newest.follow(HEARTBEAT_S):
+            if word.message:
+                yield word.message
+            if word.failure is not None:
+                raise word.failure
+            if word.is_over:
+                return
 
     def _tell(
         self,
         message: ComparisonProgress | ComparisonResult,
         failure: SpecDecodesError | None = None,
     ) -> None:
-        with self._changed:
-            self._message = dumps(message)
-            self._failure = failure
-            self._is_over = failure is not None or "result" in message
-            self._version += 1
-            self._changed.notify_all()
+        is_over = failure is not None or "result" in message
+        self._newest.tell(_Word(dumps(message), failure, is_over))
 
     def _run(self) -> None:
         found: dict[RunConfig, list[Trace]] = {entry: [] for entry in self._contenders}
@@ -196,7 +188,7 @@ class ComparisonRun:
     def _is_left(self, record: Run) -> bool:
         """Whether it only keeps others from an engine."""
         has_waiting = self._handlers.pool.fair_queue.has_waiting
-        return record.is_running and has_waiting and self._watchers.have_left
+        return record.is_running and has_waiting and self._newest.watchers.have_left
 
     def _progress(self, num_done: int) -> ComparisonState:
         contenders = list(self._contenders.values())

@@ -13,7 +13,7 @@ from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
 from app.runs.run_form import config_from_values
 from app.runs.texts import checked_text
-from app.runs.watchers import Watchers
+from app.runs.watchers import Newest
 from core.config import RunConfig
 from core.decoding.failures import describe_failure
 from core.errors import InvalidSettingError, SpecDecodesError, shown
@@ -84,6 +84,13 @@ def asked_of(text: str, num_own: Any) -> list[Asked]:
     return found
 
 
+class _Word(NamedTuple):
+    """How far a lab is."""
+
+    status: str
+    is_over: bool = False
+
+
 class _Mode:
     """A mode of a lab: its settings and what was measured, or why not."""
 
@@ -136,11 +143,7 @@ class LabRun:
         if all(mode.refused for mode in self._modes):
             raise InvalidSettingError(self._modes[0].refused)
         self._stop = threading.Event()
-        self._watchers = Watchers()
-        self._changed = threading.Condition()
-        self._version = 0
-        self._status = "Waiting for the engine"
-        self.is_over = False
+        self._newest = Newest(_Word("Waiting for the engine"))
         threading.Thread(target=self._run, name="lab", daemon=True).start()
 
     def _check(self, mode: _Mode) -> None:
@@ -156,33 +159,25 @@ class LabRun:
 
     def follow(self) -> Iterator[str]:
         """How far it is, again and again, up to its end."""
-        version = -1
-        with self._watchers.one_more():
-            while True:
-                with self._changed:
-                    if self._version == version:
-                        self._changed.wait(HEARTBEAT_S)
-                    version, is_over = self._version, self.is_over
-                yield dumps(self._progress())
-                if is_over:
-                    return
+        for word in self._newest.follow(HEARTBEAT_S):
+            yield dumps(self._progress(word))
+            if word.is_over:
+                return
 
-    def _progress(self) -> LabProgress:
+    @property
+    def is_over(self) -> bool:
+        return self._newest.word.is_over
+
+    def _progress(self, word: "_Word") -> LabProgress:
         told = [mode.told() for mode in self._modes]
         return {
             "lab": self.lab_id,
             "modes": told,
-            "status": self._status,
+            "status": word.status,
             "done": sum(mode["num_measured"] for mode in told),
             "total": len(self._asked) * sum(not mode["refused"] for mode in told),
-            "is_over": self.is_over,
+            "is_over": word.is_over,
         }
-
-    def _tell(self, status: str, *, is_over: bool = False) -> None:
-        with self._changed:
-            self._status, self.is_over = status, is_over
-            self._version += 1
-            self._changed.notify_all()
 
     def _run(self) -> None:
         try:
@@ -197,7 +192,7 @@ class LabRun:
             status = f"The lab broke: {describe_failure(error)}"
         if self._stop.is_set():
             status = "Stopped"
-        self._tell(status, is_over=True)
+        self._newest.tell(_Word(status, is_over=True))
 
     def _one(self, place: int, mode: _Mode) -> None:
         """Makes one profile."""
@@ -221,7 +216,7 @@ class LabRun:
                 if self._stop.is_set() or self._is_left(record):
                     self.stop()
                     record.stop.set()
-                self._tell(self._words(place, mode, record))
+                self._newest.tell(_Word(self._words(place, mode, record)))
                 time.sleep(_PROGRESS_PAUSE_S)
         if record.failure:
             mode.refused = record.failure
@@ -245,7 +240,7 @@ class LabRun:
     def _is_left(self, record: Run) -> bool:
         """Whether it only keeps others from an engine."""
         has_waiting = self._handlers.pool.fair_queue.has_waiting
-        return record.is_running and has_waiting and self._watchers.have_left
+        return record.is_running and has_waiting and self._newest.watchers.have_left
 
     def _words(self, place: int, mode: _Mode, record: Run) -> str:
         which = f", prompt {place + 1} of {len(self._asked)}" if len(self._asked) > 1 else ""

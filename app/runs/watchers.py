@@ -4,6 +4,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+WordT = TypeVar("WordT")
 
 # A page that is loaded anew, or opened again at once, is back within this.
 PATIENCE_S = 10.0
@@ -35,3 +38,31 @@ class Watchers:
         """Whether nobody has looked for so long that nobody is to be expected."""
         with self._lock:
             return not self._count and time.monotonic() - self._left_s > PATIENCE_S
+
+
+class Newest(Generic[WordT]):
+    """The newest word of something that goes on; told and followed by any thread."""
+
+    def __init__(self, word: WordT):
+        self.word = word
+        self.watchers = Watchers()
+        self._changed = threading.Condition()
+        self._version = 0
+
+    def tell(self, word: WordT) -> None:
+        """Whoever follows hears of it."""
+        with self._changed:
+            self.word = word
+            self._version += 1
+            self._changed.notify_all()
+
+    def follow(self, heartbeat_s: float) -> Iterator[WordT]:
+        """The word as it is, then at every change, and without one after so many seconds again."""
+        version = -1
+        with self.watchers.one_more():
+            while True:
+                with self._changed:
+                    if self._version == version:
+                        self._changed.wait(heartbeat_s)
+                    version, word = self._version, self.word
+                yield word
