@@ -23,7 +23,7 @@ from core.backends.torch.forward import TorchForward
 from core.benchmark.gpu_tables import NUM_TOKENS, copy_bandwidth
 from core.config import RunConfig
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
-from core.drafters.base import DraftLimits
+from core.drafters.base import limits_of
 from core.errors import InvalidSettingError
 from core.loading.forward import make_runner
 from core.runtime.strict_json import dumps
@@ -109,8 +109,8 @@ def _step_seconds(graphs: GraphRunnerCache, runner: ModelRunner) -> float:
         stepper.begin(prompt, longest, bool)
         root = prompt[-1]
         start = time.perf_counter()
-        for _ in range(NUM_TOKENS):
-            stepper.launch(root, DraftLimits(0, 0))
+        for remaining in range(NUM_TOKENS, 0, -1):
+            stepper.launch(root, limits_of(remaining))
             root = stepper.result().emitted[-1]
         seconds = time.perf_counter() - start
         stepper.finish()

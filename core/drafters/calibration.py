@@ -36,7 +36,7 @@ class Calibration:
         """
         bins = range(NUM_BINS)
         accepted = [[self._shifted(row, column) for column in bins] for row in range(NUM_RANKS)]
-        return [accepted, self._judged]
+        return [accepted, [row.copy() for row in self._judged]]
 
     def _shifted(self, row: int, column: int) -> float:
         """Accepted nodes of a bin, and what its prior is too low by; that it leaves [0, 1] for no

@@ -27,6 +27,8 @@ class DepthChoice:
         """`calibration` learns beside it what the device orders the nodes by."""
         self.calibration = calibration
         self._settings = settings
+        self.most = settings.depth
+        """Levels of the deepest tree."""
         most = settings.depth + 1
         self._tried = [_PRIOR_WEIGHT] * most
         self._kept = [_PRIOR_WEIGHT * _PRIOR_RATE] * most

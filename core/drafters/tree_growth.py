@@ -143,6 +143,7 @@ class TreeGrower(Generic[LevelT]):
         self._first_pace, self._later_pace = Pace(), Pace()
         self._clock = clock or time.perf_counter
         self._calibration = Calibration(prob_is_chance=proposer.prob_is_chance)
+        self._latest: Outcome | None = None
         self._choosing_s = 0.0
         self.drafting_s = 0.0
         """What making the last tree cost: forwards by their curve and pace, and the choices."""
@@ -220,8 +221,14 @@ class TreeGrower(Generic[LevelT]):
         return self._later_pace if level else self._first_pace
 
     def learn(self, outcome: Outcome) -> None:
-        """Learns how good the probabilities of a judged tree were; without one, what is known fades."""
-        self._calibration.learn(outcome)
+        """Learns how good the probabilities of a judged tree were; without one, what is known fades.
+
+        It counts from the tree after the next one on: a device begins the next before this one is
+        read, and is to grow the same trees.
+        """
+        if self._latest is not None:
+            self._calibration.learn(self._latest)
+        self._latest = outcome
         if not outcome.tree.num_drafted:
             self._first_pace.pass_by()
             self._later_pace.pass_by()

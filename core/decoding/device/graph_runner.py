@@ -75,7 +75,7 @@ class GraphRunner:
         self._verdict = judge(sampling, vocab_size, end_token_ids, self.device)
         self._trace_top_k = trace_top_k
         self._itself = torch.ones((1, 1), dtype=torch.bool, device=self.device)
-        self._with_graphs = with_graphs
+        self.with_graphs = with_graphs
         self._buffers: dict[StepKind, _Buffers] = {}
 
     def buffers(self, kind: StepKind) -> _Buffers:
@@ -106,7 +106,7 @@ class GraphRunner:
         return self._run_verification(key, function)
 
     def _run_verification(self, key: Hashable, function: Callable[[], None]) -> bool:
-        if self._with_graphs:
+        if self.with_graphs:
             return self.graphs.run(key, function)
         function()
         return True
@@ -119,10 +119,10 @@ class GraphRunner:
         """Moves the accepted path into place."""
         self.graphs.run(("commit", kind), lambda: self._commit(kind))
 
-    def read(self, kind: StepKind) -> None:
-        """Packs all results and starts their copy to the host."""
+    def read(self, kind: StepKind) -> torch.Tensor:
+        """Packs all results and starts their copy to the host; returns as `Readout.fetch`."""
         self.graphs.run(("read", kind), lambda: self._read(kind))
-        self.buffers(kind).readout.fetch()
+        return self.buffers(kind).readout.fetch()
 
     @torch.inference_mode()
     def _draft(self, kind: StepKind) -> None:

@@ -2,8 +2,11 @@
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from core.acceptance.base import Trial
@@ -47,12 +50,13 @@ class StepNumbers(NamedTuple):
 
 
 class Readout:
-    """The buffers of one kind of step: on the device, and on the host where the copy goes."""
+    """The buffers of one kind of step: on the device, and two on the host, where copies go in turn."""
 
     def __init__(self) -> None:
         self._shapes: list[tuple[torch.Size, bool]] = []
+        self._starts: list[int] = []
         self._packed = torch.empty(0, dtype=torch.int32)
-        self._host = torch.empty(0, dtype=torch.int32)
+        self._host, self._other_host = self._packed, self._packed
         self._has_proposals = self._has_facts = False
 
     def pack(self, step: StepTensors) -> None:
@@ -67,20 +71,25 @@ class Readout:
         packed = torch.cat(pieces)
         if not self._shapes:
             self._shapes = [(tensor.shape, tensor.is_floating_point()) for tensor in tensors]
+            self._starts = list(accumulate((len(piece) for piece in pieces), initial=0))
             self._packed = torch.empty_like(packed)
             is_cuda = packed.device.type == "cuda"
-            self._host = torch.empty(packed.shape, dtype=torch.int32, pin_memory=is_cuda)
+            self._host, self._other_host = (
+                torch.empty(packed.shape, dtype=torch.int32, pin_memory=is_cuda) for _ in range(2)
+            )
             self._has_proposals = step.proposals is not None
             self._has_facts = step.facts is not None
         self._packed.copy_(packed)
 
-    def fetch(self) -> None:
-        """Starts the copy to the host."""
-        self._host.copy_(self._packed, non_blocking=True)
+    def fetch(self) -> torch.Tensor:
+        """Starts the copy to the host, and returns where it goes: the next copy goes elsewhere, the
+        one after that here again."""
+        self._host, self._other_host = self._other_host, self._host
+        return self._host.copy_(self._packed, non_blocking=True)
 
-    def numbers(self) -> StepNumbers:
-        """The results, once the copy is done; the buffer may then be written over."""
-        given = self._host.clone()
+    def numbers(self, fetched: torch.Tensor) -> StepNumbers:
+        """The results, once their copy is done; the buffer may then be written over."""
+        given = fetched.numpy().copy()
         token_ids, parents, _, probs, num_nodes = self._lists(given, 0, _NUM_TREE)
         path, num_accepted, next_token_id, noises, thresholds, usable = self._lists(
             given, _NUM_TREE, _NUM_FIXED
@@ -118,16 +127,13 @@ class Readout:
             read_logprobs=read_logprobs,
         )
 
-    def _lists(self, given: torch.Tensor, first: int, end: int) -> list[list[Any]]:
+    def _lists(self, given: npt.NDArray[np.int32], first: int, end: int) -> list[list[Any]]:
         """Some of the tensors as nested lists."""
         lists = []
-        start = sum(shape.numel() for shape, _ in self._shapes[:first])
-        for shape, is_float in self._shapes[first:end]:
-            piece = given[start : start + shape.numel()]
-            start += shape.numel()
-            if is_float:
-                piece = piece.view(torch.float32)
-            lists.append(piece.view(shape).tolist())
+        for index in range(first, end):
+            shape, is_float = self._shapes[index]
+            piece = given[self._starts[index] : self._starts[index + 1]]
+            lists.append((piece.view(np.float32) if is_float else piece).reshape(shape).tolist())
         return lists
 
 

@@ -1,4 +1,8 @@
-"""Steps that the device does alone: the host starts them and reads what came of them, once."""
+"""Steps that the device does alone: the host starts them and reads what came of them, once.
+
+Where the kind of a step does not hang on what comes of the one before it, it is started before that is
+read, so that the device does not wait for the host.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +17,7 @@ from core.backends.logits import bad_logits
 from core.backends.runner import ModelRunner
 from core.config import RunConfig
 from core.decoding.device.graph_runner import GraphRunner, StepKind, bucket
+from core.decoding.device.readout import StepNumbers
 from core.decoding.failures import describe_failure
 from core.decoding.step import Clock, DraftFailure, StepResult, StepTimes
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
@@ -24,14 +29,23 @@ from core.trees.tree import DraftTree
 _PLAIN = StepKind(rows=1, depth=0, growth=None)
 
 
-class _Launched(NamedTuple):
+class _Plan(NamedTuple):
     kind: StepKind
     tree: DraftTree | None
     """Where the host made it."""
     drafter: str
+
+
+class _Launched(NamedTuple):
+    plan: _Plan
+    limits: DraftLimits
     marks: list[Mark]
     is_usual: bool
     """Whether all of it ran as it always will."""
+    fetched: torch.Tensor
+    """Where its results come, once the last mark is reached."""
+    failure: DraftFailure | None
+    """Of the drafter, before it."""
 
 
 class DeviceStepper:
@@ -59,14 +73,17 @@ class DeviceStepper:
         self._form = form
         self._own_runner = None if form.levels is None else form.levels.own_runner
         self._depths = depths
+        self._tables = [] if depths is None else depths.calibration.tables
+        """What the next draft orders its nodes by."""
         self._end_token_ids = end_token_ids
         self._records_noise = config.trace_top_k > 0 and not config.sampling.is_greedy
         self._goes_on_plain = config.draft_failure == "plain"
-        self._draft_failure: DraftFailure | None = None
         self._marks = Marks(graph_runner.device, clock)
         self._cost = cost
         self._token_ids: list[int] = []
+        """Of prompt and output, without those of steps that were not read yet."""
         self._num_seen = 0
+        """Rows in the drafter's own cache in front of what the step after these tokens drafts."""
         self._launched: _Launched | None = None
         self._last_times: StepTimes | None = None
 
@@ -88,23 +105,56 @@ class DeviceStepper:
 
     @torch.inference_mode()
     def launch(self, root_token_id: int, limits: DraftLimits) -> None:
-        """See `Stepper.launch`."""
+        """See `Stepper.launch`; the step may be under way already."""
+        if self._launched is None:
+            num_unseen = self._num_unseen(len(self._token_ids) - 1, self._num_seen)
+            self._launched = self._start(limits, num_unseen, root_token_id)
+
+    def _launch_ahead(self, under_way: _Launched) -> _Launched | None:
+        """Starts the step after the one under way, whose tokens are not known yet; None where the next
+        step hangs on them: its tree if the host makes it, what the drafter must catch up on, or its
+        depth, near the end of the run."""
+        graph_runner, kind = self._graph_runner, under_way.plan.kind
+        if not graph_runner.with_graphs or self._form.host_tree is not None:
+            return None
+        most_emitted = kind.depth + 1
+        limits = under_way.limits._replace(depth=under_way.limits.depth - most_emitted)
+        if limits.depth < (0 if self._depths is None else self._depths.most):
+            return None
+        length, num_seen = len(self._token_ids) - 1, self._num_seen
+        if kind.growth is not None:
+            num_seen += self._num_unseen(length, num_seen)
+        most_unseen = self._num_unseen(length + most_emitted, num_seen)
+        if graph_runner.drafter is not None and most_unseen > graph_runner.drafter.num_root_rows:
+            return None
+        return self._start(limits, self._num_unseen(length + 1, num_seen), None)
+
+    def _start(self, limits: DraftLimits, num_unseen: int, root_token_id: int | None) -> _Launched:
+        """Starts a step. At least `num_unseen` rows are new to the drafter; the root's token is None
+        where it is not known."""
         start = self._marks.mark()
         try:
-            drafted = self._draft(root_token_id, limits)
+            plan = self._plan(root_token_id, limits, num_unseen)
+            is_usual = self._draft(plan, num_unseen)
         except Exception as error:
-            self._give_up(error)
-            drafted = self._draft_nothing()
-        self._verify(start, *drafted)
+            return self._start_plain(start, limits, self._give_up(error))
+        return self._verify(start, plan, limits, is_usual, None)
 
-    def _draft_nothing(self) -> tuple[StepKind, DraftTree | None, str, bool]:
-        return _PLAIN, None, "none", self._graph_runner.draft(_PLAIN)
+    def _start_plain(self, start: Mark, limits: DraftLimits, failure: DraftFailure) -> _Launched:
+        """A step that began at `start`, without a draft, for the drafter failed."""
+        is_usual = self._graph_runner.draft(_PLAIN)
+        return self._verify(start, _Plan(_PLAIN, None, "none"), limits, is_usual, failure)
 
     def _verify(
-        self, start: Mark, kind: StepKind, tree: DraftTree | None, name: str, is_usual: bool
-    ) -> None:
+        self,
+        start: Mark,
+        plan: _Plan,
+        limits: DraftLimits,
+        is_usual: bool,
+        failure: DraftFailure | None,
+    ) -> _Launched:
         """Starts what follows the draft of a step that began at `start`."""
-        graph_runner = self._graph_runner
+        graph_runner, kind = self._graph_runner, plan.kind
         marks = [start, self._marks.mark()]
         is_usual = graph_runner.verify(kind) and is_usual
         marks.append(self._marks.mark())
@@ -112,97 +162,99 @@ class DeviceStepper:
         marks.append(self._marks.mark())
         graph_runner.commit(kind)
         marks.append(self._marks.mark())
-        graph_runner.read(kind)
+        fetched = graph_runner.read(kind)
         marks.append(self._marks.mark())
-        self._launched = _Launched(kind, tree, name, marks, is_usual)
+        return _Launched(plan, limits, marks, is_usual, fetched, failure)
 
-    def _draft(
-        self, root_token_id: int, limits: DraftLimits
-    ) -> tuple[StepKind, DraftTree | None, str, bool]:
-        """Plans the step and has its tree drafted; the last says whether that ran as usual."""
-        graph_runner = self._graph_runner
-        kind, tree, name = self._plan(root_token_id, limits)
+    def _draft(self, plan: _Plan, num_unseen: int) -> bool:
+        """Has the tree of a step drafted; returns whether that ran as usual."""
+        graph_runner, (kind, tree, _) = self._graph_runner, plan
         if tree is not None:
             _upload(tree, graph_runner.buffers(kind).tree)
         if kind.growth is not None and self._depths is not None:
-            graph_runner.calibration.set(self._depths.calibration.tables)
-            self._catch_up()
-        return kind, tree, name, graph_runner.draft(kind)
+            graph_runner.calibration.set(self._tables)
+            self._catch_up(num_unseen)
+        return graph_runner.draft(kind)
 
-    def _give_up(self, error: Exception) -> None:
+    def _catch_up(self, num_unseen: int) -> None:
+        """The drafter takes in what it has not seen; its own root pass does the last of it."""
+        drafter = self._graph_runner.drafter
+        assert drafter is not None
+        while num_unseen > drafter.num_root_rows:
+            self._graph_runner.catch_up()
+            num_unseen -= drafter.num_root_rows
+            self._num_seen += drafter.num_root_rows
+
+    def _give_up(self, error: Exception) -> DraftFailure:
         """Goes on without a drafter that broke, or raises what it broke with."""
         if not self._goes_on_plain:
             raise error
-        self._draft_failure = DraftFailure(type(error).__name__, describe_failure(error))
         if self._drafter is not None:
             with suppress(Exception):
                 self._drafter.finish()
         self._drafter = self._depths = None
+        self._form = DeviceForm()
+        return DraftFailure(type(error).__name__, describe_failure(error))
 
-    def _plan(
-        self, root_token_id: int, limits: DraftLimits
-    ) -> tuple[StepKind, DraftTree | None, str]:
+    def _plan(self, root_token_id: int | None, limits: DraftLimits, num_unseen: int) -> _Plan:
         """The kind of the next step, its tree if the host makes it, and who drafts."""
         drafter = self._drafter
         if drafter is None:
-            return _PLAIN, None, "none"
+            return _Plan(_PLAIN, None, "none")
         if limits.depth == 0:
-            return _PLAIN, None, drafter.name
+            return _Plan(_PLAIN, None, drafter.name)
         tree = None
-        if self._form.host_tree is not None:
+        if self._form.host_tree is not None and root_token_id is not None:
             tree = self._form.host_tree(root_token_id, limits, self._cost)
         if tree is not None:
             kind = StepKind(
                 bucket(len(tree)), bucket(max(tree.depths)) if tree.num_drafted else 0, None
             )
-            return kind, tree, drafter.name
+            return _Plan(kind, tree, drafter.name)
         growth = None
-        if self._depths is not None and self._num_unseen() > 0:
+        if self._depths is not None and num_unseen > 0:
             growth = self._depths.choose(limits.depth, self._cost)
         if growth is None:
-            return _PLAIN, None, drafter.name
-        return StepKind(bucket(growth.num_kept + 1), growth.depth, growth), None, drafter.name
+            return _Plan(_PLAIN, None, drafter.name)
+        return _Plan(
+            StepKind(bucket(growth.num_kept + 1), growth.depth, growth), None, drafter.name
+        )
 
-    def _num_unseen(self) -> int:
-        assert self._graph_runner.drafter is not None
-        return self._graph_runner.drafter.num_unseen(len(self._token_ids) - 1, self._num_seen)
-
-    def _catch_up(self) -> None:
-        """The drafter takes in what it has not seen; its own root pass does the last of it."""
+    def _num_unseen(self, length: int, num_seen: int) -> int:
+        """Rows that are new to the drafter, for so many tokens in the target's cache."""
         drafter = self._graph_runner.drafter
-        assert drafter is not None
-        unseen = self._num_unseen()
-        while unseen > drafter.num_root_rows:
-            self._graph_runner.catch_up()
-            unseen -= drafter.num_root_rows
-            self._num_seen += drafter.num_root_rows
-        self._num_seen += unseen
+        if drafter is None or self._depths is None:
+            return 0
+        return drafter.num_unseen(length, num_seen)
 
     @torch.inference_mode()
-    def _redo_plain(self, start: Mark) -> None:
-        """Does the step that began at `start` again without its draft, which was no numbers. No
-        cache keeps any of it: what a mask hides must be finite."""
+    def _redo_plain(self, step: _Launched) -> _Launched:
+        """Does a step again without its draft, which was no numbers. No cache keeps any of it, nor of
+        what was started behind it: what a mask hides must be finite."""
         if self._own_runner is not None:
             self._own_runner.clear()
         self._num_seen = 0
         self._graph_runner.cache.wipe(len(self._token_ids) - 1)
-        self._give_up(bad_logits("drafter", len(self._token_ids)))
+        failure = self._give_up(bad_logits("drafter", len(self._token_ids)))
         self._graph_runner.state.set(self._token_ids, self._num_seen)
-        self._verify(start, *self._draft_nothing())
+        return self._start_plain(step.marks[0], step.limits, failure)
 
+    @torch.inference_mode()
     def result(self) -> StepResult:
         """See `Stepper.result`."""
         assert self._launched is not None, "launch() comes first"
-        kind, given, name, marks, is_usual = self._launched
-        self._launched = None
-        self._marks.wait(marks[-1])
-        numbers = self._graph_runner.buffers(kind).readout.numbers()
+        step = self._launched
+        if self._depths is not None:
+            self._tables = self._depths.calibration.tables
+        self._launched = self._launch_ahead(step)
+        numbers = self._numbers_of(step)
         if not numbers.are_drafts_numbers:
-            self._redo_plain(marks[0])
-            return self.result()
+            step, self._launched = self._redo_plain(step), None
+            numbers = self._numbers_of(step)
         if not numbers.is_usable:
             raise bad_logits("target", len(self._token_ids))
-        times = StepTimes(*(self._marks.seconds(mark) for mark in marks[:5]))
+        kind, given, name = step.plan
+        times = StepTimes(*(self._marks.seconds(mark) for mark in step.marks[:5]))
         tree, path = given or numbers.tree, numbers.path
         has_ended = bool(path) and tree.token_ids[path[-1]] in self._end_token_ids
         own = None if has_ended else numbers.next_token_id
@@ -210,11 +262,15 @@ class DeviceStepper:
         trials = [numbers.trials[node] for node in tested] if self._records_noise else []
         judgement = Judgement(path, tested, own, trials)
         read_logprobs = partial(numbers.read_logprobs, own is not None)
-        failure, self._draft_failure = self._draft_failure, None
-        result = StepResult(name, tree, judgement, read_logprobs, times, failure)
-        self._learn(kind, result, times.drafted_s - times.start_s if is_usual else None)
-        self._learn_other(times if is_usual else None)
+        result = StepResult(name, tree, judgement, read_logprobs, times, step.failure)
+        self._learn(kind, result, times.drafted_s - times.start_s if step.is_usual else None)
+        self._learn_other(times if step.is_usual else None)
         return result
+
+    def _numbers_of(self, step: _Launched) -> StepNumbers:
+        """Waits for a step."""
+        self._marks.wait(step.marks[-1])
+        return self._graph_runner.buffers(step.plan.kind).readout.numbers(step.fetched)
 
     def _learn_other(self, times: StepTimes | None) -> None:
         """From one step's start to the next one's, what its forwards do not explain."""
@@ -227,20 +283,22 @@ class DeviceStepper:
         self._depths.learn_other(min(other_s, forwards_s))
 
     def _learn(self, kind: StepKind, result: StepResult, draft_s: float | None) -> None:
+        if kind.growth is not None:
+            self._num_seen += self._num_unseen(len(self._token_ids) - 1, self._num_seen)
         self._token_ids += result.emitted
         outcome = Outcome(
             result.tree, result.judgement.path, result.judgement.tested, result.emitted
         )
         if kind.growth is not None and self._depths is not None:
             self._depths.learn(kind.growth.depth, outcome, draft_s)
-        if self._drafter is not None and self._form.learn is not None:
+        if self._form.learn is not None:
             step_s = result.times.accepted_s - result.times.start_s
             self._form.learn(outcome, kind.growth is not None, step_s)
 
     def finish(self) -> None:
-        """See `Stepper.finish`: the runner takes over what was committed."""
+        """See `Stepper.finish`: the runner takes over what was committed. A step that is under way
+        writes behind that, and before anything that is started later."""
         self._launched = None
-        self._runner.synchronize()
         self._runner.adopt(self._token_ids[:-1])
         self._runner.finish()
         if self._drafter is not None:
