@@ -29,11 +29,16 @@ class DeviceTables:
     """`Calibration.tables` in a static buffer, which captured graphs read."""
 
     def __init__(self, device: torch.device):
-        self.tables = torch.zeros((2, NUM_RANKS, NUM_BINS), dtype=torch.float64, device=device)
+        shape = (2, NUM_RANKS, NUM_BINS)
+        self.tables = torch.zeros(shape, dtype=torch.float64, device=device)
+        is_cuda = device.type == "cuda"
+        # The copy before may still be under way.
+        self._host, self._other_host = (
+            torch.zeros(shape, dtype=torch.float64, pin_memory=is_cuda) for _ in range(2)
+        )
 
     def set(self, tables: list[list[list[float]]]) -> None:
-        """Takes over what the host learned."""
-        given = torch.tensor(tables, dtype=torch.float64)
-        if self.tables.device.type == "cuda":
-            given = given.pin_memory()
-        self.tables.copy_(given, non_blocking=True)
+        """Takes over what the host learned; of three in a row the first is there at the last."""
+        self._host, self._other_host = self._other_host, self._host
+        self._host.numpy()[:] = tables
+        self.tables.copy_(self._host, non_blocking=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from core.drafters.calibration_device import chances
+from core.modes.settings import MAX_TREE_NODES
 from core.trees.tensors import Proposals, TreeRows
 
 # Logits of some rows to ids and probabilities of their children; the level counts from 0.
@@ -171,7 +172,8 @@ def _keep_best(
 ) -> Proposals:
     """Writes the best nodes into the tree, each behind its parent."""
     count, device = shape.num_kept, reach.device
-    order = torch.argsort(reach, descending=True, stable=True)[:count] + 1  # nodes of the pool
+    ranked = torch.argsort(reach, descending=True, stable=True)[:MAX_TREE_NODES]
+    order = ranked[:count] + 1  # nodes of the pool
     new_index = torch.full((len(reach) + 1,), -1, dtype=torch.int64, device=device)
     kept = torch.cat([torch.zeros_like(order[:1]), order])
     new_index.index_copy_(0, kept, torch.arange(count + 1, device=device))
@@ -184,7 +186,13 @@ def _keep_best(
     tree.depths[1 : count + 1] = _depths(kept_parents, shape.depth)
     tree.num_nodes.fill_(count + 1)
     are_numbers = pool_probs.isfinite().all(dim=0, keepdim=True)
-    return Proposals(new_index[expanded], torch.cat(found_ids), torch.cat(found_probs), are_numbers)
+    return Proposals(
+        nodes=new_index[expanded],
+        proposed_ids=torch.cat(found_ids),
+        proposed_probs=torch.cat(found_probs),
+        reach=reach[ranked].float(),
+        are_numbers=are_numbers,
+    )
 
 
 def _depths(parents: torch.Tensor, most: int) -> torch.Tensor:

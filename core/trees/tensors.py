@@ -5,6 +5,14 @@ from typing import NamedTuple
 
 import torch
 
+# Forwards over trees on a device have one of these numbers of rows, for each has a graph of its own.
+ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 257)
+
+
+def bucket(rows: int) -> int:
+    """The smallest number of rows that a forward has and that is enough."""
+    return next(size for size in ROWS if size >= rows)
+
 
 class TreeRows(NamedTuple):
     """A tree in the rows of one forward, filled up with rows that stand for nothing.
@@ -25,6 +33,8 @@ class Proposals(NamedTuple):
     nodes: torch.Tensor  # [expanded] int64, -1 for a node that was not kept
     proposed_ids: torch.Tensor  # [expanded, count] int64
     proposed_probs: torch.Tensor  # [expanded, count] float32
+    reach: torch.Tensor  # [at most MAX_TREE_NODES] float32
+    """The chances of the nodes that a larger tree would have, the likeliest first."""
     are_numbers: torch.Tensor  # [1] bool
     """Whether all probabilities are; of NaN the tree is nothing, and not even a tree."""
 

@@ -12,20 +12,14 @@ from core.backends.cuda.forward import DeviceForward
 from core.backends.cuda.graphs import Graphs
 from core.backends.kv_cache import TreeCache
 from core.backends.logit_facts import without_infinity
+from core.decoding.device.given_tree import GivenTree
 from core.decoding.device.readout import Readout, StepTensors
 from core.decoding.logprobs_device import Facts, measure
 from core.drafters.calibration_device import DeviceTables
 from core.drafters.device_drafting import DeviceDrafter
 from core.drafters.tree_growth_device import Choose, GrowthShape, Select, grow
 from core.trees.tensors import Proposals, TreeRows, ancestors, make_tree
-
-# Forwards have one of these numbers of rows, for every number is a graph of its own.
-ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 257)
-
-
-def bucket(rows: int) -> int:
-    """The smallest number of rows that a forward has and that is enough."""
-    return next(size for size in ROWS if size >= rows)
+from core.trees.tree import DraftTree
 
 
 class StepKind(NamedTuple):
@@ -37,6 +31,10 @@ class StepKind(NamedTuple):
     growth: GrowthShape | None
     """None where the host gives the tree, or there is none."""
 
+    @property
+    def has_given_tree(self) -> bool:
+        return self.growth is None and self.rows > 1
+
 
 class _Buffers(NamedTuple):
     tree: TreeRows
@@ -44,6 +42,8 @@ class _Buffers(NamedTuple):
     work: torch.Tensor  # [rows, vocab] float32
     kept: dict[str, torch.Tensor]
     readout: Readout
+    given: GivenTree | None
+    """Where the host gives the tree."""
 
 
 class GraphRunner:
@@ -88,6 +88,7 @@ class GraphRunner:
                 work=torch.empty(wide, dtype=torch.float32, device=self.device),
                 kept={},
                 readout=Readout(),
+                given=GivenTree(kind.rows, self.device) if kind.has_given_tree else None,
             )
         return self._buffers[kind]
 
@@ -95,6 +96,12 @@ class GraphRunner:
         """The drafter computes some of the tokens that it has not seen."""
         assert self.drafter is not None
         self.graphs.run("catch up", self.drafter.catch_up)
+
+    def give(self, kind: StepKind, tree: DraftTree) -> None:
+        """Takes the host's tree for the next draft; a root alone needs none."""
+        given = self.buffers(kind).given
+        if given is not None:
+            given.give(tree)
 
     def draft(self, kind: StepKind) -> bool:
         """Roots the tree, and grows it where the drafter does; returns as `Graphs.run`."""
@@ -127,6 +134,8 @@ class GraphRunner:
     @torch.inference_mode()
     def _draft(self, kind: StepKind) -> None:
         buffers, state = self.buffers(kind), self.state
+        if buffers.given is not None:
+            buffers.given.unpack(buffers.tree)
         buffers.tree.token_ids[:1] = state.tokens.index_select(0, state.length)
         if kind.growth is None:
             return

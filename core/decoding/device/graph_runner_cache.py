@@ -17,13 +17,13 @@ from core.backends.cuda.pieces import Pieces
 from core.backends.runner import ModelRunner, TargetForward
 from core.backends.torch.forward import TorchForward
 from core.config import RunConfig
-from core.decoding.device.graph_runner import GraphRunner, bucket
+from core.decoding.device.graph_runner import GraphRunner
 from core.decoding.device.stepper import DeviceStepper
 from core.decoding.step import Clock
 from core.drafters.base import CostOfRows, Drafter
 from core.drafters.calibration import Calibration
-from core.drafters.depth_choice import DepthChoice
 from core.drafters.device_form import DeviceForm, DeviceLevels, DevicePlace
+from core.drafters.growth_choice import GrowthChoice
 from core.drafters.proposals import BestProposer, NoisyProposer, Proposer, make_proposer
 from core.drafters.tree_growth_device import Choose, Select, TorchSelection
 from core.families.architecture import Architecture
@@ -31,6 +31,7 @@ from core.loading.loading import LoadedModel
 from core.modes.registry import resolved
 from core.modes.settings import TreeSettings
 from core.runtime.triton_cache import provide_triton_cache
+from core.trees.tensors import bucket
 
 # Compute capability from which kernels overlap.
 _OVERLAPPING_MAJOR = 9
@@ -102,7 +103,7 @@ class GraphRunnerCache:
         assert form is not None, "the host does the steps of others"
         runner.reserve(max_length)
         levels, settings = form.levels, config.drafter
-        depths = None
+        growths = None
         if levels is not None:
             if levels.own_runner is not None:
                 levels.own_runner.reserve(max_length)
@@ -110,13 +111,13 @@ class GraphRunnerCache:
                 is_greedy = config.sampling.is_greedy
                 most = min(settings.depth, form.most_depth or settings.depth)
                 calibration = Calibration(prob_is_chance=is_greedy)
-                depths = DepthChoice(replace(settings, depth=most), calibration)
+                growths = GrowthChoice(replace(settings, depth=most), calibration)
         return DeviceStepper(
             self._graph_runner(runner, levels, config),
             runner,
             drafter,
             form,
-            depths,
+            growths,
             config,
             end_token_ids=self._end_token_ids,
             clock=clock,

@@ -18,7 +18,9 @@ from core.trees.tree import DraftTree
 
 _NUM_TREE = len(TreeRows._fields)
 _NUM_FIXED = _NUM_TREE + len(Verdict._fields)
-_ARE_NUMBERS = _NUM_FIXED + Proposals._fields.index("are_numbers")
+_PROPOSED, _REACH, _ARE_NUMBERS = (
+    _NUM_FIXED + Proposals._fields.index(name) for name in ("nodes", "reach", "are_numbers")
+)
 
 
 class StepTensors(NamedTuple):
@@ -37,6 +39,8 @@ class StepNumbers(NamedTuple):
     tree: DraftTree
     path: list[int]
     next_token_id: int
+    reach: list[float]
+    """See `Proposals.reach`; empty where the device did not draft."""
     trials: list[Trial]
     """Of all nodes; empty without sampling."""
     is_usable: bool
@@ -94,16 +98,16 @@ class Readout:
         path, num_accepted, next_token_id, noises, thresholds, usable = self._lists(
             given, _NUM_TREE, _NUM_FIXED
         )
-        are_numbers = True
+        reach, are_numbers = [], True
         if self._has_proposals:
-            ((are_numbers,),) = self._lists(given, _ARE_NUMBERS, _ARE_NUMBERS + 1)
+            reach, (are_numbers,) = self._lists(given, _REACH, _ARE_NUMBERS + 1)
         tree = DraftTree(token_ids[0])
         for node in range(1, num_nodes[0] if are_numbers else 1):
             tree.add(parents[node], token_ids[node], probs[node])
 
         def read_logprobs(has_next: bool) -> Logprobs:
             if self._has_proposals:
-                proposed = self._lists(given, _NUM_FIXED, _ARE_NUMBERS)
+                proposed = self._lists(given, _PROPOSED, _REACH)
                 for node, ids, chances in zip(*proposed, strict=True):
                     if 0 <= node < len(tree):
                         tree.set_top_k(node, ids, chances)
@@ -121,6 +125,7 @@ class Readout:
             tree=tree,
             path=path[1 : num_accepted[0] + 1],
             next_token_id=next_token_id[0],
+            reach=reach,
             trials=trials,
             is_usable=bool(usable[0]),
             are_drafts_numbers=bool(are_numbers),

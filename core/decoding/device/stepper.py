@@ -16,14 +16,14 @@ from core.backends.cuda.graphs import Mark, Marks
 from core.backends.logits import bad_logits
 from core.backends.runner import ModelRunner
 from core.config import RunConfig
-from core.decoding.device.graph_runner import GraphRunner, StepKind, bucket
+from core.decoding.device.graph_runner import GraphRunner, StepKind
 from core.decoding.device.readout import StepNumbers
 from core.decoding.failures import describe_failure
 from core.decoding.step import Clock, DraftFailure, StepResult, StepTimes
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
-from core.drafters.depth_choice import DepthChoice
 from core.drafters.device_form import DeviceForm
-from core.trees.tensors import TreeRows
+from core.drafters.growth_choice import GrowthChoice
+from core.trees.tensors import bucket
 from core.trees.tree import DraftTree
 
 _PLAIN = StepKind(rows=1, depth=0, growth=None)
@@ -48,6 +48,14 @@ class _Launched(NamedTuple):
     """Of the drafter, before it."""
 
 
+class _Done(NamedTuple):
+    kind: StepKind
+    outcome: Outcome
+    reach: list[float]
+    times: StepTimes
+    is_usual: bool
+
+
 class DeviceStepper:
     """Implements `core.decoding.step.Stepper` with the match rule, on one graph runner."""
 
@@ -57,14 +65,14 @@ class DeviceStepper:
         runner: ModelRunner,
         drafter: Drafter | None,
         form: DeviceForm,
-        depths: DepthChoice | None,
+        growths: GrowthChoice | None,
         config: RunConfig,
         *,
         end_token_ids: frozenset[int],
         clock: Clock,
         cost: CostOfRows | None,
     ):
-        """`depths` chooses trees that the device grows; a drafter whose trees the host makes
+        """`growths` chooses trees that the device grows; a drafter whose trees the host makes
         gives them itself. `cost` is the measured cost of a verification, None for fixed sizes."""
         self.context_limit = runner.context_limit
         self._graph_runner = graph_runner
@@ -72,8 +80,8 @@ class DeviceStepper:
         self._drafter = drafter
         self._form = form
         self._own_runner = None if form.levels is None else form.levels.own_runner
-        self._depths = depths
-        self._tables = [] if depths is None else depths.calibration.tables
+        self._growths = growths
+        self._tables = [] if growths is None else growths.calibration.tables
         """What the next draft orders its nodes by."""
         self._end_token_ids = end_token_ids
         self._records_noise = config.trace_top_k > 0 and not config.sampling.is_greedy
@@ -85,7 +93,10 @@ class DeviceStepper:
         self._num_seen = 0
         """Rows in the drafter's own cache in front of what the step after these tokens drafts."""
         self._launched: _Launched | None = None
-        self._last_times: StepTimes | None = None
+        self._last: _Done | None = None
+        """Read, and not learned from yet."""
+        self._times_before: StepTimes | None = None
+        """Of the step before that, where it was as usual."""
 
     @torch.inference_mode()
     def begin(
@@ -97,7 +108,7 @@ class DeviceStepper:
         if self._drafter is not None:
             self._drafter.begin(prompt_token_ids, max_length)
         self._token_ids = prompt_token_ids.copy()
-        self._last_times = None
+        self._last = self._times_before = None
         # Tokens or states that the drafter's own cache holds after the prompt.
         self._num_seen = 0 if self._own_runner is None else self._own_runner.cache.length
         self._graph_runner.state.set(prompt_token_ids, self._num_seen)
@@ -119,7 +130,7 @@ class DeviceStepper:
             return None
         most_emitted = kind.depth + 1
         limits = under_way.limits._replace(depth=under_way.limits.depth - most_emitted)
-        if limits.depth < (0 if self._depths is None else self._depths.most):
+        if limits.depth < (0 if self._growths is None else self._growths.most):
             return None
         length, num_seen = len(self._token_ids) - 1, self._num_seen
         if kind.growth is not None:
@@ -170,8 +181,8 @@ class DeviceStepper:
         """Has the tree of a step drafted; returns whether that ran as usual."""
         graph_runner, (kind, tree, _) = self._graph_runner, plan
         if tree is not None:
-            _upload(tree, graph_runner.buffers(kind).tree)
-        if kind.growth is not None and self._depths is not None:
+            graph_runner.give(kind, tree)
+        if kind.growth is not None and self._growths is not None:
             graph_runner.calibration.set(self._tables)
             self._catch_up(num_unseen)
         return graph_runner.draft(kind)
@@ -192,7 +203,7 @@ class DeviceStepper:
         if self._drafter is not None:
             with suppress(Exception):
                 self._drafter.finish()
-        self._drafter = self._depths = None
+        self._drafter = self._growths = None
         self._form = DeviceForm()
         return DraftFailure(type(error).__name__, describe_failure(error))
 
@@ -212,8 +223,8 @@ class DeviceStepper:
             )
             return _Plan(kind, tree, drafter.name)
         growth = None
-        if self._depths is not None and num_unseen > 0:
-            growth = self._depths.choose(limits.depth, self._cost)
+        if self._growths is not None and num_unseen > 0:
+            growth = self._growths.choose(limits.depth, self._cost)
         if growth is None:
             return _Plan(_PLAIN, None, drafter.name)
         return _Plan(
@@ -223,7 +234,7 @@ class DeviceStepper:
     def _num_unseen(self, length: int, num_seen: int) -> int:
         """Rows that are new to the drafter, for so many tokens in the target's cache."""
         drafter = self._graph_runner.drafter
-        if drafter is None or self._depths is None:
+        if drafter is None or self._growths is None:
             return 0
         return drafter.num_unseen(length, num_seen)
 
@@ -244,8 +255,7 @@ class DeviceStepper:
         """See `Stepper.result`."""
         assert self._launched is not None, "launch() comes first"
         step = self._launched
-        if self._depths is not None:
-            self._tables = self._depths.calibration.tables
+        self._learn_last()
         self._launched = self._launch_ahead(step)
         numbers = self._numbers_of(step)
         if not numbers.are_drafts_numbers:
@@ -263,8 +273,14 @@ class DeviceStepper:
         judgement = Judgement(path, tested, own, trials)
         read_logprobs = partial(numbers.read_logprobs, own is not None)
         result = StepResult(name, tree, judgement, read_logprobs, times, step.failure)
-        self._learn(kind, result, times.drafted_s - times.start_s if step.is_usual else None)
-        self._learn_other(times if step.is_usual else None)
+        if kind.growth is not None:
+            self._num_seen += self._num_unseen(len(self._token_ids) - 1, self._num_seen)
+        self._token_ids += result.emitted
+        outcome = Outcome(tree, path, tested, result.emitted)
+        if self._form.learn is not None:
+            step_s = times.accepted_s - times.start_s
+            self._form.learn(outcome, kind.growth is not None, step_s)
+        self._last = _Done(kind, outcome, numbers.reach, times, step.is_usual)
         return result
 
     def _numbers_of(self, step: _Launched) -> StepNumbers:
@@ -272,28 +288,24 @@ class DeviceStepper:
         self._marks.wait(step.marks[-1])
         return self._graph_runner.buffers(step.plan.kind).readout.numbers(step.fetched)
 
-    def _learn_other(self, times: StepTimes | None) -> None:
-        """From one step's start to the next one's, what its forwards do not explain."""
-        last, self._last_times = self._last_times, times
-        if last is None or times is None or self._depths is None:
+    def _learn_last(self) -> None:
+        """Learns from the step that was read last; a device works on the next one meanwhile."""
+        last, growths = self._last, self._growths
+        if last is None or growths is None:
             return
-        forwards_s = last.verified_s - last.start_s
-        other_s = times.start_s - last.start_s - forwards_s
-        # Who reads the events may have paused.
-        self._depths.learn_other(min(other_s, forwards_s))
-
-    def _learn(self, kind: StepKind, result: StepResult, draft_s: float | None) -> None:
-        if kind.growth is not None:
-            self._num_seen += self._num_unseen(len(self._token_ids) - 1, self._num_seen)
-        self._token_ids += result.emitted
-        outcome = Outcome(
-            result.tree, result.judgement.path, result.judgement.tested, result.emitted
-        )
-        if kind.growth is not None and self._depths is not None:
-            self._depths.learn(kind.growth.depth, outcome, draft_s)
-        if self._form.learn is not None:
-            step_s = result.times.accepted_s - result.times.start_s
-            self._form.learn(outcome, kind.growth is not None, step_s)
+        self._last = None
+        times = last.times
+        draft_s = times.drafted_s - times.start_s if last.is_usual else None
+        if last.kind.growth is not None:
+            growths.learn(last.kind.growth, last.outcome, last.reach, draft_s)
+        self._tables = growths.calibration.tables
+        before, self._times_before = self._times_before, times if last.is_usual else None
+        if before is not None and last.is_usual:
+            # From one step's start to the next one's, what its forwards do not explain.
+            forwards_s = before.verified_s - before.start_s
+            other_s = times.start_s - before.start_s - forwards_s
+            # Who reads the events may have paused.
+            growths.learn_other(min(other_s, forwards_s))
 
     def finish(self) -> None:
         """See `Stepper.finish`: the runner takes over what was committed. A step that is under way
@@ -320,17 +332,3 @@ def _tested(tree: DraftTree, path: list[int], own: int | None) -> list[int]:
             if child == next_node:
                 break
     return tested
-
-
-def _upload(tree: DraftTree, rows: TreeRows) -> None:
-    """Copies a tree that the host made to the device."""
-    count = len(tree)
-    whole = torch.tensor([tree.token_ids, [0, *tree.parents[1:]], tree.depths])
-    probs = torch.tensor(tree.draft_probs)
-    if rows.parents.device.type == "cuda":
-        whole, probs = whole.pin_memory(), probs.pin_memory()
-    for target, source in zip((rows.token_ids, rows.parents, rows.depths), whole, strict=True):
-        target[:count].copy_(source, non_blocking=True)
-        target[count:].zero_()
-    rows.probs[:count].copy_(probs, non_blocking=True)
-    rows.num_nodes.fill_(count)
