@@ -18,8 +18,8 @@ from core.runtime.strict_json import dumps
 from core.trace.events import Accepted, Committed, Drafted, RunFailed, RunFinished, Verified
 from core.trace.stats import RunStats
 
-# The first pass compiles, the second captures, the third only replays.
-_WARM_UPS = 2
+# The first pass compiles, the second captures; sizes that are chosen later have graphs of their own.
+_WARM_UPS = 4
 # Of every answer.
 NUM_TOKENS = 128
 _EAGER_QUESTIONS = 1

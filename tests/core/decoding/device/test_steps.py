@@ -9,7 +9,9 @@ import pytest
 
 from core.backends.runner import ModelRunner
 from core.config import RunConfig
+from core.decoding.device.graph_runner import GraphRunner
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
+from core.decoding.device.readout import Readout
 from core.engine import Engine
 from core.loading.loading import load_model
 from core.trace.events import (
@@ -245,3 +247,50 @@ def test_steps_equal_those_of_the_host(
         assert drafts(found) == drafts(expected)
         assert judgements(found) == judgements(expected)
         assert_recorded_alike(found, expected)
+
+
+def order_of(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> tuple[list[str], Trace]:
+    """In which verifications are started and results are read."""
+    order: list[str] = []
+
+    def told(kind: type, name: str, word: str) -> None:
+        inner = getattr(kind, name)
+
+        def tell(*arguments: Any) -> Any:
+            order.append(word)
+            return inner(*arguments)
+
+        monkeypatch.setattr(kind, name, tell)
+
+    told(GraphRunner, "verify", "start")
+    told(Readout, "numbers", "read")
+    return order, run(engine, **settings)
+
+
+def test_the_next_step_is_under_way_when_one_is_read_and_none_is_started_in_vain(
+    engines_of: Callable[[], tuple[Engine, Engine]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, device = engines_of()
+    order, trace = order_of(device, monkeypatch, max_new_tokens=6)
+    assert len(trace.token_ids) == 6
+    assert order == ["start", *["start", "read"] * 5, "read"]
+
+
+def test_a_step_whose_tree_the_host_makes_waits_for_the_last_one(
+    engines_of: Callable[[], tuple[Engine, Engine]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, device = engines_of()
+    order, _ = order_of(device, monkeypatch, mode="ngram")
+    assert order == ["start", "read"] * (len(order) // 2)
+
+
+def test_a_drafters_steps_are_under_way_as_well(
+    engines_of: Callable[[], tuple[Engine, Engine]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, device = engines_of()
+    drafter = {"bits": 16, "depth": 4, "fixed_size": True}
+    order, trace = order_of(device, monkeypatch, mode="share-sd", drafter=drafter)
+    assert order[:3] == ["start", "start", "read"]
+    assert order.count("start") == order.count("read") == trace.stats.num_steps
