@@ -16,8 +16,8 @@ DEPTHS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 _FEWEST_ROWS = 16
 # Before anything was judged: so many judged nodes of this rate.
 _PRIOR_RATE, _PRIOR_WEIGHT = 0.75, 4.0
-# What was judged long ago counts less.
-_DECAY = 0.97
+# What was judged long ago counts less, and in steps without a draft what is expected takes its place.
+_DECAY, _IDLE_DECAY = 0.97, 0.98
 # How fast measured times follow the last ones.
 _SMOOTHING = 0.2
 # Where drafting does not pay it is tried again from time to time, for texts change.
@@ -58,10 +58,21 @@ class GrowthChoice:
         if cost is None or not self._draft_s.is_known:
             return self.shape(depths[-1])
         best = best_option(self._options(depths, cost), cost(1) + self._other_s)
-        self._num_plain = 0 if best else self._num_plain + 1
-        if best is None and self._num_plain % _STEPS_BETWEEN_TRIES == 0:
+        if best is not None:
+            self._num_plain = 0
+            return best
+        self._forget()
+        self._num_plain += 1
+        if self._num_plain % _STEPS_BETWEEN_TRIES == 0:
             return self.shape(depths[min(2, len(depths) - 1)])
-        return best
+        return None
+
+    def _forget(self) -> None:
+        """Lets what was judged fade, for a step goes by without a draft and the text goes on."""
+        new = 1.0 - _IDLE_DECAY
+        for level in range(len(self._tried)):
+            self._tried[level] += new * (_PRIOR_WEIGHT - self._tried[level])
+            self._kept[level] += new * (_PRIOR_WEIGHT * _PRIOR_RATE - self._kept[level])
 
     def _options(self, depths: list[int], cost: CostOfRows) -> Iterator[DraftOption[GrowthShape]]:
         expected, reach, level = 0.0, 1.0, 0

@@ -23,6 +23,7 @@ from core.decoding.step import Clock, DraftFailure, StepResult, StepTimes
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.drafters.device_form import DeviceForm
 from core.drafters.growth_choice import GrowthChoice
+from core.drafters.tree_growth_device import GrowthShape
 from core.trees.tensors import bucket
 from core.trees.tree import DraftTree
 
@@ -81,8 +82,8 @@ class DeviceStepper:
         self._form = form
         self._own_runner = None if form.levels is None else form.levels.own_runner
         self._growths = growths
-        self._tables = [] if growths is None else growths.calibration.tables
-        """What the next draft orders its nodes by."""
+        self._next_growth: tuple[GrowthShape | None] | None = None
+        """What the drafter would grow next, once that is chosen."""
         self._end_token_ids = end_token_ids
         self._records_noise = config.trace_top_k > 0 and not config.sampling.is_greedy
         self._goes_on_plain = config.draft_failure == "plain"
@@ -108,7 +109,9 @@ class DeviceStepper:
         if self._drafter is not None:
             self._drafter.begin(prompt_token_ids, max_length)
         self._token_ids = prompt_token_ids.copy()
-        self._last = self._times_before = None
+        self._last = self._times_before = self._next_growth = None
+        if self._growths is not None:
+            self._graph_runner.calibration.set(self._growths.calibration.tables)
         # Tokens or states that the drafter's own cache holds after the prompt.
         self._num_seen = 0 if self._own_runner is None else self._own_runner.cache.length
         self._graph_runner.state.set(prompt_token_ids, self._num_seen)
@@ -183,7 +186,6 @@ class DeviceStepper:
         if tree is not None:
             graph_runner.give(kind, tree)
         if kind.growth is not None and self._growths is not None:
-            graph_runner.calibration.set(self._tables)
             self._catch_up(num_unseen)
         return graph_runner.draft(kind)
 
@@ -224,12 +226,19 @@ class DeviceStepper:
             return _Plan(kind, tree, drafter.name)
         growth = None
         if self._growths is not None and num_unseen > 0:
-            growth = self._growths.choose(limits.depth, self._cost)
+            growth = self._choose(self._growths, limits)
         if growth is None:
             return _Plan(_PLAIN, None, drafter.name)
         return _Plan(
             StepKind(bucket(growth.num_kept + 1), growth.depth, growth), None, drafter.name
         )
+
+    def _choose(self, growths: GrowthChoice, limits: DraftLimits) -> GrowthShape | None:
+        """What the drafter grows next: as it was chosen already, where the limits leave that."""
+        chosen, self._next_growth = self._next_growth, None
+        if chosen is None or limits.depth < growths.most:
+            return growths.choose(limits.depth, self._cost)
+        return chosen[0]
 
     def _num_unseen(self, length: int, num_seen: int) -> int:
         """Rows that are new to the drafter, for so many tokens in the target's cache."""
@@ -289,7 +298,8 @@ class DeviceStepper:
         return self._graph_runner.buffers(step.plan.kind).readout.numbers(step.fetched)
 
     def _learn_last(self) -> None:
-        """Learns from the step that was read last; a device works on the next one meanwhile."""
+        """Learns from the step that was read last, and chooses what may be grown next; a device works on
+        the step behind it meanwhile."""
         last, growths = self._last, self._growths
         if last is None or growths is None:
             return
@@ -298,7 +308,7 @@ class DeviceStepper:
         draft_s = times.drafted_s - times.start_s if last.is_usual else None
         if last.kind.growth is not None:
             growths.learn(last.kind.growth, last.outcome, last.reach, draft_s)
-        self._tables = growths.calibration.tables
+            self._graph_runner.calibration.set(growths.calibration.tables)
         before, self._times_before = self._times_before, times if last.is_usual else None
         if before is not None and last.is_usual:
             # From one step's start to the next one's, what its forwards do not explain.
@@ -306,6 +316,7 @@ class DeviceStepper:
             other_s = times.start_s - before.start_s - forwards_s
             # Who reads the events may have paused.
             growths.learn_other(min(other_s, forwards_s))
+        self._next_growth = (growths.choose(growths.most, self._cost),)
 
     def finish(self) -> None:
         """See `Stepper.finish`: the runner takes over what was committed. A step that is under way
