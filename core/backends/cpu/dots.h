@@ -54,31 +54,28 @@ class ByteSum {
 
   void add(int index, WideWords weights, WideWords x) {
     if constexpr (IS_HALVED) {
-      add_pairs(low, weights & 0x0f0f0f0f, x);
-      add_pairs(high, (weights >> 4) & 0x0f0f0f0f, x);
+      add_pairs(low, index, weights & 0x0f0f0f0f, x);
+      add_pairs(high, index, (weights >> 4) & 0x0f0f0f0f, x);
     } else {
-      add_pairs(low, weights, x);
+      add_pairs(low, index, weights, x);
       if (index % MOST == MOST - 1 && MOST < 8) flush();
     }
   }
   WideWords words() {
-    flush();
+    if constexpr (MOST == 8) flush();
     return sums;
   }
 
  private:
-  static void add_pairs(WideWords& pairs, WideWords weights, WideWords x) {
-    pairs = (WideWords)_mm256_add_epi16((__m256i)pairs,
-                                        _mm256_maddubs_epi16((__m256i)weights, (__m256i)x));
+  static void add_pairs(WideWords& pairs, int index, WideWords weights, WideWords x) {
+    const __m256i products = _mm256_maddubs_epi16((__m256i)weights, (__m256i)x);
+    pairs = (WideWords)(index % MOST == 0 ? products : _mm256_add_epi16((__m256i)pairs, products));
     asm("" : "+x"(pairs));  // else all products come first, and do not fit into the registers
   }
   void flush() {
     sums += (WideWords)_mm256_madd_epi16((__m256i)low, _mm256_set1_epi16(1));
-    low = WideWords{};
-    if constexpr (IS_HALVED) {
+    if constexpr (IS_HALVED)
       sums += (WideWords)_mm256_madd_epi16((__m256i)high, _mm256_set1_epi16(16));
-      high = WideWords{};
-    }
   }
 
   WideWords sums = {}, low = {}, high = {};

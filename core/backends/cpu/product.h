@@ -13,9 +13,11 @@ namespace {
 enum class Epilogue { STORE, ADD };
 
 #if defined(HAS_512_BITS)
-constexpr int TILE_ROWS = 8;
+constexpr int TILE_ROWS = 8, PACKED_PANELS = 1;
+#elif defined(__AVX2__)  // a word of a row, once it is read, meets two panels
+constexpr int TILE_ROWS = 4, PACKED_PANELS = 2;
 #else
-constexpr int TILE_ROWS = 4;
+constexpr int TILE_ROWS = 4, PACKED_PANELS = 1;
 #endif
 constexpr int64_t MANY = 64;        // rows that pass while weights are near
 constexpr int64_t COLUMNS = 1024;   // of a block of weights that stays near
@@ -61,8 +63,13 @@ inline int tile_rows(int64_t left) {
 // fetches a part of the weights that come next.
 struct Columns {
   int64_t begin, end;
-  int turn, num_turns;
-  bool fetches(int64_t step) const { return num_turns == 1 || step % num_turns == turn; }
+  int num_turns;
+  int steps_left;  // of a pass, before it fetches again
+  bool fetches() {
+    if (steps_left-- > 0) return false;
+    steps_left = num_turns - 1;
+    return true;
+  }
   // Bytes from weights to those to be fetched: not far for a single pass, else those of all columns.
   int64_t ahead(int64_t bytes) const { return num_turns == 1 ? AHEAD : bytes; }
 };
@@ -71,8 +78,8 @@ struct Columns {
 template <int NUM_PANELS, class Tile>
 void add_rows(const Tile& tile, int64_t first, int64_t count, int64_t begin, int64_t end,
               Wide (*totals)[Tile::PANELS]) {
-  Columns columns{begin, end, 0, (int)((count + TILE_ROWS - 1) / TILE_ROWS)};
-  for (int64_t row = 0; row < count; ++columns.turn) {
+  Columns columns{begin, end, (int)((count + TILE_ROWS - 1) / TILE_ROWS), 0};
+  for (int64_t row = 0; row < count; ++columns.steps_left) {
     const int taken = tile_rows(count - row);
     switch (taken) {
       case 1: tile.template add<NUM_PANELS, 1>(first + row, columns, totals + row); break;
@@ -106,7 +113,7 @@ struct DenseTile {
     const float* rows = x.plain + row * width;
     const int64_t ahead = columns.ahead((columns.end - columns.begin) * PANEL * Format::BYTES);
     for (int64_t column = columns.begin; column < columns.end; column += 2) {
-      const bool fetches = columns.fetches(column / 2);
+      const bool fetches = columns.fetches();
 #pragma GCC unroll 2
       for (int i = 0; i < 2; i += Format::COLUMNS) {
         Wide w[NUM_PANELS][Format::COLUMNS];
@@ -148,7 +155,7 @@ struct HalvesTile {
     const int32_t* rows = x.halves + row * width / 2;
     const int64_t ahead = columns.ahead((columns.end - columns.begin) * PANEL * 2);
     for (int64_t pair = columns.begin / 2; pair < columns.end / 2; ++pair) {
-      const bool fetches = columns.fetches(pair);
+      const bool fetches = columns.fetches();
       __m512bh w[NUM_PANELS];
 #pragma GCC unroll 2
       for (int p = 0; p < NUM_PANELS; ++p) {
@@ -232,7 +239,9 @@ void add_rows(const HalvesTiles& tiles, int64_t first, int64_t count, int64_t be
 // Whole numbers with rows rounded to 8 bits.
 template <class Format>
 struct PackedTile {
-  static constexpr int PANELS = 1;
+  // Numbers of more than six bits, and those whose units have two scales, need the registers of a
+  // second panel themselves.
+  static constexpr int PANELS = Format::BITS <= 6 && Format::Scales::GROUPS == 1 ? PACKED_PANELS : 1;
   const Segment& segment;
   int64_t panel;
   const Input& x;
@@ -243,52 +252,72 @@ struct PackedTile {
     using Scales = typename Format::Scales;
     using Sum = ByteSum<Format::BITS>;
     constexpr int GROUPS = Scales::GROUPS, WORDS = UNIT / 4;
-    Wide sums[NUM_ROWS];
-    for (int r = 0; r < NUM_ROWS; ++r) sums[r] = totals[r][0];
-    const int32_t* values = static_cast<const int32_t*>(segment.values);
+    Wide sums[NUM_ROWS][NUM_PANELS];
+    for (int r = 0; r < NUM_ROWS; ++r)
+      for (int p = 0; p < NUM_PANELS; ++p) sums[r][p] = totals[r][p];
+    const int64_t panel_words = num_units * Format::BITS * PANEL;
+    const int32_t* values = static_cast<const int32_t*>(segment.values) + panel * panel_words;
     const int64_t ahead = columns.ahead((columns.end - columns.begin) * Format::BITS / 8 * PANEL);
     for (int64_t unit = columns.begin / UNIT; unit < columns.end / UNIT; ++unit) {
-      const int32_t* numbers = values + (panel * num_units + unit) * Format::BITS * PANEL;
+      const int32_t* numbers = values + unit * Format::BITS * PANEL;
       const RoundedUnit* units = x.rounded + row * num_units + unit;
-      if (columns.fetches(unit))
+      if (columns.fetches())
+#pragma GCC unroll 2
+        for (int p = 0; p < NUM_PANELS; ++p)
 #pragma GCC unroll 8
-        for (int word = 0; word < Format::BITS; ++word)
-          fetch(reinterpret_cast<const char*>(numbers + word * PANEL) + ahead);
-      const auto factors = Scales::read(segment, num_units, panel, unit);
-      Wide made[NUM_ROWS];
+          for (int word = 0; word < Format::BITS; ++word)
+            fetch(reinterpret_cast<const char*>(numbers + p * panel_words + word * PANEL) + ahead);
+      Factors<GROUPS> factors[NUM_PANELS];
+#pragma GCC unroll 2
+      for (int p = 0; p < NUM_PANELS; ++p)
+        factors[p] = Scales::read(segment, num_units, panel + p, unit);
+      Wide made[NUM_ROWS][NUM_PANELS];
 #pragma GCC unroll 2
       for (int group = 0; group < GROUPS; ++group) {
         constexpr int OWN = WORDS / GROUPS;
-        Sum whole[NUM_ROWS];
+        Sum whole[NUM_ROWS][NUM_PANELS];
 #pragma GCC unroll 8
         for (int r = 0; r < NUM_ROWS; ++r)
-          if constexpr (Format::CENTER_SHIFT >= 0)
-            whole[r].start(wide_words(units[r * num_units].negated[GROUPS == 1 ? 2 : group])
-                           << Format::CENTER_SHIFT);
+#pragma GCC unroll 2
+          for (int p = 0; p < NUM_PANELS; ++p)
+            if constexpr (Format::CENTER_SHIFT >= 0)
+              whole[r][p].start(wide_words(units[r * num_units].negated[GROUPS == 1 ? 2 : group])
+                                << Format::CENTER_SHIFT);
 #pragma GCC unroll 8
         for (int word = 0; word < OWN; ++word) {
-          const WideWords weights = Numbers<Format::BITS>::word(numbers, group * OWN + word);
+          WideWords weights[NUM_PANELS];
+#pragma GCC unroll 2
+          for (int p = 0; p < NUM_PANELS; ++p)
+            weights[p] =
+                Numbers<Format::BITS>::word(numbers + p * panel_words, group * OWN + word);
 #pragma GCC unroll 8
-          for (int r = 0; r < NUM_ROWS; ++r)
-            whole[r].add(word, weights,
-                         wide_words(units[r * num_units].words[group * OWN + word]));
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < NUM_ROWS; ++r) {
-          const Wide number = as_floats(whole[r].words());
-          made[r] = group == 0 ? number * factors.scales[0]
-                               : fused(number, factors.scales[group], made[r]);
-          if constexpr (Scales::HAS_OFFSETS) {
-            const float sum = units[r * num_units].sums[GROUPS == 1 ? 2 : group];
-            made[r] = fused(factors.offsets[group], wide(sum), made[r]);
+          for (int r = 0; r < NUM_ROWS; ++r) {
+            const WideWords own = wide_words(units[r * num_units].words[group * OWN + word]);
+#pragma GCC unroll 2
+            for (int p = 0; p < NUM_PANELS; ++p) whole[r][p].add(word, weights[p], own);
           }
         }
+#pragma GCC unroll 8
+        for (int r = 0; r < NUM_ROWS; ++r)
+#pragma GCC unroll 2
+          for (int p = 0; p < NUM_PANELS; ++p) {
+            const Wide number = as_floats(whole[r][p].words());
+            made[r][p] = group == 0 ? number * factors[p].scales[0]
+                                    : fused(number, factors[p].scales[group], made[r][p]);
+            if constexpr (Scales::HAS_OFFSETS) {
+              const float sum = units[r * num_units].sums[GROUPS == 1 ? 2 : group];
+              made[r][p] = fused(factors[p].offsets[group], wide(sum), made[r][p]);
+            }
+          }
       }
 #pragma GCC unroll 8
       for (int r = 0; r < NUM_ROWS; ++r)
-        sums[r] = fused(made[r], wide(units[r * num_units].scale), sums[r]);
+#pragma GCC unroll 2
+        for (int p = 0; p < NUM_PANELS; ++p)
+          sums[r][p] = fused(made[r][p], wide(units[r * num_units].scale), sums[r][p]);
     }
-    for (int r = 0; r < NUM_ROWS; ++r) totals[r][0] = sums[r];
+    for (int r = 0; r < NUM_ROWS; ++r)
+      for (int p = 0; p < NUM_PANELS; ++p) totals[r][p] = sums[r][p];
   }
 };
 
@@ -322,20 +351,18 @@ void multiply_segment(const Linear& linear, const Segment& segment, int64_t begi
   const int64_t width = linear.in_features;
   int64_t panel = (begin - segment.first_output) / PANEL;
   const int64_t last = (end - segment.first_output + PANEL - 1) / PANEL;
-  if constexpr (Format::IS_PACKED) {
+  const auto pass = [&](auto tile_at) {
+    constexpr int PANELS = decltype(tile_at())::PANELS;
+    for (; panel + PANELS <= last; panel += PANELS)
+      multiply_panels<PANELS>(linear, segment, tile_at(), panel, begin, end, product);
     for (; panel < last; ++panel)
-      multiply_panels<1>(linear, segment, PackedTile<Format>{segment, panel, product.x, width / UNIT},
-                         panel, begin, end, product);
+      multiply_panels<1>(linear, segment, tile_at(), panel, begin, end, product);
+  };
+  if constexpr (Format::IS_PACKED) {
+    pass([&] { return PackedTile<Format>{segment, panel, product.x, width / UNIT}; });
   } else {
     const int64_t panel_bytes = width * PANEL * Format::BYTES;
     const char* values = static_cast<const char*>(segment.values);
-    const auto pass = [&](auto tile_at) {
-      constexpr int PANELS = decltype(tile_at())::PANELS;
-      for (; panel + PANELS <= last; panel += PANELS)
-        multiply_panels<PANELS>(linear, segment, tile_at(), panel, begin, end, product);
-      for (; panel < last; ++panel)
-        multiply_panels<1>(linear, segment, tile_at(), panel, begin, end, product);
-    };
 #if defined(HAS_HALF_DOTS)
     if constexpr (Format::COLUMNS == 2) {
 #if defined(HAS_TILES)
