@@ -15,6 +15,8 @@ from core.quant.stack import quantized_stack
 from core.quant.store import GridStore
 
 _UNQUANTIZED = 16
+# Of the head: in fewer its errors choose other tokens, which those of the layers seldom do.
+_HEAD_BITS = 8
 _COPY = "quantized copy"
 
 
@@ -66,19 +68,26 @@ def _drafting_stack(
 
     def make() -> LayerStack:
         originals.to_memory()
-        key = model_key(context.target)
-        store = GridStore(context.folder / "grids", key, settings.bits, settings.group_size)
+        key, folder = model_key(context.target), context.folder / "grids"
+        stores = {
+            bits: GridStore(folder, key, bits, settings.group_size)
+            for bits in (settings.bits, _HEAD_BITS)
+        }
         stack = quantized_stack(
             target_forward.stack,
             bits=settings.bits,
             group_size=settings.group_size,
+            head_bits=_HEAD_BITS,
             keep=settings.keep,
             # A GPU quantizes faster than a disk is read.
-            grid_of=store.grid_of if context.target.device.type == "cpu" else None,
+            grid_of=(lambda name, weight, bits: stores[bits].grid_of(name, weight))
+            if context.target.device.type == "cpu"
+            else None,
             progress=context.progress,
             kernels=context.target.kernels,
         )
-        store.save()
+        for store in stores.values():
+            store.save()
         return stack
 
     key = (settings.bits, settings.group_size, settings.keep)

