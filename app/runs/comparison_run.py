@@ -26,11 +26,11 @@ from app.runs.texts import checked_text
 from app.runs.watchers import Newest
 from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.modes.server import is_address
 from core.runtime.strict_json import dumps
+from core.trace.failures import describe_failure
 from core.trace.file import Trace
 
 MOST_COMPARED = 16

@@ -15,7 +15,6 @@ from app.runs.run_form import config_from_values
 from app.runs.texts import checked_text
 from app.runs.watchers import Newest
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.modes.registry import modes
 from core.modes.settings import DrafterSettings
@@ -26,6 +25,7 @@ from core.profile.profile import Profile, profile_of
 from core.profile.side_by_side import Looked
 from core.profile.tally import tally_of
 from core.runtime.strict_json import dumps
+from core.trace.failures import describe_failure
 
 MOST_MODES = 6
 MOST_PROMPTS = 12

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from core.config import RunConfig
-from core.decoding.failures import refused
 from core.decoding.joining import JoiningRun
 from core.decoding.remembering import remembered
 from core.drafters.suffix_memory import SuffixMemory
@@ -28,6 +27,7 @@ from core.trace.events import (
     TokenTexts,
     Verified,
 )
+from core.trace.failures import refused
 from core.trace.fork import Fork
 from core.trace.stats import RunStats
 
