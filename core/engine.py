@@ -16,7 +16,6 @@ from core.backends.torch.invariant import InvariantRunner, invariant_sibling
 from core.config import RunConfig
 from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch
 from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
-from core.decoding.failures import is_gpu_lost, refused
 from core.decoding.joining import JoiningRun, never
 from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
@@ -51,6 +50,7 @@ from core.runtime.freed_memory import give_back
 from core.runtime.storage import Progress, cache_home, no_progress
 from core.settings import parse_bytes
 from core.trace.events import Event
+from core.trace.failures import is_gpu_lost, refused
 from core.trace.fork import Fork
 from core.trace.naming import with_token_texts
 

@@ -31,14 +31,21 @@ _FLAGS = (
 def compiler() -> str | None:
     """The compiler that the program takes, if it has the sanitizers' library; else None."""
     found = shutil.which(os.environ.get("CXX", "c++"))
-    return found if found is not None and runtime(found) is not None else None
+    return found if found is not None and _library(found, "libasan.so") is not None else None
 
 
-def runtime(compiler: str) -> str | None:
-    """AddressSanitizer's library, which must come before all others into a process."""
-    asked = [compiler, "-print-file-name=libasan.so"]
+def _library(compiler: str, name: str) -> str | None:
+    """Where the compiler has a library; None where it has none of that name."""
+    asked = [compiler, f"-print-file-name={name}"]
     path = Path(subprocess.run(asked, capture_output=True, text=True).stdout.strip())
     return str(path) if path.is_absolute() else None
+
+
+def _first_libraries(compiler: str) -> str:
+    """AddressSanitizer's, which must come before all others into a process, and C++'s own right behind
+    it: the former looks there, once and at the start, for what throws the exceptions of torch."""
+    names = ("libasan.so", "libstdc++.so.6")
+    return " ".join(path for name in names if (path := _library(compiler, name)) is not None)
 
 
 def environment(compiler: str, folder: Path) -> dict[str, str]:
@@ -50,7 +57,7 @@ def environment(compiler: str, folder: Path) -> dict[str, str]:
         **os.environ,
         "CXX": str(wrapper),
         "SPECDECODES_HOME": str(folder / "home"),
-        "LD_PRELOAD": str(runtime(compiler)),
+        "LD_PRELOAD": _first_libraries(compiler),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python keeps what it needs until it ends
     }
 
@@ -61,7 +68,9 @@ def main(arguments: list[str]) -> int:
         print("no C++ compiler with AddressSanitizer was found; name one in CXX.")
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        # What a sanitizer says as it ends the run goes past Python, and is not to be captured.
+        options = ["-q", "-p", "no:cacheprovider", "--capture=sys"]
+        command = [sys.executable, "-m", "pytest", *options]
         watched = environment(found, Path(folder))
         return subprocess.run([*command, *(arguments or TESTS)], env=watched, cwd=ROOT).returncode
 

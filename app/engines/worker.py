@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Protocol
 from app.engines.chat import Chat
 from app.engines.engine_slot import EngineKey, EngineLike, Progress, prompt_of
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.decoding.joining import JoiningRun
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import SpecDecodesError
 from core.trace.events import Event
+from core.trace.failures import describe_failure
 
 _log = logging.getLogger(__name__)
 

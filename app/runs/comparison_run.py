@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import NamedTuple
@@ -19,24 +18,24 @@ from app.messages import (
     ContenderPhase,
 )
 from app.runs.comparison import compare_traces
+from app.runs.followed_run import follow_run
 from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
 from app.runs.run_form import changed_settings
 from app.runs.texts import checked_text
-from app.runs.watchers import GIVEN_UP, Newest
+from app.runs.watchers import Newest
 from core.acceptance.registry import lossy_rule
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.modes.server import is_address
 from core.runtime.strict_json import dumps
+from core.trace.failures import describe_failure
 from core.trace.file import Trace
 
 MOST_COMPARED = 16
 MOST_REPEATS = 5
 _WARM_UP_TOKENS = 8
-_PROGRESS_PAUSE_S = 0.1
 _MOST_KEPT = 20
 
 _log = logging.getLogger(__name__)
@@ -160,35 +159,25 @@ class ComparisonRun:
         config = planned.config
         record = self._handlers.store.create(self._prompt, config.mode)
         visitor = None if planned.stage == _WARM_UP else self.visitor
-        ending = "Stopped"
+
+        def tell() -> None:
+            count = f"{record.num_tokens} tokens" if record.num_tokens else record.status_text
+            self._note(planned.entry, "running", f"{planned.stage}: {count}")
+            self._tell({"progress": self._progress(place)})
+
+        pool, watchers = self._handlers.pool, self._newest.watchers
         with record.watchers.one_more():
             self._handlers.start(
                 [record], [self._chat], [config], visitor, self._owner, memory=copy(self._memory)
             )
-            version = -1
-            while not record.is_ended:
-                version = record.wait(version, HEARTBEAT_S)
-                if self._is_left(record):
-                    ending = GIVEN_UP
-                    self.stop()
-                if self._stop.is_set():
-                    record.stop.set()
-                count = f"{record.num_tokens} tokens" if record.num_tokens else record.status_text
-                self._note(planned.entry, "running", f"{planned.stage}: {count}")
-                self._tell({"progress": self._progress(place)})
-                time.sleep(_PROGRESS_PAUSE_S)
-        if record.stop.is_set():
+            ending = follow_run(record, pool, self._stop, watchers, tell)
+        if ending:
             self._note(planned.entry, "failed", ending)
             raise SpecDecodesError(f"{ending}; nothing was compared.")
         phase: ContenderPhase = "done" if planned.is_last else "waiting"
         stage = "done" if planned.is_last else f"{planned.stage} is done"
         self._note(planned.entry, phase, f"{stage}: {record.num_tokens} tokens")
         return record
-
-    def _is_left(self, record: Run) -> bool:
-        """Whether it only keeps others from an engine."""
-        has_waiting = self._handlers.pool.fair_queue.has_waiting
-        return record.is_running and has_waiting and self._newest.watchers.have_left
 
     def _progress(self, num_done: int) -> ComparisonState:
         contenders = list(self._contenders.values())

@@ -3,19 +3,18 @@
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from app.engines.chat import single_chat
 from app.messages import LabMode, LabProgress
+from app.runs.followed_run import follow_run
 from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
 from app.runs.run_form import config_from_values
 from app.runs.texts import checked_text
 from app.runs.watchers import Newest
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.modes.registry import modes
 from core.modes.settings import DrafterSettings
@@ -26,11 +25,11 @@ from core.profile.profile import Profile, profile_of
 from core.profile.side_by_side import Looked
 from core.profile.tally import tally_of
 from core.runtime.strict_json import dumps
+from core.trace.failures import describe_failure
 
 MOST_MODES = 6
 MOST_PROMPTS = 12
 MOST_OWN_QUESTIONS = 8
-_PROGRESS_PAUSE_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -200,6 +199,11 @@ class LabRun:
         prompt = self._asked[place].prompt
         store = self._handlers.store
         record = store.create(prompt, mode.name)
+
+        def tell() -> None:
+            self._newest.tell(_Word(self._words(place, mode, record)))
+
+        pool, watchers = self._handlers.pool, self._newest.watchers
         with record.watchers.one_more():
             self._handlers.start(
                 [record],
@@ -210,17 +214,10 @@ class LabRun:
                 memory=None,
                 is_profile=True,
             )
-            version = -1
-            while not record.is_ended:
-                version = record.wait(version, HEARTBEAT_S)
-                if self._stop.is_set() or self._is_left(record):
-                    self.stop()
-                    record.stop.set()
-                self._newest.tell(_Word(self._words(place, mode, record)))
-                time.sleep(_PROGRESS_PAUSE_S)
+            ending = follow_run(record, pool, self._stop, watchers, tell)
         if record.failure:
             mode.refused = record.failure
-        elif not record.stop.is_set():
+        elif not ending:
             self._take(place, mode, record)
         # It is kept on disk, as far as it is kept at all.
         store.drop([record.run_id])
@@ -236,11 +233,6 @@ class LabRun:
             return
         mode.costs[place] = profile.costs
         mode.profiles[place] = profile
-
-    def _is_left(self, record: Run) -> bool:
-        """Whether it only keeps others from an engine."""
-        has_waiting = self._handlers.pool.fair_queue.has_waiting
-        return record.is_running and has_waiting and self._newest.watchers.have_left
 
     def _words(self, place: int, mode: _Mode, record: Run) -> str:
         which = f", prompt {place + 1} of {len(self._asked)}" if len(self._asked) > 1 else ""

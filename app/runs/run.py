@@ -11,7 +11,6 @@ from app.runs.logs import fields
 from app.runs.watchers import GIVEN_UP, Watchers
 from app.runs.wire import events_for_page
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.errors import shown
 from core.runtime.strict_json import dumps
 from core.trace.events import (
@@ -23,6 +22,7 @@ from core.trace.events import (
     RunFinished,
     RunStarted,
 )
+from core.trace.failures import describe_failure
 from core.trace.file import Trace
 from core.trace.fork import Fork
 from core.trace.pauses import Pauses

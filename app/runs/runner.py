@@ -15,10 +15,10 @@ from app.runs.logs import fields
 from app.runs.run import Outcome, Run
 from app.runs.watchers import GIVEN_UP
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import SpecDecodesError
 from core.trace.events import Event
+from core.trace.failures import describe_failure
 
 _POLL_S = 0.1
 

@@ -1,8 +1,6 @@
 """A server as an engine: it is asked, and what its stream shows becomes the events of a run."""
 
-import datetime
 import queue
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +24,9 @@ from core.config import RunConfig
 from core.errors import InvalidSettingError
 from core.modes.server import MODE, parse_address
 from core.trace.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
+from core.trace.failures import refused
 from core.trace.fork import Fork
-from core.trace.stats import RunStats
+from core.trace.stamps import new_run_id, utc_now
 
 # How soon a stop is heard of while a server is silent.
 _POLL_S = 0.05
@@ -141,16 +140,10 @@ class AttachedEngine:
     def run_joining(self, next_run: Callable[[], Any], size: int) -> Iterator[tuple[int, Event]]:
         """See `Engine.run_joining`: a server has an interface of its own, so that every run is refused,
         by a RunFailed event."""
-        refused = RunFailed(
-            step=0,
-            t_start_s=0.0,
-            t_end_s=0.0,
-            error=InvalidSettingError.__name__,
-            message=f"{self.target} is a server; ask it itself, or load a model here.",
-            totals=RunStats().to_dict(),
-        )
+        words = f"{self.target} is a server; ask it itself, or load a model here."
+        event = refused(InvalidSettingError(words))
         for index, _ in enumerate(iter(next_run, None)):
-            yield index, refused
+            yield index, event
 
     def _events(
         self,
@@ -196,8 +189,8 @@ class AttachedEngine:
             step=0,
             t_start_s=0.0,
             t_end_s=0.0,
-            run_id=secrets.token_urlsafe(12),
-            started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            run_id=new_run_id(),
+            started_at=utc_now(),
             config=config.to_dict(),
             target={
                 "name": self.target,

@@ -6,7 +6,6 @@ prompt is read to the first sequence's end.
 """
 
 import argparse
-import datetime
 import itertools
 import shlex
 import statistics
@@ -36,6 +35,7 @@ from core.models.progress_bar import ProgressBar
 from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
 from core.runtime.strict_json import dumps
+from core.trace.stamps import utc_now
 
 if TYPE_CHECKING:
     from core.benchmark.batch_runs import BatchResult
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
                 *(sys.argv[1:] if arguments is None else arguments),
             ]
         ),
-        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished_at": utc_now(),
         "device": describe_device(target.device),
         "versions": package_versions(),
         "target": target.identity.to_dict(),

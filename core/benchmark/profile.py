@@ -6,7 +6,6 @@ costs, those of another one, and batches.
 """
 
 import argparse
-import datetime
 import shlex
 import sys
 from collections.abc import Sequence
@@ -61,6 +60,7 @@ from core.runtime.console import INTERRUPTED, run_command
 from core.runtime.imports import quick_imports
 from core.runtime.strict_json import dumps
 from core.trace.events import RunStarted
+from core.trace.stamps import utc_now
 
 if TYPE_CHECKING:
     from core.engine import Engine
@@ -257,7 +257,7 @@ def _write(options: argparse.Namespace, given: Sequence[str], found: _Found) -> 
     assert run is not None, "a profile has it"
     header = {
         "command": shlex.join(["python", "-m", "core.benchmark.profile", *given]),
-        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished_at": utc_now(),
         "device": run.device,
         "versions": run.versions,
         "target": run.target,

@@ -1,6 +1,5 @@
 """A comparison as one object for JSON, as a CSV, and the line under its tables."""
 
-import datetime
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from core.benchmark.named_configs import NamedConfig
 from core.benchmark.summary import pause_times, summarize
 from core.benchmark.tables import csv_text
 from core.runtime.strict_json import dumps
+from core.trace.stamps import utc_now
 
 if TYPE_CHECKING:
     from core.benchmark.bench import BenchDescription
@@ -34,7 +34,7 @@ def make_report(
         "kind": "specdecodes-comparison",
         "version": VERSION,
         "command": shlex.join(["python", "-m", "core.benchmark.compare", *arguments]),
-        "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished_at": utc_now(),
         "device": workers + " or ".join(devices),
         "versions": first.versions,
         "target": first.target,

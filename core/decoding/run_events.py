@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from core.config import RunConfig
-from core.decoding.failures import describe_failure
 from core.decoding.loop import Decoder
 from core.decoding.run_start import Prompt
 from core.decoding.step import Clock, Stepper
@@ -13,6 +12,7 @@ from core.decoding.stop_strings import StopText
 from core.loading.loading import LoadedModel
 from core.runtime.environment import peak_memory_bytes
 from core.trace.events import Event, FinishReason, RunFailed, RunFinished, RunStarted
+from core.trace.failures import describe_failure
 from core.trace.stats import RunStats
 
 _LOG = logging.getLogger(__name__)

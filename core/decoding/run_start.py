@@ -1,7 +1,5 @@
 """What a run starts from: its prompt, its parts, and the event that tells of them."""
 
-import datetime
-import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +21,7 @@ from core.quant.offload import OriginalWeights
 from core.runtime.environment import describe_device, package_versions
 from core.trace.events import RunStarted
 from core.trace.fork import Fork
+from core.trace.stamps import new_run_id, utc_now
 
 
 class Prompt(NamedTuple):
@@ -156,8 +155,8 @@ def run_started(
         step=0,
         t_start_s=0.0,
         t_end_s=0.0,
-        run_id=secrets.token_urlsafe(12),
-        started_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        run_id=new_run_id(),
+        started_at=utc_now(),
         config=config.to_dict(),
         target=target,
         draft=parts.drafter.identity if parts.drafter is not None else None,

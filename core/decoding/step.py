@@ -18,10 +18,10 @@ from core.backends.logit_facts import facts_of
 from core.backends.logits import LogitFacts, check_target
 from core.config import RunConfig
 from core.decoding.backend import Backend
-from core.decoding.failures import describe_failure
 from core.decoding.logprobs import NOT_RECORDED, Logprobs, logprobs_from
 from core.drafters.base import Drafter, DraftLimits, Outcome
 from core.drafters.pace import StepCost
+from core.trace.failures import describe_failure
 from core.trees.tree import DraftTree
 
 Clock = Callable[[], float]

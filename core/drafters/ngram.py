@@ -7,11 +7,12 @@ suffix automaton in place of a search, and with probabilities that are learned w
 
 from __future__ import annotations
 
-import heapq
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from core.drafters.base import CostOfRows, DraftLimits, Outcome
 from core.drafters.device_form import DeviceForm
+from core.drafters.lookup_growth import Follower, grow_by_reach
 from core.drafters.suffix_automaton import Match, SuffixAutomaton
 from core.drafters.suffix_memory import MAX_MATCH, MemoryView
 from core.drafters.tree_size import best_size, expected_rate
@@ -28,8 +29,6 @@ LOCAL, REMEMBERED = "ngram", "memory"
 _MAX_FALLBACKS = 3
 # A node that is reached less often than this never pays for its row.
 _MIN_REACH = 0.02
-# More children than any setting allows: keeps the order of candidates unique.
-_MAX_CHILDREN = 64
 
 # How often a context of so many tokens predicts the next one, before anything was observed, and
 # how many observations that belief is worth.
@@ -54,17 +53,6 @@ class HitRates:
         index = min(length, len(self._hits) - 1)
         self._hits[index] += hit
         self._trials[index] += 1.0
-
-
-class _Candidate(NamedTuple):
-    """A possible draft token; ordered so that the most reachable comes first from a heap."""
-
-    minus_reach: float
-    order: int
-    parent: int
-    token_id: int
-    prob: float
-    match: Match
 
 
 class NgramDrafter:
@@ -123,27 +111,18 @@ class NgramDrafter:
         return tree
 
     def _grow(self, root_token_id: int, num_nodes: int, depth: int, min_reach: float) -> DraftTree:
-        """Adds the node that is most likely to be reached, again and again."""
         tree = DraftTree(root_token_id)
-        heap: list[_Candidate] = []
-        self._expand(tree, 0, self._automaton.longest_match(), 1.0, min_reach, heap)
-        while heap and tree.num_drafted < num_nodes:
-            minus_reach, _, parent, token_id, prob, match = heapq.heappop(heap)
-            node = tree.add(parent, token_id, prob)
-            if tree.depths[node] < depth:
-                self._expand(tree, node, match, -minus_reach, min_reach, heap)
+
+        def expand(node: int, match: Match, reach: float) -> Iterator[Follower[Match]]:
+            return self._followers(tree, node, match, reach, min_reach)
+
+        grow_by_reach(tree, num_nodes, depth, self._automaton.longest_match(), expand)
         return tree
 
-    def _expand(
-        self,
-        tree: DraftTree,
-        node: int,
-        match: Match,
-        reach: float,
-        min_reach: float,
-        heap: list[_Candidate],
-    ) -> None:
-        """Puts the likely tokens after a context on the heap: longest context first."""
+    def _followers(
+        self, tree: DraftTree, node: int, match: Match, reach: float, min_reach: float
+    ) -> Iterator[Follower[Match]]:
+        """The likely tokens after a context: longest context first."""
         automaton, settings = self._automaton, self._settings
         branching = settings.branching
         probs: dict[int, float] = {}
@@ -165,10 +144,7 @@ class NgramDrafter:
                     state = followers[token_id]
                     probs[token_id] = prob = weight * automaton.counts[state]
                     if reach * prob >= min_reach:
-                        longer = Match(state, match.length + 1)
-                        order = len(tree) * _MAX_CHILDREN + len(probs)
-                        entry = _Candidate(-reach * prob, order, node, token_id, prob, longer)
-                        heapq.heappush(heap, entry)
+                        yield Follower(token_id, prob, Match(state, match.length + 1))
                 rest *= 1.0 - hit_rate
             match = automaton.shorter(match)
         if len(probs) > 1:

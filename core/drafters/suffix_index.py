@@ -5,13 +5,14 @@ and each token before it leaves those that go on matching: a few operations over
 """
 
 import hashlib
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from core.drafters.lookup_growth import Follower, grow_by_reach
 from core.drafters.suffix_memory import MAX_MATCH
 from core.trees.tree import DraftTree
 
@@ -43,17 +44,6 @@ class Proposal(NamedTuple):
     score: float
     """Expected number of accepted nodes: the sum of the chances to reach them."""
     match_length: int
-
-
-class _Candidate(NamedTuple):
-    """A possible node; ordered so that the most reachable comes first from a heap."""
-
-    minus_reach: float
-    order: int
-    parent: int
-    token_id: int
-    prob: float
-    parent_places: Places
 
 
 def certain(length: int) -> float:
@@ -154,11 +144,12 @@ class SuffixIndex:
         branching: int,
         chance: Chance,
     ) -> DraftTree:
-        """Adds the node that is most likely to be reached, again and again."""
         tree = DraftTree(root_token_id, is_remembered=True)
-        heap: list[_Candidate] = []
 
-        def expand(node: int, places: Places, reach: float) -> None:
+        def expand(
+            node: int, find: Callable[[], Places], reach: float
+        ) -> Iterator[Follower[Callable[[], Places]]]:
+            places = find()
             rate = chance(places.length)
             if reach * rate < MIN_REACH:
                 return
@@ -166,19 +157,13 @@ class SuffixIndex:
             children = self._children(places)[:branching]
             probs = [share * count for _, count in children]
             tree.set_top_k(node, [token_id for token_id, _ in children], probs)
-            for rank, ((token_id, _), prob) in enumerate(zip(children, probs, strict=True)):
+            for (token_id, _), prob in zip(children, probs, strict=True):
                 if reach * prob < MIN_REACH:
                     break
-                order = len(tree) * branching + rank
-                heapq.heappush(heap, _Candidate(-reach * prob, order, node, token_id, prob, places))
+                # Searched once the node is in the draft, which few are.
+                yield Follower(token_id, prob, partial(self.after, places, token_id))
 
-        expand(0, places, 1.0)
-        while heap and tree.num_drafted < num_nodes:
-            found = heapq.heappop(heap)
-            node = tree.add(found.parent, found.token_id, found.prob)
-            if tree.depths[node] < depth:
-                longer = self.after(found.parent_places, found.token_id)
-                expand(node, longer, -found.minus_reach)
+        grow_by_reach(tree, num_nodes, depth, lambda: places, expand)
         return tree
 
     def _children(self, places: Places) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from core.families.family import HEAD_NORMS, OUT_NORMS, Family, Gguf, GgufKey
 
 
 def _positions(get: Callable[..., Any]) -> dict[str, Any]:
-    return {"rotates_windows_alone": get("sliding_window", None) is not None}
+    return {"rotates_windows_alone": get("sliding_window") is not None}
 
 
 FAMILY = Family(

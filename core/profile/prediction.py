@@ -1,7 +1,7 @@
 """What runs would reach under other settings and costs, by their replays, and which are best."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from core.profile.circumstance import OWN_CIRCUMSTANCE, Circumstance
 from core.profile.costs import Costs
 from core.profile.profile import Profile
 from core.profile.replay import FREE_SETTINGS
-from core.profile.tally import Tally, tally_of
+from core.profile.tally import Counts, Tally, tally_of
 
 # Looked at of a setting that may be as large as its profile's.
 _SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -27,39 +27,21 @@ _LOOKUP = {
 
 
 @dataclass(slots=True)
-class Prediction:
+class Prediction(Counts):
     """Counts and seconds of replayed runs, added up; ratios are made last."""
 
-    num_tokens: int = 0
-    num_steps: int = 0
-    num_drafted: int = 0
-    num_tested: int = 0
-    num_accepted: int = 0
-    num_missing: int = 0
-    """Nodes that the profiles lack: without any, the counts are those of real runs."""
     draft_s: float = 0.0
     verify_s: float = 0.0
     rest_s: float = 0.0
-    num_judged_at: list[int] = field(default_factory=list)
-    """By depth, from 1: steps whose path reached the depth above and that had drafted on."""
-    num_kept_at: list[int] = field(default_factory=list)
-    """Of these, how many kept a node there."""
     batch: int = 1
 
     def add(self, tally: Tally, costs: Costs) -> None:
         """Takes in a run."""
+        self.merge(tally)
         self.batch = costs.batch
-        self.num_tokens += tally.num_tokens
-        self.num_steps += tally.num_steps
-        self.num_drafted += tally.num_drafted
-        self.num_tested += tally.num_tested
-        self.num_accepted += tally.num_accepted
-        self.num_missing += tally.num_missing
         self.draft_s += tally.draft_s(costs)
         self.verify_s += tally.verify_s(costs)
         self.rest_s += tally.rest_s(costs)
-        _add_counts(self.num_judged_at, tally.num_judged_at)
-        _add_counts(self.num_kept_at, tally.num_kept_at)
 
     @property
     def tau(self) -> float:
@@ -98,12 +80,6 @@ class Prediction:
             "tokens_per_s": self.tokens_per_s,
             "acceptance_by_depth": self.acceptance_by_depth,
         }
-
-
-def _add_counts(totals: list[int], counts: Sequence[int]) -> None:
-    totals += [0] * (len(counts) - len(totals))
-    for place, count in enumerate(counts):
-        totals[place] += count
 
 
 # The costs of one profile, where others than its own are asked for.

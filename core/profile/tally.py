@@ -4,6 +4,7 @@ Where sizes are fixed the steps do not hang on costs: they are replayed once for
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -29,8 +30,8 @@ class StepBegun(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
-    """Counts over the steps of one run."""
+class Counts:
+    """Of replayed steps."""
 
     num_tokens: int = 0
     num_steps: int = 0
@@ -38,11 +39,34 @@ class Tally:
     num_tested: int = 0
     num_accepted: int = 0
     num_missing: int = 0
-    """Nodes that the profile lacks."""
+    """Nodes that the profiles lack: without any, the counts are those of real runs."""
     num_judged_at: list[int] = field(default_factory=list)
     """By depth, from 1: steps whose path reached the depth above and that had drafted on."""
     num_kept_at: list[int] = field(default_factory=list)
     """Of these, how many kept a node there."""
+
+    def merge(self, other: "Counts") -> None:
+        """Adds those of other steps."""
+        self.num_tokens += other.num_tokens
+        self.num_steps += other.num_steps
+        self.num_drafted += other.num_drafted
+        self.num_tested += other.num_tested
+        self.num_accepted += other.num_accepted
+        self.num_missing += other.num_missing
+        _add_counts(self.num_judged_at, other.num_judged_at)
+        _add_counts(self.num_kept_at, other.num_kept_at)
+
+
+def _add_counts(totals: list[int], counts: Sequence[int]) -> None:
+    totals += [0] * (len(counts) - len(totals))
+    for place, count in enumerate(counts):
+        totals[place] += count
+
+
+@dataclass(slots=True)
+class Tally(Counts):
+    """Counts over the steps of one run, and what they were made of."""
+
     verified: Counter[int] = field(default_factory=Counter)
     """By the rows of the target's forwards, how many of them."""
     first_drafts: Counter[int] = field(default_factory=Counter)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from core.config import RunConfig
-from core.decoding.failures import refused
 from core.decoding.joining import JoiningRun
 from core.decoding.remembering import remembered
 from core.drafters.suffix_memory import SuffixMemory
@@ -20,7 +19,6 @@ from core.trace.events import (
     Drafted,
     Event,
     Prefilled,
-    ProfileStarted,
     Proposed,
     RunFailed,
     RunFinished,
@@ -28,8 +26,10 @@ from core.trace.events import (
     TokenTexts,
     Verified,
 )
+from core.trace.failures import refused
 from core.trace.fork import Fork
 from core.trace.stats import RunStats
+from tests.profile_events import profile_started
 
 TEXT = (
     "Speculative decoding drafts several tokens at once.\n\n"
@@ -132,7 +132,7 @@ class ScriptedEngine:
                 yield _proposed(event, [*right, (right[-1] + 1) % 3][: len(text) - event.step])
             yield event
             if isinstance(event, RunStarted):
-                yield _profile_started(config)
+                yield profile_started(config.to_dict())
 
     def run_batch(
         self,
@@ -338,27 +338,6 @@ def _branch(fork: Fork | None, vocabulary: list[str]) -> dict[str, Any]:
         "prefix_token_ids": fork.token_ids,
         "prefix_texts": [vocabulary[token_id] for token_id in fork.token_ids],
     }
-
-
-def _profile_started(config: RunConfig) -> ProfileStarted:
-    return ProfileStarted(
-        step=0,
-        t_start_s=0.0,
-        t_end_s=0.0,
-        config=config.to_dict(),
-        drafter="scripted",
-        draft=None,
-        prob_is_chance=True,
-        in_one_pass=False,
-        reads_emitted=False,
-        can_branch=True,
-        device_steps=False,
-        context_limit=10_000,
-        end_token_ids=[],
-        forward_rows=[1, 64],
-        forward_s=[0.012, 0.1],
-        draft_s=[0.001, 0.001],
-    )
 
 
 def _proposed(event: Drafted, chain: list[int]) -> Proposed:

@@ -35,21 +35,21 @@ def printed_address(home: Path, *options: str) -> "tuple[subprocess.Popen[str], 
     raise AssertionError(f"the page did not start: {printed}")
 
 
-@pytest.mark.parametrize(
-    ("name", "proxy"),
-    [("HTTP_PROXY", f"http://{NOBODY}"), ("all_proxy", f"socks5://{NOBODY}")],
-)
 def test_proxies_of_the_environment_are_not_for_this_machine(
-    name: str, proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(name, proxy)
+    """The first fails whoever asks it, the second whoever makes a client that may have to."""
+    proxies = {"HTTP_PROXY": f"http://{NOBODY}", "all_proxy": f"socks5://{NOBODY}"}
+    for name, proxy in proxies.items():
+        monkeypatch.setenv(name, proxy)
     server, address = printed_address(tmp_path, "--mcp")
     try:
         with httpx.Client(base_url=address, trust_env=False) as client:
             assert client.get("/config").status_code == 200
             named = client.get(SIZE, params={"target": "/nowhere"})
             assert "not offered here" not in named.text, "any model, for this machine alone"
-        monkeypatch.delenv(name)
+        for name in proxies:
+            monkeypatch.delenv(name)
         # The tools ask the page over HTTP, from within its own process.
         assert call_tool(address.rstrip("/"), "list_runs") == "[]"
     finally:

@@ -1,12 +1,13 @@
 """axe-core on a page, and what stands beyond its edge."""
 
 from importlib.resources import files
+from typing import Any
 
 from playwright.sync_api import Page
 
 _AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
-_SERIOUS = """async () => {
-  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+_SERIOUS = """async (choice) => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"], ...choice });
   return violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")
     .map(({ id, nodes }) => [id, ...nodes.slice(0, 3).map(({ html }) => html.slice(0, 200))].join("  "));
@@ -23,11 +24,17 @@ _BEYOND_THE_EDGE = """() => {
 }"""
 
 
-def serious_findings(page: Page) -> list[str]:
+# Which of axe-core's rules are asked; that of contrasts takes most of the time.
+ALL_RULES: dict[str, Any] = {}
+CONTRAST_ALONE: dict[str, Any] = {"runOnly": ["color-contrast"]}
+ALL_BUT_CONTRAST: dict[str, Any] = {"rules": {"color-contrast": {"enabled": False}}}
+
+
+def serious_findings(page: Page, rules: dict[str, Any] = ALL_RULES) -> list[str]:
     """What axe-core finds serious, each in a line with the first nodes that have it."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
-    found: list[str] = page.evaluate(_SERIOUS)
+    found: list[str] = page.evaluate(_SERIOUS, rules)
     return found
 
 

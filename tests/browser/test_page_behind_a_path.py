@@ -31,17 +31,17 @@ class Behind(NamedTuple):
     address: str
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        (RootPath(PATH), {"is_stripping": True}),
-        (RootPath(PATH), {"is_stripping": False}),
-        (RootPath(), {"is_stripping": True, "says_prefix": True}),
-    ],
-    ids=["stripping", "not stripping", "saying what it strips"],
-)
+# How a proxy and the page come to agree on the path.
+WAYS: dict[str, tuple[RootPath, dict[str, bool]]] = {
+    "stripping": (RootPath(PATH), {"is_stripping": True}),
+    "saying what it strips": (RootPath(), {"is_stripping": True, "says_prefix": True}),
+    "not stripping": (RootPath(PATH), {"is_stripping": False}),
+}
+
+
+@pytest.fixture(scope="module")
 def behind(request: pytest.FixtureRequest) -> Iterator[Behind]:
-    root, proxy = request.param
+    root, proxy = WAYS[request.param]
     load = load_scripted(ScriptedEngine(step_s=0.03))
     with (
         serve_pool(load, "scripted", root=root, mcp=True) as page,
@@ -50,6 +50,15 @@ def behind(request: pytest.FixtureRequest) -> Iterator[Behind]:
         yield Behind(address)
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "stripping",
+        "saying what it strips",
+        pytest.param("not stripping", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
 def test_an_answer_streams_and_everything_of_it_is_found(
     behind: Behind, open_page: OpenPage, tmp_path: Path
 ) -> None:
@@ -74,6 +83,7 @@ def test_an_answer_streams_and_everything_of_it_is_found(
     assert cookie["path"] == PATH
 
 
+@pytest.mark.parametrize("behind", WAYS, indirect=True)
 def test_programs_find_the_endpoints(behind: Behind) -> None:
     client = Client(behind.address, verbose=False)
     assert client.predict("Hi", SETTINGS, api_name="/generate")["stats"]["num_tokens"] == 5

@@ -120,9 +120,8 @@ def own_runner(folder: Path, config: dict[str, Any]) -> ModelRunner | None:
     return None if model.model_config is None else runner_of(model)
 
 
-def check(seed: int, folder: Path) -> None:
+def check(config: dict[str, Any], folder: Path) -> None:
     folder.mkdir()
-    config = changed_settings(seed)
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     module = module_of(folder)
     runner = None if module is None else own_runner(folder, config)
@@ -132,12 +131,20 @@ def check(seed: int, folder: Path) -> None:
         with torch.inference_mode():
             expected = module(input_ids=torch.tensor([token_ids]), use_cache=False).logits[0, -1]
         difference = float((row - expected).norm() / expected.norm())
-        assert difference < _MOST_DIFFERENCE, (seed, config)
+        assert difference < _MOST_DIFFERENCE, (folder.name, config)
 
 
 def test_some_changed_settings_are_computed_as_transformers_does(tmp_path: Path) -> None:
     for seed in range(40):
-        check(seed, tmp_path / str(seed))
+        check(changed_settings(seed), tmp_path / str(seed))
+
+
+def test_a_window_that_is_left_out_is_the_one_that_transformers_takes(tmp_path: Path) -> None:
+    """Whether layers without a window have positions hangs on whether there is one at all."""
+    config = copy.deepcopy(CONFIGS["exaone4"].to_dict())
+    del config["sliding_window"]
+    config |= {"layer_types": ["full_attention"] * config["num_hidden_layers"]}
+    check(config, tmp_path / "exaone4")
 
 
 @pytest.mark.slow
@@ -146,7 +153,7 @@ def test_many_changed_settings_are_computed_as_transformers_does(
     start: int, tmp_path: Path
 ) -> None:
     for seed in range(start, start + 100):
-        check(seed, tmp_path / str(seed))
+        check(changed_settings(seed), tmp_path / str(seed))
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,14 @@ VLLM_WAYS = {
 }
 
 
+def named_by(variable: str, what: str) -> str:
+    """What the environment names; the test is skipped where it names nothing."""
+    found = os.environ.get(variable)
+    if not found:
+        pytest.skip(f"{variable} names no {what}")
+    return found
+
+
 def served(name: str, command: list[str], environment: dict[str, str]) -> Iterator[str]:
     port = free_port()
     process = ServerProcess(name, [*command, "--host", HOST, "--port", str(port)], environment)
@@ -57,24 +65,11 @@ def served(name: str, command: list[str], environment: dict[str, str]) -> Iterat
 
 @pytest.fixture(scope="module", params=LLAMA_WAYS)
 def llama(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    python = os.environ.get("SPECDECODES_XLLAMACPP")
-    if not python:
-        pytest.skip("SPECDECODES_XLLAMACPP names no Python with xllamacpp")
+    python = named_by("SPECDECODES_XLLAMACPP", "Python with xllamacpp")
     gguf = str(find_model(DEFAULT_TARGET, no_progress).gguf)
     script = Path(workers.__path__[0]) / "llama_server.py"
-    words = [
-        *LLAMA_WAYS[request.param],
-        "-m",
-        gguf,
-        "-c",
-        "1024",
-        "-np",
-        "1",
-        "-t",
-        "1",
-        "-tb",
-        "1",
-    ]
+    words = [*LLAMA_WAYS[request.param], "-m", gguf]
+    words += ["-c", "1024", "-np", "1", "-t", "1", "-tb", "1"]
     words += ["--model-draft", gguf] if request.param == "draft" else []
     for url in served("llama-server", [python, "-I", str(script), *words, "-ngl", "0"], {}):
         yield request.param, url
@@ -82,9 +77,7 @@ def llama(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module", params=VLLM_WAYS)
 def vllm(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    program = os.environ.get("SPECDECODES_VLLM")
-    if not program:
-        pytest.skip("SPECDECODES_VLLM names no program")
+    program = named_by("SPECDECODES_VLLM", "program")
     folder = str(find_model(DEFAULT_TARGET, no_progress).folder)
     words = ["--max-model-len", "512", "--dtype", "float32", "--no-enable-prefix-caching"]
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

@@ -15,7 +15,6 @@ from core.trace.events import (
     FinishReason,
     Observed,
     Prefilled,
-    ProfileStarted,
     Proposed,
     RunFailed,
     RunFinished,
@@ -28,6 +27,7 @@ from core.trace.events import (
 )
 from core.trace.file import Trace
 from core.trace.stats import collect_stats
+from tests.profile_events import profile_started
 
 STEP_S = 0.015
 PREFILL_S = 0.1
@@ -164,24 +164,12 @@ def make_server_trace(border: StepBorder = "counters", **started: Any) -> Trace:
 def make_profile_trace() -> Trace:
     """Three plain steps with a drafter that proposes the right token, then a wrong one, then none."""
     trace = make_trace(*[StepSpec(next_token_id=token) for token in (11, 12, 13)], mode="naive")
-    started = ProfileStarted(
-        step=0,
-        t_start_s=0.0,
-        t_end_s=0.0,
-        config={
-            "mode": "sd-eagle",
-            "max_new_tokens": 3,
-            "drafter": {"depth": 2, "num_nodes": 4},
-        },
+    started = profile_started(
+        {"mode": "sd-eagle", "max_new_tokens": 3, "drafter": {"depth": 2, "num_nodes": 4}},
         drafter="sd-eagle",
         draft={"name": "a head"},
-        prob_is_chance=True,
-        in_one_pass=False,
         reads_emitted=True,
-        can_branch=True,
-        device_steps=False,
         context_limit=100,
-        end_token_ids=[],
         forward_rows=[1, 8],
         forward_s=[0.01, 0.012],
         draft_s=[0.001, 0.001, 0.002],

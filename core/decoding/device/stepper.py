@@ -18,12 +18,12 @@ from core.backends.runner import ModelRunner
 from core.config import RunConfig
 from core.decoding.device.graph_runner import GraphRunner, StepKind
 from core.decoding.device.readout import StepNumbers
-from core.decoding.failures import describe_failure
 from core.decoding.step import Clock, DraftFailure, StepResult, StepTimes
 from core.drafters.base import CostOfRows, Drafter, DraftLimits, Outcome
 from core.drafters.device_form import DeviceForm
 from core.drafters.growth_choice import GrowthChoice
 from core.drafters.tree_growth_device import GrowthShape
+from core.trace.failures import describe_failure
 from core.trees.tensors import bucket
 from core.trees.tree import DraftTree
 

@@ -48,8 +48,15 @@ def ragged(settings: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str,
     ]
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("shape", [CHAIN, TREE], ids=["chain", "tree"])
+@pytest.mark.parametrize(
+    ("shape", "sampling"),
+    [
+        pytest.param(CHAIN, GREEDY, id="chain-greedy"),
+        pytest.param(TREE, SAMPLED, id="tree-sampled"),
+        pytest.param(CHAIN, SAMPLED, id="chain-sampled", marks=pytest.mark.slow),
+        pytest.param(TREE, GREEDY, id="tree-greedy", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("mode", ["naive", *MODES])
 def test_every_sequence_has_the_text_that_it_has_alone(
     mode: str, shape: dict[str, Any], sampling: dict[str, Any], engine_of: EngineOf, tiny_home: Path

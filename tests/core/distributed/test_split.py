@@ -68,8 +68,10 @@ def test_two_processes_give_the_ids_of_one(
         {"mode": "hybrid", "draft": draft, "drafter": {**TREE, "min_match": 1}},
     ]
     common = {"target": target, "dtype": "float32", "max_new_tokens": 24}
+    samplings = (GREEDY, SAMPLED) * 2
     configs = [
-        {**common, **mode, "sampling": sampling} for sampling in (GREEDY, SAMPLED) for mode in modes
+        {**common, **mode, "sampling": sampling}
+        for mode, sampling in zip(modes, samplings, strict=True)
     ]
     found = split_answers(tmp_path, configs, 2)
     assert "error" not in found, found

@@ -7,7 +7,7 @@ from core.backends.cost_curve import CostCurve
 from core.drafters.tree_growth import Proposal
 from core.profile.costs import Costs
 from core.profile.profile import Path, Position, Profile
-from core.trace.events import ProfileStarted
+from tests.profile_events import profile_started
 
 COSTS = Costs(CostCurve((1, 8), (0.01, 0.017)), (0.002,), choosing_s=0.0, rest_s=0.001)
 """A forward over n rows takes 9 + n milliseconds, one of the drafter 2, and the rest 1."""
@@ -23,24 +23,14 @@ def scripted_profile(
     texts: Sequence[str] = (),
 ) -> Profile:
     """Of a text, and what is proposed behind paths at some positions, with probability 0.9 each."""
-    started = ProfileStarted(
-        step=0,
-        t_start_s=0.0,
-        t_end_s=0.0,
-        config={
-            "mode": mode,
-            "max_new_tokens": len(text),
-            "drafter": {"depth": 4, "fixed_size": True, **(drafter or {})},
-        },
+    config = {
+        "mode": mode,
+        "max_new_tokens": len(text),
+        "drafter": {"depth": 4, "fixed_size": True, **(drafter or {})},
+    }
+    started = profile_started(
+        config,
         drafter="" if mode == "ngram" else mode,
-        draft=None,
-        prob_is_chance=True,
-        in_one_pass=False,
-        reads_emitted=False,
-        can_branch=True,
-        device_steps=False,
-        context_limit=4096,
-        end_token_ids=[],
         forward_rows=list(COSTS.curve.rows),
         forward_s=list(COSTS.curve.seconds),
         draft_s=list(COSTS.draft),
