@@ -191,6 +191,8 @@ class LabProgress(TypedDict):
     done: int
     total: int
     is_over: bool
+    failure: str
+    """Why there is nothing to ask, and what to do; empty where there is something."""
 
 
 class RunMessage(TypedDict):

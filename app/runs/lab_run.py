@@ -31,6 +31,10 @@ MOST_MODES = 6
 MOST_PROMPTS = 12
 MOST_OWN_QUESTIONS = 8
 _PROGRESS_PAUSE_S = 0.1
+_NOTHING = (
+    "Nothing was measured; each drafter says why. Change the settings or choose other drafters, and "
+    "measure again."
+)
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +93,8 @@ class _Word(NamedTuple):
 
     status: str
     is_over: bool = False
+    failure: str = ""
+    """Why there is nothing to ask, and what to do."""
 
 
 class _Mode:
@@ -177,6 +183,7 @@ class LabRun:
             "done": sum(mode["num_measured"] for mode in told),
             "total": len(self._asked) * sum(not mode["refused"] for mode in told),
             "is_over": word.is_over,
+            "failure": word.failure,
         }
 
     def _run(self) -> None:
@@ -186,13 +193,12 @@ class LabRun:
                     if not mode.refused and not self._stop.is_set():
                         self._one(place, mode)
             has_some = any(mode.profiles for mode in self._modes)
-            status = "Measured" if has_some else "Nothing was measured"
+            failure = "" if has_some or self._stop.is_set() else _NOTHING
         except Exception as error:
             _log.exception("a lab broke")
-            status = f"The lab broke: {describe_failure(error)}"
-        if self._stop.is_set():
-            status = "Stopped"
-        self._newest.tell(_Word(status, is_over=True))
+            failure = f"The lab broke: {describe_failure(error)}; measure again."
+        status = "Stopped" if self._stop.is_set() else "Failed" if failure else "Measured"
+        self._newest.tell(_Word(status, is_over=True, failure=failure))
 
     def _one(self, place: int, mode: _Mode) -> None:
         """Makes one profile."""

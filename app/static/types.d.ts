@@ -465,6 +465,7 @@ export interface LabProgress {
   done: number;
   total: number;
   is_over: boolean;
+  failure: string;
 }
 
 /** What is new of one run: its events from number `seq` on, and what goes with them. */

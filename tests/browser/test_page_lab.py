@@ -137,6 +137,35 @@ def test_a_stop_ends_it_and_bad_input_is_one_sentence(open_page: OpenPage) -> No
         page.close()  # it asks the server how it is, as long as it is open
 
 
+def test_what_fails_stays_as_an_error_that_says_what_to_do(open_page: OpenPage) -> None:
+    with serve(ScriptedEngine(fail_at=6)) as served:
+        page = open_page(served)
+        show(page, "Lab")
+        expect(page.locator("#lab-view .promise")).to_be_visible()
+        page.click("#lab-run")
+        told = page.locator("#lab-view").get_by_role("alert")
+        expect(told).to_contain_text("Nothing was measured")
+        expect(told).to_contain_text("measure again")
+        expect(page.locator(".lab-refusals li")).to_have_count(3)
+        expect(page.locator("#lab-view .promise")).to_be_hidden()
+        show(page, "Playground")
+        show(page, "Lab")
+        expect(told).to_be_visible()
+
+
+def test_a_question_that_fails_is_told_until_one_succeeds(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = measured(open_page(scripted))
+    told = page.locator("#lab-view").get_by_role("alert")
+    page.route("**/answer.json*", lambda route: route.fulfill(status=400, body="Not today."))
+    page.select_option("#lab-batch", "8")
+    expect(told).to_have_text("Not today.")
+    page.unroute("**/answer.json*")
+    page.select_option("#lab-batch", "4")
+    expect(told).to_be_hidden()
+
+
 def test_the_lab_fits_a_narrow_page(scripted: Served, open_page: OpenPage) -> None:
     page = shown_after_measuring(open_page(scripted, viewport=NARROW))
     expect(page.locator("#lab-modes label").first).to_be_visible()
