@@ -356,8 +356,11 @@ class Engine:
             graphs = None
         costs.settle(graphs)
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
-        curve = costs.curve(runner, runner.forward) if is_sized else None
-        cost = None if curve is None else scheduler.shared(curve)
+        if is_sized:
+            curve: CostCurve | None = costs.curve(runner, runner.forward)
+        else:  # what is known is told all the same
+            curve = costs.known(runner, runner.forward)
+        cost = scheduler.shared(curve) if curve is not None and is_sized else None
         return RunParts(
             runner,
             drafter,
