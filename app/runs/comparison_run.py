@@ -18,7 +18,7 @@ from app.messages import (
     Contender,
     ContenderPhase,
 )
-from app.runs.comparison import compare_traces
+from app.runs.comparison import MOST_COMPARED, compare_traces
 from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
 from app.runs.run_form import changed_settings
@@ -33,7 +33,6 @@ from core.modes.server import is_address
 from core.runtime.strict_json import dumps
 from core.trace.file import Trace
 
-MOST_COMPARED = 16
 MOST_REPEATS = 5
 _WARM_UP_TOKENS = 8
 _PROGRESS_PAUSE_S = 0.1

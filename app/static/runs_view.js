@@ -14,17 +14,16 @@ import { onTab, showTab } from "./tabs.js";
 /** @import { KeptRun } from "./types.d.ts" */
 
 const TABLES = ["runs", "steps", "tokens", "nodes"];
-const MOST_COMPARED = 4;
 const FILES_HELP =
   "A trace, or a file of vLLM, SGLang, AIPerf, llama.cpp (SPEED-Bench, server log), Spec-Bench or EAGLE";
 
-/** @typedef {{ runs: KeptRun[], text: string, mode: string, chosen: Set<string> }} Listed */
+/** @typedef {{ runs: KeptRun[], mostCompared: number, text: string, mode: string, chosen: Set<string> }} Listed */
 /** @typedef {{ open: (run: KeptRun) => void, rename: (run: KeptRun, name: string) => void, remove: (run: KeptRun) => void, draw: () => void }} Actions */
 
 /** @param {ViewContext} context */
 export function mount({ element }) {
   /** @type {Listed} */
-  const state = { runs: [], text: "", mode: "", chosen: new Set() };
+  const state = { runs: [], mostCompared: 0, text: "", mode: "", chosen: new Set() };
   const body = h("tbody");
   const told = h("p", { class: "notice", role: "alert", hidden: true });
   const count = h("span", { class: "summary", role: "status" });
@@ -101,7 +100,11 @@ export function mount({ element }) {
     }
   }
 
-  const reload = () => act(async () => set({ runs: (await getJson("archive.json")).runs }));
+  const reload = () =>
+    act(async () => {
+      const { runs, most_compared: mostCompared } = await getJson("archive.json");
+      set({ runs, mostCompared });
+    });
   const open = (/** @type {KeptRun} */ run) =>
     act(async () => {
       if (run.is_import) return beside.show([run.run_id]);
@@ -153,8 +156,8 @@ export function mount({ element }) {
         (!state.mode || mode === state.mode) && `${name} ${prompt}`.toLowerCase().includes(wanted),
     );
     count.textContent = `${shown.length} of ${state.runs.length}`;
-    compare.disabled = state.chosen.size < 2 || state.chosen.size > MOST_COMPARED;
-    compare.title = compare.disabled ? `Choose 2 to ${MOST_COMPARED} runs` : "";
+    compare.disabled = state.chosen.size < 2 || state.chosen.size > state.mostCompared;
+    compare.title = compare.disabled ? `Choose 2 to ${state.mostCompared} runs` : "";
     body.replaceChildren(...shown.map((run) => row(run, state, { open, rename, remove, draw })));
     if (!shown.length)
       body.append(
