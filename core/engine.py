@@ -356,11 +356,9 @@ class Engine:
             graphs = None
         costs.settle(graphs)
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
-        if is_sized:
-            curve: CostCurve | None = costs.curve(runner, runner.forward)
-        else:  # what is known is told all the same
-            curve = costs.known(runner, runner.forward)
-        cost = scheduler.shared(curve) if curve is not None and is_sized else None
+        found = costs.curve if is_sized else costs.known  # what is known is told all the same
+        curve = found(runner, runner.forward)
+        cost = scheduler.shared(curve) if is_sized and curve is not None else None
         return RunParts(
             runner,
             drafter,

@@ -39,9 +39,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
 
     async def listed(request: Request, visitor: str) -> Response:
         runs = await run_in_threadpool(archive.runs, visitor)
-        return JsonResponse(
-            {"runs": [asdict(run) for run in runs], "most_compared": MOST_COMPARED}
-        )
+        return JsonResponse({"runs": [asdict(run) for run in runs], "most_compared": MOST_COMPARED})
 
     async def opened(request: Request, visitor: str) -> Response:
         body = await request.body()

@@ -37,6 +37,20 @@ const PROMISES = [
   "and any two settings of a drafter against each other, while sliders ask what if.",
 ];
 
+let showOpened = (/** @type {LabProgress} */ _opened) => {};
+
+/**
+ * Shows a lab that was opened elsewhere, such as one of kept profiles.
+ *
+ * @param {LabProgress} opened
+ */
+export function showLab(opened) {
+  if (frame().classList.contains("is-measuring")) {
+    throw new Error("The Lab is measuring; stop it there, or wait for its end.");
+  }
+  showOpened(opened);
+}
+
 /** @param {ViewContext} context */
 export function mount({ element, props, watch, trigger }) {
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
@@ -115,6 +129,8 @@ export function mount({ element, props, watch, trigger }) {
   element.append(notice, progress, refusals, hint, promised, panel);
 
   let labId = "";
+  /** @type {string[]} */
+  let kept = [];
   /** @type {LabAnswer | null} */
   let answer = null;
 
@@ -267,6 +283,7 @@ export function mount({ element, props, watch, trigger }) {
       for (const { fill } of [mode, x, y]) fill([], "");
     }
     const { modes, done, total, is_over: isOver } = message;
+    kept = message.runs;
     frame().classList.toggle("is-measuring", !isOver);
     progress.hidden = isOver;
     gauge.style.setProperty("--share", String(total ? done / total : 0));
@@ -296,9 +313,15 @@ export function mount({ element, props, watch, trigger }) {
   addEventListener("themechange", () => answer && askAll());
   onTab((name) => name === "lab" && window.dispatchEvent(new Event("resize")));
 
-  const memory = new Memory("lab", () => (labId ? [labId] : []));
+  // Its profiles are kept for longer than the lab itself.
+  const memory = new Memory("lab", () => (labId ? [labId, ...kept] : []));
   const remembered = memory.recall();
   if (remembered.length) trigger("apply", { runs: remembered });
+
+  showOpened = (message) => {
+    showProgress(message);
+    memory.keep();
+  };
 
   onValue({ props, watch }, (json) => {
     /** @type {LabProgress | Notice} */
@@ -307,8 +330,7 @@ export function mount({ element, props, watch, trigger }) {
       tell("begin", message.notice);
       return;
     }
-    showProgress(message);
-    memory.keep();
+    showOpened(message);
   });
 }
 

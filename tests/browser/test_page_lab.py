@@ -2,6 +2,7 @@
 
 from playwright.sync_api import Locator, Page, expect
 
+from app.runs.lab_runs import LabRuns
 from tests.app.scripted_engine import ScriptedEngine
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served, serve
@@ -119,6 +120,27 @@ def test_a_page_that_is_loaded_anew_shows_its_profiles(
     page = measured(open_page(scripted))
     page.reload()
     expect(page.locator(".lab-verdict")).to_contain_text("is fastest")
+
+
+def test_a_lab_opens_again_after_the_server_has_forgotten_it(open_page: OpenPage) -> None:
+    with serve(ScriptedEngine()) as served:
+        page = measured(open_page(served))
+        verdict = page.locator(".lab-told").text_content() or ""
+        served.handlers.labs = LabRuns()  # as after a restart
+        page.reload()
+        show(page, "Lab")
+        expect(page.locator(".lab-told")).to_have_text(verdict)
+        show(page, "Runs")
+        page.get_by_label("Filter").fill("profile of")
+        choose = page.get_by_role("button", name="Open in the Lab")
+        expect(choose).to_be_disabled()
+        page.get_by_label("Choose all that are shown").check()
+        expect(page.locator("tr[data-run] input:checked")).to_have_count(3)
+        with page.expect_response("**/labs.json*"):
+            choose.click()
+        expect(page.locator("#tab-lab")).to_be_visible()
+        expect(page.locator(".lab-told")).to_have_text(verdict)
+        page.close()  # it asks the server how it is, as long as it is open
 
 
 def test_a_stop_ends_it_and_bad_input_is_one_sentence(open_page: OpenPage) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from app.runs.handlers import Handlers
 from app.runs.lab import lab_answer, lab_curves, lab_map
-from app.runs.lab_run import MOST_OWN_QUESTIONS, Asked, LabRun, asked_of, profiled_modes
+from app.runs.lab_profiles import Asked
+from app.runs.lab_run import MOST_OWN_QUESTIONS, LabRun, asked_of, profiled_modes
 from app.runs.lab_runs import LabRuns
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.profile.circumstance import DEVICE_NOTE
