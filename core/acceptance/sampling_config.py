@@ -174,5 +174,10 @@ def _token_bias(entry: str) -> TokenBias:
             f"logit_bias has {shown(entry)}; give TOKEN=NUMBER, with a token's id or exact text and a "
             f"number from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}."
         )
-    is_id = token.isascii() and token.isdecimal() and len(token) <= _MOST_DIGITS
-    return TokenBias(int(token) if is_id else token, bias)
+    return TokenBias(named_token(token), bias)
+
+
+def named_token(word: str) -> int | str:
+    """A token by its id, which a number is, or by its exact text."""
+    is_id = word.isascii() and word.isdecimal() and len(word) <= _MOST_DIGITS
+    return int(word) if is_id else word
