@@ -194,3 +194,5 @@ def test_the_lab_fits_a_narrow_page(scripted: Served, open_page: OpenPage) -> No
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
     box = page.locator(".lab-panel").bounding_box()
     assert box is not None and box["x"] + box["width"] <= NARROW["width"]
+    arrow = page.locator("#lab-costs").evaluate("node => getComputedStyle(node).backgroundImage")
+    assert arrow != "none", "without it a choice looks like a text to be typed"
