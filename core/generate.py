@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core.acceptance.sampling_config import named_token
 from core.command_line import (
     OneSentenceParser,
     add_run_options,
@@ -30,6 +29,7 @@ from core.modes.server import is_address
 from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.runtime.imports import quick_imports, read_torch_ahead
 from core.runtime.text_files import STANDARD_INPUT, read_text
+from core.settings import named_token
 from core.trace.events import (
     Committed,
     DrafterFailed,

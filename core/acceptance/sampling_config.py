@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from core.acceptance.constraint_text import read_constraint
 from core.errors import InvalidSettingError, shown
-from core.settings import Settings, default_of, setting
+from core.settings import Settings, default_of, named_token, setting
 
 MOST_BIASES = 1024
 # As the interfaces of others have it.
 _LARGEST_BIAS = 100.0
-_MOST_DIGITS = 18
 # What narrows the distribution that tokens are drawn from.
 _NARROWING = ("top_k", "top_p", "min_p")
 
@@ -175,9 +174,3 @@ def _token_bias(entry: str) -> TokenBias:
             f"number from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}."
         )
     return TokenBias(named_token(token), bias)
-
-
-def named_token(word: str) -> int | str:
-    """A token by its id, which a number is, or by its exact text."""
-    is_id = word.isascii() and word.isdecimal() and len(word) <= _MOST_DIGITS
-    return int(word) if is_id else word

@@ -86,7 +86,8 @@ def test_the_legend_has_one_line_and_every_tab_is_within_a_phone(
         bring_about(page)
         parts = page.locator(".legend .legend-entry:visible, .legend .switch, .legend .color-mode")
         middles = parts.evaluate_all(
-            "nodes => nodes.map((node) => node.getBoundingClientRect()).map((box) => box.y + box.height / 2)"
+            "nodes => nodes.map((node) => node.getBoundingClientRect())"
+            ".map((box) => box.y + box.height / 2)"
         )
         assert len(middles) >= 5 and max(middles) - min(middles) < 8
     page.set_viewport_size(NARROW)
