@@ -191,6 +191,10 @@ class LabProgress(TypedDict):
     done: int
     total: int
     is_over: bool
+    failure: str
+    """Why there is nothing to ask, and what to do; empty where there is something."""
+    runs: list[str]
+    """Under which ids its profiles are kept."""
 
 
 class RunMessage(TypedDict):

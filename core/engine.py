@@ -356,8 +356,9 @@ class Engine:
             graphs = None
         costs.settle(graphs)
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
-        curve = costs.curve(runner, runner.forward) if is_sized else None
-        cost = None if curve is None else scheduler.shared(curve)
+        found = costs.curve if is_sized else costs.known  # what is known is told all the same
+        curve = found(runner, runner.forward)
+        cost = scheduler.shared(curve) if is_sized and curve is not None else None
         return RunParts(
             runner,
             drafter,

@@ -1,29 +1,35 @@
-"""One prompt on the command line: `python -m core.generate --prompt TEXT`."""
+"""One prompt, or a branch of a run, on the command line: `python -m core.generate --prompt TEXT`."""
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.command_line import (
     OneSentenceParser,
     add_run_options,
+    all_settings,
     check_needed,
     check_writable,
     config_from_options,
+    flag_of,
+    given_options,
     tell_notes,
     told_if_not_written,
 )
+from core.config import RunConfig
 from core.distributed.role import follow, is_follower
 from core.drafters.memory_file import asked_memory, keep_memory
 from core.drafters.suffix_memory import SuffixMemory
 from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.models.detokenizer import TokenTable
 from core.models.progress_bar import ProgressBar
 from core.models.sources import find_model
 from core.modes.server import is_address
 from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
 from core.runtime.imports import quick_imports, read_torch_ahead
 from core.runtime.text_files import STANDARD_INPUT, read_text
+from core.settings import named_token
 from core.trace.events import (
     Committed,
     DrafterFailed,
@@ -33,11 +39,9 @@ from core.trace.events import (
     RunStarted,
     ServerTotals,
 )
-from core.trace.file import Trace, save_trace
+from core.trace.file import Trace, load_trace, save_trace
+from core.trace.fork import fork_of
 from core.trace.stats import RunStats, differences
-
-if TYPE_CHECKING:
-    from core.config import RunConfig
 
 _STATS = (
     "num_tokens", "num_steps", "num_drafted", "num_tested", "num_accepted", "acceptance_rate",
@@ -55,6 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
     asked.add_argument(
         "--prompt-file", type=Path, metavar="F", help="read it from this file; - is stdin"
     )
+    asked.add_argument(
+        "--fork",
+        type=Path,
+        metavar="TRACE",
+        help="go on with the answer of this trace, with another token in it, under its own settings",
+    )
+    parser.add_argument("--at", type=int, metavar="N", help="where that token stands, from 0")
+    parser.add_argument("--token", help="that token: its id, or its text with the space before it")
     parser.add_argument("--system", help="system prompt; unset takes the chat template's own")
     parser.add_argument(
         "--raw",
@@ -83,9 +95,10 @@ def main(arguments: list[str] | None = None) -> int:
             raise InvalidSettingError(
                 "--memory has no file, and this command gives one answer; give it a file."
             )
-        config = config_from_options(options)
+        parent = _parent(options)
+        config = config_from_options(options) if parent is None else _config_of(parent)
         memory = asked_memory(options.memory)
-        prompt = _prompt_text(options)
+        prompt = _prompt_text(options) if parent is None else parent
         interrupt = Interrupt()
         events = _start(config, prompt, options, memory, interrupt)
         with interrupt.caught():
@@ -111,6 +124,46 @@ def main(arguments: list[str] | None = None) -> int:
     if failed:
         return 1
     return INTERRUPTED if interrupt() else 0
+
+
+def _parent(options: Any) -> Trace | None:
+    """The run that is gone on with; None where there is none. Raises InvalidSettingError for options
+    that do not go together, and TraceFormatError for what is no trace."""
+    for name in ("at", "token"):
+        check_needed(options, name, "fork")
+    if options.fork is None:
+        return None
+    given = given_options(options)
+    for name in ("at", "token"):
+        if name not in given:
+            raise InvalidSettingError(
+                f"--fork has no {flag_of(name)}; give --at the place of a token in the answer, from 0, "
+                "and --token what is to stand there."
+            )
+    for name in sorted(given.keys() & (all_settings() | {"mode", "memory", "system"})):
+        raise InvalidSettingError(
+            f"{flag_of(name)} is no setting beside --fork, which goes on under the settings of the "
+            "trace; leave one of them out."
+        )
+    if options.raw:
+        raise InvalidSettingError(
+            "--raw is no setting beside --fork, which has the prompt of the trace; leave one of them "
+            "out."
+        )
+    try:
+        parent = load_trace(options.fork)
+    except OSError as error:
+        raise InvalidSettingError(
+            f"{options.fork} cannot be read ({error.strerror or error}); give a trace."
+        ) from error
+    fork_of(parent, options.at, 0)  # the place is checked before a model is loaded
+    return parent
+
+
+def _config_of(parent: Trace) -> RunConfig:
+    started = parent.first(RunStarted)
+    assert started is not None, "it has branches"
+    return RunConfig.from_dict(started.config)
 
 
 def _prompt_text(options: Any) -> str:
@@ -139,8 +192,8 @@ def _write_files(trace: Trace, options: Any) -> None:
 
 
 def _start(
-    config: "RunConfig",
-    prompt: str,
+    config: RunConfig,
+    prompt: str | Trace,
     options: Any,
     memory: SuffixMemory | None,
     should_stop: Interrupt,
@@ -165,8 +218,13 @@ def _start(
     return events
 
 
-def _as_read(engine: Any, prompt: str, options: Any) -> Any:
-    """What an engine, ours or a server's, is given to run."""
+def _as_read(engine: Any, prompt: str | Trace, options: Any) -> Any:
+    """What an engine, ours or a server's, is given to run: a text, or the branch of a run."""
+    if isinstance(prompt, Trace):
+        token, tokenizer = named_token(options.token), engine.target.tokenizer
+        if isinstance(token, str):
+            token = TokenTable(tokenizer).id_of(token, 1 + max(tokenizer.get_vocab().values()))
+        return engine.fork_prompt(fork_of(prompt, options.at, token))
     if options.raw:
         return engine.raw_prompt(prompt)
     messages = [{"role": "user", "content": prompt}]

@@ -40,6 +40,8 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+# No vocabulary has longer ids.
+_MOST_DIGITS = 18
 _ESCAPES = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -172,6 +174,12 @@ def build(cls: type[SettingsT], values: dict[str, Any]) -> SettingsT:
             f"unknown setting {shown(unknown[0])} for {cls.__name__}; known are {names}."
         )
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def named_token(word: str) -> int | str:
+    """A token by its id, which a number is, or by its exact text."""
+    is_id = word.isascii() and word.isdecimal() and len(word) <= _MOST_DIGITS
+    return int(word) if is_id else word
 
 
 def parse_bytes(text: str) -> int:

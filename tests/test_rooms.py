@@ -39,8 +39,8 @@ ARROWS: dict[str, str] = {
     "core.__init__": "runtime errors modes trace config attached loading drafters decoding engine",
     "core.benchmark": "errors runtime modes trace backends acceptance config command_line attached "
     "models distributed loading drafters profile decoding engine",
-    "core.generate": "errors runtime modes trace config command_line attached models distributed "
-    "loading drafters engine",
+    "core.generate": "errors settings runtime modes trace config command_line attached models "
+    "distributed loading drafters engine",
     "core.generate_batch": "errors runtime modes trace config command_line attached models "
     "distributed loading drafters engine",
     "app.engines": "",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from app.runs.imports import describe_sources, read_sources
 from core.errors import InvalidSettingError, SpecDecodesError, TraceFormatError
 from core.runtime.strict_json import dumps
+from core.trace.events import ProfileStarted
 from core.trace.file import Trace, load_trace, save_trace
 from visualize.imports.records import Source
 from visualize.run_facts import RunFacts, run_facts
@@ -34,6 +35,8 @@ class KeptRun:
     name: str
     mode: str
     """Of a file of another program, its kind."""
+    profiled: str
+    """Mode that it is a profile of; empty where it is none."""
     lossy_rule: str
     """See `Trace.lossy_rule`."""
     target: str
@@ -127,10 +130,8 @@ class Archive:
 
     def adopt_import(self, visitor: str, data: bytes, name: str) -> KeptRun:
         """Keeps a file of another program as it is; raises InvalidSettingError for what is none."""
-        sources, run_id = read_sources(data, name), secrets.token_urlsafe(16)
-        values = describe_sources(sources)
-        name = " ".join(name.split())[:MAX_NAME] or "untitled"
-        run = KeptRun(run_id=run_id, name=name, kept_at_s=time.time(), is_import=True, **values)
+        run_id = secrets.token_urlsafe(16)
+        run = _describe_import(run_id, read_sources(data, name), name)
         self.place(visitor).mkdir(parents=True, exist_ok=True)
         path = self._path(visitor, run_id, _IMPORT)
         temporary = path.with_name(path.name + ".part")
@@ -171,12 +172,15 @@ class Archive:
     def _described_anew(self, visitor: str, run_id: str, values: Any) -> KeptRun | None:
         """The description of a run whose own is of another version; its name and date stay."""
         try:
-            trace = self.trace(visitor, run_id)
+            trace, data = self.trace(visitor, run_id), self.import_file(visitor, run_id)
+            if trace is not None:
+                run = _describe(run_id, trace, "")
+            elif data is not None:
+                run = _describe_import(run_id, read_sources(data, "file"), "file")
+            else:
+                return None
         except SpecDecodesError:
             return None
-        if trace is None:
-            return None
-        run = _describe(run_id, trace, "")
         known = values if isinstance(values, dict) else {}
         kept = {key: known[key] for key in ("name", "kept_at_s") if key in known}
         run = dataclasses.replace(run, **kept)
@@ -224,5 +228,17 @@ def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
         values[key] = getattr(facts, key)
     for key in ("num_tokens", "num_tested", "tokens_per_s", "acceptance_length", "acceptance_rate"):
         values[key] = stats.known(key)
+    profile = trace.first(ProfileStarted)
+    values["profiled"] = "" if profile is None else str(profile.config.get("mode", ""))
     values["tau_is_bound"] = stats.origins.get("num_steps") == "at least"
     return KeptRun(**values)
+
+
+def _describe_import(run_id: str, sources: list[Source], name: str) -> KeptRun:
+    return KeptRun(
+        run_id=run_id,
+        name=" ".join(name.split())[:MAX_NAME] or "untitled",
+        kept_at_s=time.time(),
+        is_import=True,
+        **describe_sources(sources),
+    )

@@ -9,6 +9,9 @@ from app.runs.run_finder import record_of
 from core.errors import InvalidSettingError
 from core.trace.file import Trace
 
+MOST_COMPARED = 16
+"""Runs that are compared at once, kept ones as well as those that are made for it."""
+
 
 def compare_traces(traces: Sequence[Trace]) -> Comparison:
     """Summary rows, verdicts against the first plain run (else the first), page messages and figures.

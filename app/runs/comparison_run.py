@@ -17,7 +17,7 @@ from app.messages import (
     Contender,
     ContenderPhase,
 )
-from app.runs.comparison import compare_traces
+from app.runs.comparison import MOST_COMPARED, compare_traces
 from app.runs.followed_run import follow_run
 from app.runs.handlers import HEARTBEAT_S, Handlers
 from app.runs.run import Run
@@ -33,7 +33,6 @@ from core.runtime.strict_json import dumps
 from core.trace.failures import describe_failure
 from core.trace.file import Trace
 
-MOST_COMPARED = 16
 MOST_REPEATS = 5
 _WARM_UP_TOKENS = 8
 _MOST_KEPT = 20

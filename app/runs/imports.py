@@ -39,6 +39,7 @@ def describe_sources(sources: "Sequence[Source]") -> dict[str, Any]:
     }
     return {
         "mode": row["format"],
+        "profiled": "",
         "lossy_rule": "",
         "target": ", ".join(dict.fromkeys(filter(None, frame["model"]))),
         "device": "",

@@ -17,7 +17,7 @@ from app.messages import (
     LabMap,
     LabName,
 )
-from app.runs.lab_run import LabRun, Measured, looked_at, most_of
+from app.runs.lab_profiles import Lab, Measured, looked_at, most_of
 from core.config import MOST_TOGETHER
 from core.errors import InvalidSettingError, shown
 from core.modes.ngram import NgramSettings
@@ -48,7 +48,7 @@ Measure = Literal["tokens_per_s", "tau", "times_plain"]
 Theme = Literal["light", "dark"]
 
 
-def lab_answer(lab: LabRun, asked: Mapping[str, str]) -> LabAnswer:
+def lab_answer(lab: Lab, asked: Mapping[str, str]) -> LabAnswer:
     """What every mode would reach under the costs that were asked for, and where its drafts fit.
 
     `costs` says whose costs, `curve` the one drawn by hand, `batch`, `verification`, `drafting` and
@@ -84,7 +84,7 @@ def lab_answer(lab: LabRun, asked: Mapping[str, str]) -> LabAnswer:
     }
 
 
-def lab_curves(lab: LabRun, asked: Mapping[str, str], theme: Theme) -> LabCurves:
+def lab_curves(lab: Lab, asked: Mapping[str, str], theme: Theme) -> LabCurves:
     """The best settings of every mode along batches and costs, as Plotly's figures; raises as
     `lab_answer` does."""
     from visualize.figures.drafter_curves import (
@@ -105,7 +105,7 @@ def lab_curves(lab: LabRun, asked: Mapping[str, str], theme: Theme) -> LabCurves
     return {"figures": figures, "winners": winners}
 
 
-def lab_map(lab: LabRun, asked: Mapping[str, str], theme: Theme) -> LabMap:
+def lab_map(lab: Lab, asked: Mapping[str, str], theme: Theme) -> LabMap:
     """Two settings of one `mode` against each other: `x` and `y` name them, `sized` says whether trees
     follow the cost; raises as `lab_answer` does."""
     from visualize.figures.setting_map import setting_map_figure, setting_map_info

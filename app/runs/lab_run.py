@@ -1,52 +1,41 @@
 """A lab in the making: profiles of several prompts under several modes, one after the other."""
 
 import logging
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from app.engines.chat import single_chat
-from app.messages import LabMode, LabProgress
 from app.runs.followed_run import follow_run
 from app.runs.handlers import HEARTBEAT_S, Handlers
+from app.runs.lab_profiles import (
+    MOST_MODES,
+    MOST_PROMPTS,
+    Asked,
+    Lab,
+    Measured,
+    ProfiledMode,
+    looked_at,
+)
 from app.runs.run import Run
 from app.runs.run_form import config_from_values
 from app.runs.texts import checked_text
 from app.runs.watchers import Newest
-from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.modes.registry import modes
-from core.modes.settings import DrafterSettings
 from core.profile.acceptance_scale import AS_MEASURED
-from core.profile.costs import Costs, at_one_pace
-from core.profile.prediction import quick_candidates
-from core.profile.profile import Profile, profile_of
-from core.profile.side_by_side import Looked
+from core.profile.profile import profile_of
 from core.profile.tally import tally_of
 from core.runtime.strict_json import dumps
 from core.trace.failures import describe_failure
 
-MOST_MODES = 6
-MOST_PROMPTS = 12
 MOST_OWN_QUESTIONS = 8
+_NOTHING = (
+    "Nothing was measured; each drafter says why. Change the settings or choose other drafters, and "
+    "measure again."
+)
 
 _log = logging.getLogger(__name__)
-
-
-class Asked(NamedTuple):
-    """A prompt, and the category under which its tokens are counted."""
-
-    prompt: str
-    category: str
-
-
-class Measured(NamedTuple):
-    """What there is of one mode."""
-
-    profiles: list[Profile]
-    categories: list[str]
-    """One for each profile."""
 
 
 def profiled_modes() -> tuple[str, ...]:
@@ -88,29 +77,11 @@ class _Word(NamedTuple):
 
     status: str
     is_over: bool = False
+    failure: str = ""
+    """Why there is nothing to ask, and what to do."""
 
 
-class _Mode:
-    """A mode of a lab: its settings and what was measured, or why not."""
-
-    def __init__(self, name: str, values: dict[str, Any]):
-        self.name = name
-        self.refused = ""
-        self.config: RunConfig | None = None
-        self.profiles: dict[int, Profile] = {}
-        """By the place of their prompt."""
-        self.costs: dict[int, Costs] = {}
-        """As they were when each was made."""
-        try:
-            self.config = config_from_values({**values, "mode": name})
-        except SpecDecodesError as error:
-            self.refused = str(error)
-
-    def told(self) -> LabMode:
-        return {"mode": self.name, "num_measured": len(self.profiles), "refused": self.refused}
-
-
-class LabRun:
+class LabRun(Lab):
     """Makes all profiles on a thread of its own; pages follow it, and ask what they predict.
 
     Prompts take turns, so that the first one is soon known of all modes. A mode that cannot be profiled
@@ -130,53 +101,38 @@ class LabRun:
     ):
         """Begins; `values` are those of the form, for every mode. Raises SpecDecodesError where no mode
         can begin. With `raw` prompts are continued as they are."""
-        self.lab_id = secrets.token_urlsafe(16)
-        self.visitor = visitor
+        super().__init__([ProfiledMode(name) for name in _checked(names)], asked, visitor)
         self._handlers = handlers
-        self._asked = list(asked)
         self._owner = owner
         self._raw = raw
-        self._modes = [_Mode(name, values) for name in _checked(names)]
         for mode in self._modes:
-            self._check(mode)
+            self._begin(mode, values)
         if all(mode.refused for mode in self._modes):
             raise InvalidSettingError(self._modes[0].refused)
         self._stop = threading.Event()
         self._newest = Newest(_Word("Waiting for the engine"))
         threading.Thread(target=self._run, name="lab", daemon=True).start()
 
-    def _check(self, mode: _Mode) -> None:
-        if mode.config is not None:
-            try:
-                self._handlers.check(mode.config, self._owner)
-            except SpecDecodesError as error:
-                mode.refused = str(error)
+    def _begin(self, mode: ProfiledMode, values: dict[str, Any]) -> None:
+        try:
+            mode.config = config_from_values({**values, "mode": mode.name})
+            self._handlers.check(mode.config, self._owner)
+        except SpecDecodesError as error:
+            mode.refused = str(error)
+
+    @property
+    def is_over(self) -> bool:
+        return self._newest.word.is_over
 
     def stop(self) -> None:
         """Ends it within one step; what was measured stays."""
         self._stop.set()
 
     def follow(self) -> Iterator[str]:
-        """How far it is, again and again, up to its end."""
         for word in self._newest.follow(HEARTBEAT_S):
-            yield dumps(self._progress(word))
+            yield dumps(self._progress(word.status, is_over=word.is_over, failure=word.failure))
             if word.is_over:
                 return
-
-    @property
-    def is_over(self) -> bool:
-        return self._newest.word.is_over
-
-    def _progress(self, word: "_Word") -> LabProgress:
-        told = [mode.told() for mode in self._modes]
-        return {
-            "lab": self.lab_id,
-            "modes": told,
-            "status": word.status,
-            "done": sum(mode["num_measured"] for mode in told),
-            "total": len(self._asked) * sum(not mode["refused"] for mode in told),
-            "is_over": word.is_over,
-        }
 
     def _run(self) -> None:
         try:
@@ -184,16 +140,15 @@ class LabRun:
                 for mode in self._modes:
                     if not mode.refused and not self._stop.is_set():
                         self._one(place, mode)
-            has_some = any(mode.profiles for mode in self._modes)
-            status = "Measured" if has_some else "Nothing was measured"
+            has_some = any(mode.is_measured for mode in self._modes)
+            failure = "" if has_some or self._stop.is_set() else _NOTHING
         except Exception as error:
             _log.exception("a lab broke")
-            status = f"The lab broke: {describe_failure(error)}"
-        if self._stop.is_set():
-            status = "Stopped"
-        self._newest.tell(_Word(status, is_over=True))
+            failure = f"The lab broke: {describe_failure(error)}; measure again."
+        status = "Stopped" if self._stop.is_set() else "Failed" if failure else "Measured"
+        self._newest.tell(_Word(status, is_over=True, failure=failure))
 
-    def _one(self, place: int, mode: _Mode) -> None:
+    def _one(self, place: int, mode: ProfiledMode) -> None:
         """Makes one profile."""
         assert mode.config is not None, "a mode without one was refused"
         prompt = self._asked[place].prompt
@@ -222,7 +177,7 @@ class LabRun:
         # It is kept on disk, as far as it is kept at all.
         store.drop([record.run_id])
 
-    def _take(self, place: int, mode: _Mode, record: Run) -> None:
+    def _take(self, place: int, mode: ProfiledMode, record: Run) -> None:
         try:
             profile = profile_of(record.snapshot())
             for settings in looked_at(Measured([profile], [""])).settings:
@@ -231,48 +186,12 @@ class LabRun:
         except SpecDecodesError as error:
             mode.refused = str(error)
             return
-        mode.costs[place] = profile.costs
-        mode.profiles[place] = profile
+        mode.take(place, record.run_id, profile)
 
-    def _words(self, place: int, mode: _Mode, record: Run) -> str:
+    def _words(self, place: int, mode: ProfiledMode, record: Run) -> str:
         which = f", prompt {place + 1} of {len(self._asked)}" if len(self._asked) > 1 else ""
         what = f"{record.num_tokens} tokens" if record.num_tokens else record.status_text
         return f"{mode.name}{which}: {what}"
-
-    def measured(self) -> dict[str, Measured]:
-        """By mode, on the prompts that all of them have, at one pace.
-
-        Raises InvalidSettingError where there is nothing yet.
-        """
-        shown_modes = [mode for mode in self._modes if mode.profiles and not mode.refused]
-        if not shown_modes:
-            raise InvalidSettingError("Nothing is measured yet; measure a prompt first.")
-        common = set.intersection(*(set(mode.profiles) for mode in shown_modes))
-        places = sorted(common)
-        own = [mode.profiles[place] for mode in shown_modes for place in places]
-        made = [mode.costs[place] for mode in shown_modes for place in places]
-        for profile, costs in zip(own, at_one_pace(made), strict=True):
-            profile.costs = costs
-        return {
-            mode.name: Measured(
-                [mode.profiles[place] for place in places],
-                [self._asked[place].category for place in places],
-            )
-            for mode in shown_modes
-        }
-
-
-def looked_at(measured: Measured) -> Looked:
-    """A mode with the settings that the page looks at."""
-    most = most_of(measured)
-    return Looked(measured.profiles, list(quick_candidates(most)))
-
-
-def most_of(measured: Measured) -> DrafterSettings:
-    """The largest settings that were measured."""
-    most = measured.profiles[0].config.drafter
-    assert most is not None, "what drafts nothing has no profile here"
-    return most
 
 
 def _checked(names: Sequence[str]) -> list[str]:

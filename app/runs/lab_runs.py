@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.runs.lab_run import LabRun
+    from app.runs.lab_profiles import Lab
 
 _MOST_KEPT = 8
 
@@ -12,15 +12,15 @@ class LabRuns:
     """Whoever has the id of a lab, and is its visitor, may ask it."""
 
     def __init__(self) -> None:
-        self._labs: dict[str, LabRun] = {}
+        self._labs: dict[str, Lab] = {}
 
-    def add(self, lab: "LabRun") -> None:
+    def add(self, lab: "Lab") -> None:
         """The oldest one makes room."""
         self._labs[lab.lab_id] = lab
         while len(self._labs) > _MOST_KEPT:
             del self._labs[next(iter(self._labs))]
 
-    def find(self, visitor: str | None, lab_id: str) -> "LabRun | None":
+    def find(self, visitor: str | None, lab_id: str) -> "Lab | None":
         """None where there is none, or it is somebody else's."""
         lab = self._labs.get(lab_id)
         return lab if lab is not None and lab.visitor == visitor else None

@@ -12,7 +12,7 @@ from core.drafters.suffix_memory import SuffixMemory
 
 if TYPE_CHECKING:
     from app.runs.comparison_run import ComparisonRun
-    from app.runs.lab_run import LabRun
+    from app.runs.lab_profiles import Lab
 
 
 _MOST_MEMORIES = 3
@@ -37,7 +37,7 @@ class ChatSession:
         """The last comparison."""
         self.batch: list[Run] = []
         """The rows of the last batch."""
-        self.lab: LabRun | None = None
+        self.lab: Lab | None = None
         """The last profiles."""
         self._memories: dict[str, SuffixMemory] = {}
 

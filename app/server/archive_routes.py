@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.messages import Comparison
-from app.runs.comparison import compare_traces
+from app.runs.comparison import MOST_COMPARED, compare_traces
 from app.runs.downloads import (
     TABLES,
     export_import_report,
@@ -30,7 +30,6 @@ from core.trace.file import Trace, decoded_lines, read_trace
 from visualize.imports.reading import is_trace
 from visualize.imports.records import Source
 
-MOST_COMPARED = 4
 Answer = Callable[[Request, str], Awaitable[Response]]
 
 
@@ -40,7 +39,7 @@ def archive_routes(finder: RunFinder) -> list[BaseRoute]:
 
     async def listed(request: Request, visitor: str) -> Response:
         runs = await run_in_threadpool(archive.runs, visitor)
-        return JsonResponse({"runs": [asdict(run) for run in runs]})
+        return JsonResponse({"runs": [asdict(run) for run in runs], "most_compared": MOST_COMPARED})
 
     async def opened(request: Request, visitor: str) -> Response:
         body = await request.body()

@@ -21,8 +21,9 @@ from starlette.types import Scope
 from app.messages import RenderedAnswer
 from app.runs.downloads import DOWNLOADS, export_figure, figures_json, has_figure
 from app.runs.handlers import Handlers
+from app.runs.kept_lab import kept_lab
 from app.runs.lab import Theme, lab_answer, lab_curves, lab_map
-from app.runs.lab_run import LabRun
+from app.runs.lab_profiles import Lab
 from app.runs.rendered import rendered
 from app.runs.run_finder import FoundRun, RunFinder
 from app.runs.visitors import visitor_of
@@ -35,7 +36,7 @@ _EXPORT = "specdecodes-export-"
 # Replays take a processor as long as they last.
 _REPLAYING_AT_ONCE = 2
 _GONE = "This run is not kept any more; run it again."
-_NO_LAB = "These profiles are not kept any more; measure again."
+_NO_LAB = "This lab is not open any more; open its profiles again under Runs, or measure anew."
 
 
 class _Revalidated(StaticFiles):
@@ -113,7 +114,7 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         }
         return JsonResponse(answer)
 
-    def of_lab(answer: Callable[[LabRun, Mapping[str, str], Theme], Any]) -> Endpoint:
+    def of_lab(answer: Callable[[Lab, Mapping[str, str], Theme], Any]) -> Endpoint:
         """What a lab answers, off the thread that serves and few at once; a refusal is a sentence."""
 
         async def answered(request: Request) -> Response:
@@ -130,6 +131,15 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
                 return PlainTextResponse(str(error), 400)
 
         return answered
+
+    async def open_lab(request: Request) -> Response:
+        visitor, ids = visitor_of(request), request.query_params.get("ids", "").split(",")
+        try:
+            lab = await run_in_threadpool(kept_lab, handlers.finder, visitor, ids)
+        except SpecDecodesError as error:
+            return PlainTextResponse(str(error), 400)
+        handlers.labs.add(lab)
+        return JsonResponse(lab.told())
 
     lab_tables = of_lab(lambda lab, asked, _: lab_answer(lab, asked))
 
@@ -148,10 +158,8 @@ def routes(handlers: Handlers) -> list[BaseRoute]:
         Route(f"/{PREFIX}/status.json", status),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures.json", of_run(run_figures)),
         Route(f"/{PREFIX}/runs/{{run_id}}/answer.json", of_run(run_answer)),
-        Route(
-            f"/{PREFIX}/labs/{{lab_id}}/answer.json",
-            lab_tables,
-        ),
+        Route(f"/{PREFIX}/labs.json", open_lab, methods=["POST"]),
+        Route(f"/{PREFIX}/labs/{{lab_id}}/answer.json", lab_tables),
         Route(f"/{PREFIX}/labs/{{lab_id}}/curves.json", of_lab(lab_curves)),
         Route(f"/{PREFIX}/labs/{{lab_id}}/map.json", of_lab(lab_map)),
         Route(f"/{PREFIX}/runs/{{run_id}}/figures/{{figure}}.csv", of_run(figure_file)),

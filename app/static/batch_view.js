@@ -2,6 +2,7 @@
 
 import { batchSummary, rowSummary } from "./batch_summary.js";
 import { h, onValue, setText, showNotice } from "./dom.js";
+import { promise } from "./empty_state.js";
 import { frame } from "./frame.js";
 import { Memory } from "./memory.js";
 import { Store } from "./store.js";
@@ -11,12 +12,21 @@ import { Strip } from "./strip.js";
 /** @import { RunModel } from "./run_model.js" */
 /** @import { BatchMessage, Notice } from "./types.d.ts" */
 
+const LEAD = "Give prompts, a line each, and press Run batch: those side by side share every forward. You will see";
+const PROMISES = [
+  "a row for each prompt, whose answer grows beside the others,",
+  "where every token came from, as the playground shows it,",
+  "tokens and τ of each row, and how it ended,",
+  "and the tokens a second that all rows reach together.",
+];
+
 /** @param {ViewContext} context */
 export function mount({ element, props, watch, trigger, server }) {
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
   const total = h("p", { class: "batch-total", role: "status" });
   const list = h("div", { class: "batch-rows" });
-  element.append(notice, total, list);
+  const promised = promise("Many prompts at once", LEAD, PROMISES);
+  element.append(notice, total, promised, list);
   /** @type {Pick<BatchMessage, "ids" | "seconds">} */
   let shown = { ids: [], seconds: 0 };
   let store = new Store();
@@ -29,6 +39,7 @@ export function mount({ element, props, watch, trigger, server }) {
     store.ask = (request) => server.since(request);
     rows = new Map();
     list.replaceChildren();
+    promised.hidden = true;
     const own = store;
     store.subscribe(({ runs }) => own === store && draw(runs, ids));
   }

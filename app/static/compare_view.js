@@ -2,6 +2,7 @@
 
 import { comparisonTable } from "./compare_table.js";
 import { h, onValue, setText } from "./dom.js";
+import { promise } from "./empty_state.js";
 import { lossyMark } from "./format.js";
 import { frame } from "./frame.js";
 import { figureOf } from "./gallery.js";
@@ -21,6 +22,7 @@ const PROMISES = [
   "whether its text is plain decoding's, token for token, and where it parts if not,",
   "and all answers raced side by side on one clock.",
 ];
+const LEAD = "Choose a set above, or add settings from the left, and press Compare. You will see";
 
 /** @type {Comparison | null} */
 let shownResult = null;
@@ -45,7 +47,7 @@ export function mount({ element, props, watch, trigger }) {
   const told = h("span");
   const progress = h("p", { class: "comparison-progress", role: "status", hidden: true }, gauge, told);
   const notice = h("p", { class: "notice", role: "alert", hidden: true });
-  const result = h("div", { class: "comparison" }, emptyState());
+  const result = h("div", { class: "comparison" }, promise("The same prompt, side by side", LEAD, PROMISES));
   element.append(sets, list, leftOut, progress, notice, result);
   showContenders([PLAIN]);
 
@@ -151,16 +153,6 @@ function entryOf(entry) {
     ` ${settings} `,
     lossyRule ? h("span", { class: "lossy-badge" }, lossyMark(lossyRule)) : "",
     isRunning ? h("span", { class: "contender-told" }, entry.told) : "",
-  );
-}
-
-function emptyState() {
-  return h(
-    "section",
-    { class: "promise" },
-    h("h2", {}, "The same prompt, side by side"),
-    h("p", {}, "Choose a set above, or add settings from the left, and press Compare. You will see"),
-    h("ul", {}, ...PROMISES.map((text) => h("li", {}, text))),
   );
 }
 

@@ -1,4 +1,4 @@
-// What an empty chat shows: one sentence, and questions worth asking.
+// What empty tabs show: the chat one sentence, and questions worth asking; others what there will be to see.
 
 import { h } from "./dom.js";
 
@@ -58,5 +58,22 @@ export function emptyState(ask) {
         ),
       ),
     ),
+  );
+}
+
+/**
+ * What a tab will show, once it is asked.
+ *
+ * @param {string} title
+ * @param {string} lead how to ask it; it ends in "You will see"
+ * @param {string[]} promises
+ */
+export function promise(title, lead, promises) {
+  return h(
+    "section",
+    { class: "promise" },
+    h("h2", {}, title),
+    h("p", {}, lead),
+    h("ul", {}, ...promises.map((text) => h("li", {}, text))),
   );
 }

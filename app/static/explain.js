@@ -244,9 +244,9 @@ function costText(run, totalMs, num, { times, drafted }) {
   const spent = `It took ${milliseconds(totalMs)}: drafting ${fixed(times.draft, 1)}, the target's pass ${fixed(times.verify, 1)}, all else ${fixed(times.settle + times.other, 1)}.`;
   const others =
     (run.started?.batch_size ?? 1) > 1 ? " Other sequences ran beside it, whose rows are in these times." : "";
-  if (run.plainMs === null)
-    return `${spent}${others} What plain decoding costs was not measured here, as only runs whose trees are sized by cost do.`;
   if (drafted.token_ids.length === 1) return `${spent}${others}`;
+  if (run.plainMs === null)
+    return `${spent}${others} What plain decoding costs here is not known; a run whose trees are sized by cost measures it.`;
   const plainMs = run.plainMs * num;
   const factor = plainMs / totalMs;
   const verdict =

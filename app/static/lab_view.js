@@ -2,7 +2,8 @@
 // replays the runs without the model.
 
 import { newestOnly } from "./asking.js";
-import { h, onValue, setText, showNotice } from "./dom.js";
+import { h, onValue, setText } from "./dom.js";
+import { promise } from "./empty_state.js";
 import { frame } from "./frame.js";
 import { curveHandles, select, slider } from "./lab_controls.js";
 import { drafterTable, groupTable } from "./lab_tables.js";
@@ -27,6 +28,28 @@ const OF = [
 ];
 const DRAWN = "drawn";
 const USUAL_GROUPING = "kind";
+const LEAD =
+  "Tick drafters and press Measure: each prompt is answered once under each of them. Every question after that needs no model. You will see";
+const PROMISES = [
+  "which drafter is fastest, with its best settings, and how far the settings matter,",
+  "how that changes with sequences side by side and with the cost of verification,",
+  "where the drafts of each fit: by kind of token, by place, by category of prompt,",
+  "and any two settings of a drafter against each other, while sliders ask what if.",
+];
+
+let showOpened = (/** @type {LabProgress} */ _opened) => {};
+
+/**
+ * Shows a lab that was opened elsewhere, such as one of kept profiles.
+ *
+ * @param {LabProgress} opened
+ */
+export function showLab(opened) {
+  if (frame().classList.contains("is-measuring")) {
+    throw new Error("The Lab is measuring; stop it there, or wait for its end.");
+  }
+  showOpened(opened);
+}
 
 /** @param {ViewContext} context */
 export function mount({ element, props, watch, trigger }) {
@@ -35,11 +58,8 @@ export function mount({ element, props, watch, trigger }) {
   const told = h("span");
   const progress = h("p", { class: "comparison-progress", role: "status", hidden: true }, gauge, told);
   const refusals = h("ul", { class: "lab-refusals", "aria-label": "Drafters without a profile" });
-  const hint = h(
-    "p",
-    { class: "hint lab-told", role: "status" },
-    "Measure prompts once; every question after that needs no model.",
-  );
+  const hint = h("p", { class: "hint lab-told", role: "status" });
+  const promised = promise("Measure once, ask afterwards", LEAD, PROMISES);
 
   const costs = select("Costs of", "lab-costs");
   const batch = select("Side by side", "lab-batch", BATCHES);
@@ -106,9 +126,11 @@ export function mount({ element, props, watch, trigger }) {
       map,
     ),
   );
-  element.append(notice, progress, refusals, hint, panel);
+  element.append(notice, progress, refusals, hint, promised, panel);
 
   let labId = "";
+  /** @type {string[]} */
+  let kept = [];
   /** @type {LabAnswer | null} */
   let answer = null;
 
@@ -131,29 +153,48 @@ export function mount({ element, props, watch, trigger }) {
     return getJson(`labs/${encodeURIComponent(labId)}/${name}.json?${query}`);
   }
 
+  /** @type {Map<string, string>} */
+  const wrong = new Map();
+
+  /**
+   * Shows what is wrong with one of the things that are asked for, until that is right.
+   *
+   * @param {"begin" | "measure" | "answer" | "curves" | "map"} of
+   * @param {string} sentence empty where nothing is
+   */
+  function tell(of, sentence) {
+    wrong.set(of, sentence);
+    const sentences = new Set([...wrong.values()].filter(Boolean));
+    setText(notice, [...sentences].join(" "));
+    notice.hidden = !sentences.size;
+  }
+
   /**
    * Asks and shows, unless other profiles came meanwhile; what is refused is told.
    *
    * @template T
+   * @param {"answer" | "curves" | "map"} name
    * @param {() => Promise<T>} ask
    * @param {(found: T) => void} show
    */
-  async function shown(ask, show) {
+  async function shown(name, ask, show) {
     const mine = labId;
     try {
       const found = await ask();
-      if (mine === labId) show(found);
+      if (mine !== labId) return;
+      show(found);
+      tell(name, "");
     } catch (error) {
-      if (mine === labId) setText(hint, messageOf(error));
+      if (mine === labId) tell(name, messageOf(error));
     }
   }
 
-  const askCurves = newestOnly(() => shown(() => withPlotly(asked("curves")), showCurves));
-  const askMap = newestOnly(() => shown(() => withPlotly(asked("map", mapAsked())), showMap));
+  const askCurves = newestOnly(() => shown("curves", () => withPlotly(asked("curves")), showCurves));
+  const askMap = newestOnly(() => shown("map", () => withPlotly(asked("map", mapAsked())), showMap));
 
   // The tables come first: what they have replayed the figures need not replay again.
   const askAnswer = newestOnly(
-    () => shown(() => asked("answer", { of: of.value() }), showAnswer),
+    () => shown("answer", () => asked("answer", { of: of.value() }), showAnswer),
     () => {
       askCurves();
       askMap();
@@ -237,18 +278,22 @@ export function mount({ element, props, watch, trigger }) {
       labId = message.lab;
       answer = null;
       panel.hidden = true;
+      promised.hidden = true;
+      wrong.clear();
       for (const { fill } of [mode, x, y]) fill([], "");
     }
     const { modes, done, total, is_over: isOver } = message;
+    kept = message.runs;
     frame().classList.toggle("is-measuring", !isOver);
     progress.hidden = isOver;
     gauge.style.setProperty("--share", String(total ? done / total : 0));
     setText(told, progressWords(message));
     const refused = modes.filter((each) => each.refused);
     refusals.replaceChildren(...refused.map((each) => h("li", {}, h("strong", {}, each.mode), ` ${each.refused}`)));
+    tell("begin", "");
+    tell("measure", message.failure);
+    setText(hint, isOver && !done && !message.failure ? message.status : "");
     if (isOver && done) askAll();
-    else if (isOver) setText(hint, message.status);
-    else setText(hint, "");
   }
 
   for (const { label } of [costs, batch]) label.addEventListener("change", askAll);
@@ -268,16 +313,24 @@ export function mount({ element, props, watch, trigger }) {
   addEventListener("themechange", () => answer && askAll());
   onTab((name) => name === "lab" && window.dispatchEvent(new Event("resize")));
 
-  const memory = new Memory("lab", () => (labId ? [labId] : []));
+  // Its profiles are kept for longer than the lab itself.
+  const memory = new Memory("lab", () => (labId ? [labId, ...kept] : []));
   const remembered = memory.recall();
   if (remembered.length) trigger("apply", { runs: remembered });
+
+  showOpened = (message) => {
+    showProgress(message);
+    memory.keep();
+  };
 
   onValue({ props, watch }, (json) => {
     /** @type {LabProgress | Notice} */
     const message = JSON.parse(json);
-    if (showNotice(notice, message)) return;
-    showProgress(message);
-    memory.keep();
+    if ("notice" in message) {
+      tell("begin", message.notice);
+      return;
+    }
+    showOpened(message);
   });
 }
 

@@ -28,6 +28,9 @@ const HELP = {
   untested: "Drafted, but never judged",
 };
 
+/** Under a memory, under a constraint, of servers and of branches alone. */
+const OF_SOME_RUNS = ["remembered", "forced", "untold", "inherited", "chosen"];
+
 /** @param {HTMLElement} element */
 export function mountLegend(element) {
   /** @type {Record<string, HTMLElement>} */
@@ -68,8 +71,7 @@ export function mountLegend(element) {
     toggle.checked = store.showRefused;
     const all = store.current?.counts ?? {};
     const hasAny = Object.values(all).some(Boolean);
-    // Of servers and of branches alone.
-    for (const name of ["untold", "inherited", "chosen"]) entries[name].hidden = !all[name];
+    for (const name of OF_SOME_RUNS) entries[name].hidden = !all[name];
     for (const [name, node] of Object.entries(counts)) {
       const count = all[name] ?? 0;
       const isUnknown = Boolean(store.current?.server) && REFUSED.some((refused) => refused === name);

@@ -11,8 +11,11 @@ export function address(path) {
   return new URL(path, BASE).href;
 }
 
-/** @param {Response} response */
-async function checked(response) {
+/** @param {Promise<Response>} asked */
+async function checked(asked) {
+  const response = await asked.catch(() => {
+    throw new Error("The server does not answer; see whether it still runs, and try again.");
+  });
   if (!response.ok) throw new Error(await response.text());
   return response;
 }
@@ -22,7 +25,7 @@ async function checked(response) {
  * @returns {Promise<any>}
  */
 export async function getJson(path) {
-  return (await checked(await fetch(address(path), { cache: "no-store" }))).json();
+  return (await checked(fetch(address(path), { cache: "no-store" }))).json();
 }
 
 /**
@@ -36,7 +39,7 @@ export async function getJson(path) {
 export async function send(method, path, body) {
   const isReady = typeof body === "string" || body instanceof Blob;
   const content = isReady ? body : JSON.stringify(body ?? {});
-  return (await checked(await fetch(address(path), { method, body: content }))).json();
+  return (await checked(fetch(address(path), { method, body: content }))).json();
 }
 
 /**

@@ -157,6 +157,9 @@ export interface TokenFacts {
   alternatives: Choice[];
   drafterChoices?: Choice[];
   why?: Trial | null;
+  /** Of a token with which a branch began: where an answer that it is a branch of recorded it, and what it
+   * was there; null where it was none. */
+  inParent?: { step: number; source: Source | NodeState | null };
 }
 
 /** A bar of the time view: one step, or the mean of neighbours. */

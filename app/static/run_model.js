@@ -36,6 +36,8 @@ export class RunModel {
     this.pauses = null;
     /** @type {RunStarted | null} */
     this.started = null;
+    /** The answer that this is a branch of, where it is known; the store sets it. @type {RunModel | null} */
+    this.parent = null;
     /** @type {Prefilled | null} */
     this.prefilled = null;
     /** @type {DrafterFailed | null} */
@@ -291,7 +293,8 @@ export function describeToken(run, token) {
 }
 
 /**
- * What is known of a token with which a branch began.
+ * What is known of a token with which a branch began: what was recorded at its place in the answers that
+ * it is a branch of.
  *
  * @param {RunModel} run
  * @param {Token} token
@@ -300,7 +303,64 @@ export function describeToken(run, token) {
 function describeGiven(run, token) {
   const { id, source, index } = token;
   const facts = { text: emitted(run, token), id, step: 0, depth: index + 1, source };
-  return { ...facts, targetProb: null, draftProb: null, alternatives: [], fork: null };
+  const found = recorded(run, index);
+  if (!found) return { ...facts, targetProb: null, draftProb: null, alternatives: [], fork: null };
+  const { run: parent, step, node } = found;
+  const { drafted, verified, accepted } = step;
+  const child = childOf(step, node, id);
+  const isNext = accepted.next_token_id === id && node === (accepted.path.at(-1) ?? 0);
+  const known = alternatives(parent, step, node, id);
+  /** @type {Source | NodeState | null} */
+  let origin = isNext ? accepted.next_source : null;
+  let targetProb = isNext ? accepted.next_prob : (known.find(({ isChosen }) => isChosen)?.prob ?? null);
+  if (child !== null) {
+    origin = tokenOfNode(parent, step, child)?.source ?? step.states[child];
+    targetProb = verified.target_probs[child] ?? null;
+  }
+  return {
+    ...facts,
+    targetProb,
+    draftProb: child === null ? null : (drafted.draft_probs[child] ?? null),
+    alternatives: known,
+    fork: forkPlace(run, index, [], true),
+    inParent: { step: step.number, source: origin },
+  };
+}
+
+/**
+ * Where the answers that a branch is of recorded what comes behind its first `count` tokens: the step, and
+ * the node of its tree that they lead to. null where none did, or is known.
+ *
+ * @param {RunModel} branch
+ * @param {number} count
+ */
+function recorded(branch, count) {
+  const before = branch.tokens.slice(0, count).map(({ id }) => id);
+  const seen = new Set([branch]);
+  // A trace from elsewhere may name any parent.
+  for (let run = branch.parent; run && !seen.has(run); run = run.parent) {
+    seen.add(run);
+    const parting = before.findIndex((id, place) => run?.tokens[place]?.id !== id);
+    const step = run.steps[run.tokens[parting < 0 ? count : parting]?.step];
+    if (!step) continue;
+    /** @type {number | null} */
+    let node = 0;
+    for (const id of before.slice(step.firstToken)) node = node === null ? null : childOf(step, node, id);
+    if (node !== null) return { run, step, node };
+  }
+  return null;
+}
+
+/**
+ * The drafted child of a node that is a token; null where none is.
+ *
+ * @param {Step} step
+ * @param {number} parent
+ * @param {number} id
+ */
+function childOf({ drafted }, parent, id) {
+  const node = drafted.token_ids.findIndex((own, place) => drafted.parents[place] === parent && own === id);
+  return node < 0 ? null : node;
 }
 
 /**

@@ -1,11 +1,12 @@
 // The visitor's kept runs and files of other programs: a list with filters; open, rename, delete,
-// download, compare.
+// download, compare, and profiles in the Lab.
 
 import { besideView } from "./beside_view.js";
 import { showComparison } from "./compare_view.js";
 import { h } from "./dom.js";
 import { FILES, fileAddress } from "./exports.js";
 import { fixed, lossyMark, percent } from "./format.js";
+import { showLab } from "./lab_view.js";
 import { address, getJson, messageOf, send } from "./net.js";
 import { store } from "./page.js";
 import { onTab, showTab } from "./tabs.js";
@@ -14,17 +15,16 @@ import { onTab, showTab } from "./tabs.js";
 /** @import { KeptRun } from "./types.d.ts" */
 
 const TABLES = ["runs", "steps", "tokens", "nodes"];
-const MOST_COMPARED = 4;
 const FILES_HELP =
   "A trace, or a file of vLLM, SGLang, AIPerf, llama.cpp (SPEED-Bench, server log), Spec-Bench or EAGLE";
 
-/** @typedef {{ runs: KeptRun[], text: string, mode: string, chosen: Set<string> }} Listed */
+/** @typedef {{ runs: KeptRun[], mostCompared: number, text: string, mode: string, chosen: Set<string> }} Listed */
 /** @typedef {{ open: (run: KeptRun) => void, rename: (run: KeptRun, name: string) => void, remove: (run: KeptRun) => void, draw: () => void }} Actions */
 
 /** @param {ViewContext} context */
 export function mount({ element }) {
   /** @type {Listed} */
-  const state = { runs: [], text: "", mode: "", chosen: new Set() };
+  const state = { runs: [], mostCompared: 0, text: "", mode: "", chosen: new Set() };
   const body = h("tbody");
   const told = h("p", { class: "notice", role: "alert", hidden: true });
   const count = h("span", { class: "summary", role: "status" });
@@ -34,6 +34,8 @@ export function mount({ element }) {
     onchange: ({ target }) => set({ mode: target.value }),
   });
   const compare = h("button", { type: "button", class: "plain-button", onclick: compareChosen }, "Compare chosen");
+  const lab = h("button", { type: "button", class: "plain-button", onclick: openLab }, "Open in the Lab");
+  const everyone = h("input", { type: "checkbox", "aria-label": "Choose all that are shown", onchange: chooseAll });
   const beside = besideView();
   const file = h("input", {
     type: "file",
@@ -48,7 +50,7 @@ export function mount({ element }) {
       h("input", {
         type: "search",
         class: "search",
-        placeholder: "Filter by name or prompt",
+        placeholder: "Filter by name, prompt or mode",
         "aria-label": "Filter",
         oninput: (event) => set({ text: event.target.value }),
       }),
@@ -56,6 +58,7 @@ export function mount({ element }) {
       count,
       h("span", { class: "spacer" }),
       compare,
+      lab,
       h("label", { class: "plain-button", for: "open-trace", title: FILES_HELP }, "Open a file", file),
       ...TABLES.map((table) =>
         h(
@@ -74,7 +77,7 @@ export function mount({ element }) {
     h(
       "div",
       { class: "table-scroller", tabindex: "0", role: "region", "aria-label": "Table" },
-      h("table", { class: "runs" }, header(), body),
+      h("table", { class: "runs" }, header(everyone), body),
     ),
     beside.panel,
   );
@@ -101,7 +104,11 @@ export function mount({ element }) {
     }
   }
 
-  const reload = () => act(async () => set({ runs: (await getJson("archive.json")).runs }));
+  const reload = () =>
+    act(async () => {
+      const { runs, most_compared: mostCompared } = await getJson("archive.json");
+      set({ runs, mostCompared });
+    });
   const open = (/** @type {KeptRun} */ run) =>
     act(async () => {
       if (run.is_import) return beside.show([run.run_id]);
@@ -142,19 +149,43 @@ export function mount({ element }) {
     });
   }
 
+  function openLab() {
+    act(async () => {
+      showLab(await send("POST", `labs.json?ids=${[...state.chosen].join(",")}`));
+      showTab("lab");
+    });
+  }
+
+  function chooseAll() {
+    for (const { run_id: id } of shownRuns()) {
+      if (everyone.checked) state.chosen.add(id);
+      else state.chosen.delete(id);
+    }
+    draw();
+  }
+
+  function shownRuns() {
+    const wanted = state.text.toLowerCase();
+    return state.runs.filter(
+      (run) =>
+        (!state.mode || modeOf(run) === state.mode) &&
+        `${run.name} ${run.prompt} ${modeOf(run)}`.toLowerCase().includes(wanted),
+    );
+  }
+
   function draw() {
-    const known = ["", ...new Set(state.runs.map(({ mode }) => mode))];
+    const known = ["", ...new Set(state.runs.map(modeOf))];
     modes.replaceChildren(
       ...known.map((mode) => h("option", { value: mode, selected: mode === state.mode }, mode || "every mode")),
     );
-    const wanted = state.text.toLowerCase();
-    const shown = state.runs.filter(
-      ({ mode, name, prompt }) =>
-        (!state.mode || mode === state.mode) && `${name} ${prompt}`.toLowerCase().includes(wanted),
-    );
+    const shown = shownRuns();
     count.textContent = `${shown.length} of ${state.runs.length}`;
-    compare.disabled = state.chosen.size < 2 || state.chosen.size > MOST_COMPARED;
-    compare.title = compare.disabled ? `Choose 2 to ${MOST_COMPARED} runs` : "";
+    compare.disabled = state.chosen.size < 2 || state.chosen.size > state.mostCompared;
+    compare.title = compare.disabled ? `Choose 2 to ${state.mostCompared} runs` : "";
+    const chosen = state.runs.filter((run) => state.chosen.has(run.run_id));
+    lab.disabled = !chosen.length || chosen.some((run) => !run.profiled);
+    lab.title = lab.disabled ? "Choose profiles, which the Lab has measured" : "";
+    everyone.checked = shown.length > 0 && shown.every((run) => state.chosen.has(run.run_id));
     body.replaceChildren(...shown.map((run) => row(run, state, { open, rename, remove, draw })));
     if (!shown.length)
       body.append(
@@ -170,9 +201,15 @@ export function mount({ element }) {
   draw();
 }
 
-function header() {
-  const names = ["", "Name", "Mode", "Target", "Ended", "Tokens", "Tokens/s", "τ", "Acceptance", ""];
-  return h("thead", {}, h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name))));
+/** @param {Element} everyone chooses all */
+function header(everyone) {
+  const names = ["Name", "Mode", "Target", "Ended", "Tokens", "Tokens/s", "τ", "Acceptance", ""];
+  return h("thead", {}, h("tr", {}, h("td", {}, everyone), ...names.map((name) => h("th", { scope: "col" }, name))));
+}
+
+/** @param {KeptRun} run */
+function modeOf({ mode, profiled }) {
+  return profiled ? `profile of ${profiled}` : mode;
 }
 
 /**
@@ -198,7 +235,12 @@ function row(run, state, { open, rename, remove, draw }) {
     { "data-run": run.run_id },
     h("td", {}, choose),
     h("td", {}, name),
-    h("td", {}, `${run.mode} `, run.lossy_rule ? h("span", { class: "lossy-badge" }, lossyMark(run.lossy_rule)) : ""),
+    h(
+      "td",
+      {},
+      `${modeOf(run)} `,
+      run.lossy_rule ? h("span", { class: "lossy-badge" }, lossyMark(run.lossy_rule)) : "",
+    ),
     h("td", { title: run.device }, run.target),
     h("td", {}, run.outcome),
     h("td", { class: "number" }, run.num_tokens?.toLocaleString("en") ?? "–"),

@@ -106,12 +106,14 @@ export class Store {
     return run;
   }
 
-  /** Sets branches that were opened from elsewhere beside their parents. */
+  /** Tells branches their parents; those that were opened from elsewhere stand beside them. */
   _gather() {
     for (const run of this.runs.values()) {
-      if (!run.started?.parent || run.turn.turn !== run.id) continue;
+      if (!run.started?.parent) continue;
       const parent = [...this.runs.values()].find(({ started }) => started?.run_id === run.started?.parent);
       if (!parent || parent === run) continue;
+      run.parent = parent;
+      if (run.turn.turn !== run.id) continue;
       if (parent.turn.after === run.id) parent.turn = { ...parent.turn, after: run.turn.after };
       const { turn, after } = parent.turn;
       run.turn = { ...run.turn, turn, after };

@@ -23,6 +23,10 @@ const SOURCE_TEXTS = {
   root: "root: the last token before this step",
 };
 
+// Those of which no probability is known may have had one.
+/** @type {TokenFacts["source"][]} */
+const PERHAPS_DRAFTED = ["accepted", "remembered", "forced", "untold", "rejected", "untested", "inherited", "chosen"];
+
 /** @type {HTMLElement | null} */
 let card = null;
 /** @type {Element | null} */
@@ -92,11 +96,21 @@ function goOn({ run, position, path, place }, id, text, label) {
 /**
  * What the drafter thought of a token; a server may have drafted it and tells no probability.
  *
- * @param {Pick<TokenFacts, "draftProb" | "source">} facts
+ * @param {Pick<TokenFacts, "draftProb" | "source" | "inParent">} facts
  */
-export function draftText({ draftProb, source }) {
+export function draftText({ draftProb, source, inParent }) {
   if (draftProb !== null) return percent(draftProb);
-  return ["accepted", "remembered", "forced", "untold"].includes(source) ? "not told" : "not drafted";
+  const own = inParent ? inParent.source : source;
+  return own !== null && PERHAPS_DRAFTED.includes(own) ? "not told" : "not drafted";
+}
+
+/**
+ * Where an answer stands that a token comes from, and what it was there.
+ *
+ * @param {NonNullable<TokenFacts["inParent"]>} place
+ */
+function parentText({ step, source }) {
+  return source ? `${source} in step ${step}` : `a choice in step ${step}`;
 }
 
 /**
@@ -157,6 +171,7 @@ function draw(facts, anchor, fork) {
   const facts_ = [
     ...row("Id", facts.id < 0 ? "not told" : String(facts.id)),
     ...(facts.step ? row("Step", `${facts.step}, depth ${facts.depth}`) : row("Token", String(facts.depth))),
+    ...(facts.inParent ? row("Parent", parentText(facts.inParent)) : []),
     ...row("Target", percent(facts.targetProb)),
     ...row("Draft", draftText(facts)),
   ];

@@ -268,6 +268,7 @@ export interface KeptRun {
   run_id: string;
   name: string;
   mode: string;
+  profiled: string;
   lossy_rule: string;
   target: string;
   device: string;
@@ -465,6 +466,8 @@ export interface LabProgress {
   done: number;
   total: number;
   is_over: boolean;
+  failure: string;
+  runs: string[];
 }
 
 /** What is new of one run: its events from number `seq` on, and what goes with them. */

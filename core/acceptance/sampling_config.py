@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from core.acceptance.constraint_text import read_constraint
 from core.errors import InvalidSettingError, shown
-from core.settings import Settings, default_of, setting
+from core.settings import Settings, default_of, named_token, setting
 
 MOST_BIASES = 1024
 # As the interfaces of others have it.
 _LARGEST_BIAS = 100.0
-_MOST_DIGITS = 18
 # What narrows the distribution that tokens are drawn from.
 _NARROWING = ("top_k", "top_p", "min_p")
 
@@ -174,5 +173,4 @@ def _token_bias(entry: str) -> TokenBias:
             f"logit_bias has {shown(entry)}; give TOKEN=NUMBER, with a token's id or exact text and a "
             f"number from -{_LARGEST_BIAS:g} to {_LARGEST_BIAS:g}."
         )
-    is_id = token.isascii() and token.isdecimal() and len(token) <= _MOST_DIGITS
-    return TokenBias(int(token) if is_id else token, bias)
+    return TokenBias(named_token(token), bias)

@@ -122,14 +122,23 @@ def load_or_measure(
     A file that cannot be read is measured anew; one that cannot be written is done without, and so
     is one of a measurement on a busy machine.
     """
-    whole_key = f"{key} at {length}"
-    curve = _curve_from(load_json(folder, whole_key))
+    curve = load_kept(folder, key, length)
     if curve is None:
         curve, is_steady = measured(length)
         if is_steady:
+            whole_key = _at(key, length)
             points = list(zip(curve.rows, curve.seconds, strict=True))
             save_json(folder, whole_key, {"key": whole_key, "points": points})
     return curve
+
+
+def load_kept(folder: Path, key: str, length: int) -> CostCurve | None:
+    """The curve that was measured for a key and kept on disk; None where none was."""
+    return _curve_from(load_json(folder, _at(key, length)))
+
+
+def _at(key: str, length: int) -> str:
+    return f"{key} at {length}"
 
 
 def _curve_from(stored: Any) -> CostCurve | None:

@@ -1,12 +1,14 @@
 """T(n) of everything that an engine runs: measured when first asked for, and kept."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from core.backends.cost_curve import (
     CostCurve,
     Measurement,
     context_bucket,
+    load_kept,
     load_or_measure,
     measure,
 )
@@ -47,9 +49,37 @@ class MeasuredCosts:
         words: tuple[str, ...],
     ) -> CostCurve:
         """Of a forward on a runner's cache; the words tell what is computed."""
+        graphs = circumstances.graphs
+        bucket = context_bucket(circumstances.length, runner.context_limit)
+        key = self._key(circumstances, runner, forward, words)
+
+        def measured(length: int) -> Measurement:
+            own = runner.sibling(forward)
+            return measure(own, length) if graphs is None else graphs.measure(own, length)
+
+        if key not in self._curves:
+            self._progress("measuring the cost of a forward", 0, 0)
+            self._curves[key] = load_or_measure(_folder(), key, measured, bucket)
+        return self._curves[key]
+
+    def known(
+        self, circumstances: Circumstances, runner: ModelRunner, forward: TargetForward
+    ) -> CostCurve | None:
+        """The same of the target's forward, if it was measured before; None where it was not."""
+        bucket = context_bucket(circumstances.length, runner.context_limit)
+        key = self._key(circumstances, runner, forward, ())
+        return self._curves.get(key) or load_kept(_folder(), key, bucket)
+
+    def _key(
+        self,
+        circumstances: Circumstances,
+        runner: ModelRunner,
+        forward: TargetForward,
+        words: tuple[str, ...],
+    ) -> str:
+        """All that a cost depends on."""
         length, place, graphs = circumstances
-        bucket = context_bucket(length, runner.context_limit)
-        key = dumps(
+        return dumps(
             [
                 model_key(self._target),
                 str(self._target.dtype),
@@ -61,19 +91,13 @@ class MeasuredCosts:
                 place,
                 "eager" if graphs is None else graphs.name,
                 *words,
-                bucket,
+                context_bucket(length, runner.context_limit),
             ]
         )
 
-        def measured(length: int) -> Measurement:
-            own = runner.sibling(forward)
-            return measure(own, length) if graphs is None else graphs.measure(own, length)
 
-        if key not in self._curves:
-            self._progress("measuring the cost of a forward", 0, 0)
-            folder = cache_home() / "cost-curves"
-            self._curves[key] = load_or_measure(folder, key, measured, bucket)
-        return self._curves[key]
+def _folder() -> Path:
+    return cache_home() / "cost-curves"
 
 
 class RunCosts:
@@ -97,6 +121,10 @@ class RunCosts:
     ) -> CostCurve:
         """See `MeasuredCosts.curve`."""
         return self._costs.curve(self._circumstances, runner, forward, words)
+
+    def known(self, runner: ModelRunner, forward: TargetForward) -> CostCurve | None:
+        """See `MeasuredCosts.known`."""
+        return self._costs.known(self._circumstances, runner, forward)
 
     def later(
         self, runner: ModelRunner, forward: TargetForward, words: tuple[str, ...]

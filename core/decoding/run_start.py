@@ -58,9 +58,10 @@ class RunParts(NamedTuple):
     runner: ModelRunner
     drafter: Drafter | None
     curve: CostCurve | None
-    """Of a verification; None where tree sizes are fixed."""
+    """Of a verification; None where tree sizes are fixed and it was not measured before."""
     cost: CostOfRows | None
-    """What a verification costs this run: the curve, or its share of a batch's forward."""
+    """What a verification costs this run: the curve, or its share of a batch's forward. None where tree
+    sizes are fixed."""
     graphs: GraphRunnerCache | None
     """Lets the device do the steps alone; None where the host must decide them."""
     corrections: Corrections | None

@@ -19,7 +19,9 @@ def open_batch(page: Page, num_tokens: int, prompts: str) -> Page:
 
 def test_every_prompt_has_a_row_that_fills(scripted: Served, open_page: OpenPage) -> None:
     page = open_batch(open_page(scripted), 30, "One\nTwo\nThree")
+    expect(page.locator("#batch-view .promise li")).to_have_count(4)
     page.click("#batch-run")
+    expect(page.locator("#batch-view .promise")).to_be_hidden()
     expect(page.locator(".batch-total")).to_contain_text("3 of 3 rows done · 90 tokens")
     rows = page.locator(".batch-rows .lane")
     assert rows.locator("header strong").all_text_contents() == ["One", "Two", "Three"]

@@ -59,6 +59,26 @@ def test_another_token_is_chosen_and_the_answers_stand_beside_each_other(
     expect(strip.locator(".token.chosen")).to_have_count(0)
 
 
+def test_a_branch_is_left_at_a_token_that_it_took_over_or_began_with(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = answered(open_page(scripted))
+    fork_at(page, 5)
+    pills(page, "main", "branch 1 at token 6")
+    ended(page)
+    page.locator(".strip:visible .token.inherited").nth(2).hover()
+    card = page.locator("#token-card")
+    expect(card).to_contain_text("inherited: of the answer that this is a branch of")
+    expect(card).to_contain_text("in step 1")
+    expect(card.locator(".choices li").nth(1)).to_be_visible()
+    assert fork_at(page, 2).endswith("as token 3")
+    pills(page, "main", "branch 1 at token 6", "branch 2 at token 3")
+    ended(page)
+    expect(page.locator(".strip:visible .token.inherited")).to_have_count(2)
+    assert fork_at(page, 2).endswith("as token 3"), "the one that was chosen can be another"
+    pills(page, "main", "branch 1 at token 6", "branch 2 at token 3", "branch 3 at token 3")
+
+
 def test_two_branches_are_compared_with_their_first_difference_marked(
     scripted: Served, open_page: OpenPage
 ) -> None:

@@ -2,6 +2,7 @@
 
 from playwright.sync_api import Locator, Page, expect
 
+from app.runs.lab_runs import LabRuns
 from tests.app.scripted_engine import ScriptedEngine
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served, serve
@@ -121,6 +122,27 @@ def test_a_page_that_is_loaded_anew_shows_its_profiles(
     expect(page.locator(".lab-verdict")).to_contain_text("is fastest")
 
 
+def test_a_lab_opens_again_after_the_server_has_forgotten_it(open_page: OpenPage) -> None:
+    with serve(ScriptedEngine()) as served:
+        page = measured(open_page(served))
+        verdict = page.locator(".lab-told").text_content() or ""
+        served.handlers.labs = LabRuns()  # as after a restart
+        page.reload()
+        show(page, "Lab")
+        expect(page.locator(".lab-told")).to_have_text(verdict)
+        show(page, "Runs")
+        page.get_by_label("Filter").fill("profile of")
+        choose = page.get_by_role("button", name="Open in the Lab")
+        expect(choose).to_be_disabled()
+        page.get_by_label("Choose all that are shown").check()
+        expect(page.locator("tr[data-run] input:checked")).to_have_count(3)
+        with page.expect_response("**/labs.json*"):
+            choose.click()
+        expect(page.locator("#tab-lab")).to_be_visible()
+        expect(page.locator(".lab-told")).to_have_text(verdict)
+        page.close()  # it asks the server how it is, as long as it is open
+
+
 def test_a_stop_ends_it_and_bad_input_is_one_sentence(open_page: OpenPage) -> None:
     with serve(ScriptedEngine(step_s=0.02)) as served:
         page = open_page(served)
@@ -137,9 +159,40 @@ def test_a_stop_ends_it_and_bad_input_is_one_sentence(open_page: OpenPage) -> No
         page.close()  # it asks the server how it is, as long as it is open
 
 
+def test_what_fails_stays_as_an_error_that_says_what_to_do(open_page: OpenPage) -> None:
+    with serve(ScriptedEngine(fail_at=6)) as served:
+        page = open_page(served)
+        show(page, "Lab")
+        expect(page.locator("#lab-view .promise")).to_be_visible()
+        page.click("#lab-run")
+        told = page.locator("#lab-view").get_by_role("alert")
+        expect(told).to_contain_text("Nothing was measured")
+        expect(told).to_contain_text("measure again")
+        expect(page.locator(".lab-refusals li")).to_have_count(3)
+        expect(page.locator("#lab-view .promise")).to_be_hidden()
+        show(page, "Playground")
+        show(page, "Lab")
+        expect(told).to_be_visible()
+
+
+def test_a_question_that_fails_is_told_until_one_succeeds(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = measured(open_page(scripted))
+    told = page.locator("#lab-view").get_by_role("alert")
+    page.route("**/answer.json*", lambda route: route.fulfill(status=400, body="Not today."))
+    page.select_option("#lab-batch", "8")
+    expect(told).to_have_text("Not today.")
+    page.unroute("**/answer.json*")
+    page.select_option("#lab-batch", "4")
+    expect(told).to_be_hidden()
+
+
 def test_the_lab_fits_a_narrow_page(scripted: Served, open_page: OpenPage) -> None:
     page = shown_after_measuring(open_page(scripted, viewport=NARROW))
     expect(page.locator("#lab-modes label").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
     box = page.locator(".lab-panel").bounding_box()
     assert box is not None and box["x"] + box["width"] <= NARROW["width"]
+    arrow = page.locator("#lab-costs").evaluate("node => getComputedStyle(node).backgroundImage")
+    assert arrow != "none", "without it a choice looks like a text to be typed"

@@ -13,7 +13,7 @@ import pytest
 
 from core.engine import Engine
 from core.generate import main
-from core.trace.events import Event, RunFinished, RunStarted
+from core.trace.events import Event, RunFinished, RunStarted, TokenTexts
 from core.trace.file import load_trace
 from tests.tiny_folder import save_tiny_model
 
@@ -210,7 +210,7 @@ def test_the_same_seed_samples_the_same_text(
         (["--prompt-file", "/no/such/file"], "/no/such/file cannot be read (No such file"),
         (["--prompt", "x", "--mode", "ngram", "--num-nodes", "9999"], "num_nodes is 9999"),
         (["--prompt", "x", "--trace", "/no/such/folder/t.jsonl"], "cannot be written"),
-        ([], "one of the arguments --prompt --prompt-file is required"),
+        ([], "one of the arguments --prompt --prompt-file --fork is required"),
     ],
 )
 def test_bad_input_exits_with_two_and_one_sentence(
@@ -299,3 +299,85 @@ def test_a_memory_that_cannot_serve_is_refused_and_left_as_it_is(
     assert told in err and err.count("\n") == 1
     for name, content in contents.items():
         assert places[name].read_text(encoding="utf-8") == content
+
+
+@pytest.fixture
+def answered(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The trace of a sampled run."""
+    path = tmp_path / "run.jsonl"
+    status, _, _ = run(
+        capsys, "--prompt", "hello hello hello", "--target", target, "--mode", "ngram", "--do-sample",
+        "--seed", "7", "--max-new-tokens", "12", "--trace", str(path), "--json",
+    )  # fmt: skip
+    assert status == 0
+    return path
+
+
+def test_an_answer_goes_on_from_another_token_under_its_own_settings(
+    answered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load_trace(answered)
+    own = whole.token_ids
+    path = tmp_path / "branch.jsonl"
+    at = ["--fork", str(answered), "--at", "5", "--json"]
+    status, out, _ = run(capsys, *at, "--token", "9", "--trace", str(path))
+    branch = json.loads(out)
+    assert status == 0
+    assert branch["token_ids"][:6] == [*own[:5], 9]
+    assert len(branch["token_ids"]) == 12
+    parent, started = whole.first(RunStarted), load_trace(path).first(RunStarted)
+    assert parent is not None and started is not None
+    assert (started.parent, started.forked_at) == (parent.run_id, 5)
+    assert started.config == parent.config
+    same = json.loads(run(capsys, *at, "--token", str(own[5]))[1])
+    assert same["token_ids"] == own, "by its own token it is the run itself"
+    (text,) = {
+        text
+        for event in load_trace(path).of_kind(TokenTexts)
+        for token_id, text in zip(event.token_ids, event.texts, strict=True)
+        if token_id == 9
+    }
+    named = json.loads(run(capsys, *at, "--token", text)[1])
+    assert named["token_ids"] == branch["token_ids"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--at", "5"], "--fork has no --token; give --at the place"),
+        (["--token", "9"], "--fork has no --at; give --at the place"),
+        (["--at", "13", "--token", "9"], "the position is 13 and the answer has 12 tokens"),
+        (["--at", "-1", "--token", "9"], "the position is -1 and the answer has 12 tokens"),
+        (["--at", "5", "--token", "no such"], "no token of the target has the text 'no such'"),
+        (["--at", "5", "--token", "99999"], "there is no token 99999"),
+        (["--at", "5", "--token", "9", "--seed", "8"], "--seed is no setting beside --fork"),
+        (["--at", "5", "--token", "9", "--mode", "naive"], "--mode is no setting beside --fork"),
+        (["--at", "5", "--token", "9", "--raw"], "--raw is no setting beside --fork"),
+        (["--at", "x", "--token", "9"], "invalid int value: 'x'"),
+    ],
+)
+def test_a_branch_that_cannot_be_is_refused_in_a_sentence(
+    answered: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    status, out, err = run(capsys, "--fork", str(answered), *words)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_what_is_no_trace_has_no_branch(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--at", "0", "--token", "9"]
+    status, _, err = run(capsys, "--fork", str(tmp_path / "none.jsonl"), *words)
+    assert (status, len(err.splitlines())) == (2, 1)
+    assert "cannot be read" in err
+    (tmp_path / "bad.jsonl").write_text("nonsense")
+    status, _, err = run(capsys, "--fork", str(tmp_path / "bad.jsonl"), *words)
+    assert (status, len(err.splitlines())) == (2, 1)
+    for word in words[::2]:
+        status, _, err = run(capsys, "--prompt", "hello", "--target", target, word, "1")
+        assert (status, err) == (
+            2,
+            f"{word} is no setting without --fork; give that too, or leave it out.\n",
+        )

@@ -8,6 +8,7 @@ import gradio as gr
 from app.pages.components.settings import SettingsPanel
 from app.pages.components.view import QUIET, told_runs, view
 from app.runs.handlers import Handlers, notice
+from app.runs.kept_lab import kept_lab
 from app.runs.lab_run import MOST_OWN_QUESTIONS, LabRun, asked_of, profiled_modes
 from app.runs.run_form import values_from_config
 from app.runs.session import ChatSession
@@ -86,12 +87,21 @@ def create_lab_tab(handlers: Handlers, session: gr.State, settings: SettingsPane
 
     def resume(session: Any, request: gr.Request, event: gr.EventData) -> Iterator[str]:
         session.take(request)
-        found = [handlers.labs.find(session.visitor, str(name)) for name in told_runs(event)]
-        if found and found[-1] is not None and session.lab is None:
-            session.lab = found[-1]
-            yield from found[-1].follow()
+        lab_id, *run_ids = map(str, told_runs(event) or [""])
+        lab = handlers.labs.find(session.visitor, lab_id)
+        if session.lab is not None or not (lab or run_ids):
+            return
+        if lab is None:  # the server was started anew, or others have taken its place
+            try:
+                lab = kept_lab(handlers.finder, session.visitor, run_ids)
+            except SpecDecodesError as error:
+                yield notice(error)
+                return
+            handlers.labs.add(lab)
+        session.lab = lab
+        yield from lab.follow()
 
-    # What the view's script asks for with the lab that this tab of the browser remembers.
+    # What the view's script asks for with the lab that this tab of the browser remembers, and its runs.
     shown.apply(resume, session, shown, concurrency_limit=None, **QUIET)
     stop.click(ChatSession.stop_lab, session, None, queue=False, **QUIET)
 

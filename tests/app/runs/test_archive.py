@@ -14,6 +14,7 @@ from core.trace.file import Trace
 from tests.app.scripted_engine import ScriptedEngine
 
 VISITOR = "a" * 32
+RESPONSES = Path(__file__).parents[2] / "visualize" / "imports" / "files" / "vllm-responses.jsonl"
 
 
 def trace_of(prompt: str = "Hi", num_tokens: int = 6) -> Trace:
@@ -112,6 +113,23 @@ def test_a_run_described_by_another_version_is_described_anew(
     (tmp_path / VISITOR / "run-number-1.jsonl").write_text("no trace")
     path.write_text("{}")
     assert archive.runs(VISITOR) == []
+
+
+def test_a_file_of_another_program_is_described_anew_as_well(
+    archive: Archive, tmp_path: Path
+) -> None:
+    run = archive.adopt_import(VISITOR, RESPONSES.read_bytes(), "responses")
+    path = tmp_path / VISITOR / f"{run.run_id}.json"
+    path.write_text(json.dumps({"name": "responses", "kept_at_s": run.kept_at_s, "old": 1}))
+    assert archive.runs(VISITOR) == [run]
+
+
+def test_a_profile_is_told_apart_by_the_mode_that_it_is_of(archive: Archive) -> None:
+    engine = ScriptedEngine()
+    config = RunConfig.from_dict({"mode": "sd-eagle", "max_new_tokens": 6})
+    profile = Trace(list(engine.profile(engine.raw_prompt("Hi"), config, should_stop=bool)))
+    assert archive.keep(VISITOR, "run-number-1", profile).profiled == "sd-eagle"
+    assert archive.keep(VISITOR, "run-number-2", trace_of()).profiled == ""
 
 
 def test_a_trace_that_does_not_open_leaves_the_others_readable(

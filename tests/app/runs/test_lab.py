@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from app.runs.handlers import Handlers
 from app.runs.lab import lab_answer, lab_curves, lab_map
-from app.runs.lab_run import MOST_OWN_QUESTIONS, Asked, LabRun, asked_of, profiled_modes
+from app.runs.lab_profiles import Asked
+from app.runs.lab_run import MOST_OWN_QUESTIONS, LabRun, asked_of, profiled_modes
 from app.runs.lab_runs import LabRuns
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.profile.circumstance import DEVICE_NOTE
@@ -166,16 +168,30 @@ def test_a_mode_that_refuses_says_why_and_the_others_go_on() -> None:
     lab, messages = lab_of(RefusingEngine(), asked=[Asked("Hi", "a"), Asked("Ho", "b")])
     eagle, ngram = messages[-1]["modes"]
     assert (eagle["num_measured"], eagle["refused"]) == (2, "")
+    assert (messages[-1]["status"], messages[-1]["failure"]) == ("Measured", "")
     assert (ngram["num_measured"], ngram["refused"]) == (
         0,
         "ngram has no profile today; choose another mode.",
     )
     assert [each["mode"] for each in lab_answer(lab, {})["drafters"]] == ["sd-eagle"]
     _, messages = lab_of(RefusingEngine(), ["ngram"])
-    assert messages[-1]["status"] == "Nothing was measured"
+    assert messages[-1]["status"] == "Failed"
+    assert messages[-1]["failure"].startswith("Nothing was measured; each drafter ")
     lab, messages = lab_of(**{"sd-eagle.depth": 10_000})
     assert "depth" in messages[-1]["modes"][0]["refused"]
     assert [each["mode"] for each in lab_answer(lab, {})["drafters"]] == ["ngram"]
+
+
+def test_a_lab_that_breaks_says_what_broke_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(self: Handlers, *_: Any, **__: Any) -> None:
+        raise OSError("no thread is left")
+
+    monkeypatch.setattr(Handlers, "start", broken)
+    _, messages = lab_of()
+    assert messages[-1]["status"] == "Failed"
+    assert messages[-1]["failure"] == "The lab broke: no thread is left; measure again."
 
 
 def test_where_a_device_does_the_steps_the_page_says_what_its_speeds_are() -> None:
@@ -191,6 +207,7 @@ def test_a_stop_leaves_what_was_measured() -> None:
     lab.stop()
     last = decoded(lab.follow())[-1]
     assert (last["status"], last["done"], last["is_over"]) == ("Stopped", 0, True)
+    assert not last["failure"], "a stop is none"
     with pytest.raises(InvalidSettingError, match="Nothing is measured yet"):
         lab_answer(lab, {})
 

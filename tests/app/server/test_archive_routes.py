@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from app.runs.comparison import MOST_COMPARED
 from app.runs.handlers import Handlers
 from app.runs.session import ChatSession
 from app.runs.visitors import COOKIE, VisitorCookie, visitor_of
@@ -233,7 +234,13 @@ def test_kept_runs_are_compared(handlers: Handlers, client: TestClient) -> None:
     assert len(result["rows"]) == 2
     refused = client.get(f"/{PREFIX}/archive/compare.json?ids={ids[0]}")
     assert refused.status_code == 400
-    assert "choose 2 to 4" in refused.text
+    assert "choose 2 to 16" in refused.text
+    assert client.get(f"/{PREFIX}/archive.json").json()["most_compared"] == MOST_COMPARED
+    many = [answer(handlers, client, number) for number in range(10, 8 + MOST_COMPARED)]
+    result = client.get(f"/{PREFIX}/archive/compare.json?ids={','.join(ids + many)}").json()
+    assert len(result["rows"]) == MOST_COMPARED
+    refused = client.get(f"/{PREFIX}/archive/compare.json?ids={','.join([*ids, *many, ids[0]])}")
+    assert refused.status_code == 400
 
 
 def test_renaming_and_deleting_ask_for_sensible_values(

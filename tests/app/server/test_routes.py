@@ -6,10 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.runs.lab_run import Asked, LabRun
+from app.runs.lab_profiles import Asked
+from app.runs.lab_run import LabRun
 from app.runs.session import ChatSession
+from app.runs.visitors import VisitorCookie, visitor_of
 from app.server.routes import PREFIX, routes
 from tests.app.helpers import form_values, handlers_on
 from tests.app.scripted_engine import ScriptedEngine
@@ -65,5 +70,31 @@ def test_a_lab_answers_its_visitor_and_refuses_in_a_sentence() -> None:
         gone = client.get(f"/{PREFIX}/labs/another/answer.json")
         assert (gone.status_code, gone.text) == (
             404,
-            "These profiles are not kept any more; measure again.",
+            "This lab is not open any more; open its profiles again under Runs, or measure anew.",
         )
+
+
+def test_a_lab_is_opened_from_kept_profiles() -> None:
+    handlers = handlers_on(ScriptedEngine())
+    app = Starlette(
+        routes=[
+            Route("/", lambda request: PlainTextResponse(visitor_of(request))),
+            *routes(handlers),
+        ],
+        middleware=[Middleware(VisitorCookie)],
+    )
+    with TestClient(app) as client:
+        client.get("/")
+        visitor = client.get("/").text
+        values = form_values("ngram", max_new_tokens=12)
+        asked = [Asked("Hi", "prompt 1")]
+        lab = LabRun(handlers, ["ngram"], asked, values, visitor=visitor, owner=None)
+        list(lab.follow())
+        ids = ",".join(lab.told()["runs"])
+        opened = client.post(f"/{PREFIX}/labs.json?ids={ids}").json()
+        assert (opened["is_over"], opened["done"]) == (True, 1)
+        answer = client.get(f"/{PREFIX}/labs/{opened['lab']}/answer.json").json()
+        assert answer["num_tokens"] == 12
+        refused = client.post(f"/{PREFIX}/labs.json?ids=nothing-here")
+        assert (refused.status_code, refused.text[:22]) == (400, "A profile is not kept ")
+        assert client.get(f"/{PREFIX}/labs.json?ids={ids}").status_code == 405

@@ -218,3 +218,58 @@ test("an ended answer can go another way at each token and drafted node, by the 
   assert.equal(fork.path.at(-1), parent ? step.drafted.token_ids[parent] : undefined);
   assert.equal(describeNode(run, step, 0).fork, null);
 });
+
+/** A branch of a run, which begins with some tokens; those from `forkedAt` on were chosen. */
+function branchOf(parent, ids, forkedAt) {
+  const run = new RunModel("b");
+  const texts = ids.map((id) => ` w${id}`);
+  run.apply({ kind: "run_started", target: {}, prefix_token_ids: ids, prefix_texts: texts, forked_at: forkedAt });
+  run.status = { phase: "ended", text: "", done: 0, total: 0 };
+  run.parent = parent;
+  return run;
+}
+
+test("a token that a branch took over has the choices that its parent recorded, and can be left there", () => {
+  const branch = branchOf(runOf(2), [1, 4, 1, 2], 3);
+  const [first, second] = branch.tokens.map((token) => describeToken(branch, token));
+  assert.deepEqual([first.source, first.inParent], ["inherited", { step: 1, source: "accepted" }]);
+  assert.deepEqual([first.targetProb, first.draftProb], [0.7, 0.9]);
+  assert.deepEqual(
+    first.alternatives.map(({ id, text, isChosen }) => [id, text, isChosen]),
+    [
+      [1, " w1", true],
+      [3, " w3", false],
+    ],
+  );
+  assert.deepEqual(first.fork, { run: "b", position: 0, path: [], place: 0, isOwn: true });
+  assert.deepEqual(second.inParent, { step: 1, source: "recovered" });
+  assert.deepEqual([second.targetProb, draftText(second)], [0.6, "not drafted"]);
+});
+
+test("a token that was chosen has the choices of its place, along the drafts that lead to it", () => {
+  const branch = branchOf(runOf(2), [1, 4, 1, 2, 9], 3);
+  const [chosen, beyond] = branch.tokens.slice(3).map((token) => describeToken(branch, token));
+  assert.deepEqual(chosen.inParent, { step: 2, source: "rejected" });
+  assert.deepEqual([chosen.targetProb, chosen.draftProb, chosen.fork.position], [0.2, 0.8, 3]);
+  assert.deepEqual(beyond.inParent, { step: 2, source: null });
+  assert.deepEqual(
+    beyond.alternatives.map(({ id }) => id),
+    [5, 6],
+  );
+  assert.deepEqual([beyond.targetProb, draftText(beyond)], [null, "not drafted"]);
+  const apart = branchOf(runOf(2), [1, 4, 7, 8], 2);
+  assert.deepEqual(describeToken(apart, apart.tokens[3]).alternatives, [], "nothing was drafted behind 7");
+});
+
+test("a branch of a branch asks the answer that recorded the place, and a circle of parents ends", () => {
+  const run = runOf(2);
+  const branch = branchOf(run, [1, 4, 1, 2], 3);
+  const next = branchOf(branch, [1, 4, 9], 2);
+  const [first, , chosen] = next.tokens.map((token) => describeToken(next, token));
+  assert.deepEqual(first.inParent, { step: 1, source: "accepted" });
+  assert.deepEqual(chosen.inParent, { step: 2, source: null });
+  assert.equal(chosen.fork.position, 2);
+  branch.parent = next;
+  const facts = describeToken(next, next.tokens[0]);
+  assert.deepEqual([facts.alternatives, facts.fork, draftText(facts)], [[], null, "not told"]);
+});

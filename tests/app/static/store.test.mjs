@@ -147,6 +147,7 @@ test("a branch that was opened from elsewhere stands beside its parent, whicheve
     }
     assert.equal(store.turns.length, 1);
     assert.equal(store.branchesOf(store.runs.get("p")).length, 2);
+    assert.equal(store.runs.get("q").parent, store.runs.get("p"));
   }
 });
 
