@@ -34,7 +34,8 @@ def make_share_sd(context: DrafterContext) -> SelfDrafter:
     if settings.offload:
         originals.to_disk()
     forward = target_forward.with_stack(stack)
-    words = ("share-sd", str(settings.bits), str(settings.group_size), *settings.keep)
+    bits = f"{settings.bits}, head {_HEAD_BITS}"
+    words = ("share-sd", bits, str(settings.group_size), *settings.keep)
     return SelfDrafter(
         name="share-sd",
         identity=_identity(context, settings, forward),
