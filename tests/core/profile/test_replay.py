@@ -90,7 +90,7 @@ def test_trees_sized_by_cost_are_those_of_real_runs(
     steady_costs(monkeypatch, target_s=0.01, draft_s=0.002)
     prompt = engine.raw_prompt(PROMPT)
     settings = settings_of(mode, tiny_home, SAMPLED, **shape)
-    profile = made_profile(engine, prompt, settings)
+    profile = made_profile(engine, prompt, settings, settings["drafter"])
     real = assert_replayed(engine, prompt, profile, settings)
     assert max(len(step.token_ids) for step in real) > 1
 
