@@ -17,9 +17,11 @@ _FADING_IDLE = 0.995
 class Calibration:
     """Turns a drafter's probabilities into chances of acceptance."""
 
-    def __init__(self, *, prob_is_chance: bool = True):
-        """`prob_is_chance`: before anything was observed, a child's probability is its chance."""
+    def __init__(self, *, prob_is_chance: bool = True, expected_rate: float = PRIOR_RATES[0]):
+        """`prob_is_chance`: before anything was observed, a child's probability is its chance.
+        `expected_rate` is `best_rate` then."""
         self._prob_is_chance = prob_is_chance
+        self._expected_rate = expected_rate
         self._accepted = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
         self._judged = [[0.0] * NUM_BINS for _ in range(NUM_RANKS)]
         # By rank, over all probabilities: how many of the judged ones were expected to be accepted.
@@ -60,7 +62,7 @@ class Calibration:
     @property
     def best_rate(self) -> float:
         """Chance that a node's best child is accepted, whatever its probability."""
-        return (self._best_accepted + PRIOR_WEIGHT * PRIOR_RATES[0]) / (
+        return (self._best_accepted + PRIOR_WEIGHT * self._expected_rate) / (
             self._best_judged + PRIOR_WEIGHT
         )
 

@@ -142,7 +142,9 @@ class TreeGrower(Generic[LevelT]):
         # A draft's first forward finds no weights in a cache, and has what the drafter has not read yet.
         self._first_pace, self._later_pace = Pace(), Pace()
         self._clock = clock or time.perf_counter
-        self._calibration = Calibration(prob_is_chance=proposer.prob_is_chance)
+        self._calibration = Calibration(
+            prob_is_chance=proposer.prob_is_chance, expected_rate=settings.expected_rate
+        )
         self._latest: Outcome | None = None
         self._choosing_s = 0.0
         self.drafting_s = 0.0

@@ -64,3 +64,8 @@ class TreeSettings(DrafterSettings):
     fixed_size: bool = setting(
         False, "always fill the tree, instead of sizing it by the measured cost of verification"
     )
+
+    @property
+    def expected_rate(self) -> float:
+        """How often the best token after a node is expected to be accepted, before any was judged."""
+        return 0.7

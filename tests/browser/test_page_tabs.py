@@ -144,7 +144,7 @@ def test_a_set_is_compared_and_what_cannot_run_is_told(
     page = open_page(scripted)
     limit(page, 12)
     show(page, "Compare")
-    expect(page.locator(".promise")).to_contain_text("times plain decoding")
+    expect(page.locator("#tab-compare .promise")).to_contain_text("times plain decoding")
     page.click("[data-set=all]")
     left = page.locator(".left-out")
     expect(left).to_contain_text("1 left out")
@@ -160,7 +160,7 @@ def test_a_set_is_compared_and_what_cannot_run_is_told(
     expect(page.locator(".comparison-figures .main-svg").first).to_be_visible()
     expect(page.locator(".comparison-figures figure")).to_have_count(2)
     expect(page.locator(".comparison-table tbody tr").nth(1)).to_contain_text("share-sd, bits 2")
-    expect(page.locator(".promise")).to_have_count(0)
+    expect(page.locator("#tab-compare .promise")).to_have_count(0)
 
 
 def test_a_lossy_rule_shows_where_its_text_parts(scripted: Served, open_page: OpenPage) -> None:
