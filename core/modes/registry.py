@@ -116,7 +116,8 @@ def _kinds(mode: Mode) -> dict[str, Any]:
 
 @cache
 def modes() -> Mapping[str, Mode]:
-    """All modes by name, those of installed packages as well, in the order in which they are shown.
+    """All modes by name, those of installed packages as well, in the order in which they are shown: of
+    their groups, and of their names in each.
 
     A package that cannot be loaded is left out and told in the log.
     """
@@ -128,7 +129,7 @@ def modes() -> Mapping[str, Mode]:
             entry.load()
         except Exception as error:  # code of others raises whatever comes
             log.warning("the drafter %s cannot be loaded (%s) and is left out.", entry.name, error)
-    order = sorted(_registered.values(), key=lambda mode: GROUPS.index(mode.group))
+    order = sorted(_registered.values(), key=lambda mode: (GROUPS.index(mode.group), mode.name))
     return {mode.name: mode for mode in order}
 
 

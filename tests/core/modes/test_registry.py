@@ -21,9 +21,20 @@ EXAMPLE = ROOT / "tests" / "example_drafter"
 
 def test_the_modes_are_those_of_the_files_in_the_order_of_their_groups() -> None:
     assert mode_names() == (
-        "naive", "ngram", "sd-classic", "sd-block", "sd-eagle", "sd-medusa", "sd-mtp", "share-sd",
-        "layer-skip", "hybrid", "server",
+        "naive", "ngram", "sd-classic", "sd-block", "sd-eagle", "sd-medusa", "sd-mtp", "layer-skip",
+        "share-sd", "hybrid", "server",
     )  # fmt: skip
+
+
+def test_whatever_is_imported_first_the_order_is_the_same() -> None:
+    program = (
+        "import core.modes.hybrid, core.modes.sd_eagle\n"
+        "from core.modes.registry import mode_names\nprint(*mode_names())"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert made.stdout.split() == list(mode_names())
 
 
 @pytest.mark.parametrize("name", mode_names())
