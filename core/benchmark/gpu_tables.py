@@ -258,7 +258,7 @@ class GpuTables:
             ("sd-eagle", _TREE),
             ("sd-block", _TREE),
             ("sd-block", _CHAIN),
-            ("share-sd", {**_CHAIN, "group_size": 32}),
+            ("share-sd", _CHAIN),
             ("ngram", {}),
             ("sd-classic", _CHAIN),
         ]

@@ -50,8 +50,7 @@ class MeasuredCosts:
     ) -> CostCurve:
         """Of a forward on a runner's cache; the words tell what is computed."""
         graphs = circumstances.graphs
-        bucket = context_bucket(circumstances.length, runner.context_limit)
-        key = self._key(circumstances, runner, forward, words)
+        key, bucket = self._key(circumstances, runner, forward, words)
 
         def measured(length: int) -> Measurement:
             own = runner.sibling(forward)
@@ -66,9 +65,13 @@ class MeasuredCosts:
         self, circumstances: Circumstances, runner: ModelRunner, forward: TargetForward
     ) -> CostCurve | None:
         """The same of the target's forward, if it was measured before; None where it was not."""
-        bucket = context_bucket(circumstances.length, runner.context_limit)
-        key = self._key(circumstances, runner, forward, ())
-        return self._curves.get(key) or load_kept(_folder(), key, bucket)
+        key, bucket = self._key(circumstances, runner, forward, ())
+        if key not in self._curves:
+            kept = load_kept(_folder(), key, bucket)
+            if kept is None:
+                return None
+            self._curves[key] = kept
+        return self._curves[key]
 
     def _key(
         self,
@@ -76,10 +79,11 @@ class MeasuredCosts:
         runner: ModelRunner,
         forward: TargetForward,
         words: tuple[str, ...],
-    ) -> str:
-        """All that a cost depends on."""
+    ) -> tuple[str, int]:
+        """All that a cost depends on, and the length of the context at which it is measured."""
         length, place, graphs = circumstances
-        return dumps(
+        bucket = context_bucket(length, runner.context_limit)
+        key = dumps(
             [
                 model_key(self._target),
                 str(self._target.dtype),
@@ -91,9 +95,10 @@ class MeasuredCosts:
                 place,
                 "eager" if graphs is None else graphs.name,
                 *words,
-                context_bucket(length, runner.context_limit),
+                bucket,
             ]
         )
+        return key, bucket
 
 
 def _folder() -> Path:

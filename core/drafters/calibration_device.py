@@ -2,6 +2,7 @@
 
 import torch
 
+from core.backends.cuda.host_buffers import TwoHostBuffers
 from core.drafters.calibration import NUM_BINS, NUM_RANKS, PRIOR_RATES, PRIOR_WEIGHT
 
 
@@ -31,14 +32,10 @@ class DeviceTables:
     def __init__(self, device: torch.device):
         shape = (2, NUM_RANKS, NUM_BINS)
         self.tables = torch.zeros(shape, dtype=torch.float64, device=device)
-        is_cuda = device.type == "cuda"
-        # The copy before may still be under way.
-        self._host, self._other_host = (
-            torch.zeros(shape, dtype=torch.float64, pin_memory=is_cuda) for _ in range(2)
-        )
+        self._hosts = TwoHostBuffers(shape, torch.float64, device)
 
     def set(self, tables: list[list[list[float]]]) -> None:
         """Takes over what the host learned; of three in a row the first is there at the last."""
-        self._host, self._other_host = self._other_host, self._host
-        self._host.numpy()[:] = tables
-        self.tables.copy_(self._host, non_blocking=True)
+        host = self._hosts.next()
+        host.numpy()[:] = tables
+        self.tables.copy_(host, non_blocking=True)

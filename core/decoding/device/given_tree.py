@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from core.backends.cuda.host_buffers import host_buffer
 from core.trees.tensors import TreeRows
 from core.trees.tree import DraftTree
 
@@ -13,8 +14,8 @@ class GivenTree:
     """Room for one kind of step. The next tree may be given once the step of the last one was read."""
 
     def __init__(self, rows: int, device: torch.device):
-        shape, is_cuda = (_NUM_KINDS, rows), device.type == "cuda"
-        self._host = torch.zeros(shape, dtype=torch.int32, pin_memory=is_cuda)
+        shape = (_NUM_KINDS, rows)
+        self._host = host_buffer(shape, torch.int32, device)
         self._on_device = torch.zeros(shape, dtype=torch.int32, device=device)
 
     def give(self, tree: DraftTree) -> None:

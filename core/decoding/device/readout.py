@@ -11,6 +11,7 @@ import torch
 
 from core.acceptance.base import Trial
 from core.acceptance.device import Verdict
+from core.backends.cuda.host_buffers import TwoHostBuffers
 from core.decoding.logprobs import NOT_RECORDED, Logprobs
 from core.decoding.logprobs_device import Facts, logprobs_of
 from core.trees.tensors import Proposals, TreeRows
@@ -60,7 +61,7 @@ class Readout:
         self._shapes: list[tuple[torch.Size, bool]] = []
         self._starts: list[int] = []
         self._packed = torch.empty(0, dtype=torch.int32)
-        self._host, self._other_host = self._packed, self._packed
+        self._hosts: TwoHostBuffers | None = None
         self._has_proposals = self._has_facts = False
 
     def pack(self, step: StepTensors) -> None:
@@ -77,10 +78,7 @@ class Readout:
             self._shapes = [(tensor.shape, tensor.is_floating_point()) for tensor in tensors]
             self._starts = list(accumulate((len(piece) for piece in pieces), initial=0))
             self._packed = torch.empty_like(packed)
-            is_cuda = packed.device.type == "cuda"
-            self._host, self._other_host = (
-                torch.empty(packed.shape, dtype=torch.int32, pin_memory=is_cuda) for _ in range(2)
-            )
+            self._hosts = TwoHostBuffers(packed.shape, torch.int32, packed.device)
             self._has_proposals = step.proposals is not None
             self._has_facts = step.facts is not None
         self._packed.copy_(packed)
@@ -88,8 +86,8 @@ class Readout:
     def fetch(self) -> torch.Tensor:
         """Starts the copy to the host, and returns where it goes: the next copy goes elsewhere, the
         one after that here again."""
-        self._host, self._other_host = self._other_host, self._host
-        return self._host.copy_(self._packed, non_blocking=True)
+        assert self._hosts is not None, "pack() comes first"
+        return self._hosts.next().copy_(self._packed, non_blocking=True)
 
     def numbers(self, fetched: torch.Tensor) -> StepNumbers:
         """The results, once their copy is done; the buffer may then be written over."""

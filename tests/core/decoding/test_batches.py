@@ -18,7 +18,14 @@ from core.errors import InvalidSettingError
 from core.trace.events import RunFailed, RunFinished, RunStarted
 from core.trace.file import Trace
 from tests.core.conftest import PROMPT, run
-from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, mode_settings
+from tests.core.decoding.test_modes import (
+    GREEDY,
+    MODES,
+    SAMPLED,
+    TREE,
+    in_two_shapes,
+    mode_settings,
+)
 
 EngineOf = Callable[..., Engine]
 PROMPTS = (PROMPT, "The lazy dog", PROMPT + PROMPT, "A fox. A fox. A fox.", "Jumps over")
@@ -48,15 +55,7 @@ def ragged(settings: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str,
     ]
 
 
-@pytest.mark.parametrize(
-    ("shape", "sampling"),
-    [
-        pytest.param(CHAIN, GREEDY, id="chain-greedy"),
-        pytest.param(TREE, SAMPLED, id="tree-sampled"),
-        pytest.param(CHAIN, SAMPLED, id="chain-sampled", marks=pytest.mark.slow),
-        pytest.param(TREE, GREEDY, id="tree-greedy", marks=pytest.mark.slow),
-    ],
-)
+@in_two_shapes
 @pytest.mark.parametrize("mode", ["naive", *MODES])
 def test_every_sequence_has_the_text_that_it_has_alone(
     mode: str, shape: dict[str, Any], sampling: dict[str, Any], engine_of: EngineOf, tiny_home: Path

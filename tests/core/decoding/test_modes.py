@@ -31,6 +31,16 @@ MODES: dict[str, dict[str, Any]] = {
 DRAFTS = {"sd-classic": "draft", "sd-eagle": "head", "sd-block": "block", "sd-medusa": "heads"}
 GREEDY = {"do_sample": False}
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_k": 50, "top_p": 0.95, "seed": 5}
+# Two of the four in every run of the tests, and each of what they vary.
+in_two_shapes = pytest.mark.parametrize(
+    ("shape", "sampling"),
+    [
+        pytest.param(CHAIN, GREEDY, id="chain-greedy"),
+        pytest.param(TREE, SAMPLED, id="tree-sampled"),
+        pytest.param(CHAIN, SAMPLED, id="chain-sampled", marks=pytest.mark.slow),
+        pytest.param(TREE, GREEDY, id="tree-greedy", marks=pytest.mark.slow),
+    ],
+)
 
 
 def mode_settings(mode: str, shape: dict[str, Any], home: Path) -> dict[str, Any]:

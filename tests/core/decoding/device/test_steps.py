@@ -32,6 +32,7 @@ from tests.core.decoding.test_modes import (
     SAMPLED,
     TREE,
     EngineOf,
+    in_two_shapes,
     mode_settings,
 )
 
@@ -221,15 +222,7 @@ def test_a_drafter_that_breaks_leaves_the_run_plain_where_that_is_set(
     assert any("drafter broke" in getattr(event, "message", "") for event in trace.events)
 
 
-@pytest.mark.parametrize(
-    ("shape", "sampling"),
-    [
-        pytest.param(CHAIN, GREEDY, id="chain-greedy"),
-        pytest.param(TREE, SAMPLED, id="tree-sampled"),
-        pytest.param(CHAIN, SAMPLED, id="chain-sampled", marks=pytest.mark.slow),
-        pytest.param(TREE, GREEDY, id="tree-greedy", marks=pytest.mark.slow),
-    ],
-)
+@in_two_shapes
 @pytest.mark.parametrize("mode", MODES)
 def test_steps_equal_those_of_the_host(
     mode: str,
