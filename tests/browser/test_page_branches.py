@@ -34,6 +34,14 @@ def pills(page: Page, *names: str) -> Locator:
     return shown
 
 
+def branch_at(page: Page, token: int, *names: str) -> str:
+    """Makes a branch and waits for its end; returns as `fork_at`. The names are those of `pills`."""
+    said = fork_at(page, token)
+    pills(page, *names)
+    ended(page)
+    return said
+
+
 def test_another_token_is_chosen_and_the_answers_stand_beside_each_other(
     scripted: Served, open_page: OpenPage
 ) -> None:
@@ -63,17 +71,14 @@ def test_a_branch_is_left_at_a_token_that_it_took_over_or_began_with(
     scripted: Served, open_page: OpenPage
 ) -> None:
     page = answered(open_page(scripted))
-    fork_at(page, 5)
-    pills(page, "main", "branch 1 at token 6")
-    ended(page)
+    branch_at(page, 5, "main", "branch 1 at token 6")
     page.locator(".strip:visible .token.inherited").nth(2).hover()
     card = page.locator("#token-card")
     expect(card).to_contain_text("inherited: of the answer that this is a branch of")
     expect(card).to_contain_text("in step 1")
     expect(card.locator(".choices li").nth(1)).to_be_visible()
-    assert fork_at(page, 2).endswith("as token 3")
-    pills(page, "main", "branch 1 at token 6", "branch 2 at token 3")
-    ended(page)
+    said = branch_at(page, 2, "main", "branch 1 at token 6", "branch 2 at token 3")
+    assert said.endswith("as token 3")
     expect(page.locator(".strip:visible .token.inherited")).to_have_count(2)
     assert fork_at(page, 2).endswith("as token 3"), "the one that was chosen can be another"
     pills(page, "main", "branch 1 at token 6", "branch 2 at token 3", "branch 3 at token 3")
@@ -83,12 +88,8 @@ def test_two_branches_are_compared_with_their_first_difference_marked(
     scripted: Served, open_page: OpenPage
 ) -> None:
     page = answered(open_page(scripted))
-    fork_at(page, 4)
-    pills(page, "main", "branch 1 at token 5")
-    ended(page)
-    fork_at(page, 9)
-    pills(page, "main", "branch 1 at token 5", "branch 2 at token 10")
-    ended(page)
+    branch_at(page, 4, "main", "branch 1 at token 5")
+    branch_at(page, 9, "main", "branch 1 at token 5", "branch 2 at token 10")
     page.get_by_role("button", name="compare", exact=True).click()
     panel = page.get_by_role("region", name="Branches side by side")
     expect(panel.locator(".parting")).to_contain_text("They part at token 5")
@@ -105,9 +106,7 @@ def test_the_next_turn_follows_upon_the_branch_that_is_shown(
     page = answered(open_page(scripted))
     ask(page, "And then?")
     ended(page, 1)
-    fork_at(page, 3)
-    pills(page, "main", "branch 1")
-    ended(page)
+    branch_at(page, 3, "main", "branch 1")
     expect(page.locator(".turn")).to_have_count(1)
     branch = scripted.handlers.store.runs[-1].answer
     ask(page, "What now?")
@@ -156,9 +155,7 @@ def test_a_reloaded_page_has_its_branches_and_the_one_that_was_shown(
     scripted: Served, open_page: OpenPage
 ) -> None:
     page = answered(open_page(scripted))
-    fork_at(page, 5)
-    pills(page, "main", "branch 1")
-    ended(page)
+    branch_at(page, 5, "main", "branch 1")
     page.locator(PILLS).nth(0).click()
     expect(page.locator(PILLS).nth(0)).to_have_attribute("aria-pressed", "true")
     page.reload()
