@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,9 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     if is_follower():
         return _follow()
-    if num_ranks() > 1 and (options.workers or options.ray):
+    other = "several processes" if num_ranks() > 1 else "--tensor-parallel"
+    if (num_ranks() > 1 or options.tensor_parallel > 1) and (options.workers or options.ray):
         word = "--ray" if options.ray else "--workers"
-        return _refuse(f"{word} and several processes exclude each other.")
+        return _refuse(f"{word} and {other} exclude each other.")
     # Before Gradio is imported: no usage statistics and no look for newer versions.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     spare_this_machine()
@@ -87,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         from app.runs.run_keeper import keep_interrupted
         from app.runs.run_store import RunStore
 
-    pool = ModelPool(load_engine)
+    pool = ModelPool(partial(load_engine, tensor_parallel=options.tensor_parallel))
     if workers is not None:
         pool = ModelPool(Workers(load_in_worker, *workers), workers.num_workers)
     archive = Archive(runs, options.keep_runs, options.keep_days)
@@ -261,6 +263,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=DEFAULT_TARGET,
         help="model to start with: catalogue name, local folder, .gguf file, hub id or http://host:port "
         "of a server",
+    )
+    parser.add_argument(
+        "--tensor-parallel",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="GPUs of this machine that share out every layer of a target (default: 1)",
     )
     parser.add_argument("--preset", type=_preset, help="run of the gallery to start with")
     parser.add_argument("--keep-runs", type=_count, default=MAX_RUNS, help="runs kept a visitor")

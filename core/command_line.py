@@ -76,8 +76,8 @@ def add_run_options(parser: argparse.ArgumentParser, *, with_mode: bool = True) 
     parser.add_argument("--device", choices=("cpu", "cuda"), help=_help(RunConfig, "device"))
     parser.add_argument("--weights", choices=WEIGHTS, help=_help(RunConfig, "weights"))
     for name in (
-        "gpu_memory", "spread", "max_new_tokens", "stop", "accept", "draft_failure", "compile",
-        "invariant", "trace_top_k",
+        "gpu_memory", "tensor_parallel", "spread", "max_new_tokens", "stop", "accept", "draft_failure",
+        "compile", "invariant", "trace_top_k",
     ):  # fmt: skip
         _add_option(parser, RunConfig, name)
     for item in fields(SamplingConfig):

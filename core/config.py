@@ -32,7 +32,8 @@ _PARTIAL = ("draft", "accept", "draft_failure")
 # What decides how our own forward computes and is recorded, of which a server knows nothing, and what
 # servers define in ways of their own.
 _OF_OUR_OWN = (
-    "dtype", "device", "gpu_memory", "spread", "weights", "compile", "invariant", "trace_top_k", "stop",
+    "dtype", "device", "gpu_memory", "tensor_parallel", "spread", "weights", "compile", "invariant",
+    "trace_top_k", "stop",
 )  # fmt: skip
 
 
@@ -56,6 +57,12 @@ class RunConfig(Settings):
         None,
         "most memory to take on the GPU, such as 8GiB: layers beyond it stay in the host's memory "
         "and are streamed for each forward",
+    )
+    tensor_parallel: int = setting(
+        1,
+        "GPUs of this machine that share out every layer, each with some of its heads: faster than one",
+        low=1,
+        high=8,
     )
     spread: bool = setting(
         False, "share the layers among all GPUs of this machine, for a target too large for one"
@@ -128,6 +135,8 @@ class RunConfig(Settings):
             )
         if self.gpu_memory is not None:
             _check_streaming(self)
+        if self.tensor_parallel > 1:
+            _check_parallel(self)
         if self.drafter is not None:
             self.drafter.check_run(self)
 
@@ -222,6 +231,17 @@ def _check_streaming(config: RunConfig) -> None:
         raise InvalidSettingError("gpu_memory is for device cuda; leave it out on a CPU.")
     if config.spread:
         raise InvalidSettingError("gpu_memory and spread exclude each other; leave one out.")
+
+
+def _check_parallel(config: RunConfig) -> None:
+    """Raises InvalidSettingError for what does not go together with layers on several GPUs."""
+    if config.device != "cuda":
+        raise InvalidSettingError("tensor_parallel is for device cuda; leave it out on a CPU.")
+    for name in ("gpu_memory", "spread", "invariant"):
+        if getattr(config, name):
+            raise InvalidSettingError(
+                f"tensor_parallel and {name} exclude each other; leave one out."
+            )
 
 
 def _part(values: dict[str, Any], name: str) -> dict[str, Any]:

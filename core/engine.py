@@ -415,6 +415,11 @@ class Engine:
                 f"the target is loaded with weights {self.target.weights} and the run asks for "
                 f"{config.weights}; load it anew."
             )
+        if config.tensor_parallel not in (1, self.target.num_gpus):
+            raise InvalidSettingError(
+                f"the target is loaded on {self.target.num_gpus} GPUs and the run asks for "
+                f"{config.tensor_parallel}; load it anew."
+            )
         is_compiled = isinstance(self._backend.forward, CpuForward) or self._graphs is not None
         if config.compile and not is_compiled and not self.target.note:
             raise InvalidSettingError(
@@ -428,6 +433,8 @@ class Engine:
             "compile": is_compiled,
             "weights": self.target.weights,
         }
+        if device == "cuda":
+            actual["tensor_parallel"] = self.target.num_gpus
         if config.drafter is not None and not self.can_branch:
             actual["drafter"] = as_chains(config.drafter)
         return actual

@@ -4,7 +4,6 @@ from functools import cache
 
 from app.engines.engine_slot import EngineKey, EngineLike, Progress
 from core.attached.engine import AttachedEngine
-from core.distributed.role import num_ranks
 from core.runtime.imports import quick_imports
 
 
@@ -21,17 +20,20 @@ def attach_engine(key: EngineKey, progress: Progress) -> EngineLike:
     return AttachedEngine(key.target)
 
 
-def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> EngineLike:
+def load_engine(
+    key: EngineKey, progress: Progress, num_engines: int = 1, tensor_parallel: int = 1
+) -> EngineLike:
     """The engine of a target on the best device; raises SpecDecodesError with one sentence.
 
-    `num_engines` share this machine's cores with the page; 0 says that the page is elsewhere.
+    `num_engines` share this machine's cores with the page; 0 says that the page is elsewhere. So many
+    GPUs share out each layer as `tensor_parallel` says.
     """
     progress("starting the engine", 0, 0)
     with quick_imports():
         import torch
 
         from core.engine import Engine
-        from core.loading.loading import load_model
+        from core.loading.loading import load_model, placing
 
     # A core stays for the server and the browser: a forward waits for its slowest thread, and on two
     # cores a page that draws beside two threads makes both slower than one alone.
@@ -44,7 +46,7 @@ def load_engine(key: EngineKey, progress: Progress, num_engines: int = 1) -> Eng
         device=device,
         weights=key.weights,
         compile=key.compile,
-        placement="split" if num_ranks() > 1 else "whole",
+        placement=placing(tensor_parallel),
         progress=progress,
     )
     return Engine(target, progress=progress)

@@ -78,7 +78,9 @@ def commit(
     is_kept = steps <= verdict.num_accepted
     places = state.length + steps
     sources = torch.where(is_kept, state.length + verdict.path, places)
-    cache.storage.index_copy_(4, places, cache.storage.index_select(4, sources))
+    for storage in cache.storages():
+        to, kept = places.to(storage.device), sources.to(storage.device)
+        storage.index_copy_(4, to, storage.index_select(4, kept))
     if cache.hidden_states is not None:
         states = cache.hidden_states.rows
         states.index_copy_(0, places, states.index_select(0, sources))

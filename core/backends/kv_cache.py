@@ -145,6 +145,11 @@ class TreeCache:
         """All memory of keys and values, whose last dimensions are [capacity, head_dim]."""
         return (self.storage,)
 
+    @property
+    def devices(self) -> list[torch.device]:
+        """Where it lies, the device of the decisions first."""
+        return [storage.device for storage in self.storages()]
+
     def truncate(self, length: int) -> None:
         """Sets the committed length; entries behind it are free to be written over."""
         self.length = length

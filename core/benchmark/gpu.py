@@ -28,6 +28,8 @@ from core.runtime.strict_json import dumps
 _TABLES = ("costs", "plain", "modes", "share-sd", "tracing", "transformers", "offload")
 # These need no models.
 _RANDOM_TABLES = ("kernels", "families")
+# It needs several GPUs.
+_PARALLEL_TABLE = "parallel"
 _BUDGET = "8GiB"
 
 
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         type=words,
         default=_TABLES,
         help=f"some of {', '.join(_TABLES)} (all of these by default), "
-        f"{', '.join(_RANDOM_TABLES)}; commas",
+        f"{_PARALLEL_TABLE} (several GPUs), {', '.join(_RANDOM_TABLES)}; commas",
     )
     parser.add_argument("--json", type=Path, help="file for all rows")
     return parser
@@ -78,10 +80,10 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> None:
     """Raises InvalidSettingError."""
     for name in options.tables:
-        if name not in (*_TABLES, *_RANDOM_TABLES):
+        if name not in (*_TABLES, _PARALLEL_TABLE, *_RANDOM_TABLES):
             raise InvalidSettingError(
                 f"there is no table {name!r}; give some of "
-                f"{', '.join((*_TABLES, *_RANDOM_TABLES))}."
+                f"{', '.join((*_TABLES, _PARALLEL_TABLE, *_RANDOM_TABLES))}."
             )
         if name not in _RANDOM_TABLES and options.models is None:
             raise InvalidSettingError(
@@ -121,6 +123,7 @@ def _measure(options: argparse.Namespace) -> None:
             "offload": lambda: bench.table_offload(options.gpu_memory or _BUDGET),
             "costs": bench.table_costs,
             "tracing": bench.table_tracing,
+            _PARALLEL_TABLE: bench.table_parallel,
         }
         results["models"] = options.models.name
         results["questions"] = (

@@ -13,6 +13,7 @@ from core.benchmark.questions import load_questions, pick_questions
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.engine import Engine
+from core.errors import InvalidSettingError
 from core.loading.loading import LoadedModel, load_model
 from core.runtime.strict_json import dumps
 from core.trace.events import Accepted, Committed, Drafted, RunFailed, RunFinished, Verified
@@ -326,6 +327,37 @@ class GpuTables:
         torch.cuda.set_per_process_memory_fraction(1.0)
         return rows
 
+    def table_parallel(self) -> Rows:
+        """Layers that all GPUs share out, against one of them: plain decoding and drafters."""
+        self.forget()
+        one = self.plain()
+        speed = one.stats.tokens_per_s or 1.0
+        rows: Rows = [{"what": "naive", "gpus": 1, **one.to_dict()}]
+        self.forget()
+        name, count = str(self._folder / "target"), torch.cuda.device_count()
+        if count < 2:
+            raise InvalidSettingError(
+                "the table parallel needs several GPUs and this machine has one; leave it out."
+            )
+        engine = Engine(load_model(name, dtype=self._dtype, device="cuda", placement=count))
+        prompts = self.prompts(engine)
+        for mode, drafter in (
+            ("naive", {}), ("sd-eagle", _TREE), ("sd-block", _TREE), ("sd-classic", _TREE),
+            ("ngram", {}),
+        ):  # fmt: skip
+            found = measure(engine, prompts, self.values(mode, **drafter))
+            rows.append({
+                "what": f"{mode} {_words(drafter)}", "gpus": count, **found.to_dict(),
+                "times_one": round((found.stats.tokens_per_s or 0.0) / speed, 3),
+                "identical": identical(found, one),
+                "first_differences": [
+                    _first_difference(a, b)
+                    for a, b in zip(found.outputs, one.outputs, strict=True)
+                ],
+            })  # fmt: skip
+            print(dumps(rows[-1]), flush=True)
+        return rows
+
     def table_costs(self) -> Rows:
         """T(n) of the compiled forward."""
         curve = self.engine().cost_curve(256)
@@ -353,6 +385,12 @@ class GpuTables:
             rows.append({"what": mode, "on": round(on, 1), "off": round(off, 1),
                          "cost_percent": round(100 * (1 - on / off), 2)})  # fmt: skip
         return rows
+
+
+def _first_difference(found: list[int], expected: list[int]) -> int | None:
+    """Place of the first token that is another; None where all are the same."""
+    pairs = enumerate(zip(found, expected, strict=False))
+    return next((place for place, (one, other) in pairs if one != other), None)
 
 
 def _words(drafter: dict[str, Any]) -> str:

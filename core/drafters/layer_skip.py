@@ -10,10 +10,11 @@ from core.backends.torch.forward import TorchForward
 from core.drafters.base import CostOfRows
 from core.drafters.context import DrafterContext
 from core.drafters.layer_search import LayerSearch, LayerSet, subset
-from core.drafters.self_draft import SelfDrafter
+from core.drafters.self_draft import SelfDrafter, parts_reason
 from core.drafters.tree_size import chain_speed
 from core.errors import InvalidSettingError
 from core.loading.fingerprint import model_key
+from core.loading.loading import LoadedModel
 from core.loading.prompts import chat_token_ids, raw_token_ids
 from core.modes.layer_skip import LayerSkipSettings
 from core.runtime.json_cache import load_json, save_json
@@ -48,6 +49,11 @@ def make_layer_skip(context: DrafterContext) -> SelfDrafter:
         forward=forward,
         grower=context.grower(context.proposer(), None if settings.fixed_size else draft_cost),
     )
+
+
+def reason_against(draft: str | None, target: LoadedModel) -> str | None:
+    """See `core.modes.registry.Mode`."""
+    return parts_reason("layer-skip", target)
 
 
 def _layer_set(context: DrafterContext, settings: LayerSkipSettings, num_all: int) -> LayerSet:

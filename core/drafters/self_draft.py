@@ -22,7 +22,18 @@ from core.drafters.device_form import DeviceForm, DevicePlace
 from core.drafters.draft_pass import DraftPass
 from core.drafters.tree_growth import Grower, TreeGrower
 from core.errors import BadLogitsError
+from core.loading.loading import LoadedModel
 from core.trees.tree import DraftTree
+
+
+def parts_reason(mode: str, target: LoadedModel) -> str | None:
+    """Why a mode cannot draft with a target's layers; None where each is whole in one place."""
+    if target.num_gpus == 1:
+        return None
+    return (
+        f"mode {mode} drafts with the target's own layers, which {target.num_gpus} GPUs share out; "
+        "leave tensor_parallel out, or give another mode."
+    )
 
 
 @dataclass(frozen=True, slots=True)

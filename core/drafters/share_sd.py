@@ -6,7 +6,7 @@ from core.backends.torch.forward import TorchForward
 from core.backends.torch.weights import LayerStack
 from core.config import RunConfig
 from core.drafters.context import DrafterContext
-from core.drafters.self_draft import SelfDrafter
+from core.drafters.self_draft import SelfDrafter, parts_reason
 from core.loading.fingerprint import model_key
 from core.loading.loading import LoadedModel
 from core.modes.share_sd import ShareSdSettings
@@ -50,7 +50,7 @@ def make_share_sd(context: DrafterContext) -> SelfDrafter:
 def reason_against(draft: str | None, target: LoadedModel) -> str | None:
     """See `core.modes.registry.Mode`."""
     if not target.is_packed:
-        return None
+        return parts_reason("share-sd", target)
     return (
         f"mode share-sd drafts with the target's weights quantized, and with weights {target.weights} "
         "this target's are whole numbers already; give weights full or another mode."

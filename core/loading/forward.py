@@ -8,6 +8,8 @@ from core.backends.cpu.forward import CpuForward, cpu_reason
 from core.backends.cpu.library import Kernels
 from core.backends.runner import ModelRunner, TargetForward
 from core.backends.torch.forward import RotaryTable, TorchForward
+from core.backends.torch.parallel import ParallelForward, ParallelRunner
+from core.backends.torch.parallel_weights import ParallelStack
 from core.backends.torch.sizes import check_sizes
 from core.backends.torch.weights import LayerStack
 from core.backends.transformers.forward import TransformersForward, transformers_shape
@@ -56,7 +58,12 @@ def runner_of(model: LoadedModel) -> ModelRunner:
     if model_config is None:
         return make_runner(model.module, model.context_limit)
     assert model.stack is not None, "no engine has taken it"
-    own = _own_forward(model_config, model.stack, model.row_dtype, model.kernels)
+    stack = model.stack
+    if isinstance(stack, ParallelStack):
+        shape, limit, dtype = model_config.architecture, model.context_limit, model.dtype
+        forward = ParallelForward(shape, stack, model_config.rotations, dtype)
+        return ParallelRunner(forward, shape, limit, dtype, stack.final_norm.device)
+    own = _own_forward(model_config, stack, model.row_dtype, model.kernels)
     return ModelRunner(own, own.shape, model.context_limit, model.row_dtype, model.device)
 
 

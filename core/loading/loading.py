@@ -1,5 +1,6 @@
 """Loads a model with its tokenizer into memory."""
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -7,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from core.backends.cpu.library import Kernels, load_kernels
+from core.backends.torch.parallel_weights import parallel_reason, parallel_stack
+from core.backends.torch.sizes import check_sizes
 from core.backends.torch.weights import LayerStack
 from core.config import RunConfig, rounding_note
 from core.distributed.role import num_ranks
@@ -30,7 +33,7 @@ from core.quant.streaming import streamed
 from core.runtime.storage import Progress, no_progress, weights_sha256
 from core.settings import parse_bytes
 
-Placing = Literal["whole", "split", "spread"]
+Placing = Literal["whole", "split", "spread"] | int
 
 # What compiled kernels on a CPU compute; unset is float32.
 _COMPILED_DTYPES = (None, "float32", "bfloat16")
@@ -80,6 +83,8 @@ class LoadedModel:
     note: str = ""
     """Why something that was asked for is missing, in one sentence."""
     given_module: Any = None
+    num_gpus: int = 1
+    """How many share out each layer of our own forward."""
     split: SplitModule | None = None
     """Where its layers are split over several processes."""
     is_spread: bool = False
@@ -130,54 +135,51 @@ def load_model(
     unset compiles where device, dtype and architecture allow it. Without a compiler the model is loaded
     all the same, and `note` says so. `as_draft` rounds floating weights to 8 bits where kernels read
     them, for others check what it drafts. A `placement` of split has the processes that torchrun started
-    hold a part each, and spread all GPUs of this one (`core.distributed`). Raises ModelUnavailableError
-    where it cannot be had, and InvalidSettingError for a missing device and for settings that do not go
-    together.
+    hold a part each, and spread all GPUs of this one (`core.distributed`); a number has so many devices
+    of this process share out every layer, for which the processor can stand in. Raises
+    ModelUnavailableError where it cannot be had, and InvalidSettingError for a missing device and for
+    settings that do not go together.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidSettingError("device is cuda and there is no CUDA GPU; give cpu.")
     _check_together(dtype, device, weights, compile)
-    if placement == "split":
-        _check_split(weights, compile, gpu_memory)
-    if placement == "spread":
-        check_spread()
-    source = _found(name, progress, with_files=placement != "whole")
+    _check_placement(placement, device, weights, compile, gpu_memory)
+    is_own = placement not in ("split", "spread")
+    source = _found(name, progress, with_files=not is_own)
     weights = weights or default_weights(source)
-    if placement != "whole":
+    if not is_own or (placement != "whole" and device == "cpu"):
         compile = False
     elif compile is None:
         compile = _can_compile(source, device, dtype)
     kernels, note = _kernels(progress) if compile and device == "cpu" else (None, "")
     wanted = dtype or default_dtype(torch.device(device))
     torch_dtype: torch.dtype = getattr(torch, wanted)
+    # One GPU need not have room for all that several share out.
+    is_on_host = gpu_memory is not None or placement != "whole"
     place = Placement(
         torch_dtype if kernels is None else torch.float32,
-        torch.device("cpu" if gpu_memory else device),
+        torch.device("cpu" if is_on_host else device),
         kernels,
         rounds_rows=wanted == "bfloat16",
         rounds_weights=as_draft,
     )
     split = None
-    if placement != "whole":
-        check_computable(source)
     if placement == "split":
+        check_computable(source)
         progress(f"reading weights into {num_ranks()} processes", 0, 0)
         split = SplitModule(source, torch_dtype, device)
         contents = module_contents(split.module)
     elif placement == "spread":
+        check_computable(source)
         progress("reading weights into all GPUs", 0, 0)
         contents = module_contents(read_spread_module(source, torch_dtype))
     else:
-        keeps_files = kernels is not None
-        check_memory(
-            source,
-            torch_dtype,
-            place.device,
-            keeps_files=keeps_files,
-            keeps_blocks=keeps_files and weights != "full",
-        )
-        progress("reading weights", 0, 0)
-        contents = read_contents(source, weights, place, progress)
+        contents = _own_contents(source, weights, place, progress)
+    if gpu_memory:
+        contents = _streamed(source, contents, torch.device(device), parse_bytes(gpu_memory))
+    if isinstance(placement, int):
+        progress(f"sharing out layers among {placement} GPUs", 0, 0)
+        contents = _shared_out(source, contents, device, placement)
     source_key = source.sha256
     if source_key is None:
         progress("checking", 0, 0)
@@ -215,9 +217,43 @@ def load_model(
         is_compiled=compile and (kernels is not None or device == "cuda"),
         note=" ".join(told for told in (note, rules) if told),
         given_module=contents.module,
+        num_gpus=placement if isinstance(placement, int) else 1,
         split=split,
         is_spread=placement == "spread",
     )
+
+
+def placing(tensor_parallel: int, *, is_spread: bool = False) -> Placing:
+    """Where a target's layers go in a process that was started with these settings.
+
+    Raises InvalidSettingError for several GPUs in each of several processes.
+    """
+    if tensor_parallel > 1:
+        if num_ranks() > 1:
+            raise InvalidSettingError(
+                "tensor_parallel is for the GPUs of one process and several were started; leave it "
+                "out, or start one."
+            )
+        return tensor_parallel
+    if num_ranks() > 1:
+        return "split"
+    return "spread" if is_spread else "whole"
+
+
+def _own_contents(
+    source: ModelSource, weights: str, place: Placement, progress: Progress
+) -> Contents:
+    """What our own forward computes, or else transformers', all in one place."""
+    keeps_files = place.kernels is not None
+    check_memory(
+        source,
+        place.dtype,
+        place.device,
+        keeps_files=keeps_files,
+        keeps_blocks=keeps_files and weights != "full",
+    )
+    progress("reading weights", 0, 0)
+    return read_contents(source, weights, place, progress)
 
 
 def default_weights(source: ModelSource) -> str:
@@ -245,6 +281,22 @@ def _check_together(
         )
 
 
+def _check_placement(
+    placement: Placing,
+    device: str,
+    weights: str | None,
+    compile: bool | None,
+    gpu_memory: str | None,
+) -> None:
+    """Raises InvalidSettingError for settings that a placement excludes."""
+    if placement == "split":
+        _check_split(weights, compile, gpu_memory)
+    if placement == "spread":
+        check_spread()
+    if isinstance(placement, int):
+        _check_parallel(device, weights, placement)
+
+
 def _check_split(weights: str | None, compile: bool | None, gpu_memory: str | None) -> None:
     """Raises InvalidSettingError for what transformers' split module lacks."""
     for name, is_given in (
@@ -257,6 +309,49 @@ def _check_split(weights: str | None, compile: bool | None, gpu_memory: str | No
                 f"the target is split over {num_ranks()} processes and {name} is for one; leave it "
                 "out, or start one process."
             )
+
+
+def _check_parallel(device: str, weights: str | None, count: int) -> None:
+    """Raises InvalidSettingError for what several GPUs cannot share out."""
+    if weights in QUANTIZED:
+        raise InvalidSettingError(
+            f"tensor_parallel shares out full weights and weights is {weights}; leave one out."
+        )
+    found = torch.cuda.device_count() if device == "cuda" else count
+    if found < count:
+        raise InvalidSettingError(
+            f"tensor_parallel is {count} and this machine has {found} GPUs; give fewer, or leave it out."
+        )
+
+
+def _shared_out(source: ModelSource, contents: Contents, device: str, count: int) -> Contents:
+    """A part of every layer on each of the devices."""
+    stack, model_config = contents.stack, contents.model_config
+    if stack is None or model_config is None:
+        reason: str | None = "our own forward cannot compute it"
+    else:
+        check_sizes(model_config.architecture, stack)
+        reason = parallel_reason(model_config.architecture, stack, count)
+    if stack is None or model_config is None or reason is not None:
+        raise InvalidSettingError(
+            f"{source.name} cannot be shared out among {count} GPUs ({reason}); leave tensor_parallel "
+            "out."
+        )
+    devices = [
+        torch.device("cuda", index) if device == "cuda" else torch.device("cpu")
+        for index in range(count)
+    ]
+    for first, second in itertools.pairwise(devices):
+        if device == "cuda" and not torch.cuda.can_device_access_peer(first, second):
+            raise InvalidSettingError(
+                f"the GPUs {first} and {second} do not reach each other's memory, which "
+                "tensor_parallel needs; leave it out."
+            )
+    shared = parallel_stack(model_config.architecture, stack, devices)
+    for one in devices:
+        if device == "cuda":
+            torch.cuda.synchronize(one)  # what reads the weights does not wait for what laid them
+    return contents._replace(stack=shared)
 
 
 def _can_compile(source: ModelSource, device: str, dtype: str | None) -> bool:
@@ -297,7 +392,7 @@ def load_target(
         weights=config.weights,
         compile=config.compile,
         gpu_memory=config.gpu_memory,
-        placement="split" if num_ranks() > 1 else "spread" if config.spread else "whole",
+        placement=placing(config.tensor_parallel, is_spread=config.spread),
         progress=progress,
     )
 

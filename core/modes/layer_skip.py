@@ -44,5 +44,6 @@ register(
         LayerSkipSettings,
         "core.drafters.layer_skip:make_layer_skip",
         needs_own_forward=True,
+        reason_against="core.drafters.layer_skip:reason_against",
     )
 )

@@ -7,6 +7,7 @@ import torch
 
 # Forwards over trees on a device have one of these numbers of rows, for each has a graph of its own.
 ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 257)
+MOST_ROWS = ROWS[-1]
 
 
 def bucket(rows: int) -> int:

@@ -1,12 +1,13 @@
 """T(n) on a device: seconds of a captured forward over n rows."""
 
+from collections.abc import Sequence
 from statistics import median
 
 import torch
 
 from core.backends.cost_curve import CostCurve
 from core.backends.cuda.attention import Rows
-from core.backends.cuda.forward import DeviceForward
+from core.backends.cuda.forward import ComputesRows
 from core.backends.cuda.graphs import Graphs, Marks
 
 SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 128)
@@ -15,13 +16,18 @@ _WARM_UPS, _REPEATS = 3, 7
 
 
 def measure_on_device(
-    forward: DeviceForward, device: torch.device, context_length: int, state_size: int | None
+    forward: ComputesRows,
+    devices: Sequence[torch.device],
+    context_length: int,
+    state_size: int | None,
 ) -> CostCurve:
-    """Times forwards of every size behind `context_length` columns of whatever the cache holds.
+    """Times forwards of every size behind `context_length` columns of whatever the cache holds, which
+    lies on the devices.
 
     `state_size` is the width of the states that an EAGLE head is given with its rows.
     """
-    graphs, marks = Graphs(device), Marks(device)
+    device, *others = devices
+    graphs, marks = Graphs(device, others), Marks(device)
     length = torch.tensor([context_length], device=device)
     seconds = []
     for size in SIZES:

@@ -107,6 +107,34 @@ def few_between(
     return FewRows(_most_rows(weights.o, weights.gate_up, next_weights.qkv), between)
 
 
+def few_output(shape: Architecture, layer: LayerWeights) -> FewRows | None:
+    """What a layer's `o` makes of attended rows; None where the kernels cannot compute it."""
+    weights = _weights(shape, layer)
+    if weights is None:
+        return None
+    following = Following(weights.gate_up, is_gated=True)
+    return FewRows(
+        _most_rows(weights.o),
+        lambda attended: multiply_rows(attended, weights.o, following=following),
+    )
+
+
+def few_feed(shape: Architecture, layer: LayerWeights) -> FewRows | None:
+    """What a layer's feed-forward makes of the residual; None where the kernels cannot compute it."""
+    weights = _weights(shape, layer)
+    if weights is None:
+        return None
+
+    def feed(x: Tensor) -> Tensor:
+        gated = _gated(shape, layer, weights, _Stream(x))
+        down = weights.down
+        if _is_read_often(down, x):
+            return F.linear(gated, down.data, down.bias)
+        return multiply_rows(gated, down)
+
+    return FewRows(_most_rows(weights.gate_up), feed)
+
+
 def few_head(shape: Architecture, norm: Tensor, head: Any, bound: Part) -> FewRows | None:
     """Rows to logits in float32; None where the kernels cannot compute them.
 
@@ -210,14 +238,24 @@ def _behind_attention(
     gates = Following(weights.gate_up, is_gated=True)
     stream = _with_product(shape, x, attended, weights.o, layer.attention_out_norm, gates)
     down, out_norm = weights.down, layer.ffn_out_norm
-    gated = stream.times(
-        weights.gate_up, layer.ffn_norm, shape, gate=shape.activation, following=Following(down)
-    )
-    if down.bits == DENSE_BITS and len(x) > rows_at_once(down, x.dtype):
-        # It would read the weights several times.
+    gated = _gated(shape, layer, weights, stream)
+    if _is_read_often(down, x):
         return _Stream(add(stream.total, F.linear(gated, down.data, down.bias), out_norm))
     following = None if next_weight is None else Following(next_weight)
     return _with_product(shape, stream.total, gated, down, out_norm, following)
+
+
+def _gated(shape: Architecture, layer: LayerWeights, weights: _Layer, stream: _Stream) -> Tensor:
+    """What `down` reads  # [rows, inner]"""
+    following = Following(weights.down)
+    return stream.times(
+        weights.gate_up, layer.ffn_norm, shape, gate=shape.activation, following=following
+    )
+
+
+def _is_read_often(weight: Weight, x: Tensor) -> bool:
+    """Whether the kernel would read a dense weight several times for so many rows."""
+    return weight.bits == DENSE_BITS and len(x) > rows_at_once(weight, x.dtype)
 
 
 def _with_product(

@@ -4,6 +4,8 @@ It computes what `core.backends.torch.forward` computes, over the same weights a
 what is different is that the shapes are static, so that a captured graph can do it again for every step.
 """
 
+from typing import Protocol
+
 import torch
 
 from core.backends.cuda.attention import Attention, Rows
@@ -27,8 +29,31 @@ def reason_against(forward: TargetForward) -> str | None:
     return None
 
 
+class ComputesRows(Protocol):
+    """A forward over rows that stand in a cache of its own."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of rows and cache."""
+        ...
+
+    def __call__(
+        self,
+        rows: Rows,
+        *,
+        given: torch.Tensor | None = None,  # [rows, hidden]
+        selected: torch.Tensor | None = None,  # [some]
+        want_logits: bool = True,
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Logits of the `selected` rows, else of all, in float32, and what the layers made of all.
+
+        An EAGLE head's rows come with `given` states. Returns [rows, vocab] or None, and [rows, hidden].
+        """
+        ...
+
+
 class DeviceForward:
-    """One stack of weights over one cache."""
+    """Implements ComputesRows: one stack of weights over one cache."""
 
     def __init__(
         self,
@@ -59,10 +84,7 @@ class DeviceForward:
         selected: torch.Tensor | None = None,  # [some]
         want_logits: bool = True,
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """Logits of the `selected` rows, else of all, in float32, and what the layers made of all.
-
-        Returns [rows, vocab] or None, and [rows, hidden].
-        """
+        """See `ComputesRows`."""
         forward, cache = self._forward, self._cache
         shape, stack = forward.shape, forward.stack
         tables = forward.rotary.at(rows.positions)

@@ -1,7 +1,8 @@
 """Work on a device, done again by captured graphs, and the marks that say when it was done."""
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 
 import torch
 
@@ -13,10 +14,16 @@ class Graphs:
 
     The first time a function runs as it is, which compiles what it needs; the second time it is
     captured; from then on the graph is replayed. A CPU has no graphs and runs it always.
+
+    A function may have other devices work as well, each on its current stream: one graph then has what
+    all of them do. They begin when the first device comes to it, which goes on when all have ended.
     """
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, others: Sequence[torch.device] = ()):
         self._is_cuda = device.type == "cuda"
+        self._device = device
+        self._streams = [_stream_on(other) for other in others if self._is_cuda]
+        self._pools = [_pool_on(stream.device) for stream in self._streams]
         self._seen: set[Hashable] = set()
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
         self._pool = torch.cuda.graph_pool_handle() if self._is_cuda else None
@@ -34,17 +41,47 @@ class Graphs:
         if not self._is_cuda or key not in self._seen:
             is_first = key not in self._seen
             self._seen.add(key)
-            function()
+            self._run_everywhere(function)
             return not is_first
         graph = self._graphs.get(key)
         is_new = graph is None
         if graph is None:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
-                function()
+            with ExitStack() as stack:
+                # The allocator of each device keeps what a graph has there for it alone.
+                for pool, stream in zip(self._pools, self._streams, strict=True):
+                    stack.enter_context(torch.cuda.use_mem_pool(pool, stream.device))
+                stack.enter_context(torch.cuda.graph(graph, pool=self._pool))
+                self._run_everywhere(function)
             self._graphs[key] = graph
         graph.replay()
         return not is_new
+
+    def _run_everywhere(self, function: Callable[[], None]) -> None:
+        if not self._streams:
+            function()
+            return
+        with ExitStack() as stack:
+            first = torch.cuda.current_stream(self._device)
+            begun = first.record_event()
+            for stream in self._streams:
+                stream.wait_event(begun)
+                stack.enter_context(torch.cuda.stream(stream))
+            stack.enter_context(torch.cuda.device(self._device))
+            function()
+            for stream in self._streams:
+                with torch.cuda.device(stream.device):
+                    ended = stream.record_event()
+                first.wait_event(ended)
+
+
+def _stream_on(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+def _pool_on(device: torch.device) -> torch.cuda.MemPool:
+    with torch.cuda.device(device):
+        return torch.cuda.MemPool()
 
 
 class Marks:

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.backends.cuda.few_rows import FewRows, few_after, few_before, few_between, few_head
+from core.backends.cuda.few_rows import (
+    FewRows,
+    few_after,
+    few_before,
+    few_between,
+    few_feed,
+    few_head,
+    few_output,
+)
 from core.backends.torch.activations import inner_of
 from core.backends.torch.arithmetic import added, bounded_logits, heads_of, normalized
 from core.backends.torch.weights import LayerWeights
@@ -76,6 +84,21 @@ class Pieces:
                 x, attended, *places, _inner_norms(layer), norms, *tensors
             ),
         )
+
+    def output(self, shape: Architecture, layer: LayerWeights) -> Callable[[Tensor], Tensor]:
+        """Attended rows to what `o` makes of them, which is not added to anything yet."""
+        return _by_rows(few_output(shape, layer), layer.o)
+
+    def feed(self, shape: Architecture, layer: LayerWeights) -> Callable[[Tensor], Tensor]:
+        """The residual to what the feed-forward makes of it, which is not added to anything yet."""
+        parts = [_tensor_linear(part) for part in (layer.gate_up, layer.down)]
+        function = self._get(_feed, shape, *(part.product for part in parts))
+        tensors = [part.tensors for part in parts]
+        return _by_rows(few_feed(shape, layer), lambda x: function(x, layer.ffn_norm, *tensors))
+
+    def add(self, shape: Architecture) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+        """The residual with a part of a layer: (x, part, norm of the part)."""
+        return self._get(_add, shape)
 
     def lm_head(self, shape: Architecture, norm: Tensor, head: Any) -> Callable[[Tensor], Tensor]:
         """Rows to logits in float32."""
@@ -192,15 +215,31 @@ def _add(shape: Architecture) -> Callable[..., Any]:
     return add
 
 
+def _fed(
+    shape: Architecture, x: Tensor, norm: Tensor | None, gate_up: Any, down: Any, gate_up_tensors: Any,
+    down_tensors: Any,
+) -> Tensor:  # fmt: skip
+    inner = inner_of(shape.activation, shape.is_gated)
+    product = gate_up(normalized(x, norm, shape.norm_eps), *gate_up_tensors)
+    return down(inner(product), *down_tensors)  # type: ignore[no-any-return]
+
+
+def _feed(shape: Architecture, *products: Any) -> Callable[..., Any]:
+    def feed(x: Tensor, norm: Tensor | None, *tensors: Any) -> Tensor:
+        return _fed(shape, x, norm, *products, *tensors)
+
+    return feed
+
+
 def _behind_attention(
     shape: Architecture, x: Tensor, attended: Tensor, norms: Any, o: Any, gate_up: Any, down: Any,
     o_tensors: Any, gate_up_tensors: Any, down_tensors: Any,
 ) -> Tensor:  # fmt: skip
     attention_out_norm, ffn_norm, ffn_out_norm = norms
-    add, inner, before = _add(shape), inner_of(shape.activation, shape.is_gated), x
+    add, before = _add(shape), x
     x = add(x, o(attended, *o_tensors), attention_out_norm)
-    read = normalized(before if shape.is_parallel else x, ffn_norm, shape.norm_eps)
-    fed = down(inner(gate_up(read, *gate_up_tensors)), *down_tensors)
+    read = before if shape.is_parallel else x
+    fed = _fed(shape, read, ffn_norm, gate_up, down, gate_up_tensors, down_tensors)
     return add(x, fed, ffn_out_norm)  # type: ignore[no-any-return]
 
 

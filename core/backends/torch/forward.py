@@ -163,12 +163,12 @@ class TorchForward:
         shape, stack = self.shape, self.stack
         x = scaled_rows(shape, stack.embedding.rows(joined_token_ids(blocks)))
         for index, weights in enumerate(stack.layers):
-            _keep_states(spans, index, x)
+            keep_states(spans, index, x)
             x = decoder_layer(
                 shape, weights, x, normalized(x, weights.input_norm, shape.norm_eps), positions,
                 rotation, self.attention(weights, spans), has_one_shape=self._exact_sums,
             )  # fmt: skip
-        _keep_states(spans, len(stack.layers), x)
+        keep_states(spans, len(stack.layers), x)
         if not want_logits:
             return None
         return bounded_logits(shape, stack.head(normalized(x, stack.final_norm, shape.norm_eps)))
@@ -239,7 +239,7 @@ class TorchForward:
         )
 
 
-def _keep_states(spans: Sequence[Span], layer: int, x: torch.Tensor) -> None:
+def keep_states(spans: Sequence[Span], layer: int, x: torch.Tensor) -> None:
     """Puts the states in front of a layer where a sequence's drafter reads them."""
     for span in spans:
         if span.cache.hidden_states is not None:

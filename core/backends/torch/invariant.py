@@ -15,6 +15,7 @@ from core.backends.kv_cache import TreeCache
 from core.backends.row_block import RowBlock, check_token_ids
 from core.backends.runner import ModelRunner, TargetForward, compute_at_once
 from core.backends.torch.forward import TorchForward
+from core.backends.torch.parallel import ParallelForward
 from core.errors import DrafterUnavailableError
 
 ROWS_PER_FORWARD = 16
@@ -76,6 +77,10 @@ def invariant_sibling(runner: ModelRunner) -> InvariantRunner:
 
     Raises DrafterUnavailableError where our own forward cannot compute the model.
     """
+    if isinstance(runner.forward, ParallelForward):
+        raise DrafterUnavailableError(
+            "shape-invariant execution is for one GPU; leave --invariant or --tensor-parallel out."
+        )
     if not isinstance(runner.forward, TorchForward):
         raise DrafterUnavailableError(
             "shape-invariant execution needs our own forward, which cannot compute this model; "

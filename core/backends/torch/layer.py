@@ -39,7 +39,7 @@ def decoder_layer(
     before = x
     x = added(shape, x, normalized(attended, weights.attention_out_norm, eps))
     read = before if shape.is_parallel else x
-    fed = _feed(shape, weights, normalized(read, weights.ffn_norm, eps), has_one_shape)
+    fed = feed(shape, weights, normalized(read, weights.ffn_norm, eps), has_one_shape)
     return added(shape, x, normalized(fed, weights.ffn_out_norm, eps))
 
 
@@ -57,13 +57,13 @@ def layer_heads(
     return heads_of(shape, kind, product, weights.q_norm, weights.k_norm, cos, sin, positions)
 
 
-def _feed(
+def feed(
     shape: Architecture,
     weights: LayerWeights,
     x: torch.Tensor,  # [rows, hidden]
-    has_one_shape: bool,
+    has_one_shape: bool = False,
 ) -> torch.Tensor:
-    """The feed-forward, experts included  # [rows, hidden]."""
+    """The feed-forward of normed rows, experts included  # [rows, hidden]."""
     inner, fed = inner_of(shape.activation, shape.is_gated), None
     if weights.gate_up is not None and weights.down is not None:
         fed = weights.down(inner(weights.gate_up(x)))

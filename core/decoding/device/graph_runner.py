@@ -8,7 +8,7 @@ import torch
 from core.acceptance.device import DeviceState, MakeDeviceRule, Verdict, commit
 from core.acceptance.sampling_config import SamplingConfig
 from core.backends.cuda.attention import Rows
-from core.backends.cuda.forward import DeviceForward
+from core.backends.cuda.forward import ComputesRows
 from core.backends.cuda.graphs import Graphs
 from core.backends.kv_cache import TreeCache
 from core.backends.logit_facts import without_infinity
@@ -51,7 +51,7 @@ class GraphRunner:
 
     def __init__(
         self,
-        forward: DeviceForward,
+        forward: ComputesRows,
         cache: TreeCache,
         vocab_size: int,
         judge: MakeDeviceRule,
@@ -65,7 +65,7 @@ class GraphRunner:
         self.cache = cache
         self.device = cache.storage.device
         self.state = DeviceState(cache.capacity, self.device)
-        self.graphs = Graphs(self.device)
+        self.graphs = Graphs(self.device, cache.devices[1:])
         self.calibration = DeviceTables(self.device)
         self.drafter: DeviceDrafter | None = None
         self.choose: Choose | None = None

@@ -12,10 +12,12 @@ from core.acceptance.sampling import KeyedNoise
 from core.backends.cost_curve import Measurement
 from core.backends.cuda.attention import Attention, MaskedAttention
 from core.backends.cuda.cost import SIZES, measure_on_device
-from core.backends.cuda.forward import DeviceForward, reason_against
+from core.backends.cuda.forward import ComputesRows, DeviceForward, reason_against
+from core.backends.cuda.parallel import ParallelDeviceForward, Sums, add_on_host
 from core.backends.cuda.pieces import Pieces
 from core.backends.runner import ModelRunner, TargetForward
 from core.backends.torch.forward import TorchForward
+from core.backends.torch.parallel import ParallelForward
 from core.config import RunConfig
 from core.decoding.device.graph_runner import GraphRunner
 from core.decoding.device.stepper import DeviceStepper
@@ -31,7 +33,7 @@ from core.loading.loading import LoadedModel
 from core.modes.registry import resolved
 from core.modes.settings import TreeSettings
 from core.runtime.triton_cache import provide_triton_cache
-from core.trees.tensors import bucket
+from core.trees.tensors import MOST_ROWS, bucket
 
 # Compute capability from which kernels overlap.
 _OVERLAPPING_MAJOR = 9
@@ -64,6 +66,8 @@ class GraphRunnerCache:
         self._end_token_ids = end_token_ids
         self._pieces = Pieces(compile=compile)
         self._graph_runners: dict[Hashable, GraphRunner] = {}
+        self._sums: Sums | None = None
+        """Where the target is on several devices."""
 
     @property
     def name(self) -> str:
@@ -83,10 +87,10 @@ class GraphRunnerCache:
     def measure(self, own: ModelRunner, length: int) -> Measurement:
         """T(n) of a runner's forward, over its cache."""
         own.reserve(length + SIZES[-1])
-        own.cache.storage.zero_()
+        own.cache.wipe(0)
         forward = _torch_forward(own)
-        on_device = self._forward(forward, own)
-        seconds = measure_on_device(on_device, own.device, length, forward.state_size)
+        on_device = self._target_forward(forward, own)
+        seconds = measure_on_device(on_device, own.cache.devices, length, forward.state_size)
         return Measurement(seconds, True)
 
     def stepper(
@@ -137,7 +141,7 @@ class GraphRunnerCache:
             return self._graph_runners[key]
         self._forget_all_but(runner)
         graph_runner = GraphRunner(
-            self._forward(forward, runner),
+            self._target_forward(forward, runner),
             runner.cache,
             runner.vocab_size,
             resolved(rule_of(config.accept, is_greedy=config.sampling.is_greedy).device_form),
@@ -166,6 +170,20 @@ class GraphRunnerCache:
         living = {key: one for key, one in self._graph_runners.items() if one.cache is runner.cache}
         self._graph_runners = dict(list(living.items())[-(_MOST_RUNNERS - 1) :])
 
+    def _target_forward(self, forward: TorchForward, runner: ModelRunner) -> ComputesRows:
+        """A forward over a runner's cache, on however many devices."""
+        if not isinstance(forward, ParallelForward):
+            return self._forward(forward, runner)
+        if self._sums is None:
+            self._sums = _sums_for(forward, runner)
+        return ParallelDeviceForward(
+            forward,
+            runner.cache,
+            self._pieces,
+            lambda part, device: attention_of(part.shape, device),
+            self._sums,
+        )
+
     def _forward(self, forward: TorchForward, runner: ModelRunner) -> DeviceForward:
         """A forward of ours over a runner's cache."""
         attention = attention_of(forward.shape, runner.device)
@@ -175,6 +193,16 @@ class GraphRunnerCache:
 def has_kernels(device: torch.device) -> bool:
     """Whether what Triton compiles runs on the device."""
     return device.type == "cuda" and has_triton()
+
+
+def _sums_for(forward: ParallelForward, runner: ModelRunner) -> Sums:
+    """What adds up what its devices make, in rows of the largest tree."""
+    if runner.device.type == "cpu":
+        return add_on_host
+    from core.backends.cuda.kernels.sums import SumsOnAll
+
+    hidden = forward.stack.final_norm.shape[-1]
+    return SumsOnAll(forward.devices, runner.dtype, MOST_ROWS * hidden * runner.dtype.itemsize)
 
 
 def _selection_of(device: torch.device) -> Callable[[torch.Tensor, bool], Select]:

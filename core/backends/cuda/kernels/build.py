@@ -1,4 +1,4 @@
-"""Compiles the kernel at its first use with NVIDIA's runtime compiler, which comes with torch."""
+"""Compiles kernels at their first use with NVIDIA's runtime compiler, which comes with torch."""
 
 import hashlib
 import os
@@ -8,27 +8,27 @@ from typing import Any
 from core.errors import KernelsUnavailableError
 from core.runtime.storage import cache_home
 
-_SOURCES = [Path(__file__).with_name(name) for name in ("device.cuh", "weights.cuh", "rows.cu")]
 # Without headers, so that no toolkit is needed.
 _FLAGS = ("--std=c++17", "--diag-suppress=177", "--diag-suppress=549")
 
 
-def built(architecture: int, values: dict[str, int]) -> bytes:
-    """Machine code for sm_`architecture`, with the values that the source's head names.
+def built(files: tuple[str, ...], architecture: int, values: dict[str, int]) -> bytes:
+    """Machine code for sm_`architecture` of files of this folder, one behind the other, with the values
+    that the last one's head names.
 
     It is kept on disk. Raises KernelsUnavailableError where it cannot be compiled.
     """
     major, minor = compiler_version()
     options = [f"--gpu-architecture=sm_{architecture}", *_FLAGS]
     options += [f"-D{name}={value}" for name, value in values.items()]
-    source = "\n".join(path.read_text(encoding="utf-8") for path in _SOURCES)
+    source = "\n".join(Path(__file__).with_name(name).read_text("utf-8") for name in files)
     key = "\n".join([f"nvrtc {major}.{minor}", *options, source])
     digest = hashlib.sha256(key.encode()).hexdigest()[:20]
     path = cache_home() / "kernels" / f"{digest}.cubin"
     try:
         return _whole(path.read_bytes())
     except (OSError, ValueError):
-        code = _compiled(_compiler(), source, options)
+        code = _compiled(_compiler(), files[-1], source, options)
         _keep(path, code)
         return code
 
@@ -51,8 +51,8 @@ def _compiler() -> Any:
     return nvrtc
 
 
-def _compiled(nvrtc: Any, source: str, options: list[str]) -> bytes:
-    _, program = nvrtc.nvrtcCreateProgram(source.encode(), b"rows.cu", 0, [], [])
+def _compiled(nvrtc: Any, name: str, source: str, options: list[str]) -> bytes:
+    _, program = nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), 0, [], [])
     (status,) = nvrtc.nvrtcCompileProgram(
         program, len(options), [option.encode() for option in options]
     )

@@ -2,11 +2,12 @@
 
 import ctypes
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from core.backends.cuda.kernels.build import built, compiler_version
+from core.backends.cuda.kernels.launcher import Launcher
 from core.backends.cuda.kernels.variant import (
     FLOAT_NORM,
     NO_NORM,
@@ -20,8 +21,9 @@ from core.backends.cuda.kernels.variant import (
 from core.backends.cuda.places import Places
 from core.errors import KernelsUnavailableError
 
-# Matrix units for bfloat16, and copies past the registers; kernels that overlap.
-_LEAST_ARCHITECTURE, _OVERLAPPING_ARCHITECTURE = 80, 90
+_SOURCES = ("device.cuh", "weights.cuh", "rows.cu")
+# Matrix units for bfloat16, and copies past the registers.
+_LEAST_ARCHITECTURE = 80
 # What is brought into the L2 cache of the weights that follow.
 _FOLLOWING_BYTES = 4 << 20
 _COPY_BYTES = 16
@@ -223,37 +225,17 @@ class _Arguments(ctypes.Structure):
             self.following_distance = 0
 
 
-_OFFSETS = [getattr(_Arguments, name).offset for name, _ in _Arguments._fields_]
-
-
 class _Kernel:
     """One variant in the memory of one device."""
 
     def __init__(self, device_index: int, variant: Variant):
-        from cuda.bindings import driver
-
-        self._driver = driver
-        self._device_index = device_index
-        self._variant = variant
         device = device_of(device_index)
+        self._variant = variant
         self._num_processors = device.num_processors
-        # Kept, for the function is gone with it.
-        self._module = _checked(
-            driver.cuModuleLoadData(built(device.architecture, variant.values()))
+        code = built(_SOURCES, device.architecture, variant.values())
+        self._launcher = Launcher(
+            device_index, code, "multiply_rows", variant.warps * 32, device.shared_bytes
         )
-        self._function = _checked(driver.cuModuleGetFunction(self._module, b"multiply_rows"))
-        attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        _checked(driver.cuFuncSetAttribute(self._function, attribute, device.shared_bytes))
-        config = driver.CUlaunchConfig()
-        config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1
-        config.blockDimX = variant.warps * 32
-        if device.architecture >= _OVERLAPPING_ARCHITECTURE:
-            overlap = driver.CUlaunchAttribute()
-            names = driver.CUlaunchAttributeID
-            overlap.id = names.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
-            overlap.value.programmaticStreamSerializationAllowed = 1
-            config.attrs, config.numAttrs = [overlap], 1
-        self._config = config
 
     def num_warps(self, weight: Weight) -> int:
         """Of all blocks of threads."""
@@ -265,22 +247,8 @@ class _Kernel:
 
     def launch(self, arguments: _Arguments, weight: Weight) -> None:
         """Starts it on the current stream."""
-        start = ctypes.addressof(arguments)
-        pointers = (ctypes.c_void_p * len(_OFFSETS))(*(start + offset for offset in _OFFSETS))
-        config = self._config
-        config.gridDimX = self._num_blocks(weight)
-        config.sharedMemBytes = self._variant.shared_bytes(weight.num_inputs)
-        config.hStream = torch.cuda.current_stream(self._device_index).cuda_stream
-        _checked(
-            self._driver.cuLaunchKernelEx(config, self._function, ctypes.addressof(pointers), 0)
-        )
-
-
-def _checked(result: tuple[Any, ...]) -> Any:
-    status, *rest = result
-    if int(status):
-        raise RuntimeError(f"CUDA's driver says {status.name}")
-    return rest[0] if rest else None
+        shared_bytes = self._variant.shared_bytes(weight.num_inputs)
+        self._launcher.launch(self._num_blocks(weight), arguments, shared_bytes)
 
 
 @cache
