@@ -87,7 +87,8 @@ def test_two_gpus_give_the_text_of_one(mode, shape, sampling, engines, tiny_home
         started = found.events[0]
         assert isinstance(started, RunStarted)
         assert started.config["tensor_parallel"] == COUNT
-        is_alone = engine is shared[-1]
+        # A layer in front of Medusa's heads has the host decide.
+        is_alone = engine is shared[-1] and mode != "sd-medusa"
         assert started.target["forward"] == "lean on 2 GPUs" + ", compiled" * is_alone
 
 

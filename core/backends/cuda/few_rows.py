@@ -119,18 +119,23 @@ def few_output(shape: Architecture, layer: LayerWeights) -> FewRows | None:
     )
 
 
-def few_feed(shape: Architecture, layer: LayerWeights) -> FewRows | None:
-    """What a layer's feed-forward makes of the residual; None where the kernels cannot compute it."""
+def few_feed(
+    shape: Architecture, layer: LayerWeights, next_layer: LayerWeights | None
+) -> FewRows | None:
+    """What a layer's feed-forward makes of the residual, in front of another layer or of none; None
+    where the kernels cannot compute it."""
     weights = _weights(shape, layer)
     if weights is None:
         return None
+    next_weights = None if next_layer is None else _weights(shape, next_layer)
+    following = None if next_weights is None else Following(next_weights.qkv)
 
     def feed(x: Tensor) -> Tensor:
         gated = _gated(shape, layer, weights, _Stream(x))
         down = weights.down
         if _is_read_often(down, x):
             return F.linear(gated, down.data, down.bias)
-        return multiply_rows(gated, down)
+        return multiply_rows(gated, down, following=following)
 
     return FewRows(_most_rows(weights.gate_up), feed)
 

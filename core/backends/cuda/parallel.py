@@ -100,8 +100,9 @@ class ParallelDeviceForward:
         for part, own in self._each(own_rows):
             prepared.append(part.attention.prepare(own, part.cache.capacity))
             tables.append(part.forward.rotary.at(own.positions))
-        for index in range(len(forward.stack.layers)):
-            layers = [part.forward.stack.layers[index] for part in self._parts]
+        stacks = [part.forward.stack.layers for part in self._parts]
+        for index, layers in enumerate(zip(*stacks, strict=True)):
+            next_layers = [own[index + 1 :][:1] or (None,) for own in stacks]
             self._keep_states(index, xs[0], rows.slots)
             attended = []
             for part, layer, x, own, ready, table in self._each(
@@ -119,8 +120,8 @@ class ParallelDeviceForward:
             xs = self._with_sum(xs, attended, norms)
             read = before if shape.is_parallel else xs
             fed = [
-                self._pieces.feed(part.forward.shape, layer)(x)
-                for part, layer, x in self._each(layers, read)
+                self._pieces.feed(part.forward.shape, layer, *following)(x)
+                for part, layer, following, x in self._each(layers, next_layers, read)
             ]
             xs = self._with_sum(xs, fed, [layer.ffn_out_norm for layer in layers])
         self._keep_states(len(forward.stack.layers), xs[0], rows.slots)

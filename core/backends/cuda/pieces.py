@@ -89,12 +89,17 @@ class Pieces:
         """Attended rows to what `o` makes of them, which is not added to anything yet."""
         return _by_rows(few_output(shape, layer), layer.o)
 
-    def feed(self, shape: Architecture, layer: LayerWeights) -> Callable[[Tensor], Tensor]:
-        """The residual to what the feed-forward makes of it, which is not added to anything yet."""
+    def feed(
+        self, shape: Architecture, layer: LayerWeights, next_layer: LayerWeights | None
+    ) -> Callable[[Tensor], Tensor]:
+        """The residual to what the feed-forward makes of it, which is not added to anything yet; another
+        layer may come next."""
         parts = [_tensor_linear(part) for part in (layer.gate_up, layer.down)]
         function = self._get(_feed, shape, *(part.product for part in parts))
         tensors = [part.tensors for part in parts]
-        return _by_rows(few_feed(shape, layer), lambda x: function(x, layer.ffn_norm, *tensors))
+        return _by_rows(
+            few_feed(shape, layer, next_layer), lambda x: function(x, layer.ffn_norm, *tensors)
+        )
 
     def add(self, shape: Architecture) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
         """The residual with a part of a layer: (x, part, norm of the part)."""
