@@ -1,10 +1,11 @@
 """Attention of few rows over a long cache as a Triton kernel, split over the columns.
 
 Flash-Decoding (Dao et al. 2023) with a tree behind the committed columns: each program takes a
-share of the columns for one key head and all query heads that read it; the one that is done last
-joins the shares, in their order. Layers with a window or chunks share out the columns from the first
-that a row sees. The committed length is read on the device, so that one captured graph serves every
-step. Where a device overlaps kernels, this one lets the next one start and waits for the last.
+share of the columns for one key head and all query heads that read it, and no more programs work than
+there are blocks of columns; the one that is done last joins the shares, in their order. Layers with a
+window or chunks share out the columns from the first that a row sees. The committed length is read on
+the device, so that one captured graph serves every step. Where a device overlaps kernels, this one lets
+the next one start, reads what it can of the text, and waits for the last.
 """
 
 import torch
@@ -28,41 +29,55 @@ _NUM_COUNTERS = 1 << 14
 
 
 @triton.jit
-def _join(
-    sums, highest, totals, sinks, out, lanes, is_lane, heads,
-    DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_ROWS: tl.constexpr, SPLITS: tl.constexpr,
-    HAS_SINKS: tl.constexpr,
+def _write(
+    out, sinks, lanes, is_lane, heads, top, total, attended,
+    DIM: tl.constexpr, WIDTH: tl.constexpr, HAS_SINKS: tl.constexpr,
 ):  # fmt: skip
-    """Writes what all shares of some lanes make together; past the first cache, which may be old."""
+    """Writes what some lanes read: weighted values and the weights' total, both times exp(-top)."""
+    dims = tl.arange(0, WIDTH)
+    if HAS_SINKS:  # a share of attention that adds nothing
+        sink = tl.load(sinks + heads).to(tl.float32)
+        best = tl.maximum(top, sink)
+        factor = tl.exp(top - best)
+        total = total * factor + tl.exp(sink - best)
+        attended = attended * factor[:, None]
+    offsets = lanes[:, None] * DIM + dims[None, :]
+    is_there = is_lane[:, None] & (dims < DIM)[None, :]
+    tl.store(out + offsets, (attended / total[:, None]).to(out.dtype.element_ty), mask=is_there)
+
+
+@triton.jit
+def _joined(
+    sums, highest, totals, lanes, is_lane, num_shares,
+    DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_ROWS: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """What all shares of some lanes make together; past the first cache, which may be old."""
     dims = tl.arange(0, WIDTH)
     is_there = is_lane[:, None] & (dims < DIM)[None, :]
     STEP: tl.constexpr = SPLITS if SPLITS < 8 else 8
     best = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
-    if HAS_SINKS:
-        sink = tl.load(sinks + heads).to(tl.float32)
-        best = tl.maximum(best, sink)
-    for first in range(0, SPLITS, STEP):
+    for first in range(0, num_shares, STEP):
         for split in tl.static_range(STEP):
             place = lanes * SPLITS + first + split
-            top = tl.load(highest + place, mask=is_lane, other=0.0, cache_modifier=".cg")
+            is_one = is_lane & (place - lanes * SPLITS < num_shares)
+            top = tl.load(highest + place, mask=is_one, other=float("-inf"), cache_modifier=".cg")
             best = tl.maximum(best, top)
+    best = tl.where(is_lane, best, 0.0)
     total = tl.zeros([BLOCK_ROWS], tl.float32)
-    if HAS_SINKS:  # a share of attention that adds nothing
-        total += tl.exp(sink - best)
     joined = tl.zeros([BLOCK_ROWS, WIDTH], tl.float32)
-    for first in range(0, SPLITS, STEP):
+    for first in range(0, num_shares, STEP):
         for split in tl.static_range(STEP):
             place = lanes * SPLITS + first + split
-            top = tl.load(highest + place, mask=is_lane, other=0.0, cache_modifier=".cg")
+            is_one = is_lane & (place - lanes * SPLITS < num_shares)
+            top = tl.load(highest + place, mask=is_one, other=float("-inf"), cache_modifier=".cg")
             factor = tl.exp(top - best)
-            part = tl.load(totals + place, mask=is_lane, other=1.0, cache_modifier=".cg")
+            part = tl.load(totals + place, mask=is_one, other=0.0, cache_modifier=".cg")
             total += factor * part
             offsets = place[:, None] * DIM + dims[None, :]
-            share = tl.load(sums + offsets, mask=is_there, other=0.0, cache_modifier=".cg")
+            is_seen = is_there & is_one[:, None]
+            share = tl.load(sums + offsets, mask=is_seen, other=0.0, cache_modifier=".cg")
             joined += factor[:, None] * share
-    joined = joined / total[:, None]
-    offsets = lanes[:, None] * DIM + dims[None, :]
-    tl.store(out + offsets, joined.to(out.dtype.element_ty), mask=is_there)
+    return best, total, joined
 
 
 @triton.jit
@@ -80,6 +95,58 @@ def _is_in_tree(tree, row, is_row, place, in_tree, width):
 
 
 @triton.jit
+def _folded(
+    query, key, value, columns, high, first, row, is_row, since, tree, tree_positions, width,
+    top, total, attended, scale, cap,
+    WINDOW: tl.constexpr, CHUNK: tl.constexpr, HAS_CAP: tl.constexpr,
+):  # fmt: skip
+    """What rows have read, with some columns more."""
+    is_column = columns < high
+    scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
+    if HAS_CAP:
+        scores = libdevice.tanh(scores / cap) * cap
+    place = columns - first
+    in_tree = (place >= 0) & is_column
+    is_seen = _is_in_tree(tree, row, is_row, place, in_tree, width) & is_column[None, :]
+    if WINDOW + CHUNK > 0:
+        of_tree = tl.load(tree_positions + place, mask=in_tree, other=0).to(tl.int32)
+        is_seen = is_seen & (tl.where(in_tree, of_tree, columns)[None, :] >= since[:, None])
+    scores = tl.where(is_seen, scores, float("-inf"))
+    new_top = tl.maximum(top, tl.max(scores, axis=1))
+    safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)
+    weights = tl.exp(scores - safe_top[:, None])
+    rescale = tl.exp(top - safe_top)
+    total = total * rescale + tl.sum(weights, axis=1)
+    attended = attended * rescale[:, None] + tl.dot(
+        weights.to(value.dtype), value, input_precision="ieee"
+    )
+    return new_top, total, attended
+
+
+@triton.jit
+def _leave_share(
+    sums, highest, totals, counter, sinks, out, lanes, is_lane, heads, split, num_shares,
+    top, total, attended,
+    DIM: tl.constexpr, WIDTH: tl.constexpr, BLOCK_ROWS: tl.constexpr, SPLITS: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
+):  # fmt: skip
+    """Leaves one share for whoever is done last, who writes what all make together."""
+    dims = tl.arange(0, WIDTH)
+    place = lanes * SPLITS + split
+    tl.store(highest + place, top, mask=is_lane)
+    tl.store(totals + place, total, mask=is_lane)
+    offsets = place[:, None] * DIM + dims[None, :]
+    tl.store(sums + offsets, attended, mask=is_lane[:, None] & (dims < DIM)[None, :])
+    tl.debug_barrier()  # all of the program's threads have stored
+    if tl.atomic_add(counter, 1) == num_shares - 1:
+        tl.store(counter, 0)
+        top, total, attended = _joined(
+            sums, highest, totals, lanes, is_lane, num_shares, DIM, WIDTH, BLOCK_ROWS, SPLITS
+        )
+        _write(out, sinks, lanes, is_lane, heads, top, total, attended, DIM, WIDTH, HAS_SINKS)
+
+
+@triton.jit
 def _attend(
     queries, keys, values, tree, positions, tree_positions, start, sinks,
     sums, highest, totals, done, out,
@@ -91,69 +158,67 @@ def _attend(
 ):  # fmt: skip
     if OVERLAPS:
         gdc_launch_dependents()
-        gdc_wait()
     kv_head, split = tl.program_id(0), tl.program_id(1)
     lane = tl.program_id(2) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     row, head = lane // GROUPS, kv_head * GROUPS + lane % GROUPS
     is_row = row < num_rows
     dims = tl.arange(0, WIDTH)
-    is_dim = dims < DIM
-    query = tl.load(
-        queries + (row[:, None] * HEADS + head[:, None]) * DIM + dims[None, :],
-        mask=is_row[:, None] & is_dim[None, :],
-        other=0.0,
-    )
+    is_dim = (dims < DIM)[None, :]
     first = tl.load(start).to(tl.int32)
     lowest, num_columns = 0, first + width
+    since = row
     if WINDOW + CHUNK > 0:
         since = _since(positions, row, is_row, WINDOW, CHUNK)
         lowest = tl.minimum(tl.maximum(tl.min(since, axis=0), 0), first)
     share = tl.cdiv(tl.cdiv(num_columns - lowest, SPLITS), BLOCK_COLUMNS) * BLOCK_COLUMNS
-    low = lowest + split * share
-    high = tl.minimum(low + share, num_columns)
-    top = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
-    total = tl.zeros([BLOCK_ROWS], tl.float32)
-    attended = tl.zeros([BLOCK_ROWS, WIDTH], tl.float32)
-    base = kv_head.to(tl.int64) * capacity * DIM
-    for column in range(low, high, BLOCK_COLUMNS):
-        columns = column + tl.arange(0, BLOCK_COLUMNS)
-        is_column = columns < high
+    num_shares = tl.cdiv(num_columns - lowest, share)
+    if split < num_shares:
+        low = lowest + split * share
+        high = tl.minimum(low + share, num_columns)
+        # The text's columns were written long before the kernel that is waited for, which makes the
+        # queries and writes the tree's.
+        columns = low + tl.arange(0, BLOCK_COLUMNS)
+        base = kv_head.to(tl.int64) * capacity * DIM
         offsets = base + columns[:, None] * DIM + dims[None, :]
-        is_there = is_column[:, None] & is_dim[None, :]
-        key = tl.load(keys + offsets, mask=is_there, other=0.0)
-        scores = tl.dot(query, tl.trans(key), input_precision="ieee") * scale
-        if HAS_CAP:
-            scores = libdevice.tanh(scores / cap) * cap
-        place = columns - first
-        in_tree = (place >= 0) & is_column
-        is_seen = _is_in_tree(tree, row, is_row, place, in_tree, width) & is_column[None, :]
-        if WINDOW + CHUNK > 0:
-            of_tree = tl.load(tree_positions + place, mask=in_tree, other=0).to(tl.int32)
-            is_seen = is_seen & (tl.where(in_tree, of_tree, columns)[None, :] >= since[:, None])
-        scores = tl.where(is_seen, scores, float("-inf"))
-        new_top = tl.maximum(top, tl.max(scores, axis=1))
-        safe_top = tl.where(new_top == float("-inf"), 0.0, new_top)
-        weights = tl.exp(scores - safe_top[:, None])
-        rescale = tl.exp(top - safe_top)
-        total = total * rescale + tl.sum(weights, axis=1)
-        value = tl.load(values + offsets, mask=is_there, other=0.0)
-        attended = attended * rescale[:, None] + tl.dot(
-            weights.to(value.dtype), value, input_precision="ieee"
+        is_text = (columns < tl.minimum(high, first))[:, None] & is_dim
+        key = tl.load(keys + offsets, mask=is_text, other=0.0)
+        value = tl.load(values + offsets, mask=is_text, other=0.0)
+        if OVERLAPS:
+            gdc_wait()
+        query = tl.load(
+            queries + (row[:, None] * HEADS + head[:, None]) * DIM + dims[None, :],
+            mask=is_row[:, None] & is_dim,
+            other=0.0,
         )
-        top = new_top
-    place = (row * HEADS + head) * SPLITS + split
-    tl.store(highest + place, top, mask=is_row)
-    tl.store(totals + place, total, mask=is_row)
-    offsets = place[:, None] * DIM + dims[None, :]
-    tl.store(sums + offsets, attended, mask=is_row[:, None] & is_dim[None, :])
-    tl.debug_barrier()  # all of the program's threads have stored
-    counter = done + tl.program_id(2) * tl.num_programs(0) + kv_head
-    if tl.atomic_add(counter, 1) == SPLITS - 1:
-        tl.store(counter, 0)
-        _join(
-            sums, highest, totals, sinks, out, row * HEADS + head, is_row, head,
-            DIM, WIDTH, BLOCK_ROWS, SPLITS, HAS_SINKS,
+        is_new = ((columns >= first) & (columns < high))[:, None] & is_dim
+        key = tl.where(is_new, tl.load(keys + offsets, mask=is_new, other=0.0), key)
+        value = tl.where(is_new, tl.load(values + offsets, mask=is_new, other=0.0), value)
+        top = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
+        total = tl.zeros([BLOCK_ROWS], tl.float32)
+        attended = tl.zeros([BLOCK_ROWS, WIDTH], tl.float32)
+        top, total, attended = _folded(
+            query, key, value, columns, high, first, row, is_row, since, tree, tree_positions, width,
+            top, total, attended, scale, cap, WINDOW, CHUNK, HAS_CAP,
         )  # fmt: skip
+        for column in range(low + BLOCK_COLUMNS, high, BLOCK_COLUMNS):
+            columns = column + tl.arange(0, BLOCK_COLUMNS)
+            offsets = base + columns[:, None] * DIM + dims[None, :]
+            is_there = (columns < high)[:, None] & is_dim
+            key = tl.load(keys + offsets, mask=is_there, other=0.0)
+            value = tl.load(values + offsets, mask=is_there, other=0.0)
+            top, total, attended = _folded(
+                query, key, value, columns, high, first, row, is_row, since, tree, tree_positions,
+                width, top, total, attended, scale, cap, WINDOW, CHUNK, HAS_CAP,
+            )  # fmt: skip
+        lanes = row * HEADS + head
+        if num_shares == 1:
+            _write(out, sinks, lanes, is_row, head, top, total, attended, DIM, WIDTH, HAS_SINKS)
+        else:
+            counter = done + tl.program_id(2) * tl.num_programs(0) + kv_head
+            _leave_share(
+                sums, highest, totals, counter, sinks, out, lanes, is_row, head, split, num_shares,
+                top, total, attended, DIM, WIDTH, BLOCK_ROWS, SPLITS, HAS_SINKS,
+            )  # fmt: skip
 
 
 class TritonAttention:

@@ -52,8 +52,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   const i64 word = i64(blockIdx.x) * THREADS + threadIdx.x;
   if (word < num_words) {
     const i64 half = i64(turn & 1) * PARTS;
-    Numbers mine;
+    Numbers mine, result;
     mine.word = *reinterpret_cast<const uint2*>(part + word * WORD);
+    if (residual != nullptr) result.word = *reinterpret_cast<const uint2*>(residual + word * WORD);
 #pragma unroll
     for (int other = 0; other < PARTS; ++other)
       if (other != own) send(inboxes.of[other] + ((half + own) * capacity + word) * 2 * WORD, mine.word, turn);
@@ -66,8 +67,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
       for (int index = 0; index < NUMBERS; ++index) sum[index] += to_float(theirs.at[index]);
     }
-    Numbers result;
-    if (residual != nullptr) result.word = *reinterpret_cast<const uint2*>(residual + word * WORD);
 #pragma unroll
     for (int index = 0; index < NUMBERS; ++index) {
       if (residual != nullptr) sum[index] = fmaf(sum[index], scale, to_float(result.at[index]));
