@@ -16,6 +16,7 @@ from core.backends.torch.invariant import InvariantRunner, invariant_sibling
 from core.config import RunConfig
 from core.decoding.batch import BatchScheduler, Scheduler, Single, Start, check_batch
 from core.decoding.device.graph_runner_cache import GraphRunnerCache, make_graph_runner_cache
+from core.decoding.device.seats import Seat, Seats
 from core.decoding.joining import JoiningRun, never
 from core.decoding.loop import check_prompt
 from core.decoding.measured_costs import Circumstances, MeasuredCosts, RunCosts
@@ -28,11 +29,11 @@ from core.decoding.run_start import (
     make_corrections,
     run_started,
 )
-from core.decoding.step import Clock, HostStepper, Stepper
+from core.decoding.run_steps import host_decides, make_stepper, seated
+from core.decoding.step import Clock, Stepper
 from core.drafters.context import DrafterContext, KeptParts
 from core.drafters.forced import ForcedDrafter
 from core.drafters.making import make_drafter, unavailable_reason
-from core.drafters.pace import StepCost
 from core.drafters.suffix_memory import MemoryView, SuffixMemory
 from core.errors import InvalidSettingError
 from core.loading.forward import runner_of
@@ -40,10 +41,15 @@ from core.loading.loading import LoadedModel, load_model
 from core.loading.prompts import chat_token_ids, raw_token_ids
 from core.loading.tokenizer_match import tokenizer_key
 from core.models.detokenizer import TokenTable
-from core.modes.ngram import NgramSettings
-from core.modes.settings import DrafterSettings, TreeSettings, as_chains, remembers
+from core.modes.settings import DrafterSettings, as_chains, remembers
 from core.modes.share_sd import wants_offload
-from core.profile.recording import ProfiledTarget, check_profiled, make_profiler, with_proposals
+from core.profile.recording import (
+    ProfiledTarget,
+    check_profiled,
+    make_profiler,
+    with_costs,
+    with_proposals,
+)
 from core.quant.offload import OriginalWeights
 from core.quant.streaming import StreamedLayers, fit
 from core.runtime.freed_memory import give_back
@@ -53,6 +59,9 @@ from core.trace.events import Event
 from core.trace.failures import is_gpu_lost, refused
 from core.trace.fork import Fork
 from core.trace.naming import with_token_texts
+
+# Prompt and output of runs that may join others have room for so many tokens on a device.
+_JOINING_TOKENS = 1024
 
 
 class Engine:
@@ -201,7 +210,7 @@ class Engine:
             raise InvalidSettingError("a branch has no profile; give a prompt of its own.")
         check_profiled(config)
         config = self._checked(config)
-        parts = self._prepare(prompt, _with_costs(config), Single(), None)
+        parts = self._prepare(prompt, with_costs(config), Single(), None)
         curve = parts.curve or self.cost_curve(len(prompt.token_ids))
         target = ProfiledTarget(
             curve,
@@ -233,7 +242,8 @@ class Engine:
         all be read on one thread.
         """
         check_batch([config for _, config in runs], size)
-        scheduler = BatchScheduler(size, self._backend.forward)
+        longest = max(self._max_length(prompt, config) for prompt, config in runs)
+        scheduler = self._scheduler(size, longest)
         starts: list[Start] = []
         for prompt, config in runs:
             config = self._checked(config)
@@ -252,7 +262,7 @@ class Engine:
         they were given. Each run has the text that it has alone. What is wrong with one, and what
         breaks in it, ends it as a RunFailed event. The events must all be read on one thread.
         """
-        scheduler = BatchScheduler(size, self._backend.forward)
+        scheduler = self._scheduler(size, _JOINING_TOKENS)
         first: list[RunConfig] = []
 
         def next_start() -> Start | None:
@@ -272,6 +282,12 @@ class Engine:
             return partial(self._events, prompt, config, parts, None, joining.should_stop)
 
         return scheduler.run_joining(next_start)
+
+    def _scheduler(self, size: int, longest: int) -> BatchScheduler:
+        """Of runs that have at most `longest` tokens, or more of which that is not known yet."""
+        graphs = self._graphs
+        seats = None if graphs is None else Seats(graphs, size, longest, self._clock)
+        return BatchScheduler(size, self._backend.forward, seats)
 
     def _checked(self, config: RunConfig) -> RunConfig:
         """The configuration as the loaded target completes it."""
@@ -319,7 +335,7 @@ class Engine:
             self._invariant = self._invariant or invariant_sibling(self._backend)
             runner = self._invariant
         runner = scheduler.own_runner(runner)
-        graphs = self._graphs_for(config, scheduler)
+        graphs = self._graphs_for(config)
         corrections = make_corrections(
             config.sampling,
             self._token_table,
@@ -352,8 +368,10 @@ class Engine:
         constraint = None if corrections is None else corrections.constraint
         if drafter is not None and constraint is not None:
             drafter = ForcedDrafter(drafter, constraint)
+        host_reason = self.host_reason(config)
         if graphs is not None and drafter is not None and drafter.device_form is None:
             graphs = None
+            host_reason = host_decides("what drafts in it has no form for the device")
         costs.settle(graphs)
         is_sized = drafter is not None and not getattr(config.drafter, "fixed_size", False)
         found = costs.curve if is_sized else costs.known  # what is known is told all the same
@@ -366,16 +384,17 @@ class Engine:
             cost,
             graphs,
             corrections,
-            self.host_reason(config) if scheduler.size == 1 else "",
-            scheduler.size,
+            host_reason,
+            scheduler,
             answer,
             view,
+            len(prompt.given_token_ids),
         )
 
-    def _graphs_for(self, config: RunConfig, scheduler: Scheduler) -> GraphRunnerCache | None:
+    def _graphs_for(self, config: RunConfig) -> GraphRunnerCache | None:
         """Lets the device do the steps of a run alone; None where it cannot."""
         graphs = self._graphs
-        if graphs is None or scheduler.size > 1 or graphs.reason_against(config) is not None:
+        if graphs is None or graphs.reason_against(config) is not None:
             return None
         return graphs
 
@@ -383,7 +402,7 @@ class Engine:
         """Why the host decides the steps of a run that the device could do alone, in one sentence;
         empty where the device does them, and where there is none that could."""
         reason = None if self._graphs is None else self._graphs.reason_against(config)
-        return "" if reason is None else f"The host decides the steps of this run, for {reason}."
+        return "" if reason is None else host_decides(reason)
 
     @property
     def _streamed_layers(self) -> StreamedLayers | None:
@@ -455,10 +474,11 @@ class Engine:
         self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
     ) -> Iterator[Event]:
         """Without the texts of their tokens."""
+        parts, seat = seated(parts, config, self._max_length(prompt, config))
         return run_events(
             RunScript(self.target, prompt, config, parts.answer.text, should_stop, self._clock),
             lambda: run_started(self.target, prompt, config, parts, self._originals),
-            lambda clock: self._stepper(prompt, config, parts, clock),
+            lambda clock: self._stepper(prompt, config, parts, seat, clock),
             self._broke,
         )
 
@@ -471,36 +491,16 @@ class Engine:
                 if runner is not None:
                     runner.clear()
 
-    def _stepper(self, prompt: Prompt, config: RunConfig, parts: RunParts, clock: Clock) -> Stepper:
+    def _max_length(self, prompt: Prompt, config: RunConfig) -> int:
+        """Most tokens that prompt and output have together."""
+        return min(len(prompt.token_ids) + config.max_new_tokens, self.target.context_limit)
+
+    def _stepper(
+        self, prompt: Prompt, config: RunConfig, parts: RunParts, seat: Seat | None, clock: Clock
+    ) -> Stepper:
         """Who does the steps of a run: the device alone where it can, else the host."""
-        layers = self._streamed_layers
+        layers, max_length = self._streamed_layers, self._max_length(prompt, config)
         if layers is not None and config.gpu_memory is not None:
-            parts.runner.reserve(
-                min(len(prompt.token_ids) + config.max_new_tokens, self.target.context_limit)
-            )
+            parts.runner.reserve(max_length)
             fit(layers, parse_bytes(config.gpu_memory))
-        if parts.graphs is not None:
-            max_length = len(prompt.token_ids) + config.max_new_tokens
-            max_length = min(max_length, self.target.context_limit)
-            return parts.graphs.stepper(
-                parts.runner, parts.drafter, config, max_length, clock, parts.cost
-            )
-        return HostStepper(
-            parts.runner,
-            parts.drafter,
-            config,
-            device=self.target.device,
-            end_token_ids=self.target.eos_token_ids,
-            clock=clock,
-            cost=None if parts.cost is None else StepCost(parts.cost, learns=parts.batch_size == 1),
-            corrections=parts.corrections,
-            num_given=len(prompt.given_token_ids),
-        )
-
-
-def _with_costs(config: RunConfig) -> RunConfig:
-    """The same run, for which costs are measured whatever its settings say of sizes."""
-    settings = config.drafter
-    if not isinstance(settings, (NgramSettings, TreeSettings)):
-        return config
-    return replace(config, drafter=replace(settings, fixed_size=False))
+        return make_stepper(self.target, parts, seat, config, max_length, clock)

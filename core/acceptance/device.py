@@ -1,9 +1,10 @@
-"""What all rules on a device share: the state of a run, the verdict over a whole tree, and its commit.
+"""What all rules on a device share: the state of runs, the verdict over whole trees, and its commit.
 
-A rule's own form for a device is `core.acceptance.rules.NAME_device`, beside that for the host.
+Several sequences are judged at once, each over a region of the cache of its own; one sequence has all of
+it. A rule's own form for a device is `core.acceptance.rules.NAME_device`, beside that for the host.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -13,41 +14,103 @@ from core.backends.kv_cache import TreeCache
 from core.trees.tensors import TreeRows
 
 
+class SequenceStates(NamedTuple):
+    """The sequences of one step, in static buffers, so that captured graphs find them at the same place
+    in every step."""
+
+    tokens: torch.Tensor  # [regions * capacity] int64
+    """Prompt and output of each; the root of its next tree stands at `length`."""
+    length: torch.Tensor  # [sequences] int64
+    """Tokens in the target's cache."""
+    num_seen: torch.Tensor  # [sequences] int64
+    """Tokens in the cache of a drafter that has one of its own."""
+    seed_key: torch.Tensor  # [sequences] int64
+    """See `core.acceptance.sampling.seed_key`."""
+    is_running: torch.Tensor  # [sequences] int64
+    """0 in place of a sequence that is not there, so that nothing comes of it."""
+    origin: torch.Tensor | None  # [sequences] int64
+    """First column of each one's region; None where there is one region."""
+
+    def columns(self, positions: torch.Tensor) -> torch.Tensor:
+        """Where some positions of each sequence stand, in caches and among the tokens.
+
+        Given and returned  # [sequences] or [sequences, some]
+        """
+        if self.origin is None:
+            return positions
+        return positions + (self.origin if positions.dim() == 1 else self.origin[:, None])
+
+    def roots(self) -> torch.Tensor:
+        """The last token of each  # [sequences]."""
+        return self.tokens.index_select(0, self.columns(self.length))
+
+
+class Entry(NamedTuple):
+    """A sequence that comes into the state."""
+
+    token_ids: Sequence[int]
+    """All but the last are in the target's cache."""
+    num_seen: int
+    seed_key: int = 0
+    region: int = 0
+
+
 class DeviceState:
-    """Static buffers, so that captured graphs find them at the same place in every step."""
+    """All sequences that may be side by side, each in a lane."""
 
-    def __init__(self, capacity: int, device: torch.device):
-        def number() -> torch.Tensor:
-            return torch.zeros(1, dtype=torch.int64, device=device)
+    def __init__(self, capacity: int, device: torch.device, num_lanes: int = 1):
+        """`capacity` is that of a region. Behind those of several lanes is one for whoever is not
+        there."""
+        self.capacity = capacity
+        self._num_lanes = num_lanes
+        self._device = device
+        num_regions = num_lanes if num_lanes == 1 else num_lanes + 1
+        self._tokens = torch.zeros(capacity * num_regions, dtype=torch.int64, device=device)
+        # Length, number of seen tokens, key of the seed, whether it runs, and origin of each lane.
+        self._numbers = torch.zeros((5, num_lanes), dtype=torch.int64, device=device)
 
-        self.tokens = torch.zeros(capacity, dtype=torch.int64, device=device)
-        """Prompt and output; the root of the next tree stands at `length`."""
-        self.length = number()
-        """Tokens in the target's cache."""
-        self.num_seen = number()
-        """Tokens in the cache of a drafter that has one of its own."""
+    @property
+    def num_lanes(self) -> int:
+        return self._num_lanes
 
-    def set(self, token_ids: list[int], num_seen: int) -> None:
-        """Starts a run: all tokens but the last are in the target's cache."""
-        given = torch.tensor(token_ids, dtype=torch.int64)
-        self.tokens[: len(token_ids)].copy_(given)
-        self.length.fill_(len(token_ids) - 1)
-        self.num_seen.fill_(num_seen)
+    def first(self, count: int) -> SequenceStates:
+        """The sequences in so many lanes."""
+        length, num_seen, seed_key, is_running, origin = self._numbers[:, :count].unbind(0)
+        own = None if self._num_lanes == 1 else origin
+        return SequenceStates(self._tokens, length, num_seen, seed_key, is_running, own)
+
+    def arrange(self, lanes: Sequence[int | Entry | None]) -> None:
+        """Puts into each lane what stood in the lane of a number, a sequence that comes, or nobody."""
+        kept = [lane if isinstance(lane, int) else -1 for lane in lanes]
+        given = []
+        for lane in lanes:
+            if isinstance(lane, Entry):
+                origin = lane.region * self.capacity
+                token_ids = torch.tensor(lane.token_ids, dtype=torch.int64)
+                self._tokens[origin : origin + len(token_ids)].copy_(token_ids)
+                length = len(token_ids) - 1
+                given.append((length, lane.num_seen, lane.seed_key, 1, origin))
+            else:  # nobody has a token as well, for drafters read the state of the last one
+                given.append((1, 0, 0, 0, self._num_lanes * self.capacity))
+        new = torch.tensor(given, dtype=torch.int64).T.to(self._device)
+        places = torch.tensor(kept, device=self._device)
+        old = self._numbers.index_select(1, places.clamp(min=0))
+        self._numbers[:, : len(lanes)] = torch.where(places >= 0, old, new)
 
 
 class Verdict(NamedTuple):
-    """What became of a tree, on the device."""
+    """What became of the trees, on the device."""
 
-    path: torch.Tensor  # [depth + 1] int64
+    path: torch.Tensor  # [sequences, depth + 1] int64
     """Node at every depth of the accepted path, the root first; 0 behind its end."""
-    num_accepted: torch.Tensor  # [1] int64
-    next_token_id: torch.Tensor  # [1] int64
+    num_accepted: torch.Tensor  # [sequences] int64
+    next_token_id: torch.Tensor  # [sequences] int64
     """The target's own token after the path, also where the path ended the run."""
-    noises: torch.Tensor  # [rows] float32
-    """Gumbel noise of every node's token; without sampling empty, as is the next."""
-    thresholds: torch.Tensor  # [rows] float32
+    noises: torch.Tensor  # [sequences, rows] float32
+    """Gumbel noise of every node's token; without sampling no rows, as is the next."""
+    thresholds: torch.Tensor  # [sequences, rows] float32
     """What the noise would have had to reach; infinite where the token has no probability."""
-    is_usable: torch.Tensor  # [1] bool
+    is_usable: torch.Tensor  # [sequences] bool
     """Whether tokens can be chosen by the logits of all nodes (`core.backends.logits`)."""
 
 
@@ -55,38 +118,41 @@ class DeviceRule(Protocol):
     """Judges whole trees on the device, by one rule."""
 
     def judge(
-        self, logits: torch.Tensor, tree: TreeRows, state: DeviceState, depth: int
+        self, logits: torch.Tensor, tree: TreeRows, state: SequenceStates, depth: int
     ) -> Verdict:
-        """`depth` is the most that the tree can have  # logits: [rows, vocab] float32."""
+        """`depth` is the most that a tree can have  # logits: [sequences * rows, vocab] float32."""
         ...
 
 
 # Takes the sampling settings, the size of the vocabulary, the ids that end a text, and the device.
+# The seeds are those of the sequences.
 MakeDeviceRule = Callable[[SamplingConfig, int, frozenset[int], torch.device], DeviceRule]
 
 
 def commit(
-    verdict: Verdict, tree: TreeRows, state: DeviceState, cache: TreeCache, depth: int
+    verdict: Verdict, tree: TreeRows, state: SequenceStates, cache: TreeCache, depth: int
 ) -> None:
-    """Moves the path's rows into place, in the cache and among the tokens."""
+    """Moves the paths' rows into place, in the cache and among the tokens."""
     if depth == 0:
-        state.length += 1
-        state.tokens.index_copy_(0, state.length, verdict.next_token_id)
+        state.length.add_(state.is_running)
+        state.tokens.index_copy_(0, state.columns(state.length), verdict.next_token_id)
         return
-    device = state.length.device
-    steps = torch.arange(depth + 1, device=device)
-    is_kept = steps <= verdict.num_accepted
-    places = state.length + steps
-    sources = torch.where(is_kept, state.length + verdict.path, places)
+    steps = torch.arange(depth + 2, device=state.length.device)
+    is_kept = steps[None, :-1] <= verdict.num_accepted[:, None]
+    root = state.columns(state.length)[:, None]
+    places = root + steps  # the last one is for a token alone
+    targets = places[:, :-1]
+    sources = torch.where(is_kept, root + verdict.path, targets).flatten()
+    targets = targets.flatten()
     for storage in cache.storages():
-        to, kept = places.to(storage.device), sources.to(storage.device)
+        to, kept = targets.to(storage.device), sources.to(storage.device)
         storage.index_copy_(4, to, storage.index_select(4, kept))
     if cache.hidden_states is not None:
         states = cache.hidden_states.rows
-        states.index_copy_(0, places, states.index_select(0, sources))
+        states.index_copy_(0, targets, states.index_select(0, sources))
     # The root stands already; behind the path comes the target's own token.
-    drafted = tree.token_ids[verdict.path]
-    emitted = torch.where(is_kept, drafted, verdict.next_token_id)
-    emitted = torch.cat([emitted, verdict.next_token_id])
-    state.tokens.index_copy_(0, torch.cat([places, places[-1:] + 1]), emitted)
-    state.length += verdict.num_accepted + 1
+    own = verdict.next_token_id[:, None]
+    emitted = torch.where(is_kept, tree.token_ids.gather(1, verdict.path), own)
+    emitted = torch.cat([emitted, own], dim=1)
+    state.tokens.index_copy_(0, places.flatten(), emitted.flatten())
+    state.length.add_((verdict.num_accepted + 1) * state.is_running)

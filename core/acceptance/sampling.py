@@ -59,12 +59,17 @@ def stream_seed(seed: int, num_given: int) -> int:
     return _mix((seed + num_given * _GOLDEN) & _WORD) if num_given else seed
 
 
+def seed_key(seed: int) -> int:
+    """What a seed's noise is mixed with, as an int64."""
+    return _signed(_mix((seed + _GOLDEN) & _WORD))
+
+
 class KeyedNoise:
     """Exp(1) noise of a vocabulary for a position, the same on every device."""
 
     def __init__(self, seed: int, vocab_size: int, device: torch.device):
         self._kept: dict[int, torch.Tensor] = {}
-        self._seed_key = _mix((seed + _GOLDEN) & _WORD)
+        self._seed_key = seed_key(seed)
         self._kernels = loaded_kernels() if device.type == "cpu" else None
         # The shape is [vocab].
         self._counters = torch.arange(vocab_size, dtype=torch.int64, device=device)
@@ -86,7 +91,7 @@ class KeyedNoise:
             if self._kernels is None:
                 kept = self.at(position).log_()
             else:
-                key = _mix(_mix((position + 1) * _GOLDEN & _WORD) ^ self._seed_key)
+                key = _mix(_mix((position + 1) * _GOLDEN & _WORD) ^ (self._seed_key & _WORD))
                 kept = self._kernels.log_noise(key, len(self._counters))
             self._kept[position] = kept
         return kept
@@ -94,9 +99,14 @@ class KeyedNoise:
     def rows(
         self,
         positions: torch.Tensor,  # [rows] int64
+        seed_keys: torch.Tensor | None = None,  # [rows] int64
     ) -> torch.Tensor:
-        """Noise for the tokens at several positions  # [rows, vocab]."""
-        keys = _mix_words(_mix_words((positions + 1) * _signed(_GOLDEN)) ^ _signed(self._seed_key))
+        """Noise for the tokens at several positions, of the seed or of each row's own (`seed_key`).
+
+        Returns  # [rows, vocab]
+        """
+        own = self._seed_key if seed_keys is None else seed_keys
+        keys = _mix_words(_mix_words((positions + 1) * _signed(_GOLDEN)) ^ own)
         words = _mix_words(self._counters[None] + keys[:, None]) >> 11
         uniform = (words & ((1 << 53) - 1)).to(torch.float32).mul_(2.0**-53)
         # -log(1 - u) keeps full precision for the small values that win the race; u = 1 would be

@@ -50,6 +50,13 @@ class HiddenStates:
         starts = (self.layers.index(layer) * size for layer in layers)
         return torch.cat([picked[:, start : start + size] for start in starts], dim=-1)
 
+    def region(self, first: int, capacity: int) -> "HiddenStates":
+        """Those of some columns."""
+        rows = self.rows[first : first + capacity]
+        own = HiddenStates(self.layers, self._hidden_size, 0, rows.dtype, rows.device)
+        own.rows = rows
+        return own
+
     def put(self, layer: int, x: torch.Tensor, start: int) -> None:  # [rows, hidden]
         """Keeps the states in front of a layer, where they are asked for."""
         for index, wanted in enumerate(self.layers):
@@ -106,6 +113,15 @@ class TreeCache:
         self.length = 0
         self.write_start = 0
         """Where the next forward writes; behind `length` while a drafter is at work."""
+
+    def region(self, first: int, capacity: int) -> "TreeCache":
+        """One sequence's cache in some columns of this one."""
+        _, _, _, num_kv_heads, _, head_dim = self.storage.shape
+        own = TreeCache(0, num_kv_heads, head_dim, 0, self.storage.dtype, self.storage.device)
+        own.storage, own.capacity = self.storage[..., first : first + capacity, :], capacity
+        if self.hidden_states is not None:
+            own.hidden_states = self.hidden_states.region(first, capacity)
+        return own
 
     def keep(self, rows: Sequence[int]) -> None:
         """Commits rows written behind the committed length, given by their increasing offsets."""

@@ -16,7 +16,7 @@ from core.trees.tree import DraftTree
 # Long prompts are computed in pieces, so that attention's memory stays bounded and a stop is heard.
 PREFILL_CHUNK = 512
 # Behind the committed tokens: a tree with its root, and what pads a commit.
-_SPARE_COLUMNS = MAX_TREE_NODES + 8
+SPARE_COLUMNS = MAX_TREE_NODES + 8
 # The next turn of a chat should find room in the last one's cache, and captured graphs hold on to it.
 _CAPACITY_STEPS = {"cuda": 2048, "cpu": 512}
 
@@ -156,27 +156,35 @@ class ModelRunner:
     def reserve(self, max_length: int) -> None:
         """Makes room for `max_length` committed tokens and a tree; growing forgets the cache."""
         self._keep_what_was_asked()
-        step = _CAPACITY_STEPS[self.device.type]
-        capacity = -(-(max_length + _SPARE_COLUMNS) // step) * step
-        if self._cache is not None and self._cache.capacity >= capacity:
+        wanted = max_length + SPARE_COLUMNS
+        if self._cache is not None and self._cache.capacity >= wanted:
             return
+        step = _CAPACITY_STEPS[self.device.type]
         self._committed = []
         self._cache = None  # the old storage goes before the new one comes
-        self._cache = self._make_cache(capacity)
-        if self._state_layers:
-            self._cache.hidden_states = HiddenStates(
-                self._state_layers,
-                self._hidden_size,
-                self._cache.capacity,
-                self.dtype,
-                self.device,
-            )
-        self.forward.reserve(self._cache.capacity)
+        self._use(self.new_cache(-(-wanted // step) * step))
 
-    def _make_cache(self, capacity: int) -> TreeCache:
+    def sit(self, cache: TreeCache) -> None:
+        """Goes on in a cache that another made, with an empty text."""
+        self._keep_what_was_asked()
+        self._committed = []
+        self._use(cache)
+
+    def _use(self, cache: TreeCache) -> None:
         rows = max(MAX_TREE_NODES + 1, PREFILL_CHUNK)
-        self._mask = torch.zeros((rows, capacity), dtype=self.dtype, device=self.device)
-        return self._new_cache(capacity)
+        self._mask = torch.zeros((rows, cache.capacity), dtype=self.dtype, device=self.device)
+        self._cache = cache
+        self.forward.reserve(cache.capacity)
+
+    def new_cache(self, capacity: int) -> TreeCache:
+        """Of its shape, with the hidden states that are asked for."""
+        self._keep_what_was_asked()
+        cache = self._new_cache(capacity)
+        if self._state_layers:
+            cache.hidden_states = HiddenStates(
+                self._state_layers, self._hidden_size, cache.capacity, self.dtype, self.device
+            )
+        return cache
 
     def _new_cache(self, capacity: int) -> TreeCache:
         shape = self.shape

@@ -22,6 +22,7 @@ from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.benchmark.gpu_tables import NUM_TOKENS, copy_bandwidth
 from core.config import RunConfig
+from core.decoding.batch import Single
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
 from core.drafters.base import limits_of
 from core.errors import InvalidSettingError
@@ -105,7 +106,9 @@ def _step_seconds(graphs: GraphRunnerCache, runner: ModelRunner) -> float:
     prompt = torch.randint(0, runner.vocab_size, (_PROMPT,)).tolist()
     seconds = 0.0
     for _ in range(_WARM_UPS + 1):
-        stepper = graphs.stepper(runner, None, config, longest, time.perf_counter, None)
+        stepper = graphs.stepper(
+            runner, None, config, longest, time.perf_counter, None, Single().wait
+        )
         stepper.begin(prompt, longest, bool)
         root = prompt[-1]
         start = time.perf_counter()

@@ -23,6 +23,9 @@ from core.backends.logit_facts import part_with_facts
 from core.backends.row_block import RowBlock, row_slices
 from core.backends.runner import ModelRunner, TargetForward, compute_at_once
 from core.config import MOST_TOGETHER, RunConfig
+from core.decoding.device.seats import Seats
+from core.decoding.device.shared_steps import Part
+from core.decoding.device.stepper import DeviceStepper
 from core.decoding.joining import never
 from core.drafters.base import CostOfRows
 from core.errors import InvalidSettingError, shown
@@ -36,6 +39,17 @@ MOST_ROWS_TOGETHER = 512
 Start = Callable[[], Iterator[Event]]
 # The next run to begin; None where there is none now.
 NextStart = Callable[[], Start | None]
+
+
+class _StepWish(NamedTuple):
+    """A step on the device that a run waits for, and takes with those beside it."""
+
+    stepper: DeviceStepper
+
+    @property
+    def key(self) -> Hashable:
+        """See `_Wish.key`."""
+        return id(self.stepper.steps)
 
 
 class _Wish(NamedTuple):
@@ -62,9 +76,9 @@ class _Member:
     index: int
     body: _Body
     events: deque[Event] = field(default_factory=deque)
-    wish: _Wish | None = None
+    wish: _Wish | _StepWish | None = None
     """What it waits for; None when it can go on, or has ended."""
-    answer: torch.Tensor | None = None
+    answer: Any = None
     error: Exception | None = None
 
     def go_on(self) -> None:
@@ -77,7 +91,19 @@ class _Member:
 class Scheduler(Protocol):
     """Whom a run shares its forwards with."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Runs side by side, at most."""
+        ...
+
+    @property
+    def seats(self) -> Seats | None:
+        """Where the device may do its steps together with those of others."""
+        ...
+
+    def wait(self, stepper: DeviceStepper) -> Part:
+        """What the next step on the device does for a run that has a place there."""
+        ...
 
     def own_runner(self, runner: ModelRunner) -> ModelRunner:
         """The runner that a run has for itself, of one that is kept between runs."""
@@ -92,6 +118,11 @@ class Single:
     """Implements `Scheduler` for one run at a time, which may use what is kept."""
 
     size = 1
+    seats = None
+
+    def wait(self, stepper: DeviceStepper) -> Part:
+        """See `Scheduler.wait`."""
+        return stepper.steps.advance([stepper])[stepper]
 
     def own_runner(self, runner: ModelRunner) -> ModelRunner:
         """See `Scheduler.own_runner`."""
@@ -105,8 +136,9 @@ class Single:
 class BatchScheduler:
     """Implements `Scheduler` for at most `size` runs side by side."""
 
-    def __init__(self, size: int, target: TargetForward):
+    def __init__(self, size: int, target: TargetForward, seats: Seats | None = None):
         self.size = size
+        self.seats = seats
         self._target = target
         self._num_running = 0
 
@@ -121,6 +153,13 @@ class BatchScheduler:
         assert hub is not None, "whoever reads the events"
         answer: torch.Tensor | None = hub.switch(_Wish(forward, block, want_logits))
         return answer
+
+    def wait(self, stepper: DeviceStepper) -> Part:
+        """See `Scheduler.wait`; called within a run."""
+        hub = greenlet.getcurrent().parent
+        assert hub is not None, "whoever reads the events"
+        part: Part = hub.switch(_StepWish(stepper))
+        return part
 
     def own_runner(self, runner: ModelRunner) -> ModelRunner:
         """See `Scheduler.own_runner`: one with a cache of its own whose forwards are computed here."""
@@ -185,15 +224,19 @@ class BatchScheduler:
         Verifications come last: who is done drafting waits for those who are not.
         """
         groups: dict[Hashable, list[_Member]] = {}
+        on_device: dict[Hashable, list[_Member]] = {}
         for member in members:
             assert member.wish is not None, "those without one have ended"
-            groups.setdefault(member.wish.key, []).append(member)
+            kind = on_device if isinstance(member.wish, _StepWish) else groups
+            kind.setdefault(member.wish.key, []).append(member)
         last = self._target.pack_key, True
         if len(groups) > 1:
             groups.pop(last, None)
         for group in groups.values():
             for part in _parts(group):
                 _compute(part)
+        for group in on_device.values():
+            _advance(group)
 
 
 def _member(index: int, start: Start) -> _Member:
@@ -210,7 +253,7 @@ def _parts(group: Sequence[_Member]) -> Iterator[list[_Member]]:
     part: list[_Member] = []
     rows = 0
     for member in group:
-        assert member.wish is not None
+        assert isinstance(member.wish, _Wish)
         rows += member.wish.block.num_rows
         if part and rows > MOST_ROWS_TOGETHER:
             yield part
@@ -222,7 +265,7 @@ def _parts(group: Sequence[_Member]) -> Iterator[list[_Member]]:
 @torch.inference_mode()
 def _compute(part: Sequence[_Member]) -> None:
     """One pass; where it breaks, it breaks in every run that waits for it."""
-    wishes = [member.wish for member in part if member.wish is not None]
+    wishes = [member.wish for member in part if isinstance(member.wish, _Wish)]
     blocks = [wish.block for wish in wishes]
     for member in part:
         member.wish = None
@@ -234,6 +277,22 @@ def _compute(part: Sequence[_Member]) -> None:
         return
     for member, rows in zip(part, row_slices(blocks), strict=True):
         member.answer = None if logits is None else part_with_facts(logits, rows)
+
+
+def _advance(group: Sequence[_Member]) -> None:
+    """One step on the device; who came while it was under way waits for the next one."""
+    waiting = {
+        member.wish.stepper: member for member in group if isinstance(member.wish, _StepWish)
+    }
+    steps = next(iter(waiting)).steps
+    try:
+        parts = steps.advance(waiting)
+    except Exception as error:
+        for member in group:
+            member.wish, member.error = None, error
+        return
+    for stepper, part in parts.items():
+        waiting[stepper].wish, waiting[stepper].answer = None, part
 
 
 def check_batch(configs: Sequence[RunConfig], size: int) -> None:

@@ -10,6 +10,7 @@ from core.backends.cost_curve import CostCurve
 from core.backends.runner import ModelRunner
 from core.backends.torch.forward import TorchForward
 from core.config import RunConfig, SamplingConfig
+from core.decoding.batch import Scheduler
 from core.decoding.device.graph_runner_cache import GraphRunnerCache
 from core.decoding.stop_strings import StopText
 from core.drafters.base import CostOfRows, Drafter
@@ -68,11 +69,13 @@ class RunParts(NamedTuple):
     """What the settings change of the target's logits."""
     host_reason: str
     """Why the host decides steps that the device could do alone; empty where it does, or cannot."""
-    batch_size: int
-    """Sequences that run side by side, at most."""
+    scheduler: Scheduler
+    """With whom its forwards are shared."""
     answer: Beginning
     memory: MemoryView | None = None
     """The earlier answers that it looks up in, where it does."""
+    num_given: int = 0
+    """Tokens with which the answer begins, which no step chooses."""
 
 
 def make_corrections(
@@ -166,7 +169,7 @@ def run_started(
         seed=config.sampling.seed,
         prompt_text=prompt.text,
         prompt_token_ids=prompt.token_ids,
-        batch_size=parts.batch_size,
+        batch_size=parts.scheduler.size,
         lossy_rule=lossy_rule(config.to_dict()),
         memory=None if parts.memory is None else parts.memory.to_dict(),
         parent="" if prompt.fork is None else prompt.fork.parent,

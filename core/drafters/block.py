@@ -131,7 +131,7 @@ class _Levels:
     @property
     def signature(self) -> Hashable:
         """See `DeviceLevels.signature`."""
-        return "sd-block", id(self.own_runner.cache), id(self.block)
+        return "sd-block", id(self.block)
 
     @property
     def target_ids(self) -> torch.Tensor | None:
@@ -140,12 +140,12 @@ class _Levels:
 
     def on_device(self, place: DevicePlace) -> BlockLevelsOnDevice:
         """See `DeviceLevels.on_device`."""
+        assert place.own_cache is not None, "the drafter has one"
         return BlockLevelsOnDevice(
-            place.forward(self.block, self.own_runner),
+            place.forward(self.block, place.own_cache),
             self.block,
-            self.own_runner.cache,
+            place.own_cache,
             place.target_cache,
-            place.state,
             place.num_root_rows,
         )
 

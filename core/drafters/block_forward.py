@@ -110,16 +110,18 @@ class BlockForward(TorchForward):
         """Adds committed rows to a cache: the target's states, as each layer's keys and values."""
         start, end = cache.length, cache.length + len(hidden_states)
         places = torch.arange(start, end, device=hidden_states.device)
-        self.write_at(cache, hidden_states, places)
+        self.write_at(cache, hidden_states, places, places)
         cache.truncate(end)
 
     def write_at(
         self,
         cache: TreeCache,
         hidden_states: torch.Tensor,  # [rows, num_state_layers * target_hidden]
-        places: torch.Tensor,  # [rows]
+        positions: torch.Tensor,  # [rows]
+        columns: torch.Tensor,  # [rows]
     ) -> None:
-        """Writes the target's states at these positions into a cache, whose length is left to others."""
+        """Writes the target's states at these positions into columns of a cache, whose length is left to
+        others."""
         shape = self.shape
         fused = fused_states(self.weights, hidden_states, shape.norm_eps)
         made = self._context(fused)
@@ -127,8 +129,8 @@ class BlockForward(TorchForward):
         keys, values = made.unbind(2)  # [rows, layers, kv_heads, head_dim]
         keys = F.rms_norm(keys, keys.shape[-1:], eps=shape.norm_eps) * self._key_norms
         # All layers turn alike  # [rows, 1, 1, head_dim]
-        cos, sin = (table[0][:, None] for table in self.rotary.at(places))
+        cos, sin = (table[0][:, None] for table in self.rotary.at(positions))
         keys = torch.addcmul(keys * cos, keys.roll(shape.head_dim // 2, dims=-1), sin)
         layers = cache.storage[: shape.num_layers]
         for which, rows in enumerate((keys, values)):
-            layers[:, which, 0].index_copy_(2, places, rows.permute(1, 2, 0, 3))
+            layers[:, which, 0].index_copy_(2, columns, rows.permute(1, 2, 0, 3))

@@ -153,12 +153,13 @@ class _Levels:
     @property
     def signature(self) -> Hashable:
         """See `DeviceLevels.signature`."""
-        return ClassicDrafter.name, id(self.own_runner.cache), id(self.forward)
+        return ClassicDrafter.name, id(self.forward)
 
     def on_device(self, place: DevicePlace) -> OwnCacheDrafter:
         """See `DeviceLevels.on_device`."""
-        forward = place.forward(self.forward, self.own_runner)
-        return OwnCacheDrafter(forward, place.state, place.num_root_rows)
+        assert place.own_cache is not None, "the draft model has one"
+        forward = place.forward(self.forward, place.own_cache)
+        return OwnCacheDrafter(forward, place.num_root_rows, place.own_cache.storage.device)
 
 
 class _DraftModel(NamedTuple):

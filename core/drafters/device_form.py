@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from core.acceptance.device import DeviceState
     from core.backends.cuda.forward import DeviceForward
     from core.backends.kv_cache import TreeCache
     from core.backends.runner import ModelRunner
@@ -20,14 +19,15 @@ if TYPE_CHECKING:
 
 
 class DevicePlace(NamedTuple):
-    """Where the levels of a draft are computed: beside one target's graphs."""
+    """Where the levels of a draft are computed: beside one target's graphs, for all its sequences."""
 
-    forward: Callable[[TorchForward, ModelRunner], DeviceForward]
-    """A forward of the drafter's over a runner's cache."""
+    forward: Callable[[TorchForward, TreeCache], DeviceForward]
+    """A forward of the drafter's over a cache."""
     target_cache: TreeCache
-    state: DeviceState
+    own_cache: TreeCache | None
+    """What stands for that of the drafter's own runner."""
     num_root_rows: int
-    """Most rows that a draft's first pass computes at once."""
+    """Most rows of a sequence that a draft's first pass computes at once."""
 
 
 class DeviceLevels(Protocol):
@@ -35,7 +35,7 @@ class DeviceLevels(Protocol):
 
     @property
     def signature(self) -> Hashable:
-        """Changes with its weights and its cache."""
+        """Changes with its weights."""
         ...
 
     @property

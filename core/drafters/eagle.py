@@ -163,7 +163,7 @@ class _Levels:
     @property
     def signature(self) -> Hashable:
         """See `DeviceLevels.signature`."""
-        return "sd-eagle", id(self.own_runner.cache), id(self.head)
+        return "sd-eagle", id(self.head)
 
     @property
     def target_ids(self) -> torch.Tensor | None:
@@ -172,8 +172,9 @@ class _Levels:
 
     def on_device(self, place: DevicePlace) -> EagleLevels:
         """See `DeviceLevels.on_device`."""
-        forward = place.forward(self.head, self.own_runner)
-        return EagleLevels(forward, self.head, place.target_cache, place.state, place.num_root_rows)
+        assert place.own_cache is not None, "the head has one"
+        forward = place.forward(self.head, place.own_cache)
+        return EagleLevels(forward, self.head, place.target_cache, place.num_root_rows)
 
 
 def make_eagle(context: DrafterContext) -> EagleDrafter:

@@ -147,7 +147,7 @@ class _Levels:
 
     def on_device(self, place: DevicePlace) -> MedusaLevelsOnDevice:
         """See `DeviceLevels.on_device`."""
-        return MedusaLevelsOnDevice(self.heads, place.target_cache, place.state)
+        return MedusaLevelsOnDevice(self.heads, place.target_cache)
 
 
 def make_medusa(context: DrafterContext) -> MedusaDrafter:

@@ -42,13 +42,12 @@ class _Levels:
 
     signature: Hashable
     forward: TorchForward
-    runner: ModelRunner
     own_runner: None = None
     target_ids: None = None
 
     def on_device(self, place: DevicePlace) -> SharedCacheDrafter:
         """See `DeviceLevels.on_device`."""
-        return SharedCacheDrafter(place.forward(self.forward, self.runner), place.state)
+        return SharedCacheDrafter(place.forward(self.forward, place.target_cache))
 
 
 class SelfDrafter:
@@ -80,7 +79,10 @@ class SelfDrafter:
         """See `Drafter.device_form`."""
         if not isinstance(self.forward, TorchForward):
             return None
-        return DeviceForm(_Levels((self.name, id(self.forward.stack)), self.forward, self.runner))
+        stack = self.forward.stack
+        # Of one selection of layers every run has a stack of its own.
+        layers = tuple(map(id, stack.layers)) if self.forward.is_static else id(stack)
+        return DeviceForm(_Levels((self.name, layers), self.forward))
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`; the cache is the target's."""

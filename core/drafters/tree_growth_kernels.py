@@ -79,9 +79,23 @@ def _select(
     RANKS: tl.constexpr, BINS: tl.constexpr, WEIGHT: tl.constexpr, FIRST: tl.constexpr,
     SECOND: tl.constexpr, OTHERS: tl.constexpr, PROB_IS_CHANCE: tl.constexpr,
 ):  # fmt: skip
-    """Chances of all children, and of those the best, likeliest first and equal ones in order."""
+    """Chances of all children, and of those the best, likeliest first and equal ones in order.
+
+    A program is for one sequence.
+    """
+    sequence = tl.program_id(0)
     lanes = tl.arange(0, CANDIDATES)
     count = num_rows * WIDTH
+    ids += sequence * count
+    probs += sequence * count
+    reach += sequence * count
+    chance += sequence * num_rows
+    above += sequence * num_rows * LEVEL_ROWS
+    next_nodes += sequence * WIDTH
+    next_ids += sequence * WIDTH
+    next_chance += sequence * WIDTH
+    next_places += sequence * WIDTH
+    next_above += sequence * WIDTH * LEVEL_ROWS
     is_there = lanes < count
     prob = tl.load(probs + lanes, mask=is_there, other=0.0).to(tl.float64)
     rank = lanes % WIDTH
@@ -159,18 +173,17 @@ class KernelSelection:
         num_pool: int,
     ) -> Selected:
         """See `Select`."""
-        num_rows, width = ids.shape
-        level_rows = frontier.above.shape[1]
-        chance = frontier.chance
-        reach = chance.new_empty(num_rows * width)
+        sequences, num_rows, level_rows = frontier.above.shape
+        width, chance = ids.shape[1], frontier.chance
+        reach = chance.new_empty((sequences, num_rows * width))
         following = Frontier(
-            nodes=ids.new_empty(width),
-            token_ids=ids.new_empty(width),
-            chance=chance.new_empty(width),
-            parent_places=ids.new_empty(width),
-            above=frontier.above.new_empty((width, level_rows)),
+            nodes=ids.new_empty((sequences, width)),
+            token_ids=ids.new_empty((sequences, width)),
+            chance=chance.new_empty((sequences, width)),
+            parent_places=ids.new_empty((sequences, width)),
+            above=frontier.above.new_empty((sequences, width, level_rows)),
         )
-        _select[(1,)](
+        _select[(sequences,)](
             ids.contiguous(), probs.contiguous(), chance, frontier.above.view(torch.int8), self.tables,
             reach, following.nodes, following.token_ids, following.chance, following.parent_places,
             following.above.view(torch.int8), first_row, num_pool, num_rows,

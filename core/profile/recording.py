@@ -31,6 +31,7 @@ from core.drafters.tree_growth import (
     TreeGrower,
 )
 from core.errors import InvalidSettingError
+from core.modes.ngram import NgramSettings
 from core.modes.settings import MAX_TREE_NODES, DrafterSettings, TreeSettings, remembers
 from core.profile.costs import Costs
 from core.profile.prediction import candidates
@@ -41,6 +42,14 @@ from core.trees.tree import DraftTree
 
 # So many times the nodes that a level of a tree expands are looked at, in the order that was learned.
 _SLACK = 2
+
+
+def with_costs(config: RunConfig) -> RunConfig:
+    """The same run, for which costs are measured whatever its settings say of sizes."""
+    settings = config.drafter
+    if not isinstance(settings, (NgramSettings, TreeSettings)):
+        return config
+    return replace(config, drafter=replace(settings, fixed_size=False))
 
 
 def check_profiled(config: RunConfig) -> None:

@@ -16,54 +16,66 @@ def bucket(rows: int) -> int:
 
 
 class TreeRows(NamedTuple):
-    """A tree in the rows of one forward, filled up with rows that stand for nothing.
+    """The trees of several sequences in the rows of one forward, each filled up with rows that stand
+    for nothing.
 
-    All are on the device, `rows` long; node 0 is the root.
+    All are on the device; node 0 of each is its root.
     """
 
-    token_ids: torch.Tensor  # int64
-    parents: torch.Tensor  # int64, the root's own is 0
-    depths: torch.Tensor  # int64
-    probs: torch.Tensor  # float32
-    num_nodes: torch.Tensor  # [1] int64
+    token_ids: torch.Tensor  # [sequences, rows] int64
+    parents: torch.Tensor  # [sequences, rows] int64, the root's own is 0
+    depths: torch.Tensor  # [sequences, rows] int64
+    probs: torch.Tensor  # [sequences, rows] float32
+    num_nodes: torch.Tensor  # [sequences] int64
 
 
 class Proposals(NamedTuple):
-    """What the drafter proposed after the nodes that it expanded."""
+    """What the drafter proposed after the nodes that it expanded, for each sequence."""
 
-    nodes: torch.Tensor  # [expanded] int64, -1 for a node that was not kept
-    proposed_ids: torch.Tensor  # [expanded, count] int64
-    proposed_probs: torch.Tensor  # [expanded, count] float32
-    reach: torch.Tensor  # [at most MAX_TREE_NODES] float32
+    nodes: torch.Tensor  # [sequences, expanded] int64, -1 for a node that was not kept
+    proposed_ids: torch.Tensor  # [sequences, expanded, count] int64
+    proposed_probs: torch.Tensor  # [sequences, expanded, count] float32
+    reach: torch.Tensor  # [sequences, at most MAX_TREE_NODES] float32
     """The chances of the nodes that a larger tree would have, the likeliest first."""
-    are_numbers: torch.Tensor  # [1] bool
+    are_numbers: torch.Tensor  # [sequences] bool
     """Whether all probabilities are; of NaN the tree is nothing, and not even a tree."""
 
 
-def make_tree(rows: int, device: torch.device) -> TreeRows:
-    """Room for a tree of at most `rows` nodes: the root alone."""
+def make_trees(sequences: int, rows: int, device: torch.device) -> TreeRows:
+    """Room for trees of at most `rows` nodes: the roots alone."""
 
-    def whole(size: int) -> torch.Tensor:
-        return torch.zeros(size, dtype=torch.int64, device=device)
+    def whole(*sizes: int) -> torch.Tensor:
+        return torch.zeros(sizes, dtype=torch.int64, device=device)
 
-    probs = torch.ones(rows, dtype=torch.float32, device=device)
+    probs = torch.ones((sequences, rows), dtype=torch.float32, device=device)
     return TreeRows(
-        whole(rows),
-        whole(rows),
-        whole(rows),
+        whole(sequences, rows),
+        whole(sequences, rows),
+        whole(sequences, rows),
         probs,
-        torch.ones(1, dtype=torch.int64, device=device),
+        torch.ones(sequences, dtype=torch.int64, device=device),
     )
 
 
-def ancestors(parents: torch.Tensor) -> torch.Tensor:  # [rows] int64
-    """Row i is true at i and at all nodes above it  # [rows, rows] bool.
+def flat_places(
+    places: torch.Tensor,  # [sequences, some] int64
+    count: int,
+) -> torch.Tensor:
+    """Places among each sequence's `count` rows as places among all rows  # [sequences * some]."""
+    if len(places) == 1:
+        return places.flatten()
+    first = torch.arange(0, len(places) * count, count, device=places.device)
+    return (places + first[:, None]).flatten()
+
+
+def ancestors(parents: torch.Tensor) -> torch.Tensor:  # [sequences, rows] int64
+    """Row i of a sequence is true at i and at all nodes above it  # [sequences * rows, rows] bool.
 
     By doubling: after n rounds a row knows the 2^n - 1 nodes above it.
     """
-    rows = parents.shape[0]
-    above = torch.eye(rows, dtype=torch.bool, device=parents.device)
-    jump, reach = parents, 1
+    sequences, rows = parents.shape
+    above = torch.eye(rows, dtype=torch.bool, device=parents.device).repeat(sequences, 1)
+    jump, reach = flat_places(parents, rows), 1
     while reach < rows:
         above = above | above[jump]
         jump = jump[jump]

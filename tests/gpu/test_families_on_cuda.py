@@ -76,7 +76,7 @@ def device_rows(tree: DraftTree, runner: ModelRunner) -> Rows:
     start = tensor([runner.cache.length])
     positions = start + tensor(tree.depths)
     slots = start + torch.arange(len(tree), device="cuda")
-    above = ancestors(tensor([0, *tree.parents[1:]]))
+    above = ancestors(tensor([[0, *tree.parents[1:]]]))
     return Rows(tensor(tree.token_ids), positions, slots, start, above, positions)
 
 

@@ -61,10 +61,19 @@ def test_what_is_no_number_has_ids_that_exist() -> None:
 
 @pytest.mark.parametrize("prob_is_chance", [True, False])
 @pytest.mark.parametrize(
-    ("rows", "width", "level_rows"), [(1, 4, 12), (4, 4, 12), (8, 8, 48), (1, 1, 0)]
+    ("sequences", "rows", "width", "level_rows"),
+    [
+        (1, 1, 4, 12),
+        (1, 4, 4, 12),
+        (1, 8, 8, 48),
+        (1, 1, 1, 0),
+        (3, 1, 4, 12),
+        (5, 4, 4, 12),
+        (2, 1, 1, 0),
+    ],
 )
 def test_what_is_expanded_next_is_what_torch_selects(
-    rows: int, width: int, level_rows: int, prob_is_chance: bool
+    sequences: int, rows: int, width: int, level_rows: int, prob_is_chance: bool
 ) -> None:
     from core.drafters.tree_growth_kernels import KernelSelection
 
@@ -74,16 +83,17 @@ def test_what_is_expanded_next_is_what_torch_selects(
         return torch.rand(sizes, generator=generator, dtype=torch.float64)
 
     tables = torch.stack([random(3, 10), 1.0 + random(3, 10)])
-    probs = random(rows, width).sort(descending=True).values.float()
+    probs = random(sequences * rows, width).sort(descending=True).values.float()
     probs[0, -1] = probs[0, 0]  # equal in reach where a chance is none of a rank
-    ids = torch.randint(500, (rows, width), generator=generator)
-    above = torch.rand((rows, level_rows), generator=generator) < 0.3
-    nodes = torch.arange(rows)
-    frontier = Frontier(nodes, nodes, random(rows), nodes, above)
+    ids = torch.randint(500, (sequences * rows, width), generator=generator)
+    above = torch.rand((sequences, rows, level_rows), generator=generator) < 0.3
+    nodes = torch.arange(rows).repeat(sequences, 1)
+    frontier = Frontier(nodes, nodes, random(sequences, rows), nodes, above)
     expected = TorchSelection(tables, prob_is_chance)(ids, probs, frontier, 2, 9)
     on_device = Frontier(*(part.to(DEVICE) for part in frontier))
     select = KernelSelection(tables.to(DEVICE), prob_is_chance)
     found = select(ids.to(DEVICE), probs.to(DEVICE), on_device, 2, 9)
     torch.testing.assert_close(found.reach.cpu(), expected.reach, rtol=1e-12, atol=0)
     for one, other in zip(found.frontier, expected.frontier, strict=True):
+        assert one.shape == other.shape
         assert torch.allclose(one.cpu(), other), "in the same order"

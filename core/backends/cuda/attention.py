@@ -11,18 +11,25 @@ from core.families.architecture import Architecture
 
 
 class Rows(NamedTuple):
-    """Where rows stand in a cache and what they attend to; all of it on the device."""
+    """Where rows stand in a cache and what they attend to; all of it on the device.
+
+    Each sequence has as many rows as the others, one sequence's behind another's, and a region of the
+    cache of its own.
+    """
 
     token_ids: torch.Tensor  # [rows]
     positions: torch.Tensor  # [rows]
     slots: torch.Tensor  # [rows]
     """Columns of the cache that they are written to."""
-    start: torch.Tensor  # [1]
-    """First column of the tree; those before it are the text's, each at its position."""
+    start: torch.Tensor  # [sequences]
+    """First column of each one's tree in its region; those before it are the text's, each at its
+    position."""
     tree: torch.Tensor  # [rows, width] bool
     """Which columns from `start` on each row attends to; none behind them is open."""
-    tree_positions: torch.Tensor  # [width]
+    tree_positions: torch.Tensor  # [sequences * width]
     """Of the tokens in these columns, for layers that see a part of the text."""
+    origin: torch.Tensor | None = None  # [sequences]
+    """First column of each one's region; None where the whole cache is one sequence's."""
 
 
 class Attention(Protocol):
@@ -55,11 +62,15 @@ class MaskedAttention:
 
     def prepare(self, rows: Rows, capacity: int) -> torch.Tensor:
         """The mask over all columns, for layers that see all  # [rows, capacity] bool."""
-        device = rows.start.device
-        mask = torch.arange(capacity, device=device)[None] < rows.start
-        mask = mask.expand(rows.tree.shape[0], -1).contiguous()
-        columns = rows.start + torch.arange(rows.tree.shape[1], device=device)
-        return mask.index_copy_(1, columns, rows.tree)
+        device, sequences = rows.start.device, len(rows.start)
+        columns = torch.arange(capacity, device=device)
+        origin = torch.zeros_like(rows.start) if rows.origin is None else rows.origin
+        start = origin + rows.start
+        is_text = (columns >= origin[:, None]) & (columns < start[:, None])
+        count = rows.tree.shape[0] // sequences
+        mask = is_text.repeat_interleave(count, dim=0)
+        places = start[:, None] + torch.arange(rows.tree.shape[1], device=device)
+        return mask.scatter_(1, places.repeat_interleave(count, dim=0), rows.tree)
 
     def __call__(
         self,
@@ -72,12 +83,17 @@ class MaskedAttention:
         """See `Attention`."""
         is_open = prepared
         if not layer.kind.sees_all:
-            device, width = rows.start.device, rows.tree.shape[1]
-            columns = torch.arange(storage.shape[2], device=device)
-            places = rows.start + torch.arange(width, device=device)
-            columns = columns.index_copy(0, places, rows.tree_positions)
-            kind = layer.kind
-            is_open = is_open & ~hidden(rows.positions, columns, kind.window, kind.chunk)
+            device, (num_rows, width) = rows.start.device, rows.tree.shape
+            sequences = len(rows.start)
+            positions = torch.arange(storage.shape[2], device=device).expand(sequences, -1)
+            places = rows.start[:, None] + torch.arange(width, device=device)
+            if rows.origin is not None:
+                positions = positions - rows.origin[:, None]
+                places = places + rows.origin[:, None]
+            positions = positions.scatter(1, places, rows.tree_positions.view(sequences, width))
+            of_rows, kind = rows.positions.view(sequences, -1), layer.kind
+            is_hidden = hidden(of_rows, positions, kind.window, kind.chunk)
+            is_open = is_open & ~is_hidden.view(num_rows, -1)
         lowest = torch.finfo(queries.dtype).min
         mask = queries.new_zeros(is_open.shape).masked_fill_(~is_open, lowest)
         keys, values = storage[0][None], storage[1][None]

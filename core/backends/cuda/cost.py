@@ -10,7 +10,8 @@ from core.backends.cuda.attention import Rows
 from core.backends.cuda.forward import ComputesRows
 from core.backends.cuda.graphs import Graphs, Marks
 
-SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 128)
+# The largest are those of several sequences together.
+SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 128, 256, 512)
 # The first run compiles and the second captures.
 _WARM_UPS, _REPEATS = 3, 7
 

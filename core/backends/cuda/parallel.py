@@ -147,13 +147,15 @@ class ParallelDeviceForward:
         """The rows' places on a device, in one copy; tokens stay where the embedding is."""
         if device == rows.start.device:
             return rows
-        count, width = rows.tree.shape
-        sizes = [count, count, 1, count * width, width]
-        fields = rows.positions, rows.slots, rows.start, rows.tree.flatten(), rows.tree_positions
+        fields = [rows.positions, rows.slots, rows.start, rows.tree.flatten(), rows.tree_positions]
+        if rows.origin is not None:
+            fields.append(rows.origin)
         packed = torch.cat([field.long() for field in fields]).to(device)
-        positions, slots, start, tree, tree_positions = torch.split(packed, sizes)
+        positions, slots, start, tree, *others = torch.split(
+            packed, [len(field) for field in fields]
+        )
         return Rows(
-            rows.token_ids, positions, slots, start, tree.view(count, width).bool(), tree_positions
+            rows.token_ids, positions, slots, start, tree.view(rows.tree.shape).bool(), *others
         )
 
     def _with_sum(

@@ -147,25 +147,32 @@ def _leave_share(
 
 
 @triton.jit
+def _region(origin, sequence, HAS_ORIGIN: tl.constexpr):
+    """The first column of a sequence."""
+    return tl.load(origin + sequence) if HAS_ORIGIN else 0
+
+
+@triton.jit
 def _attend(
-    queries, keys, values, tree, positions, tree_positions, start, sinks,
+    queries, keys, values, tree, positions, tree_positions, start, origin, sinks,
     sums, highest, totals, done, out,
-    num_rows, width, capacity, scale, cap,
+    rows_each, blocks_each, width, capacity, scale, cap,
     GROUPS: tl.constexpr, HEADS: tl.constexpr, DIM: tl.constexpr, WIDTH: tl.constexpr,
     BLOCK_ROWS: tl.constexpr, BLOCK_COLUMNS: tl.constexpr, SPLITS: tl.constexpr,
     WINDOW: tl.constexpr, CHUNK: tl.constexpr, HAS_CAP: tl.constexpr, HAS_SINKS: tl.constexpr,
-    OVERLAPS: tl.constexpr,
+    HAS_ORIGIN: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     if OVERLAPS:
         gdc_launch_dependents()
     kv_head, split = tl.program_id(0), tl.program_id(1)
-    lane = tl.program_id(2) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-    row, head = lane // GROUPS, kv_head * GROUPS + lane % GROUPS
-    is_row = row < num_rows
+    sequence = tl.program_id(2) // blocks_each
+    lane = tl.program_id(2) % blocks_each * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    row, is_row = sequence * rows_each + lane // GROUPS, lane // GROUPS < rows_each
+    head = kv_head * GROUPS + lane % GROUPS
     dims = tl.arange(0, WIDTH)
     is_dim = (dims < DIM)[None, :]
-    first = tl.load(start).to(tl.int32)
-    lowest, num_columns = 0, first + width
+    first = tl.load(start + sequence).to(tl.int32)
+    lowest, num_columns, own_positions = 0, first + width, tree_positions + sequence * width
     since = row
     if WINDOW + CHUNK > 0:
         since = _since(positions, row, is_row, WINDOW, CHUNK)
@@ -178,7 +185,7 @@ def _attend(
         # The text's columns were written long before the kernel that is waited for, which makes the
         # queries and writes the tree's.
         columns = low + tl.arange(0, BLOCK_COLUMNS)
-        base = kv_head.to(tl.int64) * capacity * DIM
+        base = (kv_head.to(tl.int64) * capacity + _region(origin, sequence, HAS_ORIGIN)) * DIM
         offsets = base + columns[:, None] * DIM + dims[None, :]
         is_text = (columns < tl.minimum(high, first))[:, None] & is_dim
         key = tl.load(keys + offsets, mask=is_text, other=0.0)
@@ -197,7 +204,7 @@ def _attend(
         total = tl.zeros([BLOCK_ROWS], tl.float32)
         attended = tl.zeros([BLOCK_ROWS, WIDTH], tl.float32)
         top, total, attended = _folded(
-            query, key, value, columns, high, first, row, is_row, since, tree, tree_positions, width,
+            query, key, value, columns, high, first, row, is_row, since, tree, own_positions, width,
             top, total, attended, scale, cap, WINDOW, CHUNK, HAS_CAP,
         )  # fmt: skip
         for column in range(low + BLOCK_COLUMNS, high, BLOCK_COLUMNS):
@@ -207,7 +214,7 @@ def _attend(
             key = tl.load(keys + offsets, mask=is_there, other=0.0)
             value = tl.load(values + offsets, mask=is_there, other=0.0)
             top, total, attended = _folded(
-                query, key, value, columns, high, first, row, is_row, since, tree, tree_positions,
+                query, key, value, columns, high, first, row, is_row, since, tree, own_positions,
                 width, top, total, attended, scale, cap, WINDOW, CHUNK, HAS_CAP,
             )  # fmt: skip
         lanes = row * HEADS + head
@@ -247,9 +254,11 @@ class TritonAttention:
         """See `Attention`."""
         shape, kind, num_rows = self._shape, layer.kind, queries.shape[0]
         dim, num_heads = shape.head_dim, shape.num_heads
-        lanes = num_rows * self._groups
+        rows_each = num_rows // len(rows.start)
+        lanes = rows_each * self._groups
         block_rows = min(max(triton.next_power_of_2(lanes), _LEAST_BLOCK_ROWS), _MOST_BLOCK_ROWS)
-        num_blocks = triton.cdiv(lanes, block_rows)
+        blocks_each = triton.cdiv(lanes, block_rows)
+        num_blocks = blocks_each * len(rows.start)
         width = max(triton.next_power_of_2(dim), _LEAST_WIDTH)
         fitting = _BLOCK_BYTES // (max(block_rows, 32) * width * queries.itemsize)
         block_columns = min(max(fitting, _LEAST_BLOCK_COLUMNS), _MOST_BLOCK_COLUMNS)
@@ -261,16 +270,19 @@ class TritonAttention:
         out = queries.new_empty((num_rows, num_heads * dim))
         if self._done is None:
             self._done = torch.zeros(_NUM_COUNTERS, dtype=torch.int32, device=queries.device)
-        assert shape.num_kv_heads * num_blocks <= _NUM_COUNTERS, "rows are a tree's"
-        sinks = layer.sinks
+        assert shape.num_kv_heads * num_blocks <= _NUM_COUNTERS, "rows are those of some trees"
+        sinks, origin = layer.sinks, rows.origin
         _attend[(shape.num_kv_heads, splits, num_blocks)](
             queries, storage[0], storage[1], prepared, rows.positions, rows.tree_positions, rows.start,
+            rows.start if origin is None else origin,
             highest if sinks is None else sinks, sums, highest, totals, self._done, out,
-            num_rows, prepared.shape[1], storage.shape[2], shape.scale, shape.attention_cap or 1.0,
+            rows_each, blocks_each, prepared.shape[1], storage.shape[2],
+            shape.scale, shape.attention_cap or 1.0,
             GROUPS=self._groups, HEADS=num_heads, DIM=dim, WIDTH=width,
             BLOCK_ROWS=block_rows, BLOCK_COLUMNS=block_columns, SPLITS=splits,
             WINDOW=kind.window or 0, CHUNK=kind.chunk or 0,
-            HAS_CAP=shape.attention_cap is not None, HAS_SINKS=sinks is not None, **self._overlap,
+            HAS_CAP=shape.attention_cap is not None, HAS_SINKS=sinks is not None,
+            HAS_ORIGIN=origin is not None, **self._overlap,
         )  # fmt: skip
         return out
 

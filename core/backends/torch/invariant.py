@@ -26,10 +26,10 @@ _CAPACITY_STEP = 1024
 class InvariantRunner(ModelRunner):
     """A ModelRunner that pads and splits what it computes to forwards of one shape."""
 
-    def _make_cache(self, capacity: int) -> TreeCache:
+    def _new_cache(self, capacity: int) -> TreeCache:
         """Room for the padding of the last forward."""
         steps = -(-(capacity + ROWS_PER_FORWARD) // _CAPACITY_STEP)
-        return super()._make_cache(steps * _CAPACITY_STEP)
+        return super()._new_cache(steps * _CAPACITY_STEP)
 
     def forward_rows(
         self,

@@ -24,22 +24,17 @@ Tensors = Sequence[torch.Tensor]
 class ParallelCache(TreeCache):
     """The first device's keys and values, with `others` for those of the other devices' heads."""
 
-    def __init__(
-        self,
-        num_layers: int,
-        num_kv_heads: int,
-        head_dim: int,
-        capacity: int,
-        dtype: torch.dtype,
-        devices: Sequence[torch.device],
-    ):
-        """`num_kv_heads` are those of one device."""
-        first, *others = devices
-        super().__init__(num_layers, num_kv_heads, head_dim, capacity, dtype, first)
-        self.others = [
-            TreeCache(num_layers, num_kv_heads, head_dim, capacity, dtype, device)
-            for device in others
-        ]
+    def __init__(self, parts: Sequence[TreeCache]):
+        """Of each device one."""
+        first, *self.others = parts
+        self.storage, self.capacity = first.storage, first.capacity
+        self.hidden_states = first.hidden_states
+        self.truncate(0)
+
+    def region(self, first: int, capacity: int) -> TreeCache:
+        """See `TreeCache.region`."""
+        others = [other.region(first, capacity) for other in self.others]
+        return ParallelCache([super().region(first, capacity), *others])
 
     def storages(self) -> Sequence[torch.Tensor]:
         """See `TreeCache.storages`; a device's after the other's."""
@@ -186,12 +181,12 @@ class ParallelRunner(ModelRunner):
         assert isinstance(self.forward, ParallelForward), "others have one device"
         own = self.forward.parts[0].shape
         return ParallelCache(
-            own.num_layers,
-            own.num_kv_heads,
-            own.head_dim,
-            capacity,
-            self.dtype,
-            self.forward.devices,
+            [
+                TreeCache(
+                    own.num_layers, own.num_kv_heads, own.head_dim, capacity, self.dtype, device
+                )
+                for device in self.forward.devices
+            ]
         )
 
     def begin(

@@ -1,6 +1,6 @@
 """The four phases of a step over static buffers, each captured as a graph for each kind of step."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,38 +12,40 @@ from core.backends.cuda.forward import ComputesRows
 from core.backends.cuda.graphs import Graphs
 from core.backends.kv_cache import TreeCache
 from core.backends.logit_facts import without_infinity
-from core.decoding.device.given_tree import GivenTree
+from core.decoding.device.given_trees import GivenTrees
 from core.decoding.device.readout import Readout, StepTensors
 from core.decoding.logprobs_device import Facts, measure
 from core.drafters.calibration_device import DeviceTables
 from core.drafters.device_drafting import DeviceDrafter
 from core.drafters.tree_growth_device import Choose, GrowthShape, Select, grow
-from core.trees.tensors import Proposals, TreeRows, ancestors, make_tree
+from core.trees.tensors import Proposals, TreeRows, ancestors, flat_places, make_trees
 from core.trees.tree import DraftTree
 
 
 class StepKind(NamedTuple):
     """What decides the shapes of a step."""
 
+    sequences: int
     rows: int
+    """Of each sequence."""
     depth: int
     """Longest path that it can accept."""
     growth: GrowthShape | None
-    """None where the host gives the tree, or there is none."""
+    """None where the host gives the trees, or there are none."""
 
     @property
-    def has_given_tree(self) -> bool:
+    def has_given_trees(self) -> bool:
         return self.growth is None and self.rows > 1
 
 
 class _Buffers(NamedTuple):
     tree: TreeRows
-    logits: torch.Tensor  # [rows, vocab] float32
-    work: torch.Tensor  # [rows, vocab] float32
+    logits: torch.Tensor  # [all rows, vocab] float32
+    work: torch.Tensor  # [all rows, vocab] float32
     kept: dict[str, torch.Tensor]
     readout: Readout
-    given: GivenTree | None
-    """Where the host gives the tree."""
+    given: GivenTrees | None
+    """Where the host gives the trees."""
 
 
 class GraphRunner:
@@ -60,11 +62,14 @@ class GraphRunner:
         trace_top_k: int,
         *,
         with_graphs: bool,
+        num_lanes: int = 1,
     ):
-        """`with_graphs` is off where a forward waits for weights that come from elsewhere."""
+        """`with_graphs` is off where a forward waits for weights that come from elsewhere. The cache has
+        a region for each of several lanes, and one more (see `DeviceState`)."""
         self.cache = cache
         self.device = cache.storage.device
-        self.state = DeviceState(cache.capacity, self.device)
+        num_regions = num_lanes if num_lanes == 1 else num_lanes + 1
+        self.state = DeviceState(cache.capacity // num_regions, self.device, num_lanes)
         self.graphs = Graphs(self.device, cache.devices[1:])
         self.calibration = DeviceTables(self.device)
         self.drafter: DeviceDrafter | None = None
@@ -74,37 +79,48 @@ class GraphRunner:
         self._vocab_size = vocab_size
         self._verdict = judge(sampling, vocab_size, end_token_ids, self.device)
         self._trace_top_k = trace_top_k
-        self._itself = torch.ones((1, 1), dtype=torch.bool, device=self.device)
         self.with_graphs = with_graphs
         self._buffers: dict[StepKind, _Buffers] = {}
+        self._wide: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def buffers(self, kind: StepKind) -> _Buffers:
         """The buffers of a kind of step, made when it is first asked for."""
         if kind not in self._buffers:
-            wide = (kind.rows, self._vocab_size)
+            sequences, rows, *_ = kind
+            logits, work = self._wide_rows(sequences * rows)
+            given = GivenTrees(sequences, rows, self.device) if kind.has_given_trees else None
             self._buffers[kind] = _Buffers(
-                tree=make_tree(kind.rows, self.device),
-                logits=torch.empty(wide, dtype=torch.float32, device=self.device),
-                work=torch.empty(wide, dtype=torch.float32, device=self.device),
+                tree=make_trees(sequences, rows, self.device),
+                logits=logits,
+                work=work,
                 kept={},
                 readout=Readout(),
-                given=GivenTree(kind.rows, self.device) if kind.has_given_tree else None,
+                given=given,
             )
         return self._buffers[kind]
 
-    def catch_up(self) -> None:
+    def _wide_rows(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Room that all steps of so many rows share, for none is left there when the next one begins."""
+        if count not in self._wide:
+            shape = (2, count, self._vocab_size)
+            logits, work = torch.empty(shape, dtype=torch.float32, device=self.device).unbind(0)
+            self._wide[count] = logits, work
+        return self._wide[count]
+
+    def catch_up(self, sequences: int) -> None:
         """The drafter computes some of the tokens that it has not seen."""
         assert self.drafter is not None
-        self.graphs.run("catch up", self.drafter.catch_up)
+        drafter, state = self.drafter, self.state.first(sequences)
+        self.graphs.run(("catch up", sequences), lambda: drafter.catch_up(state))
 
-    def give(self, kind: StepKind, tree: DraftTree) -> None:
-        """Takes the host's tree for the next draft; a root alone needs none."""
+    def give(self, kind: StepKind, trees: Sequence[DraftTree]) -> None:
+        """Takes the host's trees for the next draft; roots alone need none."""
         given = self.buffers(kind).given
         if given is not None:
-            given.give(tree)
+            given.give(trees)
 
     def draft(self, kind: StepKind) -> bool:
-        """Roots the tree, and grows it where the drafter does; returns as `Graphs.run`."""
+        """Roots the trees, and grows them where the drafter does; returns as `Graphs.run`."""
         return self.graphs.run(("draft", kind), lambda: self._draft(kind))
 
     def verify(self, kind: StepKind) -> bool:
@@ -119,11 +135,11 @@ class GraphRunner:
         return True
 
     def accept(self, kind: StepKind) -> None:
-        """Judges the tree."""
+        """Judges the trees."""
         self.graphs.run(("accept", kind), lambda: self._accept(kind))
 
     def commit(self, kind: StepKind) -> None:
-        """Moves the accepted path into place."""
+        """Moves the accepted paths into place."""
         self.graphs.run(("commit", kind), lambda: self._commit(kind))
 
     def read(self, kind: StepKind) -> torch.Tensor:
@@ -133,31 +149,37 @@ class GraphRunner:
 
     @torch.inference_mode()
     def _draft(self, kind: StepKind) -> None:
-        buffers, state = self.buffers(kind), self.state
+        buffers, state = self.buffers(kind), self.state.first(kind.sequences)
         if buffers.given is not None:
             buffers.given.unpack(buffers.tree)
-        buffers.tree.token_ids[:1] = state.tokens.index_select(0, state.length)
+        buffers.tree.token_ids[:, 0] = state.roots()
         if kind.growth is None:
             return
         assert self.drafter is not None and self.choose is not None and self.select is not None
-        proposals = grow(self.drafter, self.choose, self.select, kind.growth, buffers.tree)
+        proposals = grow(self.drafter, self.choose, self.select, kind.growth, buffers.tree, state)
         for name, tensor in proposals._asdict().items():
             _keep(buffers, name, tensor)
 
     @torch.inference_mode()
     def _verify(self, kind: StepKind) -> None:
-        buffers, length = self.buffers(kind), self.state.length
-        tree = buffers.tree
-        is_plain = kind.rows == 1
-        steps = torch.arange(kind.rows, device=self.device)
-        positions = length if is_plain else length + tree.depths
+        buffers, state = self.buffers(kind), self.state.first(kind.sequences)
+        tree, length = buffers.tree, state.length
+        slots = state.columns(length)
+        if kind.rows == 1:
+            positions = length
+            seen = torch.ones((kind.sequences, 1), dtype=torch.bool, device=self.device)
+        else:
+            positions = (length[:, None] + tree.depths).flatten()
+            slots = (slots[:, None] + torch.arange(kind.rows, device=self.device)).flatten()
+            seen = ancestors(tree.parents)
         rows = Rows(
-            token_ids=tree.token_ids,
+            token_ids=tree.token_ids.flatten(),
             positions=positions,
-            slots=length if is_plain else length + steps,
+            slots=slots,
             start=length,
-            tree=self._itself if is_plain else ancestors(tree.parents),
+            tree=seen,
             tree_positions=positions,
+            origin=state.origin,
         )
         logits, _ = self._forward(rows)
         assert logits is not None
@@ -165,15 +187,15 @@ class GraphRunner:
 
     @torch.inference_mode()
     def _accept(self, kind: StepKind) -> None:
-        buffers = self.buffers(kind)
-        verdict = self._verdict.judge(buffers.logits, buffers.tree, self.state, kind.depth)
+        buffers, state = self.buffers(kind), self.state.first(kind.sequences)
+        verdict = self._verdict.judge(buffers.logits, buffers.tree, state, kind.depth)
         for name, tensor in verdict._asdict().items():
             _keep(buffers, name, tensor)
 
     @torch.inference_mode()
     def _commit(self, kind: StepKind) -> None:
-        buffers = self.buffers(kind)
-        commit(_verdict_of(buffers), buffers.tree, self.state, self.cache, kind.depth)
+        buffers, state = self.buffers(kind), self.state.first(kind.sequences)
+        commit(_verdict_of(buffers), buffers.tree, state, self.cache, kind.depth)
 
     @torch.inference_mode()
     def _read(self, kind: StepKind) -> None:
@@ -181,11 +203,18 @@ class GraphRunner:
         tree, verdict = buffers.tree, _verdict_of(buffers)
         facts: Facts | None = None
         if self._trace_top_k:
-            last = verdict.path.index_select(0, verdict.num_accepted)
-            parents = torch.cat([last, tree.parents[1:]])
-            token_ids = torch.cat([verdict.next_token_id, tree.token_ids[1:]])
+            last = verdict.path.gather(1, verdict.num_accepted[:, None])
+            parents = torch.cat([last, tree.parents[:, 1:]], dim=1)
+            token_ids = torch.cat([verdict.next_token_id[:, None], tree.token_ids[:, 1:]], dim=1)
             logits = without_infinity(buffers.logits, out=buffers.logits)  # judged already
-            facts = measure(logits, self._trace_top_k, parents, token_ids, buffers.work)
+            found = measure(
+                logits,
+                self._trace_top_k,
+                flat_places(parents, kind.rows),
+                token_ids.flatten(),
+                buffers.work,
+            )
+            facts = Facts(*(part.view(kind.sequences, -1, *part.shape[1:]) for part in found))
         proposals = None
         if kind.growth is not None:
             kept = buffers.kept

@@ -1,7 +1,8 @@
 """What a step did, packed into one buffer and read from the device at once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -19,13 +20,11 @@ from core.trees.tree import DraftTree
 
 _NUM_TREE = len(TreeRows._fields)
 _NUM_FIXED = _NUM_TREE + len(Verdict._fields)
-_PROPOSED, _REACH, _ARE_NUMBERS = (
-    _NUM_FIXED + Proposals._fields.index(name) for name in ("nodes", "reach", "are_numbers")
-)
+_REACH = _NUM_FIXED + Proposals._fields.index("reach")
 
 
 class StepTensors(NamedTuple):
-    """All results of a step, on the device."""
+    """All results of a step, on the device; of each tensor the first dimension is the sequences'."""
 
     tree: TreeRows
     verdict: Verdict
@@ -35,7 +34,7 @@ class StepTensors(NamedTuple):
 
 
 class StepNumbers(NamedTuple):
-    """The same as Python numbers."""
+    """The same of one sequence, as Python numbers."""
 
     tree: DraftTree
     path: list[int]
@@ -89,55 +88,76 @@ class Readout:
         assert self._hosts is not None, "pack() comes first"
         return self._hosts.next().copy_(self._packed, non_blocking=True)
 
-    def numbers(self, fetched: torch.Tensor) -> StepNumbers:
-        """The results, once their copy is done; the buffer may then be written over."""
+    def numbers(self, fetched: torch.Tensor, most_depths: Sequence[int]) -> list[StepNumbers]:
+        """The results of the first sequences, once their copy is done; the buffer may then be written
+        over. Of each, no nodes below its depth are told: the step ends with the token that stands there.
+        """
         given = fetched.numpy().copy()
-        token_ids, parents, _, probs, num_nodes = self._lists(given, 0, _NUM_TREE)
-        path, num_accepted, next_token_id, noises, thresholds, usable = self._lists(
-            given, _NUM_TREE, _NUM_FIXED
-        )
-        reach, are_numbers = [], True
-        if self._has_proposals:
-            reach, (are_numbers,) = self._lists(given, _REACH, _ARE_NUMBERS + 1)
-        tree = DraftTree(token_ids[0])
-        for node in range(1, num_nodes[0] if are_numbers else 1):
-            tree.add(parents[node], token_ids[node], probs[node])
+        end = _NUM_FIXED + (len(Proposals._fields) if self._has_proposals else 0)
+        lists = [self._array(given, index).tolist() for index in range(end)]
 
-        def read_logprobs(has_next: bool) -> Logprobs:
-            if self._has_proposals:
-                proposed = self._lists(given, _PROPOSED, _REACH)
-                for node, ids, chances in zip(*proposed, strict=True):
-                    if 0 <= node < len(tree):
-                        tree.set_top_k(node, ids, chances)
-            if not self._has_facts:
-                return NOT_RECORDED
-            count = len(self._shapes)
-            entropies, probs, top_ids, top_probs = self._lists(given, count - 4, count)
-            return logprobs_of(entropies, probs, top_ids, top_probs, len(tree), has_next=has_next)
+        def facts_of(sequence: int) -> list[Any]:
+            first = len(self._shapes) - len(Facts._fields)
+            count = len(self._shapes) if self._has_facts else first
+            return [self._array(given, index)[sequence].tolist() for index in range(first, count)]
 
-        trials = [
-            Trial(noise, threshold if math.isfinite(threshold) else None)
-            for noise, threshold in zip(noises, thresholds, strict=True)
+        return [
+            _numbers([each[sequence] for each in lists], most_depth, partial(facts_of, sequence))
+            for sequence, most_depth in enumerate(most_depths)
         ]
-        return StepNumbers(
-            tree=tree,
-            path=path[1 : num_accepted[0] + 1],
-            next_token_id=next_token_id[0],
-            reach=reach,
-            trials=trials,
-            is_usable=bool(usable[0]),
-            are_drafts_numbers=bool(are_numbers),
-            read_logprobs=read_logprobs,
-        )
 
-    def _lists(self, given: npt.NDArray[np.int32], first: int, end: int) -> list[list[Any]]:
-        """Some of the tensors as nested lists."""
-        lists = []
-        for index in range(first, end):
-            shape, is_float = self._shapes[index]
-            piece = given[self._starts[index] : self._starts[index + 1]]
-            lists.append((piece.view(np.float32) if is_float else piece).reshape(shape).tolist())
-        return lists
+    def _array(self, given: npt.NDArray[np.int32], index: int) -> npt.NDArray[Any]:
+        """One of the tensors."""
+        shape, is_float = self._shapes[index]
+        piece = given[self._starts[index] : self._starts[index + 1]]
+        return (piece.view(np.float32) if is_float else piece).reshape(shape)
+
+
+def _numbers(lists: list[Any], most_depth: int, facts_of: Callable[[], list[Any]]) -> StepNumbers:
+    """Of one sequence; `facts_of` reads what is recorded of it."""
+    token_ids, parents, depths, probs, num_nodes = lists[:_NUM_TREE]
+    path, num_accepted, next_token_id, noises, thresholds, is_usable = lists[_NUM_TREE:_NUM_FIXED]
+    proposals = Proposals(*lists[_NUM_FIXED:]) if lists[_NUM_FIXED:] else None
+    are_numbers = proposals is None or bool(proposals.are_numbers)
+    nodes = [0]
+    if are_numbers:
+        nodes += (node for node in range(1, num_nodes) if depths[node] <= most_depth)
+    tree, place_of = DraftTree(token_ids[0]), {0: 0}
+    for node in nodes[1:]:
+        place_of[node] = tree.add(place_of[parents[node]], token_ids[node], probs[node])
+    path = path[1 : num_accepted + 1]
+    cut = path[most_depth] if len(path) > most_depth else None
+
+    def read_logprobs(has_next: bool) -> Logprobs:
+        if proposals is not None:
+            for node, ids, chances in zip(*proposals[:3], strict=True):
+                if node in place_of:
+                    tree.set_top_k(place_of[node], ids, chances)
+        facts = facts_of()
+        if not facts:
+            return NOT_RECORDED
+        entropies, of_tokens, top_ids, top_probs = (
+            [of_nodes[node] for node in nodes] for of_nodes in facts
+        )
+        if cut is not None:
+            of_tokens[0] = facts[1][cut]
+        return logprobs_of(entropies, of_tokens, top_ids, top_probs, len(tree), has_next=has_next)
+
+    trials = [
+        Trial(noises[node], thresholds[node] if math.isfinite(thresholds[node]) else None)
+        for node in nodes
+        if noises
+    ]
+    return StepNumbers(
+        tree=tree,
+        path=[place_of[node] for node in path[:most_depth]] if are_numbers else [],
+        next_token_id=next_token_id if cut is None else token_ids[cut],
+        reach=[] if proposals is None else lists[_REACH],
+        trials=trials,
+        is_usable=bool(is_usable),
+        are_drafts_numbers=are_numbers,
+        read_logprobs=read_logprobs,
+    )
 
 
 def _flat(step: StepTensors) -> list[torch.Tensor]:

@@ -20,7 +20,7 @@ class SumsOnAll:
     """
 
     def __init__(self, devices: Sequence[torch.device], dtype: torch.dtype, most_bytes: int):
-        """For tensors of at most so many bytes."""
+        """At most so many bytes, a row or more, are added up at once."""
         self._devices = devices
         self._dtype = dtype
         self._capacity = -(-most_bytes // _WORD_BYTES)
@@ -52,6 +52,21 @@ class SumsOnAll:
         """The sum of the parts, times the scale and with the residual where there is one, in float32 and
         then rounded; the same bits on each device  # as the parts, which are contiguous"""
         outs = [torch.empty_like(part) for part in parts]
+        given = [parts, outs] if residuals is None else [parts, outs, residuals]
+        size = parts[0][0].nbytes
+        most = self._capacity * _WORD_BYTES // size
+        for first in range(0, len(parts[0]), most):
+            rows = slice(first, first + most)
+            self._start(scale, *([tensor[rows] for tensor in each] for each in given))
+        return outs
+
+    def _start(
+        self,
+        scale: float,
+        parts: Sequence[torch.Tensor],
+        outs: Sequence[torch.Tensor],
+        residuals: Sequence[torch.Tensor] | None = None,
+    ) -> None:
         num_words = parts[0].nbytes // _WORD_BYTES
         pointers = [inbox.data_ptr() for inbox in self._inboxes]
         for own, (part, out, kernel) in enumerate(zip(parts, outs, self._kernels, strict=True)):
@@ -69,7 +84,6 @@ class SumsOnAll:
             )
             with torch.cuda.device(part.device):
                 kernel.launch(-(-num_words // _THREADS), arguments)
-        return outs
 
 
 def _let_reach(tensors: Sequence[torch.Tensor]) -> None:

@@ -29,7 +29,7 @@ def rows_of(tree: DraftTree, runner: ModelRunner) -> Rows:
     positions = start + torch.tensor(tree.depths)
     slots = start + torch.arange(len(tree))
     return Rows(
-        torch.tensor(tree.token_ids), positions, slots, start, ancestors(parents), positions
+        torch.tensor(tree.token_ids), positions, slots, start, ancestors(parents[None]), positions
     )
 
 
