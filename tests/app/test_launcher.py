@@ -171,6 +171,10 @@ def test_options_go_before_gradios_variables_and_odd_ones_are_refused(
         (("--host", "192.0.2.1"), "192.0.2.1:"),
         (("--ray", "127.0.0.1:9"), "ray"),
         (("--host", "name.invalid"), "give another --host or --port"),
+        (
+            ("--tensor-parallel", "2", "--workers", "2"),
+            "--workers and --tensor-parallel exclude each other",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_a_sentence(
