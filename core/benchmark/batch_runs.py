@@ -15,6 +15,8 @@ from core.trace.file import Trace
 
 # A size is measured over so many prompts, or over one batch of its own.
 _MIN_PROMPTS = 16
+# On a device each size has graphs of its own, which are captured when they are used again.
+_WARM_UPS = 2
 
 
 class BatchResult(NamedTuple):
@@ -121,6 +123,9 @@ def _result(
 ) -> BatchResult:
     """Over as many prompts as full batches take, and no fewer than `_MIN_PROMPTS`."""
     count = max(size, _MIN_PROMPTS // size * size)
+    if engine.target.device.type != "cpu":
+        for _ in range(_WARM_UPS):
+            answers(engine, prompts[:count], config, size)
     traces, window = answers(engine, prompts[:count], config, size)
     all_stats = [trace.stats for trace in traces]
     num_steps = sum(stats.num_steps for stats in all_stats)

@@ -11,15 +11,17 @@ import shlex
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.benchmark.comparison import PLAIN
-from core.benchmark.named_configs import configs_of_modes
+from core.benchmark.named_configs import NamedConfig, configs_of_modes
 from core.benchmark.options import add_question_options, questions_from_options
 from core.benchmark.questions import Question
 from core.benchmark.report import caption
 from core.benchmark.tables import Table, markdown, print_tables
+from core.benchmark.wide_shapes import DRAFTERS
 from core.command_line import (
     OneSentenceParser,
     add_run_options,
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         sizes = _sizes(options.sizes)
         questions = questions_from_options(options)
         _check_enough(len(questions), sizes)
-        named = configs_of_modes(options, tuple(dict.fromkeys((PLAIN, *options.modes))))
+        named = _named(options)
         with quick_imports():
             from core.benchmark.batch_runs import answers, measure
             from core.engine import Engine
@@ -107,12 +109,36 @@ def _parser() -> argparse.ArgumentParser:
         default=("ngram", "sd-classic", "sd-eagle", "hybrid"),
         help="modes beside naive; commas; settings as for core.benchmark.compare",
     )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        help="folder that core.benchmark.widen wrote: its target, and each mode's drafter",
+    )
     parser.add_argument("--sizes", type=words, default=words(_SIZES), help="batch sizes; commas")
     parser.add_argument("--json", type=Path, metavar="F", help="write every figure to this file")
     parser.add_argument("--markdown", type=Path, metavar="F", help="write the tables as Markdown")
     add_question_options(parser)
     add_run_options(parser, with_mode=False)
     return parser
+
+
+def _named(options: argparse.Namespace) -> list[NamedConfig]:
+    """The configurations, of the widened models where a folder of these is given."""
+    folder = options.models
+    if folder is not None and options.target is not None:
+        raise InvalidSettingError("--models brings a target; leave out --target.")
+    if folder is not None:
+        options.target = str(folder / "target")
+    named = configs_of_modes(options, tuple(dict.fromkeys((PLAIN, *options.modes))))
+    if folder is None:
+        return named
+    return [
+        item._replace(config=replace(item.config, draft=str(folder / DRAFTERS[item.config.mode])))
+        if item.config.mode in DRAFTERS and item.config.draft is None
+        else item
+        for item in named
+    ]
 
 
 def _check_enough(num_questions: int, sizes: Sequence[int]) -> None:

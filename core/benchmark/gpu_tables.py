@@ -10,6 +10,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from core.benchmark.questions import load_questions, pick_questions
+from core.benchmark.wide_shapes import DRAFTERS
 from core.config import RunConfig
 from core.decoding.run_start import Prompt
 from core.engine import Engine
@@ -189,10 +190,7 @@ class GpuTables:
 
     def values(self, mode: str, **drafter: Any) -> dict[str, Any]:
         """A run's settings, with the widened drafter where a mode needs one."""
-        names = {"sd-classic": "draft", "sd-eagle": "eagle", "sd-block": "block"}
-        draft = str(self._folder / names[mode]) if mode in names else None
-        if mode == "hybrid":
-            draft = str(self._folder / "draft")
+        draft = str(self._folder / DRAFTERS[mode]) if mode in DRAFTERS else None
         values: dict[str, Any] = {"mode": mode, "draft": draft, "max_new_tokens": NUM_TOKENS}
         return {**values, "drafter": drafter} if drafter else values
 

@@ -31,6 +31,8 @@ class WideShape(NamedTuple):
     draft: Width
 
 
+DRAFTERS = {"sd-classic": "draft", "hybrid": "draft", "sd-eagle": "eagle", "sd-block": "block"}
+"""What `core.benchmark.widen` writes beside the folder `target`, by the mode that drafts with it."""
 # 7b has the sizes of Llama-2-7B (Touvron et al. 2023). No model of one billion has the 30 layers of
 # the default model; 1b is as wide as keeps it at that size.
 SHAPES = {

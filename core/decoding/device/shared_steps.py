@@ -7,7 +7,7 @@ the host.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -192,7 +192,6 @@ class SharedSteps:
         members = self._members
         if not graph_runner.with_graphs or any(one.form.host_tree for one in members):
             return None
-        # The run that goes on longest decides; what is too much for another is cut off when it is read.
         if self._most_depth(members, under_way) < (
             0 if self._growths is None else self._growths.most
         ):
@@ -212,14 +211,18 @@ class SharedSteps:
                 return None
         return self._launched_step(members, unseen, under_way)
 
-    def _most_depth(self, members: Iterable[DeviceStepper], under_way: _Launched | None) -> int:
-        """How deep the deepest draft may be that anybody asks for."""
+    def _most_depth(self, members: Sequence[DeviceStepper], under_way: _Launched | None) -> int:
+        """How deep a draft may be: of one sequence as deep as it asks for. Of several what is too much
+        for one is cut off when it is read, so that those near their ends do not shorten the others'.
+        """
         most = -1
         for member in members:
             depth = member.depth_limit
             if under_way is not None and member in under_way.members:
                 depth -= under_way.plan.kind.depth + 1
             most = max(most, depth)
+        if most > 0 and self._growths is not None and len(members) > 1:
+            return self._growths.most
         return most
 
     def _launched_step(
