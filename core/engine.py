@@ -423,22 +423,7 @@ class Engine:
 
     def _actual(self, config: RunConfig) -> dict[str, Any]:
         """What the loaded target decides, for the configuration kept in the trace."""
-        dtype = str(self.target.dtype).removeprefix("torch.")
-        if config.dtype not in (None, dtype):
-            raise InvalidSettingError(
-                f"the target is loaded in {dtype} and the run asks for {config.dtype}; "
-                "load it anew or leave dtype unset."
-            )
-        if config.weights not in (None, self.target.weights):
-            raise InvalidSettingError(
-                f"the target is loaded with weights {self.target.weights} and the run asks for "
-                f"{config.weights}; load it anew."
-            )
-        if config.tensor_parallel not in (1, self.target.num_gpus):
-            raise InvalidSettingError(
-                f"the target is loaded on {self.target.num_gpus} GPUs and the run asks for "
-                f"{config.tensor_parallel}; load it anew."
-            )
+        self.target.check_loaded_as(config)
         is_compiled = isinstance(self._backend.forward, CpuForward) or self._graphs is not None
         if config.compile and not is_compiled and not self.target.note:
             raise InvalidSettingError(
@@ -447,7 +432,7 @@ class Engine:
             )
         device = self.target.device.type
         actual: dict[str, Any] = {
-            "dtype": dtype,
+            "dtype": str(self.target.dtype).removeprefix("torch."),
             "device": device,
             "compile": is_compiled,
             "weights": self.target.weights,

@@ -94,6 +94,25 @@ class LoadedModel:
         """See `core.config.rounding_note`, for the numbers that its rows have."""
         return rounding_note(config, str(self.row_dtype).removeprefix("torch."))
 
+    def check_loaded_as(self, config: RunConfig) -> None:
+        """Raises InvalidSettingError where a run asks for other weights than these."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        if config.dtype not in (None, dtype):
+            raise InvalidSettingError(
+                f"the target is loaded in {dtype} and the run asks for {config.dtype}; "
+                "load it anew or leave dtype unset."
+            )
+        if config.weights not in (None, self.weights):
+            raise InvalidSettingError(
+                f"the target is loaded with weights {self.weights} and the run asks for "
+                f"{config.weights}; load it anew."
+            )
+        if config.tensor_parallel not in (1, self.num_gpus):
+            raise InvalidSettingError(
+                f"the target is loaded on {self.num_gpus} GPUs and the run asks for "
+                f"{config.tensor_parallel}; load it anew."
+            )
+
     @property
     def row_dtype(self) -> torch.dtype:
         """Of what passes between layers: kernels round rows only where a layer reads them."""
