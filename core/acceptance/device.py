@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from core.acceptance.sampling_config import SamplingConfig
+from core.backends.cuda.host_buffers import sent
 from core.backends.kv_cache import TreeCache
 from core.trees.tensors import TreeRows
 
@@ -86,14 +87,12 @@ class DeviceState:
         for lane in lanes:
             if isinstance(lane, Entry):
                 origin = lane.region * self.capacity
-                token_ids = torch.tensor(lane.token_ids, dtype=torch.int64)
-                self._tokens[origin : origin + len(token_ids)].copy_(token_ids)
-                length = len(token_ids) - 1
-                given.append((length, lane.num_seen, lane.seed_key, 1, origin))
+                count = len(lane.token_ids)
+                self._tokens[origin : origin + count] = sent(lane.token_ids, self._device)
+                given.append((count - 1, lane.num_seen, lane.seed_key, 1, origin))
             else:  # nobody has a token as well, for drafters read the state of the last one
                 given.append((1, 0, 0, 0, self._num_lanes * self.capacity))
-        new = torch.tensor(given, dtype=torch.int64).T.to(self._device)
-        places = torch.tensor(kept, device=self._device)
+        new, places = sent(given, self._device).T, sent(kept, self._device)
         old = self._numbers.index_select(1, places.clamp(min=0))
         self._numbers[:, : len(lanes)] = torch.where(places >= 0, old, new)
 

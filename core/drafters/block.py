@@ -161,14 +161,13 @@ def make_block(context: DrafterContext) -> BlockDrafter:
     folder = named_or_shipped(context.config.draft, target, _PUBLISHED)
 
     def load() -> KeptForward[BlockForward]:
-        found = kept_forward(load_block(folder, target, target_forward), runner)
-        if found.forward.weights.reads_states:
-            size = found.forward.stack.final_norm.shape[-1]
-            found.own.keep_hidden_states((found.forward.shape.num_layers,), size)
-        return found
+        return kept_forward(load_block(folder, target, target_forward), runner)
 
     forward, own = context.kept.get("block drafter", str(folder), load)
-    weights = forward.weights
+    weights, own_runner = forward.weights, context.own_runner(own)
+    if weights.reads_states:
+        size = forward.stack.final_norm.shape[-1]
+        own_runner.keep_hidden_states((forward.shape.num_layers,), size)
     runner.keep_hidden_states(weights.state_layers, weights.target_size)
     draft_cost = context.draft_cost(own, forward, ("block", weights_sha256(folder)))
     if draft_cost is not None:
@@ -183,7 +182,7 @@ def make_block(context: DrafterContext) -> BlockDrafter:
             "block_size": weights.block_size,
         },
         forward=forward,
-        own=context.own_runner(own),
+        own=own_runner,
         target=runner,
         grower=context.grower(context.proposer(weights.target_ids), draft_cost, in_one_pass=True),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from core.config import RunConfig
 from core.drafters.block_description import MARKOV_KINDS
 from core.drafters.block_loading import load_block
 from core.engine import Engine
@@ -158,3 +159,26 @@ def test_without_a_folder_the_mode_says_what_to_give(engine: Engine) -> None:
         DrafterUnavailableError, match=r"no block drafter is shipped for .*; give --draft a folder"
     ):
         trace_of(engine, [1, 2, 3], mode="sd-block")
+
+
+@pytest.mark.parametrize("name", ["z-lab", "specforge-dspark-gated", "specforge-dspark-rnn"])
+def test_drafts_side_by_side_are_those_of_a_run_alone(name: str, engine: Engine) -> None:
+    """Heads that read the drafter's own states once had none where several runs share a forward."""
+    draft = str(BLOCKS / name)
+    config = RunConfig.from_dict(
+        {"mode": "sd-block", "draft": draft, "drafter": TREE, "max_new_tokens": 24}
+    )
+    prompts = [recorded(BLOCKS / name).prompt, recorded(BLOCKS / name).prompt[:-2]]
+    found: list[list[list[int]]] = [[], []]
+    runs = [(engine.token_prompt(prompt), config) for prompt in prompts]
+    for index, event in engine.run_batch(runs, 2):
+        if isinstance(event, Drafted):
+            found[index].append(event.token_ids)
+    for prompt, drafts in zip(prompts, found, strict=True):
+        alone = [
+            event.token_ids
+            for event in engine.run(engine.token_prompt(prompt), config)
+            if isinstance(event, Drafted)
+        ]
+        # Later ones are ordered by what a device learned from all of them.
+        assert drafts[:2] == alone[:2] and len(alone) > 2

@@ -129,8 +129,9 @@ class SharedSteps:
         asked."""
         if member not in self._members:
             self._members.append(member)
-        have_asked = sum(other.is_waiting for other in self._members)
-        if self._launched is None and have_asked == self.num_seats:
+        if self._launched is not None:
+            return
+        if sum(other.is_waiting for other in self._members) == self.num_seats:
             self._launched = self._start()
 
     def leave(self, member: DeviceStepper) -> None:

@@ -283,6 +283,24 @@ def test_the_benchmark_compares_modes_at_every_size(
     assert "| naive |" in table.read_text(encoding="utf-8")
 
 
+def test_the_benchmark_takes_a_folder_of_widened_models(
+    tiny_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = tmp_path / "questions.jsonl"
+    question = {"question_id": 1, "category": "chat", "turns": ["Fox?"]}
+    questions.write_text(
+        "".join(json.dumps({**question, "question_id": number}) + "\n" for number in (1, 2)),
+        encoding="utf-8",
+    )
+    settings = ["--models", str(tiny_home), "--dtype", "float32", "--no-compile"]
+    settings += ["--questions", str(questions)]
+    modes = ["--modes", "sd-classic", "--sizes", "1,2", "--max-new-tokens", "6"]
+    assert batches.main([*settings, *modes]) == 0
+    assert "sd-classic" in capsys.readouterr().out
+    assert batches.main([*settings, *modes, "--target", str(tiny_home / "target")]) == 2
+    assert "--models brings a target; leave out --target." in capsys.readouterr().err
+
+
 def test_a_prompt_that_does_not_fit_ends_its_own_run_alone(engine_of: EngineOf) -> None:
     engine = engine_of()
     config = RunConfig.from_dict({"mode": "ngram", "max_new_tokens": 12})
