@@ -82,7 +82,7 @@ export interface Proposed {
   forward_s: number;
   choosing_s: number;
   level_rows: number[];
-  first_s: number;
+  level_s: number[];
 }
 
 /** The draft tree of a step; plain decoding has the root alone. */

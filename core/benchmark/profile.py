@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         default=None,
-        help="also run the given settings and the best ones, and compare",
+        help="also run the given settings and the best ones, --repeats times, and compare",
     )
     parser.add_argument(
         "--save-costs", type=Path, metavar="F", help="write this machine's costs for --costs"
@@ -189,9 +189,10 @@ def _work(options: argparse.Namespace, circumstances: list[Circumstance]) -> _Fo
         raise InvalidSettingError(
             "no modes are given; give --modes, or --read a folder of profiles."
         )
-    if options.repeats > 1:
+    if options.repeats > 1 and not options.check:
         raise InvalidSettingError(
-            f"repeats is {options.repeats} and a profile is the same each time; leave it out."
+            f"repeats is {options.repeats} and a profile is the same each time; leave it out, or give "
+            "--check, whose real runs are repeated."
         )
     questions = questions_from_options(options)
     named = configs_of_modes(options, tuple(dict.fromkeys(options.modes)))
@@ -201,7 +202,8 @@ def _work(options: argparse.Namespace, circumstances: list[Circumstance]) -> _Fo
         save_profiles(options.traces, made)
     found = _drafting(made, circumstances)
     chosen = _chosen(found) if options.check else []
-    return _Found(made, found, circumstances, check(engine, questions, made, chosen))
+    checked = check(engine, questions, made, chosen, options.repeats)
+    return _Found(made, found, circumstances, checked)
 
 
 def _check_read(options: argparse.Namespace) -> None:

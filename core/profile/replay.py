@@ -170,7 +170,9 @@ class Replay:
             work = self._work()
         self.position += len(emitted)
         if self._cost is not None:
-            self._cost.learn(len(tree), self._costs.verification(len(tree)), self._costs.rest_s)
+            costs = self._costs
+            judging_s = costs.judging_share * costs.rest_s
+            self._cost.learn(len(tree), costs.verification(len(tree)), judging_s)
         return ReplayedStep(
             position=position,
             drafter=drafter,
@@ -316,6 +318,8 @@ class RecordedDrafter:
         """Of all drafts."""
         self.work = Work()
         """Of the last draft."""
+        self.growing_s = 0.0
+        """What growing the last draft took here, beside telling what was recorded."""
         self._profile = profile
         self._settings = settings
         self._costs = costs
@@ -351,13 +355,21 @@ class RecordedDrafter:
             limits = limits._replace(depth=min(limits.depth, position.depth_limit))
         depth = min(self._settings.depth, limits.depth)
         paths: list[Path] = []
+        told_s = 0.0
 
         def level(rows: list[LevelRow]) -> list[Proposal]:
+            nonlocal told_s
+            start_s = time.perf_counter()
             self._compute(len(rows), is_first=not paths, depth=depth)
             paths.extend(_path_below(paths, row) for row in rows)
-            return [self._recorded(position, path) for path in paths[-len(rows) :]]
+            found = [self._recorded(position, path) for path in paths[-len(rows) :]]
+            told_s += time.perf_counter() - start_s
+            return found
 
-        return self._growth.grow(root_token_id, self._position, limits, cost, level)
+        start_s = time.perf_counter()
+        tree = self._growth.grow(root_token_id, self._position, limits, cost, level)
+        self.growing_s = time.perf_counter() - start_s - told_s
+        return tree
 
     def _recorded(self, position: Position, path: Path) -> Proposal:
         found = position.proposals.get(path)
@@ -392,16 +404,16 @@ class RecordedDrafter:
 
     def _compute(self, num_rows: int, *, is_first: bool, depth: int) -> None:
         """Counts the forward of a level, also where sizes are fixed and nobody asks what it takes."""
-        costs, started, work = self._costs, self._profile.started, self.work
+        started, work = self._profile.started, self.work
+        rows = num_rows
         if is_first:
             rows = num_rows + self._num_unread - 1 if started.reads_emitted else num_rows
             rows = depth if started.in_one_pass else rows
-            self._now_s += costs.first_draft(rows)
-            self.work = work._replace(first_rows=rows)
             self._num_unread = 0
-        elif not started.in_one_pass:
-            self._now_s += costs.later_draft(num_rows)
-            self.work = work._replace(later_rows=(*work.later_rows, num_rows))
+        elif started.in_one_pass:
+            return
+        self._now_s += self._costs.draft_at(len(work.level_rows), rows)
+        self.work = work._replace(level_rows=(*work.level_rows, rows))
 
     def _choose(self, num_rows: int) -> None:
         """Counts choosing the children of so many rows."""

@@ -1,5 +1,7 @@
 """Several drafters side by side, on profiles whose numbers can be worked out in the head."""
 
+from dataclasses import replace
+
 import pytest
 
 from core.modes.sd_eagle import EagleSettings
@@ -84,15 +86,18 @@ def test_what_is_done_for_each_sequence_alone_is_done_one_after_the_other() -> N
 
 def test_profiles_of_one_machine_are_taken_at_one_pace() -> None:
     def costs(pace: float, rest_s: float, draft_pace: float) -> Costs:
-        return Costs(COSTS.curve, COSTS.draft, 0.001, rest_s, pace, 2 * draft_pace, draft_pace)
+        paces = (2 * draft_pace, draft_pace)
+        return Costs(COSTS.curve, COSTS.draft, 0.001, rest_s, pace=pace, level_paces=paces)
 
     slow, usual, fast = at_one_pace(
         [costs(2.0, 0.004, 3.0), costs(1.0, 0.001, 1.0), costs(0.5, 0.001, 1.0)]
     )
     assert (slow.pace, usual.pace, fast.pace) == (1.0, 1.0, 1.0)
     assert (slow.rest_s, usual.rest_s, fast.rest_s) == (0.002, 0.002, 0.002)
-    assert (slow.draft_pace, usual.draft_pace, fast.draft_pace) == (1.5, 1.0, 2.0)
-    assert (slow.first_pace, fast.choosing_s) == (3.0, 0.002)
+    assert slow.level_paces == (3.0, 1.5)
+    assert usual.level_paces == (2.0, 1.0)
+    assert fast.level_paces == (4.0, 2.0)
+    assert fast.choosing_s == 0.002
     assert at_one_pace([usual]) == [usual]
     assert at_one_pace([]) == []
 
@@ -108,3 +113,26 @@ def test_a_fixed_size_is_replayed_once_for_all_costs() -> None:
     assert found[3.0].verify_s == pytest.approx(3 * found[1.0].verify_s)
     assert found[3.0].draft_s == pytest.approx(3 * found[1.0].draft_s)
     assert found[3.0].rest_s == found[1.0].rest_s
+
+
+def test_sizes_by_cost_follow_what_a_run_measures_beside_forwards() -> None:
+    """Judging and committing, and not what telling a step takes."""
+    sized = replace(SETTINGS[0], fixed_size=False)
+    costs = replace(COSTS, draft=(0.05,), rest_s=1.0)
+    drafted = {}
+    for share in (0.0, 1.0):
+        profile = scripted_profile(TEXT, chains(TEXT, 4), drafter=sized.to_dict())
+        own = replace(costs, judging_share=share)
+        drafted[share] = predict([profile], sized, lambda _, own=own: own).num_drafted
+    assert drafted[0.0] == 0
+    assert drafted[1.0] > 0
+
+
+def test_each_level_of_a_draft_has_a_pace_of_its_own() -> None:
+    """The last one goes on for deeper levels."""
+    costs = replace(COSTS, level_paces=(3.0, 2.0))
+    times = [costs.draft_at(level, 1) for level in range(4)]
+    assert times == pytest.approx([0.006, 0.004, 0.004, 0.004])
+    profile = scripted_profile(TEXT, chains(TEXT, 4))
+    found = predict([profile], SETTINGS[0], lambda _: costs)
+    assert found.draft_s == pytest.approx(4 * sum(times) + sum(times[:3]))
