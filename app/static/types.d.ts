@@ -266,6 +266,8 @@ export interface Divergence {
 /** What a list shows of a run, or of a file of another program, without opening it. */
 export interface KeptRun {
   run_id: string;
+  trace_id: string;
+  parent: string;
   name: string;
   mode: string;
   profiled: string;
