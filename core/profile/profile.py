@@ -57,6 +57,8 @@ class Profile:
     """Of the profiled mode."""
     tallies: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What its replays found; `core.profile.tally` keeps it."""
+    lookups: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What lookups grew in its text; `core.profile.replay` keeps it."""
 
     def __post_init__(self) -> None:
         self.config = RunConfig.from_dict(self.started.config)

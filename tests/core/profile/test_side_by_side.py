@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from core.modes.ngram import NgramSettings
 from core.modes.sd_eagle import EagleSettings
 from core.profile.acceptance_scale import AcceptanceScale
 from core.profile.circumstance import OWN_CIRCUMSTANCE, Circumstance
 from core.profile.costs import Costs, at_one_pace
 from core.profile.prediction import Axis, predict
+from core.profile.profile import Profile
+from core.profile.replay import Replay
 from core.profile.side_by_side import (
     PLAIN,
     Looked,
@@ -136,3 +139,24 @@ def test_each_level_of_a_draft_has_a_pace_of_its_own() -> None:
     profile = scripted_profile(TEXT, chains(TEXT, 4))
     found = predict([profile], SETTINGS[0], lambda _: costs)
     assert found.draft_s == pytest.approx(4 * sum(times) + sum(times[:3]))
+
+
+def test_what_lookups_grew_before_is_what_they_would_grow_anew() -> None:
+    """Under other costs and scales, in any order; a fresh profile knows nothing of before."""
+    text = [*range(10, 22), *range(10, 22), 7, *range(14, 22), 8, *range(10, 20)]
+    sized = NgramSettings()
+
+    def lookups() -> Profile:
+        return scripted_profile(text, {}, mode="ngram", drafter=sized.to_dict())
+
+    def steps(profile: Profile, factor: float, verify: float) -> list[tuple[list[int], list[int]]]:
+        costs, scale = COSTS.scaled(verify=verify), AcceptanceScale(factor)
+        replay = Replay(profile, sized, costs, scale=scale)
+        return [(step.tree.token_ids, step.judgement.path) for step in replay.steps()]
+
+    known = lookups()
+    asked = [(1.0, 1.0), (0.5, 1.0), (0.5, 0.01), (1.0, 0.01), (4.0, 1.0), (1.0, 1.0)]
+    found = [steps(known, *each) for each in asked]
+    assert found == [steps(lookups(), *each) for each in asked]
+    assert found[0] == found[-1] != found[1]
+    assert any(len(token_ids) > 3 for token_ids, _ in found[0])
