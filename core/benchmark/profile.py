@@ -45,11 +45,12 @@ from core.command_line import (
     flag_of,
     given_options,
     start_logging,
+    told,
     words,
     write_text,
 )
 from core.config import MOST_TOGETHER
-from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
+from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.models.progress_bar import ProgressBar
 from core.modes.settings import DrafterSettings
 from core.profile.acceptance_scale import AS_MEASURED, MOST_FACTOR, AcceptanceScale
@@ -79,12 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         circumstances = _circumstances(options)
         found = _work(options, circumstances)
         _write(options, given, found)
-    except StorageError as error:
-        print(error, file=sys.stderr)
-        return 1
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     except KeyboardInterrupt:
         print("stopped; nothing is written", file=sys.stderr)
         return INTERRUPTED

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.command_line import told
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.runtime.console import INTERRUPTED
 
@@ -31,7 +32,7 @@ def run_or_explain(run: Callable[[], None], smaller: str) -> int:
     try:
         run()
     except SpecDecodesError as error:
-        return _told(str(error), 2)
+        return told(error)
     except BrokenPipeError:  # the console's matter
         raise
     except OSError as error:
