@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from core import __version__
 from core.acceptance.registry import lossy_rule
 from core.config import DTYPES, WEIGHTS, RunConfig, SamplingConfig, settings_of
-from core.errors import InvalidSettingError, StorageError
+from core.errors import InvalidSettingError, SpecDecodesError, StorageError
 from core.modes.registry import mode_names, modes
 from core.modes.server import MODE as SERVER_MODE
 from core.modes.server import is_address
@@ -254,6 +254,13 @@ def write_text(path: Path, text: str) -> None:
     """Writes a file in UTF-8; raises StorageError where the disk does not take it."""
     with told_if_not_written(path):
         path.write_text(text, encoding="utf-8")
+
+
+def told(error: SpecDecodesError) -> int:
+    """Says what ends a command; returns its exit status: 1 for what the disk does not take, 2 for bad
+    input."""
+    print(error, file=sys.stderr)
+    return 1 if isinstance(error, StorageError) else 2
 
 
 def check_writable(path: Path | None) -> None:

@@ -15,6 +15,7 @@ from core.command_line import (
     flag_of,
     given_options,
     tell_notes,
+    told,
     told_if_not_written,
 )
 from core.config import RunConfig
@@ -104,8 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         with interrupt.caught():
             trace = _collect(events, echo=not options.json)
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     if interrupt():
         print("stopped", file=sys.stderr)
     if options.json:
@@ -119,8 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         _write_files(trace, options)
         keep_memory(memory, options.memory)
     except StorageError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return told(error)
     if failed:
         return 1
     return INTERRUPTED if interrupt() else 0
@@ -262,9 +261,10 @@ def _print_summary(trace: Trace) -> None:
         parts.append(f"{stats.num_accepted} of {stats.num_drafted} drafted accepted")
     print(", ".join(parts), file=sys.stderr)
     for totals in trace.of_kind(ServerTotals):
-        for name, told, seen in differences(totals):
+        for name, reported, seen in differences(totals):
             print(
-                f"the server tells {name} {told:g}, and its stream showed {seen:g}", file=sys.stderr
+                f"the server tells {name} {reported:g}, and its stream showed {seen:g}",
+                file=sys.stderr,
             )
 
 

@@ -14,13 +14,14 @@ from core.command_line import (
     check_writable,
     config_from_options,
     tell_notes,
+    told,
     told_if_not_written,
 )
 from core.config import RunConfig
 from core.distributed.role import follow, is_follower
 from core.drafters.memory_file import asked_memory, keep_memory
 from core.drafters.suffix_memory import SuffixMemory
-from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.progress_bar import ProgressBar
 from core.modes.server import is_address
 from core.runtime.console import INTERRUPTED, Interrupt, json_line, run_command
@@ -57,12 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
                 out = stack.enter_context(options.out.open("w", encoding="utf-8"))
             result = _run(config, prompts, options, memory, out)
         keep_memory(memory, options.memory)
-    except StorageError as error:
-        print(error, file=sys.stderr)
-        return 1
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     if result.is_stopped:
         print(
             f"stopped; {result.num_written} of {len(prompts)} answers are written", file=sys.stderr

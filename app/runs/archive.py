@@ -32,6 +32,10 @@ class KeptRun:
     """What a list shows of a run, or of a file of another program, without opening it."""
 
     run_id: str
+    trace_id: str
+    """The id that its trace has; empty for a file of another program."""
+    parent: str
+    """The `trace_id` of the run that it is a branch of; empty where it is none."""
     name: str
     mode: str
     """Of a file of another program, its kind."""
@@ -219,6 +223,8 @@ def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
     facts, stats = run_facts(trace), trace.stats
     values: dict[str, Any] = {
         "run_id": run_id,
+        "trace_id": facts.run_id,
+        "parent": facts.parent,
         "name": " ".join((name or _name_of(facts)).split())[:MAX_NAME] or "untitled",
         "prompt": facts.prompt_text[:400],
         "kept_at_s": time.time(),
@@ -237,6 +243,8 @@ def _describe(run_id: str, trace: Trace, name: str) -> KeptRun:
 def _describe_import(run_id: str, sources: list[Source], name: str) -> KeptRun:
     return KeptRun(
         run_id=run_id,
+        trace_id="",
+        parent="",
         name=" ".join(name.split())[:MAX_NAME] or "untitled",
         kept_at_s=time.time(),
         is_import=True,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from app.runs.lab_profiles import MOST_MODES, MOST_PROMPTS, Asked, Lab, ProfiledMode
+from app.runs.lab_profiles import MOST_MODES, MOST_PROMPTS, Asked, Lab, ProfiledMode, own_questions
 from app.runs.run_finder import RunFinder
 from core.errors import InvalidSettingError
 from core.profile.profile import Profile, profile_of
@@ -107,10 +107,7 @@ def _differ(values: Iterable[object]) -> bool:
 
 def _asked(prompts: Iterable[str]) -> list[Asked]:
     """Own questions under their categories; each prompt that was typed is one of its own."""
-    from core.benchmark.question_sets import OWN, questions_file
-    from core.benchmark.questions import load_questions
-
-    own = {each.turns[0]: each.category for each in load_questions(questions_file(OWN))}
+    own = {each.turns[0]: each.category for each in own_questions()}
     return [
         Asked(prompt, own.get(prompt, f"prompt {number}"))
         for number, prompt in enumerate(prompts, start=1)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.messages import LabMode, LabProgress
 from core.config import RunConfig
@@ -14,6 +14,9 @@ from core.profile.profile import Profile
 from core.profile.side_by_side import Looked
 from core.runtime.strict_json import dumps
 
+if TYPE_CHECKING:
+    from core.benchmark.questions import Question
+
 MOST_MODES = 6
 MOST_PROMPTS = 12
 
@@ -23,6 +26,14 @@ class Asked(NamedTuple):
 
     prompt: str
     category: str
+
+
+def own_questions() -> "list[Question]":
+    """The project's, of which a lab may take some."""
+    from core.benchmark.question_sets import OWN, questions_file
+    from core.benchmark.questions import load_questions
+
+    return load_questions(questions_file(OWN))
 
 
 class Measured(NamedTuple):

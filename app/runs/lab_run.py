@@ -16,6 +16,7 @@ from app.runs.lab_profiles import (
     Measured,
     ProfiledMode,
     looked_at,
+    own_questions,
 )
 from app.runs.run import Run
 from app.runs.run_form import config_from_values
@@ -50,8 +51,7 @@ def asked_of(text: str, num_own: Any) -> list[Asked]:
 
     Raises InvalidSettingError for none and for too many.
     """
-    from core.benchmark.question_sets import OWN, questions_file
-    from core.benchmark.questions import load_questions, pick_questions
+    from core.benchmark.questions import pick_questions
 
     if not isinstance(num_own, int) or not 0 <= num_own <= MOST_OWN_QUESTIONS:
         raise InvalidSettingError(
@@ -65,7 +65,7 @@ def asked_of(text: str, num_own: Any) -> list[Asked]:
         for number, line in enumerate(lines, start=1)
     ]
     if num_own:
-        own = pick_questions(load_questions(questions_file(OWN)), limit=num_own)
+        own = pick_questions(own_questions(), limit=num_own)
         found += [Asked(question.turns[0], question.category) for question in own]
     if len(found) > MOST_PROMPTS:
         raise InvalidSettingError(f"{len(found)} prompts are given; at most {MOST_PROMPTS} fit.")

@@ -9,7 +9,7 @@ import { curveHandles, select, slider } from "./lab_controls.js";
 import { drafterTable, groupTable } from "./lab_tables.js";
 import { acceptanceOf, acceptanceWords, curveWords, exactness, progressWords, timesOf, verdict } from "./lab_words.js";
 import { Memory } from "./memory.js";
-import { getJson, messageOf } from "./net.js";
+import { getJson, messageOf, Refusal, send } from "./net.js";
 import { drawFigure, loadPlotly } from "./plotly.js";
 import { onTab, showTab } from "./tabs.js";
 
@@ -129,8 +129,12 @@ export function mount({ element, props, watch, trigger }) {
   element.append(notice, progress, refusals, hint, promised, panel);
 
   let labId = "";
+  /** Which of the labs that were shown here this is. */
+  let number = 0;
   /** @type {string[]} */
   let kept = [];
+  /** @type {Promise<void> | null} */
+  let reopening = null;
   /** @type {LabAnswer | null} */
   let answer = null;
 
@@ -150,7 +154,34 @@ export function mount({ element, props, watch, trigger }) {
     });
     if (costs.value()) query.set("costs", costs.value());
     if (costs.value() === DRAWN) query.set("curve", curveWords(handles.rows(), handles.ms()));
-    return getJson(`labs/${encodeURIComponent(labId)}/${name}.json?${query}`);
+    return ofLab(`${name}.json?${query}`);
+  }
+
+  /**
+   * What the lab answers. One that the server has let go of is opened again from its kept profiles.
+   *
+   * @param {string} question
+   */
+  async function ofLab(question) {
+    const ask = () => getJson(`labs/${encodeURIComponent(labId)}/${question}`);
+    const mine = number;
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Refusal && error.isMissing) || !kept.length) throw error;
+      reopening ??= reopen();
+      await reopening.finally(() => (reopening = null));
+      if (mine !== number) throw error;
+      return ask();
+    }
+  }
+
+  async function reopen() {
+    const mine = number;
+    const { lab } = await send("POST", `labs.json?ids=${kept.map(encodeURIComponent).join(",")}`);
+    if (mine !== number) return;
+    labId = lab;
+    memory.keep();
   }
 
   /** @type {Map<string, string>} */
@@ -178,14 +209,14 @@ export function mount({ element, props, watch, trigger }) {
    * @param {(found: T) => void} show
    */
   async function shown(name, ask, show) {
-    const mine = labId;
+    const mine = number;
     try {
       const found = await ask();
-      if (mine !== labId) return;
+      if (mine !== number) return;
       show(found);
       tell(name, "");
     } catch (error) {
-      if (mine === labId) tell(name, messageOf(error));
+      if (mine === number) tell(name, messageOf(error));
     }
   }
 
@@ -276,6 +307,7 @@ export function mount({ element, props, watch, trigger }) {
   function showProgress(message) {
     if (message.lab !== labId) {
       labId = message.lab;
+      number += 1;
       answer = null;
       panel.hidden = true;
       promised.hidden = true;

@@ -1,5 +1,17 @@
 // Requests to the page's own server. A refusal is an Error with the server's sentence.
 
+/** What the server refused. */
+export class Refusal extends Error {
+  /**
+   * @param {string} sentence
+   * @param {boolean} isMissing whether there is no such thing
+   */
+  constructor(sentence, isMissing) {
+    super(sentence);
+    this.isMissing = isMissing;
+  }
+}
+
 const BASE = new URL("../", import.meta.url);
 
 /**
@@ -16,7 +28,7 @@ async function checked(asked) {
   const response = await asked.catch(() => {
     throw new Error("The server does not answer; see whether it still runs, and try again.");
   });
-  if (!response.ok) throw new Error(await response.text());
+  if (!response.ok) throw new Refusal(await response.text(), response.status === 404);
   return response;
 }
 

@@ -2,6 +2,7 @@
 // download, compare, and profiles in the Lab.
 
 import { besideView } from "./beside_view.js";
+import { lineage } from "./branch_names.js";
 import { showComparison } from "./compare_view.js";
 import { h } from "./dom.js";
 import { FILES, fileAddress } from "./exports.js";
@@ -112,8 +113,10 @@ export function mount({ element }) {
   const open = (/** @type {KeptRun} */ run) =>
     act(async () => {
       if (run.is_import) return beside.show([run.run_id]);
-      const message = await getJson(`archive/${encodeURIComponent(run.run_id)}/message.json`);
-      store.open(JSON.stringify(message));
+      const messages = lineage(run, state.runs).map(({ run_id: id }) =>
+        getJson(`archive/${encodeURIComponent(id)}/message.json`),
+      );
+      store.open(await Promise.all(messages));
       showTab("playground");
     });
   const rename = (/** @type {KeptRun} */ run, /** @type {string} */ name) =>

@@ -239,15 +239,18 @@ export class Store {
   }
 
   /**
-   * Adds a kept run as a turn of its own, or shows it where it is one already.
+   * Adds a kept run as a turn of its own, or shows it where it is one already; before it come the runs
+   * that it is a branch of.
    *
-   * @param {string} json
+   * @param {RunMessage[]} messages the run's is the last one
    */
-  open(json) {
-    const { run } = JSON.parse(json);
-    this._dropped.delete(run);
-    this.receive(json);
-    this.select(run, 0);
+  open(messages) {
+    for (const message of messages) {
+      this._dropped.delete(message.run);
+      this.take(message);
+    }
+    const last = messages.at(-1);
+    if (last) this.select(last.run, 0);
     this.onOpen?.();
   }
 

@@ -82,7 +82,7 @@ export interface Proposed {
   forward_s: number;
   choosing_s: number;
   level_rows: number[];
-  first_s: number;
+  level_s: number[];
 }
 
 /** The draft tree of a step; plain decoding has the root alone. */
@@ -266,6 +266,8 @@ export interface Divergence {
 /** What a list shows of a run, or of a file of another program, without opening it. */
 export interface KeptRun {
   run_id: string;
+  trace_id: string;
+  parent: string;
   name: string;
   mode: string;
   profiled: string;

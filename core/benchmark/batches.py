@@ -27,6 +27,7 @@ from core.command_line import (
     add_run_options,
     check_writable,
     start_logging,
+    told,
     words,
     write_text,
 )
@@ -76,8 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
                 answers(engine, prompts[:2], item.config, 2)
         results = measure(engine, prompts, named, sizes, options.repeats)
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     except KeyboardInterrupt:
         print("stopped; nothing is written", file=sys.stderr)
         return INTERRUPTED
@@ -238,8 +238,7 @@ def _tell(report: dict[str, Any], tables: Sequence[Table], options: argparse.Nam
             if path is not None:
                 write_text(path, text)
     except StorageError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return told(error)
     return 0
 
 

@@ -31,6 +31,7 @@ from core.command_line import (
     check_needed,
     check_writable,
     start_logging,
+    told,
     words,
     write_text,
 )
@@ -79,8 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             loads = _loads(executor, at_once) if measured.is_complete else []
             benches = list(executor.descriptions)
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     except KeyboardInterrupt:
         print("stopped before anything was measured", file=sys.stderr)
         return INTERRUPTED
@@ -97,8 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _write(options, report, tables, measurements)
     except StorageError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return told(error)
     if not measured.is_complete:
         return INTERRUPTED
     return 1 if any(item.error for item in measurements) else 0

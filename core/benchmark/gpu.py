@@ -7,7 +7,6 @@ python -m core.benchmark.gpu --tables kernels,families
 
 import argparse
 import datetime
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from core.benchmark.question_sets import OWN, questions_file
 from core.command_line import (
     OneSentenceParser,
     check_writable,
+    told,
     told_if_not_written,
     words,
 )
 from core.config import DTYPES
-from core.errors import InvalidSettingError, SpecDecodesError, StorageError
+from core.errors import InvalidSettingError, SpecDecodesError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
 from core.runtime.strict_json import dumps
@@ -44,12 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not torch.cuda.is_available():
             raise InvalidSettingError("there is no CUDA GPU; run this on a machine with one.")
         _measure(options)
-    except StorageError as error:
-        print(error, file=sys.stderr)
-        return 1
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     return 0
 
 

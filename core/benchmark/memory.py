@@ -4,13 +4,12 @@ Stage by stage, in this process: imports, the model's header and tokenizer, its 
 alone tells it.
 """
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from core.benchmark.start import PROMPT
 from core.benchmark.tables import Table, print_tables
-from core.command_line import OneSentenceParser, add_run_options, config_from_options
+from core.command_line import OneSentenceParser, add_run_options, config_from_options, told
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.models.sources import find_model
 from core.runtime.console import run_command
@@ -57,8 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             pass
         stages.append(_stage("an answer given"))
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     print_tables([stage_table(stages)])
     return 0
 

@@ -45,11 +45,12 @@ from core.command_line import (
     flag_of,
     given_options,
     start_logging,
+    told,
     words,
     write_text,
 )
 from core.config import MOST_TOGETHER
-from core.errors import InvalidSettingError, SpecDecodesError, StorageError, shown
+from core.errors import InvalidSettingError, SpecDecodesError, shown
 from core.models.progress_bar import ProgressBar
 from core.modes.settings import DrafterSettings
 from core.profile.acceptance_scale import AS_MEASURED, MOST_FACTOR, AcceptanceScale
@@ -79,12 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
         circumstances = _circumstances(options)
         found = _work(options, circumstances)
         _write(options, given, found)
-    except StorageError as error:
-        print(error, file=sys.stderr)
-        return 1
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     except KeyboardInterrupt:
         print("stopped; nothing is written", file=sys.stderr)
         return INTERRUPTED
@@ -128,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         action="store_true",
         default=None,
-        help="also run the given settings and the best ones, and compare",
+        help="also run the given settings and the best ones, --repeats times, and compare",
     )
     parser.add_argument(
         "--save-costs", type=Path, metavar="F", help="write this machine's costs for --costs"
@@ -189,9 +186,10 @@ def _work(options: argparse.Namespace, circumstances: list[Circumstance]) -> _Fo
         raise InvalidSettingError(
             "no modes are given; give --modes, or --read a folder of profiles."
         )
-    if options.repeats > 1:
+    if options.repeats > 1 and not options.check:
         raise InvalidSettingError(
-            f"repeats is {options.repeats} and a profile is the same each time; leave it out."
+            f"repeats is {options.repeats} and a profile is the same each time; leave it out, or give "
+            "--check, whose real runs are repeated."
         )
     questions = questions_from_options(options)
     named = configs_of_modes(options, tuple(dict.fromkeys(options.modes)))
@@ -201,7 +199,8 @@ def _work(options: argparse.Namespace, circumstances: list[Circumstance]) -> _Fo
         save_profiles(options.traces, made)
     found = _drafting(made, circumstances)
     chosen = _chosen(found) if options.check else []
-    return _Found(made, found, circumstances, check(engine, questions, made, chosen))
+    checked = check(engine, questions, made, chosen, options.repeats)
+    return _Found(made, found, circumstances, checked)
 
 
 def _check_read(options: argparse.Namespace) -> None:

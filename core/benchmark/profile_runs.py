@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,7 @@ from core.config import RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.modes.settings import DrafterSettings
 from core.profile.costs import at_one_pace
-from core.profile.prediction import Prediction, predict
+from core.profile.prediction import CostsOf, Prediction, predict
 from core.profile.profile import Profile, profile_of
 from core.runtime.strict_json import dumps
 from core.runtime.text_files import read_text
@@ -162,11 +163,14 @@ class Checked(NamedTuple):
     label: str
     settings: DrafterSettings
     predicted: Prediction
+    """At the pace of the plain runs beside the real ones."""
     real: RunStats
     num_equal: int
     """Runs with the steps of their replay, as far as their numbers tell: as many, and as many tokens
     drafted and kept."""
     num_runs: int
+    pace: float
+    """How many times as long plain decoding took beside the real runs as the profiles tell."""
 
 
 def check(
@@ -174,39 +178,81 @@ def check(
     questions: Sequence[Question],
     made: Sequence[MadeProfile],
     chosen: Sequence[tuple[str, DrafterSettings]],
+    repeats: int = 1,
 ) -> list[Checked]:
-    """Runs the chosen settings for real; raises SpecDecodesError."""
+    """Runs the chosen settings for real, each question in turn under all of them and `repeats` times,
+    of which the median counts; raises SpecDecodesError.
+
+    The pace of a machine changes from minute to minute. So plain decoding runs beside each question's
+    runs, and predictions are at the pace that it has there.
+    """
+    if not chosen:
+        return []
+    configs = [(label, _config(made, label, settings)) for label, settings in chosen]
+    # Once more, to warm up: what is first loaded or learned is no part of the pace.
+    for label, config in configs:
+        _real(engine, questions[0], label, config)
+    configs = [("plain", configs[0][1].plain()), *configs]
+    runs: dict[tuple[int, int], list[RunStats]] = {}
+    with TaskProgress("real runs", len(configs) * len(questions) * repeats) as progress:
+        for _, question in product(range(repeats), questions):
+            for place, (label, config) in enumerate(configs):
+                stats = _real(engine, question, label, config)
+                runs.setdefault((place, question.question_id), []).append(stats)
+                progress.advance(f"question {question.question_id}, {label}")
+    ids = [question.question_id for question in questions]
+    plain, *reals = [[runs[place, each] for each in ids] for place in range(len(configs))]
+    pace = _pace_beside([item for item in made if item.label == chosen[0][0]], _usual(plain))
     checked = []
-    by_id = {question.question_id: question for question in questions}
-    for label, settings in chosen:
-        items = [item for item in made if item.label == label]
-        total, num_equal = RunStats(), 0
-        # Once more, to warm up: what another mode left is no part of the pace.
-        _real(engine, by_id, items[0], settings)
-        for item in items:
-            stats, own = _real(engine, by_id, item, settings), predict([item.profile], settings)
-            total.merge(stats)
-            num_equal += (own.num_steps, own.num_drafted, own.num_accepted) == (
-                stats.num_steps,
-                stats.num_drafted,
-                stats.num_accepted,
-            )
-        predicted = predict([item.profile for item in items], settings)
-        checked.append(Checked(label, settings, predicted, total, num_equal, len(items)))
+    for (label, settings), real in zip(chosen, reals, strict=True):
+        own = {item.question_id: item.profile for item in made if item.label == label}
+        profiles = [own[each] for each in ids]
+        num_equal = 0
+        for profile, of_one in zip(profiles, real, strict=True):
+            replayed = predict([profile], settings, _at_pace(pace))
+            num_equal += sum(_has_steps(stats, replayed) for stats in of_one)
+        predicted = predict(profiles, settings, _at_pace(pace))
+        num_runs = sum(map(len, real))
+        checked.append(Checked(label, settings, predicted, _usual(real), num_equal, num_runs, pace))
     return checked
 
 
-def _real(
-    engine: "Engine",
-    by_id: Mapping[int, Question],
-    item: MadeProfile,
-    settings: DrafterSettings,
-) -> RunStats:
-    """A real run of a profile's question; raises SpecDecodesError."""
-    prompt = prompt_of(engine, by_id[item.question_id])
-    config = replace(item.profile.config, drafter=settings)
-    trace = Trace(list(engine.run(prompt, config)))
+def _at_pace(pace: float) -> CostsOf:
+    return lambda profile: profile.costs.at_pace(pace * profile.costs.pace)
+
+
+def _usual(runs: Sequence[Sequence[RunStats]]) -> RunStats:
+    """Of each question's runs the one that took the median time, added up: what else a machine does for
+    a moment is no part of them."""
+    found = RunStats()
+    for of_one in runs:
+        found.merge(sorted(of_one, key=lambda stats: stats.steps_s)[len(of_one) // 2])
+    return found
+
+
+def _config(made: Sequence[MadeProfile], label: str, settings: DrafterSettings) -> RunConfig:
+    config = next(item.profile.config for item in made if item.label == label)
+    return replace(config, drafter=settings)
+
+
+def _pace_beside(items: Sequence[MadeProfile], plain: RunStats) -> float:
+    """Of plain runs of all profiles' questions."""
+    expected = predict([item.profile for item in items], None)
+    return (plain.steps_s / plain.num_tokens) / (expected.seconds / expected.num_tokens)
+
+
+def _has_steps(stats: RunStats, replayed: Prediction) -> bool:
+    return (replayed.num_steps, replayed.num_drafted, replayed.num_accepted) == (
+        stats.num_steps,
+        stats.num_drafted,
+        stats.num_accepted,
+    )
+
+
+def _real(engine: "Engine", question: Question, label: str, config: RunConfig) -> RunStats:
+    """Of a real run of a question; raises SpecDecodesError."""
+    trace = Trace(list(engine.run(prompt_of(engine, question), config)))
     failed = trace.first(RunFailed)
     if failed is not None:
-        raise SpecDecodesError(f"{item.label}: {failed.message}")
+        raise SpecDecodesError(f"{label}: {failed.message}")
     return trace.stats

@@ -4,11 +4,10 @@ Speculation pays by T(n) / T(1), what n rows take over one. It is the curve that
 chosen by, measured anew for every target under every setting.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from core.command_line import OneSentenceParser, words
+from core.command_line import OneSentenceParser, told, words
 from core.config import DEFAULT_TARGET, RunConfig
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.runtime.console import run_command
@@ -104,8 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
         configs = [RunConfig(**each) for each in settings]
         costs = [row_costs(config, options.context) for config in configs]
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     print(_table(costs))
     if options.json:
         for cost in costs:

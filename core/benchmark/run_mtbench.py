@@ -26,6 +26,7 @@ from core.command_line import (
     add_run_options,
     config_from_options,
     start_logging,
+    told,
 )
 from core.config import RunConfig
 from core.distributed.role import follow, is_follower
@@ -70,8 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             status = _answer_all(executor, waiting, file, folder)
         keep_memory(memory, options.memory)
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     except KeyboardInterrupt:
         print("stopped before the first question", file=sys.stderr)
         return INTERRUPTED

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from core.benchmark.tables import Table, print_tables
-from core.command_line import OneSentenceParser
+from core.command_line import OneSentenceParser, told
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.runtime.console import run_command
 
@@ -44,8 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         import_lines = _import_lines(given.options)  # fills the caches as well
         starts = [measured_start(given.options) for _ in range(given.repeats)]
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     print_tables([start_table(starts), import_table(import_lines)])
     return 0
 

@@ -3,11 +3,10 @@
 python -m core.benchmark.widen --shape 7b --out DIR
 """
 
-import sys
 from pathlib import Path
 
 from core.benchmark.wide_shapes import SHAPES
-from core.command_line import OneSentenceParser
+from core.command_line import OneSentenceParser, told
 from core.config import DEFAULT_TARGET
 from core.errors import SpecDecodesError
 from core.runtime.console import run_command
@@ -26,8 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
             from core.benchmark.widening import widen
         widen(options.target, SHAPES[options.shape], options.out)
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     return 0
 
 

@@ -1,13 +1,14 @@
 """How often draft tokens of some probability and rank are accepted, learned during a run."""
 
 from core.drafters.base import Outcome
+from core.modes.settings import EXPECTED_RATE
 
 NUM_BINS = 10
 NUM_RANKS = 3  # best child, second, all others
 PRIOR_WEIGHT = 4.0
 # What is expected of a child where the drafter's probability says little: a token drawn with the
 # target's noise or judged by rejection is accepted about as often as the two distributions overlap.
-PRIOR_RATES = (0.7, 0.08, 0.03)
+PRIOR_RATES = (EXPECTED_RATE, 0.08, 0.03)
 # Evidence fades by these factors, a step with a draft and a step without: what was seen some fifty
 # drafts ago counts little, and a drafter that stopped paying is tried again some twenty steps later.
 _FADING_DRAFTED = 0.98
@@ -17,7 +18,7 @@ _FADING_IDLE = 0.995
 class Calibration:
     """Turns a drafter's probabilities into chances of acceptance."""
 
-    def __init__(self, *, prob_is_chance: bool = True, expected_rate: float = PRIOR_RATES[0]):
+    def __init__(self, *, prob_is_chance: bool = True, expected_rate: float = EXPECTED_RATE):
         """`prob_is_chance`: before anything was observed, a child's probability is its chance.
         `expected_rate` is `best_rate` then."""
         self._prob_is_chance = prob_is_chance

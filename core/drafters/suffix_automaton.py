@@ -120,7 +120,8 @@ class SuffixAutomaton:
         """How often a state's substrings occurred with a token behind them; at least 1."""
         following, tokens = self.continuations[state], self.frequent[state]
         if len(following) == len(tokens):
-            return sum(self.counts[following[token_id]] for token_id in tokens) or 1
+            counts = self.counts
+            return sum([counts[following[token_id]] for token_id in tokens]) or 1
         # Too many to add up at every step: at most the last occurrence has none behind it yet.
         return self.counts[state]
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from core.command_line import OneSentenceParser
+from core.command_line import OneSentenceParser, told
 from core.config import DEFAULT_TARGET
 from core.errors import KernelsUnavailableError, SpecDecodesError
 from core.models.progress_bar import ProgressBar
@@ -27,8 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             except KernelsUnavailableError as error:
                 note = str(error)
     except SpecDecodesError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return told(error)
     if note:
         print(note, file=sys.stderr)
     print(f"{options.name} is ready in {source.gguf or source.folder}")

@@ -7,6 +7,8 @@ from core.errors import InvalidSettingError
 from core.settings import Settings, setting
 
 MAX_TREE_NODES = 256
+# How often a drafter's best token is accepted, as long as nothing else is known of the drafter.
+EXPECTED_RATE = 0.7
 # As a draft model's name: the head and the block drafter that come with the program, and the quantized
 # target itself.
 SHIPPED_HEAD: Final = "eagle"
@@ -68,4 +70,4 @@ class TreeSettings(DrafterSettings):
     @property
     def expected_rate(self) -> float:
         """How often the best token after a node is expected to be accepted, before any was judged."""
-        return 0.7
+        return EXPECTED_RATE

@@ -14,6 +14,7 @@ import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core.errors import InvalidSettingError, shown
 
@@ -43,6 +44,12 @@ def broken(token_id: int) -> int:
     return -2 - token_id
 
 
+@lru_cache(maxsize=1 << 16)
+def _noise(key: int) -> float:
+    """From [0, 1); every replay of every setting asks for the same ones."""
+    return random.Random(key).random()
+
+
 class ScaledAnswers:
     """Whether drafts about the tokens of a text are right, under a scale that is not 1."""
 
@@ -51,20 +58,12 @@ class ScaledAnswers:
         self._chance = 1.0 - 1.0 / scale.factor if self.mends else scale.factor
         words = ",".join(map(str, prompt_token_ids))
         self._key = zlib.crc32(words.encode()) << 32
-        self._chosen: dict[int, bool] = {}
 
     def is_right(self, position: int, was_right: bool) -> bool:
         """Of a draft about the token at a position of the text."""
         if was_right == self.mends:
             return was_right
-        return self._is_chosen(position)
-
-    def _is_chosen(self, position: int) -> bool:
-        found = self._chosen.get(position)
-        if found is None:
-            found = random.Random(self._key + position).random() < self._chance
-            self._chosen[position] = found
-        return found
+        return _noise(self._key + position) < self._chance
 
     def scaled(self, children: Sequence[int], token_id: int, position: int) -> list[int]:
         """Drafted children, best first, about a token of the text: where they become wrong the right one

@@ -11,10 +11,8 @@ from core.backends.cost_curve import CostCurve
 class Work(NamedTuple):
     """What drafting a step does, whatever that costs."""
 
-    first_rows: int = 0
-    """Of the draft's first forward; 0 where there is none."""
-    later_rows: tuple[int, ...] = ()
-    """Of the forwards behind it."""
+    level_rows: tuple[int, ...] = ()
+    """Of the forwards of its levels, the first one first."""
     num_chosen: int = 0
     """Rows whose children were chosen."""
     lookup_s: float = 0.0
@@ -33,13 +31,14 @@ class Costs:
     """Of choosing the children of a row."""
     rest_s: float
     """Of a step beside drafting and verification."""
+    judging_share: float = 1.0
+    """Of that, the share of judging and committing, which a run measures and sizes by cost follow."""
     pace: float = 1.0
     """How many times as long the target's forwards took in the profile as their curve says. Sizes of
     trees follow the curve, and times follow both."""
-    first_pace: float = 1.0
-    """The same of a draft's first forward: behind the target's pass its weights are in no cache."""
-    draft_pace: float = 1.0
-    """The same of the forwards of its other levels."""
+    level_paces: tuple[float, ...] = (1.0,)
+    """The same of a draft's forwards, by level; the last goes on. Behind the target's pass a draft's
+    weights are in no cache, and each level finds more of them there."""
     lookup_pace: float = 1.0
     """How many times as long as it took a search of the text takes."""
     batch: int = 1
@@ -53,13 +52,9 @@ class Costs:
         """The same at the pace of the profile."""
         return self.pace * self.verify(rows)
 
-    def first_draft(self, rows: int) -> float:
-        """Of a draft's first forward, at its pace; 0 where there is none."""
-        return self.first_pace * self.draft_of(rows) if rows else 0.0
-
-    def later_draft(self, rows: int) -> float:
-        """Of a forward behind the first, at its pace."""
-        return self.draft_pace * self.draft_of(rows)
+    def draft_at(self, level: int, rows: int) -> float:
+        """Of the drafter's forward of a level, from 0, at its pace."""
+        return self.level_paces[min(level, len(self.level_paces) - 1)] * self.draft_of(rows)
 
     def draft_of(self, rows: int) -> float:
         """Of the drafter's forward over so many rows of each sequence; beyond what was measured the last
@@ -84,6 +79,18 @@ class Costs:
             lookup_pace=draft * self.lookup_pace,
         )
 
+    def at_pace(self, pace: float) -> "Costs":
+        """As if the target's forwards had taken so many times as long as their curve says, and all else
+        had been slower or faster with them."""
+        times = pace / self.pace
+        return replace(
+            self,
+            pace=pace,
+            level_paces=tuple(times * each for each in self.level_paces),
+            choosing_s=times * self.choosing_s,
+            rest_s=times * self.rest_s,
+        )
+
     def side_by_side(self, batch: int) -> "Costs":
         """Where so many sequences share every forward; what is done for each by itself is done for one
         after the other."""
@@ -105,15 +112,7 @@ def at_one_pace(found: Sequence[Costs]) -> list[Costs]:
     if not found:
         return []
     pace = median(each.pace for each in found)
-    rest_s = median(pace / each.pace * each.rest_s for each in found)
-    return [
-        replace(
-            each,
-            pace=pace,
-            first_pace=pace / each.pace * each.first_pace,
-            draft_pace=pace / each.pace * each.draft_pace,
-            choosing_s=pace / each.pace * each.choosing_s,
-            rest_s=rest_s,
-        )
-        for each in found
-    ]
+    same = [each.at_pace(pace) for each in found]
+    rest_s = median(each.rest_s for each in same)
+    judging_share = median(each.judging_share for each in same)
+    return [replace(each, rest_s=rest_s, judging_share=judging_share) for each in same]

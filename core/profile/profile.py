@@ -3,7 +3,7 @@
 Nothing here needs a model: a profile is read from its trace, without torch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, NamedTuple
@@ -14,8 +14,10 @@ from core.drafters.tree_growth import Proposal
 from core.errors import InvalidSettingError
 from core.profile.costs import Costs
 from core.trace.events import (
+    Accepted,
     Committed,
     Drafted,
+    Event,
     ProfileStarted,
     Proposed,
     RunFailed,
@@ -55,6 +57,8 @@ class Profile:
     """Of the profiled mode."""
     tallies: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What its replays found; `core.profile.tally` keeps it."""
+    lookups: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What lookups grew in its text; `core.profile.replay` keeps it."""
 
     def __post_init__(self) -> None:
         self.config = RunConfig.from_dict(self.started.config)
@@ -109,40 +113,38 @@ def costs_of(trace: Trace, started: ProfileStarted) -> Costs:
     draft = tuple(started.draft_s)
     if started.device_steps:
         return Costs(curve, draft, choosing_s=0.0, rest_s=0.0)
-    steps: dict[int, float] = {event.step: event.step_s for event in trace.of_kind(Committed)}
-    for kind in (Drafted, Verified):
-        for event in trace.of_kind(kind):
-            steps[event.step] = steps.get(event.step, 0.0) - (event.t_end_s - event.t_start_s)
+    apart = _seconds_by_step(trace, Drafted, Verified)
+    rests = [event.step_s - apart.get(event.step, 0.0) for event in trace.of_kind(Committed)]
+    judging = _seconds_by_step(trace, Accepted, Committed)
     verify_s = [event.t_end_s - event.t_start_s for event in trace.of_kind(Verified)]
+    rest_s = max(0.0, median(rests)) if rests else 0.0
     proposed = list(trace.of_kind(Proposed))
     num_chosen = sum(sum(event.level_rows) for event in proposed)
     costs = Costs(
         curve=curve,
         draft=draft,
         choosing_s=sum(event.choosing_s for event in proposed) / num_chosen if num_chosen else 0.0,
-        rest_s=max(0.0, median(steps.values())) if steps else 0.0,
+        rest_s=rest_s,
+        judging_share=min(1.0, median(judging.values()) / rest_s) if rest_s else 1.0,
     )
     drafts = [event for event in proposed if event.level_rows]
-    if started.in_one_pass:
-        first = later = _pace(
-            (event.forward_s, costs.draft_of(len(event.level_rows))) for event in drafts
-        )
-    else:
-        first = _pace((_first_s(event), costs.draft_of(event.level_rows[0])) for event in drafts)
-        later = _pace(
-            (event.forward_s - _first_s(event), sum(map(costs.draft_of, event.level_rows[1:])))
-            for event in drafts
-        )
+    times: dict[int, list[float]] = {}
+    for event in drafts:
+        rows = [len(event.level_rows)] if started.in_one_pass else event.level_rows
+        # A file that does not tell it has all levels alike.
+        level_s = event.level_s or [event.forward_s / len(rows)] * len(rows)
+        for level, (count, seconds) in enumerate(zip(rows, level_s, strict=False)):
+            if expected_s := costs.draft_of(count):
+                times.setdefault(level, []).append(seconds / expected_s)
     pace = median(verify_s) / costs.verify(1) if verify_s else 1.0
-    return replace(costs, pace=pace, first_pace=first, draft_pace=later)
+    paces = tuple(median(times[level]) for level in sorted(times))
+    return replace(costs, pace=pace, level_paces=paces or (1.0,))
 
 
-def _first_s(event: Proposed) -> float:
-    """Of the first level; a file that does not tell it has all levels alike."""
-    return event.first_s or event.forward_s / len(event.level_rows)
-
-
-def _pace(times: Iterable[tuple[float, float]]) -> float:
-    """The median of measured over expected seconds; 1 where nothing was expected."""
-    ratios = [measured / expected for measured, expected in times if expected > 0.0]
-    return median(ratios) if ratios else 1.0
+def _seconds_by_step(trace: Trace, *kinds: type[Event]) -> dict[int, float]:
+    """That all events of some kinds took."""
+    found: dict[int, float] = {}
+    for event in trace.events:
+        if isinstance(event, kinds):
+            found[event.step] = found.get(event.step, 0.0) + event.t_end_s - event.t_start_s
+    return found

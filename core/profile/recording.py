@@ -36,7 +36,7 @@ from core.modes.settings import MAX_TREE_NODES, DrafterSettings, TreeSettings, r
 from core.profile.costs import Costs
 from core.profile.prediction import candidates
 from core.profile.profile import Path, Position, Profile
-from core.profile.replay import Replay
+from core.profile.replay import RecordedDrafter, Replay
 from core.trace.events import Drafted, Event, ProfileStarted, Proposed, RunStarted
 from core.trees.tree import DraftTree
 
@@ -110,8 +110,7 @@ class GrowthRecorder:
         """At the present position."""
         self.depth: int | None = None
         """How deep the drafter could have gone there; None where it was not asked."""
-        self.forward_s = 0.0
-        self.first_s = 0.0
+        self.level_s: list[float] = []
         self.choosing_s = 0.0
         self.level_rows: list[int] = []
         self._grower = grower
@@ -121,8 +120,8 @@ class GrowthRecorder:
     def begin(self) -> None:
         """A new position."""
         self.proposals, self.depth = {}, None
-        self.forward_s = self.first_s = self.choosing_s = 0.0
-        self.level_rows = []
+        self.choosing_s = 0.0
+        self.level_rows, self.level_s = [], []
         self._wanted = frozenset()
 
     def want(self, paths: Set[Path]) -> None:
@@ -154,10 +153,10 @@ class GrowthRecorder:
             at = DraftRows([position + level] * len(rows), tree, nodes)
             proposals = self._grower.proposer.propose(made, at, settings.branching)
             if not self._wanted:
-                self.forward_s += computed_s - start_s
-                self.first_s = self.first_s or self.forward_s
                 self.choosing_s += time.perf_counter() - computed_s
                 self.level_rows.append(len(rows))
+                if is_computed:
+                    self.level_s.append(computed_s - start_s)
             self.proposals.update(zip(paths, proposals, strict=True))
             below = self._below(paths)[:most]
             if not below:
@@ -250,10 +249,14 @@ class Profiler:
         self._depth_limit: int | None = None
         self._is_new = False
         self._recorder: GrowthRecorder | None = None
+        self._grown: RecordedDrafter | None = None
         if inner is not None:
             grower = inner.grower
             assert isinstance(grower, TreeGrower), "drafters are made with it"
             self._recorder = inner.grower = GrowthRecorder(grower)
+            # Grows whole trees of what was recorded, to tell what that takes.
+            whole = replace(grower.settings, fixed_size=True)
+            self._grown = RecordedDrafter(profile, whole, profile.costs)
 
     def begin(self, prompt_token_ids: list[int], max_length: int) -> None:
         """See `Drafter.begin`."""
@@ -265,6 +268,7 @@ class Profiler:
         """See `Drafter.draft`: the root alone, whatever was proposed."""
         if self._inner is not None and self._recorder is not None:
             self._record(self._inner, self._recorder, root_token_id, limits)
+            self._time_growth(self._recorder, root_token_id, limits)
         return DraftTree(root_token_id)
 
     def _record(
@@ -292,6 +296,18 @@ class Profiler:
                 inner.draft(root_token_id, limits, None)
                 replay.draft()
 
+    def _time_growth(
+        self, recorder: GrowthRecorder, root_token_id: int, limits: DraftLimits
+    ) -> None:
+        """Choosing children also adds them to a tree, which is no smaller part of it."""
+        assert self._grown is not None, "there is a recorder"
+        self._grown.forget_draft()
+        self._grown.draft(root_token_id, limits, None)
+        num_chosen = self._grown.work.num_chosen
+        if num_chosen:
+            each_s = self._grown.growing_s / num_chosen
+            recorder.choosing_s += each_s * sum(recorder.level_rows)
+
     def commit(self, outcome: Outcome) -> None:
         """See `Drafter.commit`."""
         token_ids = self._profile.token_ids
@@ -299,6 +315,8 @@ class Profiler:
         if self._inner is None or self._recorder is None:
             return
         self._inner.commit(outcome)
+        assert self._grown is not None, "there is a recorder"
+        self._grown.commit(outcome)
         depth = _depth_of(self._profile)
         before = self._profile.positions.get(len(token_ids) - depth)
         if before is not None:
@@ -327,10 +345,10 @@ class Profiler:
             token_ids=tree.token_ids,
             parents=tree.parents,
             draft_probs=tree.draft_probs,
-            forward_s=self._recorder.forward_s,
-            first_s=self._recorder.first_s,
+            forward_s=sum(self._recorder.level_s),
             choosing_s=self._recorder.choosing_s,
             level_rows=self._recorder.level_rows,
+            level_s=self._recorder.level_s,
         )
 
 

@@ -8,6 +8,8 @@ runs: the lookup, the growth of trees with what it learns, the choice between th
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
+from functools import cache
 from typing import NamedTuple
 
 from core.acceptance.base import Judgement, judge_greedily
@@ -29,6 +31,8 @@ from core.trees.tree import DraftTree
 FREE_SETTINGS = ("depth", "branching", "min_match", "num_nodes", "fixed_size")
 # Where the text is not known yet.
 _UNKNOWN = -1
+# Settings and scales of a profile whose lookups are kept: a slider moves one of the scales.
+_MOST_LOOKUPS = 32
 
 
 class ReplayedStep(NamedTuple):
@@ -80,16 +84,19 @@ class Replay:
         self._answers: ScaledAnswers | None = None
         if scale.factor != 1.0:
             self._answers = ScaledAnswers(scale, profile.prompt_token_ids)
-        self._drafter = self._make_drafter(settings, clock)
+        self._drafter = self._make_drafter(settings, clock, scale)
         is_sized = not getattr(settings, "fixed_size", False)
         # The curve at the pace that it has here, which a run learns as it goes on.
-        self._cost = StepCost(self._costs.verify) if is_sized else None
+        self._cost = StepCost(cache(self._costs.verify)) if is_sized else None
         self._tree = DraftTree(_UNKNOWN)
         if self._drafter is not None:
             self._drafter.begin(profile.prompt_token_ids.copy(), 0)
 
     def _make_drafter(
-        self, settings: DrafterSettings | None, clock: Callable[[], float]
+        self,
+        settings: DrafterSettings | None,
+        clock: Callable[[], float],
+        scale: AcceptanceScale,
     ) -> Drafter | None:
         profile = self._profile
         if settings is None:
@@ -102,7 +109,8 @@ class Replay:
                 return self._recorded
             lookup = lookup_settings(settings, can_branch=profile.started.can_branch)
         assert isinstance(lookup, NgramSettings)
-        self._lookup = _TimedLookup(lookup, profile, clock, self._answers)
+        grown = _grown_before(profile, lookup, self._max_new_tokens, scale)
+        self._lookup = _TimedLookup(lookup, profile, clock, self._answers, grown)
         if self._recorded is None:
             return self._lookup
         return HybridDrafter(self._lookup, [self._recorded])
@@ -170,7 +178,9 @@ class Replay:
             work = self._work()
         self.position += len(emitted)
         if self._cost is not None:
-            self._cost.learn(len(tree), self._costs.verification(len(tree)), self._costs.rest_s)
+            costs = self._costs
+            judging_s = costs.judging_share * costs.rest_s
+            self._cost.learn(len(tree), costs.verification(len(tree)), judging_s)
         return ReplayedStep(
             position=position,
             drafter=drafter,
@@ -233,6 +243,27 @@ class _ScaledHitRates(HitRates):
         super().learn(length, self._answers.is_right(self.position, hit))
 
 
+class _Grown(NamedTuple):
+    """What the lookup grows at a place of the text before its size is chosen, and the time of it."""
+
+    tree: DraftTree
+    seconds: float
+
+
+def _grown_before(
+    profile: Profile, lookup: NgramSettings, max_new_tokens: int, scale: AcceptanceScale
+) -> dict[int, _Grown]:
+    """By position, what other replays found: whatever was drafted before, a place has one context. So
+    what costs decide, the sizes, is all that differs."""
+    key = lookup, max_new_tokens, scale
+    found = profile.lookups.get(key)
+    if found is None:
+        if len(profile.lookups) >= _MOST_LOOKUPS:
+            profile.lookups.pop(next(iter(profile.lookups)), None)  # the oldest
+        found = profile.lookups[key] = {}
+    return found
+
+
 class _TimedLookup(NgramDrafter):
     """The lookup, and how long it takes: it is run again and not told of."""
 
@@ -242,12 +273,14 @@ class _TimedLookup(NgramDrafter):
         profile: Profile,
         clock: Callable[[], float],
         answers: ScaledAnswers | None,
+        grown: dict[int, _Grown],
     ):
         super().__init__(settings, is_greedy=profile.is_greedy)
         self._spent_s = 0.0
         self._text = profile.token_ids
         self._clock = clock
         self._answers = answers
+        self._grown = grown
         self._position = 0
 
     def take_spent_s(self) -> float:
@@ -266,12 +299,22 @@ class _TimedLookup(NgramDrafter):
         start_s = self._clock()
         tree = super().draft(root_token_id, limits, cost)
         self._spent_s += self._clock() - start_s
-        if self._answers is not None:
-            self._scale(tree, self._answers)
-        return tree
+        return tree if self._answers is None else self._scaled(tree, self._answers)
 
-    def _scale(self, tree: DraftTree, answers: ScaledAnswers) -> None:
+    def _grow(self, root_token_id: int, num_nodes: int, depth: int, min_reach: float) -> DraftTree:
+        found = self._grown.get(self._position)
+        if found is None:
+            start_s = self._clock()
+            tree = super()._grow(root_token_id, num_nodes, depth, min_reach)
+            found = self._grown[self._position] = _Grown(tree, self._clock() - start_s)
+        else:
+            self._spent_s += found.seconds
+        return found.tree
+
+    def _scaled(self, tree: DraftTree, answers: ScaledAnswers) -> DraftTree:
         """Breaks and mends on the way that is kept; behind a mended token the draft stays as it is."""
+        tree = copy(tree)
+        tree.token_ids = tree.token_ids.copy()  # what was grown stays as it is for others
         node: int | None = 0
         position = self._position
         while node is not None and position < len(self._text):
@@ -283,6 +326,7 @@ class _TimedLookup(NgramDrafter):
             kept = [child for child in children if tree.token_ids[child] == self._text[position]]
             node = kept[0] if kept else None
             position += 1
+        return tree
 
     def follow(self, token_ids: list[int]) -> None:
         """See `Drafter.follow`."""
@@ -316,6 +360,8 @@ class RecordedDrafter:
         """Of all drafts."""
         self.work = Work()
         """Of the last draft."""
+        self.growing_s = 0.0
+        """What growing the last draft took here, beside telling what was recorded."""
         self._profile = profile
         self._settings = settings
         self._costs = costs
@@ -351,13 +397,21 @@ class RecordedDrafter:
             limits = limits._replace(depth=min(limits.depth, position.depth_limit))
         depth = min(self._settings.depth, limits.depth)
         paths: list[Path] = []
+        told_s = 0.0
 
         def level(rows: list[LevelRow]) -> list[Proposal]:
+            nonlocal told_s
+            start_s = time.perf_counter()
             self._compute(len(rows), is_first=not paths, depth=depth)
             paths.extend(_path_below(paths, row) for row in rows)
-            return [self._recorded(position, path) for path in paths[-len(rows) :]]
+            found = [self._recorded(position, path) for path in paths[-len(rows) :]]
+            told_s += time.perf_counter() - start_s
+            return found
 
-        return self._growth.grow(root_token_id, self._position, limits, cost, level)
+        start_s = time.perf_counter()
+        tree = self._growth.grow(root_token_id, self._position, limits, cost, level)
+        self.growing_s = time.perf_counter() - start_s - told_s
+        return tree
 
     def _recorded(self, position: Position, path: Path) -> Proposal:
         found = position.proposals.get(path)
@@ -392,16 +446,16 @@ class RecordedDrafter:
 
     def _compute(self, num_rows: int, *, is_first: bool, depth: int) -> None:
         """Counts the forward of a level, also where sizes are fixed and nobody asks what it takes."""
-        costs, started, work = self._costs, self._profile.started, self.work
+        started, work = self._profile.started, self.work
+        rows = num_rows
         if is_first:
             rows = num_rows + self._num_unread - 1 if started.reads_emitted else num_rows
             rows = depth if started.in_one_pass else rows
-            self._now_s += costs.first_draft(rows)
-            self.work = work._replace(first_rows=rows)
             self._num_unread = 0
-        elif not started.in_one_pass:
-            self._now_s += costs.later_draft(num_rows)
-            self.work = work._replace(later_rows=(*work.later_rows, num_rows))
+        elif started.in_one_pass:
+            return
+        self._now_s += self._costs.draft_at(len(work.level_rows), rows)
+        self.work = work._replace(level_rows=(*work.level_rows, rows))
 
     def _choose(self, num_rows: int) -> None:
         """Counts choosing the children of so many rows."""

@@ -42,14 +42,15 @@ class SavedCosts(NamedTuple):
         share = self.curve(1) / own.curve(1)
         draft = self.draft_s.get(profile.started.drafter)
         if draft is None:
-            times = share * own.draft_pace / own.pace
+            times = share * own.level_paces[-1] / own.pace
             draft = tuple(times * seconds for seconds in own.draft)
         return Costs(
             curve=self.curve,
             draft=draft,
             choosing_s=share * own.choosing_s,
             rest_s=share * own.rest_s if self.rest_s is None else self.rest_s,
-            first_pace=own.first_pace / own.draft_pace,
+            judging_share=own.judging_share,
+            level_paces=tuple(each / own.level_paces[-1] for each in own.level_paces),
         )
 
 
@@ -147,7 +148,7 @@ def _seconds(milliseconds: Any, place: str) -> float:
 def saved_from(name: str, profiles: Mapping[str, Profile], device: str) -> dict[str, Any]:
     """The costs of the machine of some profiles, by their labels, as a file has them.
 
-    A drafter's forwards are as long as they took behind the target's, at the pace of the curve.
+    A drafter's forwards are as long as they took in deep levels, at the pace of the curve.
     """
     first = next(iter(profiles.values()))
     own = first.costs
@@ -161,7 +162,7 @@ def saved_from(name: str, profiles: Mapping[str, Profile], device: str) -> dict[
         },
         "draft_ms": {
             profile.started.drafter: {
-                str(rows): 1e3 * seconds * profile.costs.draft_pace / profile.costs.pace
+                str(rows): 1e3 * seconds * profile.costs.level_paces[-1] / profile.costs.pace
                 for rows, seconds in enumerate(profile.costs.draft, start=1)
             }
             for profile in profiles.values()

@@ -69,9 +69,8 @@ class Tally(Counts):
 
     verified: Counter[int] = field(default_factory=Counter)
     """By the rows of the target's forwards, how many of them."""
-    first_drafts: Counter[int] = field(default_factory=Counter)
-    """The same of a draft's first forwards."""
-    later_drafts: Counter[int] = field(default_factory=Counter)
+    drafts: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """The same of the drafter's forwards, by level and rows."""
     num_chosen: int = 0
     lookup_s: float = 0.0
     fates: list[Fate] = field(default_factory=list)
@@ -103,17 +102,14 @@ class Tally(Counts):
             self.num_kept_at[depth - 1] += depth <= len(path)
 
     def _add_work(self, work: Work) -> None:
-        if work.first_rows:
-            self.first_drafts[work.first_rows] += 1
-        self.later_drafts.update(work.later_rows)
+        self.drafts.update(enumerate(work.level_rows))
         self.num_chosen += work.num_chosen
         self.lookup_s += work.lookup_s
 
     def draft_s(self, costs: Costs) -> float:
         """Of all drafts."""
         return (
-            sum(count * costs.first_draft(rows) for rows, count in self.first_drafts.items())
-            + sum(count * costs.later_draft(rows) for rows, count in self.later_drafts.items())
+            sum(count * costs.draft_at(level, rows) for (level, rows), count in self.drafts.items())
             + self.num_chosen * costs.choosing_s
             + self.lookup_s * costs.lookup_pace
         )

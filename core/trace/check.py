@@ -99,7 +99,9 @@ class TraceChecker:
             return f"step {event.step} comes after step {self._step}"
         if event.depth_limit is not None and event.depth_limit < 0:
             return "its depth has a limit below nothing"
-        times = (event.first_s, event.forward_s, event.choosing_s)
+        times = (event.forward_s, event.choosing_s, *event.level_s)
+        if len(event.level_s) > len(event.level_rows):
+            return "more levels have a time than have rows"
         if not all(0 <= seconds <= MAX_TIME_S for seconds in times):
             return "the time of drafting is out of range"
         if min(event.level_rows, default=1) < 1:

@@ -154,8 +154,8 @@ class Proposed(Event):
     """Seconds that choosing took, beside them."""
     level_rows: list[int]
     """Rows of each level that both were measured over; what replays asked for beside comes on top."""
-    first_s: float = 0.0
-    """Of `forward_s`, those of the first level; 0 in files that do not tell."""
+    level_s: list[float] = field(default_factory=list)
+    """Of `forward_s`, those of each level; empty in files that do not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,10 @@ from core.trace.events import EVENT_CLASSES, Committed, Event, RunFinished, RunS
 from core.trace.stats import RunStats, collect_stats
 
 FORMAT = "specdecodes-trace"
-VERSION = 8
-# What earlier versions lack has defaults.
-_READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, VERSION)
+VERSION = 9
+# What earlier versions lack has defaults; what only they have is read past.
+_READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8, VERSION)
+_ONLY_EARLIER = {"proposed": {"first_s"}}
 MAX_LINE_CHARACTERS = 4_000_000
 _MAX_INT = 2**63 - 1
 
@@ -226,7 +227,8 @@ def event_from_dict(values: dict[str, Any], line_number: int) -> Event:
     if cls is None:
         raise TraceFormatError(f"unknown event kind {shown(kind)}.", line_number)
     checks = _field_checks(cls.kind)
-    given = {name: value for name, value in values.items() if name != "kind"}
+    unread = {"kind", *_ONLY_EARLIER.get(cls.kind, ())}
+    given = {name: value for name, value in values.items() if name not in unread}
     for name in checks.keys() - given.keys() - _with_defaults(cls.kind):
         raise TraceFormatError(f"{kind} lacks {name!r}.", line_number)
     for name, value in given.items():

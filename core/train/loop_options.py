@@ -1,4 +1,4 @@
-"""Options that both trainings share, and how the commands of a training tell what goes wrong."""
+"""Options that all trainings share, and how the commands of a training tell what goes wrong."""
 
 import argparse
 import sys
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.command_line import OneSentenceParser, told
 from core.errors import InvalidSettingError, SpecDecodesError
 from core.runtime.console import INTERRUPTED
+from core.train.teacher import add_teacher_options
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def run_or_explain(run: Callable[[], None], smaller: str) -> int:
     try:
         run()
     except SpecDecodesError as error:
-        return _told(str(error), 2)
+        return told(error)
     except BrokenPipeError:  # the console's matter
         raise
     except OSError as error:
@@ -54,8 +56,10 @@ def _told(sentence: str, status: int) -> int:
     return status
 
 
-def add_loop_options(parser: argparse.ArgumentParser) -> None:
-    """The options that both trainings share."""
+def training_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """With the options that all trainings share."""
+    parser = OneSentenceParser(prog=prog, description=description)
+    add_teacher_options(parser, "the model to draft for")
     parser.add_argument("--data", type=Path, required=True, help="folder of generate_data")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights and curves")
     parser.add_argument("--steps", type=int, default=10_000, help="optimizer steps")
@@ -72,6 +76,7 @@ def add_loop_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--evaluate-every", type=int, default=500, help="steps between evaluations")
     parser.add_argument("--seed", type=int, default=0)
+    return parser
 
 
 def loop_settings(options: argparse.Namespace) -> LoopSettings:

@@ -25,7 +25,7 @@ def add_teacher_options(parser: argparse.ArgumentParser, what_for: str) -> None:
 
 
 def add_layer_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --feature-layers and --width, of what drafts from the target's states."""
+    """Adds --feature-layers, --width and --draft-vocab, of what drafts from the target's states."""
     parser.add_argument(
         "--feature-layers",
         help="hidden states to fuse, in front of these layers; commas (default: low, middle, high)",
@@ -33,6 +33,7 @@ def add_layer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--width", type=int, default=0, help="of the feed-forward; 0 takes the target's"
     )
+    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that can be drafted")
 
 
 def load_teacher(options: argparse.Namespace) -> "LoadedModel":

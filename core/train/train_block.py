@@ -3,14 +3,12 @@
 import argparse
 from typing import Any
 
-from core.command_line import OneSentenceParser
 from core.errors import InvalidSettingError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
-from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
+from core.train.loop_options import loop_settings, run_or_explain, training_parser
 from core.train.teacher import (
     add_layer_options,
-    add_teacher_options,
     feature_layers,
     load_teacher,
     own_forward,
@@ -35,13 +33,10 @@ def options_from(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneSentenceParser(prog="core.train.train_block", description=__doc__)
-    add_teacher_options(parser, "the model to draft for")
-    add_loop_options(parser)
+    parser = training_parser("core.train.train_block", __doc__)
     parser.add_argument("--block-size", type=int, default=8, help="tokens drafted in a pass")
     parser.add_argument("--num-layers", type=int, default=2)
     add_layer_options(parser)
-    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that can be drafted")
     parser.add_argument(
         "--markov-rank", type=int, default=32, help="of the Markov head; 0 trains without one"
     )

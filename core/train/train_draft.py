@@ -3,12 +3,11 @@
 import argparse
 from typing import Any
 
-from core.command_line import OneSentenceParser
 from core.errors import InvalidSettingError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
-from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
-from core.train.teacher import add_teacher_options, load_teacher
+from core.train.loop_options import loop_settings, run_or_explain, training_parser
+from core.train.teacher import load_teacher
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,9 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneSentenceParser(prog="core.train.train_draft", description=__doc__)
-    add_teacher_options(parser, "the model to draft for")
-    add_loop_options(parser)
+    parser = training_parser("core.train.train_draft", __doc__)
     parser.add_argument("--hidden-size", type=int, default=160)
     parser.add_argument("--head-dim", type=int, default=32)
     parser.add_argument("--num-layers", type=int, default=6)

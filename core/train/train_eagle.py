@@ -3,14 +3,12 @@
 import argparse
 from typing import Any
 
-from core.command_line import OneSentenceParser
 from core.errors import InvalidSettingError
 from core.runtime.console import run_command
 from core.runtime.imports import quick_imports
-from core.train.loop_options import add_loop_options, loop_settings, run_or_explain
+from core.train.loop_options import loop_settings, run_or_explain, training_parser
 from core.train.teacher import (
     add_layer_options,
-    add_teacher_options,
     feature_layers,
     load_teacher,
     own_forward,
@@ -24,11 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneSentenceParser(prog="core.train.train_eagle", description=__doc__)
-    add_teacher_options(parser, "the model to draft for")
-    add_loop_options(parser)
+    parser = training_parser("core.train.train_eagle", __doc__)
     parser.add_argument("--depth", type=int, default=5, help="steps of training-time test")
-    parser.add_argument("--draft-vocab", type=int, default=8192, help="ids that the head can draft")
     add_layer_options(parser)
     return parser
 

@@ -76,7 +76,15 @@ class DraftTree:
         """The tree of the first so many drafted nodes, in the order in which they were added."""
         if num_drafted >= self.num_drafted:
             return self
-        return self.subtree(range(1, num_drafted + 1))
+        smaller, end = DraftTree(self.root_token_id, self.is_remembered), num_drafted + 1
+        smaller.token_ids = self.token_ids[:end]
+        smaller.parents = self.parents[:end]
+        smaller.depths = self.depths[:end]
+        smaller.draft_probs = self.draft_probs[:end]
+        smaller.children = [[child for child in of if child < end] for of in self.children[:end]]
+        smaller.top_k_token_ids = self.top_k_token_ids[:end]
+        smaller.top_k_probs = self.top_k_probs[:end]
+        return smaller
 
     def subtree(self, nodes: Sequence[int]) -> DraftTree:
         """The tree of the root and these nodes, each after its parent; new indices, old order."""

@@ -32,8 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Opened:
     """A page with what goes wrong on it while it is watched."""
 
-    def __init__(self, page: Page, address: str):
+    def __init__(self, page: Page, address: str, brings_about: tuple[str, ...]):
         self.page = page
+        self._known = (*KNOWN_ERRORS, *brings_about)
         self.address = address
         self.trouble: list[str] = []
         self._listeners: dict[Any, Callable[[Any], None]] = {
@@ -53,7 +54,7 @@ class Opened:
             self.page.remove_listener(event, listener)
 
     def _hear(self, kind: str, text: str, url: str) -> None:
-        if kind == "error" and not text.startswith(KNOWN_ERRORS):
+        if kind == "error" and not text.startswith(self._known):
             self.trouble.append(f"{text} {url}")
 
     def _check(self, url: str, address: str) -> None:
@@ -111,7 +112,8 @@ def first_page(browser: Browser) -> FirstPage:
 
 @pytest.fixture
 def open_page(browser: Browser, first_page: FirstPage) -> Iterator[OpenPage]:
-    """Opens an address as a visitor of its own; errors and outside requests fail the test."""
+    """Opens an address as a visitor of its own; errors and outside requests fail the test, but for
+    errors that begin as those that it brings about."""
     contexts: list[BrowserContext] = []
     opened: list[Opened] = []
 
@@ -121,6 +123,7 @@ def open_page(browser: Browser, first_page: FirstPage) -> Iterator[OpenPage]:
         viewport: ViewportSize = WIDE,
         color_scheme: Literal["light", "dark"] = "light",
         has_touch: bool = False,
+        brings_about: tuple[str, ...] = (),
     ) -> Page:
         if opened or has_touch:
             contexts.append(new_context(browser, has_touch=has_touch))
@@ -129,7 +132,7 @@ def open_page(browser: Browser, first_page: FirstPage) -> Iterator[OpenPage]:
             page = first_page.take()
         page.set_viewport_size(viewport)
         page.emulate_media(color_scheme=color_scheme)
-        opened.append(Opened(page, served.address))
+        opened.append(Opened(page, served.address, brings_about))
         return page
 
     yield open_one

@@ -44,6 +44,8 @@ class State(NamedTuple):
     engine: str
     """Of `_ENGINES`."""
     bring_about: Callable[[Page], None]
+    before_each: Callable[[Page], None] = lambda page: None
+    """Before every picture: what a change of the window or the colours undoes."""
 
 
 def _shown(tab: str) -> Callable[[Page], None]:
@@ -152,9 +154,11 @@ def _load(name: str, waits_for: str) -> Callable[[Page], None]:
 
 
 def _settings(page: Page) -> None:
-    page.set_viewport_size({"width": SIZES[0][0], "height": SIZES[0][1]})
-    page.get_by_role("button", name="Settings").click()
-    expect(page.locator("#settings")).to_be_visible()
+    """On a phone they are a panel, which closes when something else is clicked."""
+    panel = page.locator("#settings")
+    if not panel.is_visible():
+        page.get_by_role("button", name="Settings").click()
+    expect(panel).to_be_visible()
 
 
 def _shortcuts(page: Page) -> None:
@@ -168,7 +172,7 @@ STATES = (
     State("playground-full", "quick", _answered),
     State("playground-explained", "quick", _explained),
     State("playground-failed", "broken", _failed),
-    State("playground-settings", "quick", _settings),
+    State("playground-settings", "quick", _shown("Playground"), _settings),
     State("playground-shortcuts", "quick", _shortcuts),
     State("compare-empty", "quick", _shown("Compare")),
     State("compare-busy", "slow", _comparing),
@@ -249,6 +253,7 @@ def _photograph(chromium: Browser, served: ServedPage, state: State, folder: Pat
             # What a tab scrolls is to be seen as well.
             whole = page.evaluate(_WHOLE_HEIGHT)
             page.set_viewport_size({"width": width, "height": max(height, min(whole, _TALLEST))})
+            state.before_each(page)
             name = f"{state.name}-{width}-{scheme}"
             page.screenshot(path=folder / f"{name}.png")
             for found in (*serious_findings(page), *beyond_the_edge(page)):

@@ -7,6 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.served import Served
 from tests.browser.test_page_chat import ask, ended, limit
+from tests.browser.test_page_tabs import show
 
 PILLS = ".branches .pill"
 
@@ -177,3 +178,23 @@ def test_a_branch_can_be_stopped_as_any_answer(slow: Served, open_page: OpenPage
     page.click("#stop")
     expect(status).to_contain_text("Stopped")
     expect(page.locator(".strip .token.chosen")).to_have_count(1)
+
+
+def test_a_branch_that_is_opened_from_the_kept_runs_brings_those_it_was_forked_from(
+    scripted: Served, open_page: OpenPage
+) -> None:
+    page = answered(open_page(scripted))
+    branch_at(page, 5, "main", "branch 1 at token 6")
+    branch_at(page, 9, "main", "branch 1 at token 6", "branch 2 at token 10")
+    page.click("#clear")
+    expect(page.locator(".turn")).to_have_count(0)
+    show(page, "Runs")
+    rows = page.locator("tr[data-run]")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0).locator(".run-name")).to_have_value(re.compile("^branch at token 10: "))
+    rows.nth(0).get_by_role("button", name="Open").click()
+    shown = pills(page, "main", "branch 1 at token 6", "branch 2 at token 10")
+    expect(shown.nth(2)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".turn")).to_have_count(1)
+    shown.nth(0).click()
+    expect(page.locator(".strip:visible .token.chosen")).to_have_count(0)

@@ -10,6 +10,9 @@ from tests.browser.test_page_chat import limit
 from tests.browser.test_page_looks import NARROW
 from tests.browser.test_page_tabs import show
 
+# What the browser says of an answer that there is nothing.
+GONE = ("Failed to load resource: the server responded with a status of 404",)
+
 
 def measured(page: Page) -> Page:
     """The lab of a page, after a prompt was measured under the usual modes."""
@@ -140,6 +143,30 @@ def test_a_lab_opens_again_after_the_server_has_forgotten_it(open_page: OpenPage
             choose.click()
         expect(page.locator("#tab-lab")).to_be_visible()
         expect(page.locator(".lab-told")).to_have_text(verdict)
+        page.close()  # it asks the server how it is, as long as it is open
+
+
+def test_a_lab_that_made_room_for_others_answers_on(open_page: OpenPage) -> None:
+    with serve(ScriptedEngine()) as served:
+        page = measured(open_page(served, brings_about=GONE))
+        best = row(page, "sd-eagle").locator("td").first
+        before = best.text_content() or ""
+        served.handlers.labs = LabRuns()
+        page.locator("#lab-verification").fill("10")
+        expect(best).not_to_have_text(before)
+        page.get_by_role("button", name="As measured").click()
+        expect(best).to_have_text(before)
+        expect(page.locator("#lab-view .notice")).to_be_hidden()
+        expect(page.locator(".lab-map .heatmaplayer image")).to_be_visible()
+        show(page, "Runs")
+        served.handlers.labs = LabRuns()
+        rows = page.locator("tr[data-run]")
+        for left in (2, 1, 0):
+            rows.first.get_by_role("button", name="Delete").click()
+            expect(rows).to_have_count(left)
+        show(page, "Lab")
+        page.locator("#lab-verification").fill("10")
+        expect(page.locator("#lab-view .notice")).to_contain_text("not kept any more")
         page.close()  # it asks the server how it is, as long as it is open
 
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from core.errors import reason_of, shown
+from core.command_line import told
+from core.errors import (
+    InvalidSettingError,
+    SpecDecodesError,
+    StorageError,
+    TraceFormatError,
+    reason_of,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,3 +31,18 @@ def test_a_reason_is_the_first_line_that_tells_of_it(message: str, reason: str) 
 
 def test_values_that_no_file_takes_are_shown_in_numbers() -> None:
     assert shown("\ud800") == "'\\ud800'"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (StorageError("The disk is full."), 1),
+        (InvalidSettingError("depth is 0."), 2),
+        (TraceFormatError("it is empty.", 1), 2),
+    ],
+)
+def test_a_command_ends_with_one_sentence_and_the_status_of_its_error(
+    error: SpecDecodesError, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(error) == status
+    assert capsys.readouterr().err == f"{error}\n"

@@ -188,9 +188,10 @@ def make_profile_trace() -> Trace:
                     token_ids=token_ids,
                     parents=list(range(-1, len(token_ids) - 1)),
                     draft_probs=[1.0, 0.8, 0.9][: len(token_ids)],
-                    forward_s=0.002 * (len(token_ids) - 1),
+                    forward_s=sum([0.0025, 0.0015][: len(token_ids) - 1]),
                     choosing_s=0.0002,
                     level_rows=[1] * (len(token_ids) - 1),
+                    level_s=[0.0025, 0.0015][: len(token_ids) - 1],
                 )
             )
         events.append(event)

@@ -222,6 +222,15 @@ SPEED_BENCH: Final = Format(
         "total_s": Field("latency_s", kinds.SECONDS),
     },
 )
+_FIRST_CHOICE: Final = {
+    "name": Field("question_id", kinds.TEXT),
+    "category": Field("category", kinds.TEXT),
+    "error": Field("choices.0.turns", kinds.BROKEN_TURN),
+    "num_tokens": Field("choices.0.new_tokens", kinds.TOTAL_COUNT),
+    "total_s": Field("choices.0.wall_time", kinds.TOTAL_SECONDS),
+}
+"""What the programs tell alike that write answers as FastChat does."""
+
 SPEC_BENCH: Final = Format(
     name="Spec-Bench answers",
     about="A line is a question, all its turns together; only its first choice is read. Every step is "
@@ -232,12 +241,8 @@ SPEC_BENCH: Final = Format(
     model="model_id",
     every_step=True,
     answer={
-        "name": Field("question_id", kinds.TEXT),
-        "category": Field("category", kinds.TEXT),
-        "error": Field("choices.0.turns", kinds.BROKEN_TURN),
-        "num_tokens": Field("choices.0.new_tokens", kinds.TOTAL_COUNT),
+        **_FIRST_CHOICE,
         "accepted_by_step": Field("choices.0.accept_lengths", kinds.LENGTHS),
-        "total_s": Field("choices.0.wall_time", kinds.TOTAL_SECONDS),
     },
 )
 EAGLE: Final = Format(
@@ -248,14 +253,7 @@ EAGLE: Final = Format(
     needs=("question_id", "choices.0.idxs", "choices.0.new_tokens"),
     model="model_id",
     every_step=True,
-    answer={
-        "name": Field("question_id", kinds.TEXT),
-        "category": Field("category", kinds.TEXT),
-        "error": Field("choices.0.turns", kinds.BROKEN_TURN),
-        "num_tokens": Field("choices.0.new_tokens", kinds.TOTAL_COUNT),
-        "num_steps": Field("choices.0.idxs", kinds.LAST_INDEXES),
-        "total_s": Field("choices.0.wall_time", kinds.TOTAL_SECONDS),
-    },
+    answer={**_FIRST_CHOICE, "num_steps": Field("choices.0.idxs", kinds.LAST_INDEXES)},
 )
 LLAMA_LOG: Final = Format(
     name="llama.cpp server log",

@@ -1,6 +1,6 @@
 """A benchmark's comparison as one HTML file with plots, which opens offline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -49,40 +49,54 @@ def _ratio_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
 
 def _phases_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
     shown = [row for row in rows if row["category"] == _ALL and row["phases"]]
-    names = [figure_text(row["runner"]) for row in shown]
-    bars = [
-        go.Bar(
-            name=phase,
-            x=names,
-            y=[row["phases"][f"{phase}_ms"] for row in shown],
-            marker={"color": colour},
-        )
-        for phase, colour in PHASE_COLOURS.items()
-    ]
-    return finish_figure(
-        go.Figure(bars).update_layout(barmode="stack"),
+    parts = {phase: [row["phases"][f"{phase}_ms"] for row in shown] for phase in PHASE_COLOURS}
+    figure = _parts_figure(
+        shown,
+        parts,
+        barmode="stack",
         title="Where a step's time goes",
         subtitle="mean of all steps",
-        x_title="runner",
         y_title="milliseconds a step",
-        theme="light",
-        is_empty=not shown,
     )
+    for bar in figure.data:
+        bar.marker.color = PHASE_COLOURS[bar.name]
+    return figure
 
 
 def _pauses_figure(rows: Sequence[dict[str, Any]]) -> go.Figure:
     shown = [row for row in rows if row["category"] == _ALL and row["pauses"]]
-    names = [figure_text(row["runner"]) for row in shown]
-    bars = [
-        go.Bar(name=share, x=names, y=[1e3 * row["pauses"][f"{share}_s"] for row in shown])
+    parts = {
+        share: [1e3 * row["pauses"][f"{share}_s"] for row in shown]
         for share in ("p50", "p95", "p99")
-    ]
-    return finish_figure(
-        go.Figure(bars).update_layout(barmode="group"),
+    }
+    return _parts_figure(
+        shown,
+        parts,
+        barmode="group",
         title="Pauses between texts",
         subtitle="what 50, 95 and 99% of all pauses do not exceed",
-        x_title="runner",
         y_title="milliseconds",
+    )
+
+
+def _parts_figure(
+    shown: Sequence[dict[str, Any]],
+    parts: Mapping[str, Sequence[float]],
+    *,
+    barmode: str,
+    title: str,
+    subtitle: str,
+    y_title: str,
+) -> go.Figure:
+    """Bars of each runner, one a part."""
+    names = [figure_text(row["runner"]) for row in shown]
+    bars = [go.Bar(name=name, x=names, y=values) for name, values in parts.items()]
+    return finish_figure(
+        go.Figure(bars).update_layout(barmode=barmode),
+        title=title,
+        subtitle=subtitle,
+        x_title="runner",
+        y_title=y_title,
         theme="light",
         is_empty=not shown,
     )

@@ -33,6 +33,8 @@ def test_profiles_are_made_checked_written_and_read_again(
         "--draft",
         str(tiny_home / "draft"),
         "--check",
+        "--repeats",
+        "3",
         "--limit",
         "2",
         *kept,
@@ -47,7 +49,11 @@ def test_profiles_are_made_checked_written_and_read_again(
     fixed = [item for item in report["checks"] if item["settings"]["fixed_size"]]
     assert len(fixed) >= 2
     for item in fixed:
-        assert item["num_equal"] == item["num_runs"] == 2
+        assert item["num_equal"] == item["num_runs"] == 6
+        assert (
+            item["real"]["num_tokens"] == item["predicted"]["num_tokens"]
+        )  # the median run of each
+        assert item["pace"] > 0.0
         assert item["real"]["acceptance_length"] == item["predicted"]["acceptance_length"]
     rows = list(csv.DictReader(files["csv"].open(encoding="utf-8")))
     assert {row["mode"] for row in rows} == set(modes.split(","))

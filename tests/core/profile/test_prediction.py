@@ -35,8 +35,9 @@ def test_costs_are_those_of_the_profiles_own_steps() -> None:
     assert costs.curve == CostCurve((1, 8), (0.01, 0.012))
     assert costs.draft == (0.001, 0.001, 0.002)
     assert costs.pace == pytest.approx(1.0)
-    assert costs.draft_pace == pytest.approx(2.0)  # two forwards took 4 ms, and their curve says 2
+    assert costs.level_paces == pytest.approx((2.5, 1.5))  # 2.5 and 1.5 ms, and the curve says 1
     assert costs.rest_s == pytest.approx(0.003)
+    assert costs.judging_share == pytest.approx(2 / 3)  # 1 ms each, of 3
     assert costs.choosing_s == pytest.approx(CHOOSING_S)
 
 
@@ -59,7 +60,7 @@ def test_a_right_draft_is_kept_to_its_end() -> None:
     assert found.tau == 3.0
     assert found.acceptance_by_depth == [1.0, 1.0]
     assert found.verify_s == pytest.approx(0.01 + 0.002 * 2 / 7)
-    assert found.draft_s == pytest.approx(2 * 0.002 + 2 * CHOOSING_S)
+    assert found.draft_s == pytest.approx(0.0025 + 0.0015 + 2 * CHOOSING_S)
     assert found.tokens_per_s == pytest.approx(3 / found.seconds)
 
 

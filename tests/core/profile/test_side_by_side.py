@@ -1,12 +1,17 @@
 """Several drafters side by side, on profiles whose numbers can be worked out in the head."""
 
+from dataclasses import replace
+
 import pytest
 
+from core.modes.ngram import NgramSettings
 from core.modes.sd_eagle import EagleSettings
 from core.profile.acceptance_scale import AcceptanceScale
 from core.profile.circumstance import OWN_CIRCUMSTANCE, Circumstance
 from core.profile.costs import Costs, at_one_pace
 from core.profile.prediction import Axis, predict
+from core.profile.profile import Profile
+from core.profile.replay import Replay
 from core.profile.side_by_side import (
     PLAIN,
     Looked,
@@ -84,15 +89,18 @@ def test_what_is_done_for_each_sequence_alone_is_done_one_after_the_other() -> N
 
 def test_profiles_of_one_machine_are_taken_at_one_pace() -> None:
     def costs(pace: float, rest_s: float, draft_pace: float) -> Costs:
-        return Costs(COSTS.curve, COSTS.draft, 0.001, rest_s, pace, 2 * draft_pace, draft_pace)
+        paces = (2 * draft_pace, draft_pace)
+        return Costs(COSTS.curve, COSTS.draft, 0.001, rest_s, pace=pace, level_paces=paces)
 
     slow, usual, fast = at_one_pace(
         [costs(2.0, 0.004, 3.0), costs(1.0, 0.001, 1.0), costs(0.5, 0.001, 1.0)]
     )
     assert (slow.pace, usual.pace, fast.pace) == (1.0, 1.0, 1.0)
     assert (slow.rest_s, usual.rest_s, fast.rest_s) == (0.002, 0.002, 0.002)
-    assert (slow.draft_pace, usual.draft_pace, fast.draft_pace) == (1.5, 1.0, 2.0)
-    assert (slow.first_pace, fast.choosing_s) == (3.0, 0.002)
+    assert slow.level_paces == (3.0, 1.5)
+    assert usual.level_paces == (2.0, 1.0)
+    assert fast.level_paces == (4.0, 2.0)
+    assert fast.choosing_s == 0.002
     assert at_one_pace([usual]) == [usual]
     assert at_one_pace([]) == []
 
@@ -108,3 +116,47 @@ def test_a_fixed_size_is_replayed_once_for_all_costs() -> None:
     assert found[3.0].verify_s == pytest.approx(3 * found[1.0].verify_s)
     assert found[3.0].draft_s == pytest.approx(3 * found[1.0].draft_s)
     assert found[3.0].rest_s == found[1.0].rest_s
+
+
+def test_sizes_by_cost_follow_what_a_run_measures_beside_forwards() -> None:
+    """Judging and committing, and not what telling a step takes."""
+    sized = replace(SETTINGS[0], fixed_size=False)
+    costs = replace(COSTS, draft=(0.05,), rest_s=1.0)
+    drafted = {}
+    for share in (0.0, 1.0):
+        profile = scripted_profile(TEXT, chains(TEXT, 4), drafter=sized.to_dict())
+        own = replace(costs, judging_share=share)
+        drafted[share] = predict([profile], sized, lambda _, own=own: own).num_drafted
+    assert drafted[0.0] == 0
+    assert drafted[1.0] > 0
+
+
+def test_each_level_of_a_draft_has_a_pace_of_its_own() -> None:
+    """The last one goes on for deeper levels."""
+    costs = replace(COSTS, level_paces=(3.0, 2.0))
+    times = [costs.draft_at(level, 1) for level in range(4)]
+    assert times == pytest.approx([0.006, 0.004, 0.004, 0.004])
+    profile = scripted_profile(TEXT, chains(TEXT, 4))
+    found = predict([profile], SETTINGS[0], lambda _: costs)
+    assert found.draft_s == pytest.approx(4 * sum(times) + sum(times[:3]))
+
+
+def test_what_lookups_grew_before_is_what_they_would_grow_anew() -> None:
+    """Under other costs and scales, in any order; a fresh profile knows nothing of before."""
+    text = [*range(10, 22), *range(10, 22), 7, *range(14, 22), 8, *range(10, 20)]
+    sized = NgramSettings()
+
+    def lookups() -> Profile:
+        return scripted_profile(text, {}, mode="ngram", drafter=sized.to_dict())
+
+    def steps(profile: Profile, factor: float, verify: float) -> list[tuple[list[int], list[int]]]:
+        costs, scale = COSTS.scaled(verify=verify), AcceptanceScale(factor)
+        replay = Replay(profile, sized, costs, scale=scale)
+        return [(step.tree.token_ids, step.judgement.path) for step in replay.steps()]
+
+    known = lookups()
+    asked = [(1.0, 1.0), (0.5, 1.0), (0.5, 0.01), (1.0, 0.01), (4.0, 1.0), (1.0, 1.0)]
+    found = [steps(known, *each) for each in asked]
+    assert found == [steps(lookups(), *each) for each in asked]
+    assert found[0] == found[-1] != found[1]
+    assert any(len(token_ids) > 3 for token_ids, _ in found[0])

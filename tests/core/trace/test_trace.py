@@ -311,7 +311,9 @@ def test_a_profile_is_a_trace_of_plain_decoding(tmp_path: Path) -> None:
         ("proposed", {"draft_probs": [1.0]}, r"have lengths \[1, 3\]"),
         ("proposed", {"depth_limit": -1}, "its depth has a limit below nothing"),
         ("proposed", {"forward_s": -1.0}, "the time of drafting is out of range"),
-        ("proposed", {"level_rows": [0]}, "a level has no rows"),
+        ("proposed", {"level_rows": [1, 0]}, "a level has no rows"),
+        ("proposed", {"level_s": [0.1] * 9}, "more levels have a time than have rows"),
+        ("proposed", {"level_s": [-0.1]}, "the time of drafting is out of range"),
     ],
 )
 def test_a_profile_whose_parts_do_not_fit_is_refused(
