@@ -1,8 +1,9 @@
 """Work on a device, done again by captured graphs, and the marks that say when it was done."""
 
+import gc
 import time
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -48,6 +49,7 @@ class Graphs:
         if graph is None:
             graph = torch.cuda.CUDAGraph()
             with ExitStack() as stack:
+                stack.enter_context(_without_collection())
                 # The allocator of each device keeps what a graph has there for it alone.
                 for pool, stream in zip(self._pools, self._streams, strict=True):
                     stack.enter_context(torch.cuda.use_mem_pool(pool, stream.device))
@@ -73,6 +75,18 @@ class Graphs:
                 with torch.cuda.device(stream.device):
                     ended = stream.record_event()
                 first.wait_event(ended)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """A capture fails where Python collects a graph that nobody has any more."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _stream_on(device: torch.device) -> torch.cuda.Stream:
