@@ -5,7 +5,7 @@ share of the columns for one key head and all query heads that read it, and no m
 there are blocks of columns; the one that is done last joins the shares, in their order. Layers with a
 window or chunks share out the columns from the first that a row sees. The committed length is read on
 the device, so that one captured graph serves every step. Where a device overlaps kernels, this one lets
-the next one start, reads what it can of the text, and waits for the last.
+the next one start and waits for the last.
 """
 
 import torch
@@ -182,14 +182,7 @@ def _attend(
     if split < num_shares:
         low = lowest + split * share
         high = tl.minimum(low + share, num_columns)
-        # The text's columns were written long before the kernel that is waited for, which makes the
-        # queries and writes the tree's.
-        columns = low + tl.arange(0, BLOCK_COLUMNS)
         base = (kv_head.to(tl.int64) * capacity + _region(origin, sequence, HAS_ORIGIN)) * DIM
-        offsets = base + columns[:, None] * DIM + dims[None, :]
-        is_text = (columns < tl.minimum(high, first))[:, None] & is_dim
-        key = tl.load(keys + offsets, mask=is_text, other=0.0)
-        value = tl.load(values + offsets, mask=is_text, other=0.0)
         if OVERLAPS:
             gdc_wait()
         query = tl.load(
@@ -197,17 +190,10 @@ def _attend(
             mask=is_row[:, None] & is_dim,
             other=0.0,
         )
-        is_new = ((columns >= first) & (columns < high))[:, None] & is_dim
-        key = tl.where(is_new, tl.load(keys + offsets, mask=is_new, other=0.0), key)
-        value = tl.where(is_new, tl.load(values + offsets, mask=is_new, other=0.0), value)
         top = tl.full([BLOCK_ROWS], float("-inf"), tl.float32)
         total = tl.zeros([BLOCK_ROWS], tl.float32)
         attended = tl.zeros([BLOCK_ROWS, WIDTH], tl.float32)
-        top, total, attended = _folded(
-            query, key, value, columns, high, first, row, is_row, since, tree, own_positions, width,
-            top, total, attended, scale, cap, WINDOW, CHUNK, HAS_CAP,
-        )  # fmt: skip
-        for column in range(low + BLOCK_COLUMNS, high, BLOCK_COLUMNS):
+        for column in range(low, high, BLOCK_COLUMNS):
             columns = column + tl.arange(0, BLOCK_COLUMNS)
             offsets = base + columns[:, None] * DIM + dims[None, :]
             is_there = (columns < high)[:, None] & is_dim
