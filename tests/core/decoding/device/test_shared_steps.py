@@ -1,5 +1,7 @@
 """Batches whose steps the device does together, run on the CPU: each text is that of a run alone."""
 
+import gc
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -303,6 +305,25 @@ def test_places_and_graphs_are_those_of_the_last_batch(device: Engine) -> None:
         pool = device._graphs._pool
         run_batch(device, [{"max_new_tokens": 9, "stop": ["z"]}] * len(PROMPTS), 3)
         assert device._graphs._pool is pool is not None
+
+
+@pytest.mark.parametrize("mode", ["naive", "sd-eagle"])
+def test_the_memory_of_the_last_batch_is_there_for_the_next_one(
+    mode: str, device: Engine, tiny_home: Path
+) -> None:
+    """It is freed at once, and not when Python comes to look for cycles."""
+    own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
+    short = [{**own, "max_new_tokens": 6}] * len(PROMPTS)
+    run_batch(device, short, 5)
+    assert device._graphs is not None and device._graphs._pool is not None
+    before = weakref.ref(device._graphs._pool.caches.target)
+    gc.collect()
+    gc.disable()
+    try:
+        run_batch(device, short, 2)
+        assert before() is None
+    finally:
+        gc.enable()
 
 
 def test_a_stop_ends_all_and_keeps_what_they_have(device: Engine) -> None:
