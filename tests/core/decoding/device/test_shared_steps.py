@@ -199,6 +199,24 @@ def test_a_run_that_may_outgrow_its_place_is_left_to_the_host(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("size", "num_nodes", "reason"),
+    [
+        (65, 20, "the device decides for at most 64 sequences together"),
+        (64, 200, "trees of 257 rows are too large for so many sequences together"),
+    ],
+)
+def test_what_is_too_much_together_is_left_to_the_host(
+    size: int, num_nodes: int, reason: str, host: Engine, device: Engine
+) -> None:
+    drafter = {**TREE, "bits": 16, "num_nodes": num_nodes, "branching": 16}
+    settings = {"mode": "share-sd", "drafter": drafter, "max_new_tokens": 6}
+    together = run_batch(device, [settings] * len(PROMPTS), size)
+    for prompt, trace in zip(PROMPTS, together, strict=True):
+        assert trace.token_ids == run(host, prompt, max_new_tokens=6).token_ids
+        assert reason in host_steps(trace)
+
+
 @pytest.mark.parametrize("mode", ["naive", "share-sd"])
 def test_each_ends_at_its_own_end_token_or_stop_string(
     mode: str, host: Engine, device: Engine, tiny_home: Path
