@@ -1,6 +1,7 @@
 """Batches whose steps the device does together, run on the CPU: each text is that of a run alone."""
 
 import gc
+import io
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ from core.drafters.tree_growth_device import grow
 from core.engine import Engine
 from core.loading.loading import load_model
 from core.trace.events import Committed, Drafted, RunFailed, RunFinished, RunStarted
-from core.trace.file import Trace
+from core.trace.file import Trace, read_trace, write_trace
 from tests.core.conftest import run
 from tests.core.decoding.test_batches import PROMPTS, ragged, run_batch
 from tests.core.decoding.test_modes import (
@@ -113,6 +114,9 @@ def test_what_is_recorded_is_what_a_run_alone_records(
     for prompt, alone, trace in zip(PROMPTS, settings, run_batch(device, settings, 5), strict=True):
         expected = run(host, prompt, **{**alone, "mode": "naive", "draft": None, "drafter": None})
         assert trace.token_ids == expected.token_ids
+        kept = io.StringIO()
+        write_trace(trace, kept)
+        assert read_trace(kept.getvalue().splitlines()).token_ids == trace.token_ids
         chosen, wanted = probabilities(trace), probabilities(expected)
         assert chosen == pytest.approx(wanted, abs=1e-4)
         remaining = alone["max_new_tokens"]
