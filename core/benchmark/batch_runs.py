@@ -16,7 +16,7 @@ from core.trace.file import Trace
 # A size is measured over so many prompts, or over one batch of its own.
 _MIN_PROMPTS = 16
 # On a device each size has graphs of its own, which are captured when they are used again.
-_WARM_UPS = 2
+_WARM_UPS, _FEWEST_WARM = 2, 4
 
 
 class BatchResult(NamedTuple):
@@ -125,7 +125,7 @@ def _result(
     count = max(size, _MIN_PROMPTS // size * size)
     if engine.target.device.type != "cpu":
         for _ in range(_WARM_UPS):
-            answers(engine, prompts[:count], config, size)
+            answers(engine, prompts[: max(size, _FEWEST_WARM)], config, size)
     traces, window = answers(engine, prompts[:count], config, size)
     all_stats = [trace.stats for trace in traces]
     num_steps = sum(stats.num_steps for stats in all_stats)

@@ -25,7 +25,7 @@ _LEAST_BLOCK_ROWS = _LEAST_WIDTH = 16  # the smallest tile that a matrix unit ta
 _MOST_SPLITS = 64
 _PROGRAMS_PER_PROCESSOR = 2
 # Counters of programs that are done; more than key heads times blocks of rows.
-_NUM_COUNTERS = 1 << 14
+_NUM_COUNTERS = 1 << 16
 
 
 @triton.jit

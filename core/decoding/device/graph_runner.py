@@ -79,6 +79,7 @@ class GraphRunner:
         self._vocab_size = vocab_size
         self._verdict = judge(sampling, vocab_size, end_token_ids, self.device)
         self._trace_top_k = trace_top_k
+        self._itself = torch.ones((num_lanes, 1), dtype=torch.bool, device=self.device)
         self.with_graphs = with_graphs
         self._buffers: dict[StepKind, _Buffers] = {}
         self._wide: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -166,8 +167,7 @@ class GraphRunner:
         tree, length = buffers.tree, state.length
         slots = state.columns(length)
         if kind.rows == 1:
-            positions = length
-            seen = torch.ones((kind.sequences, 1), dtype=torch.bool, device=self.device)
+            positions, seen = length, self._itself[: kind.sequences]
         else:
             positions = (length[:, None] + tree.depths).flatten()
             slots = (slots[:, None] + torch.arange(kind.rows, device=self.device)).flatten()

@@ -12,6 +12,7 @@ from core.decoding.device.graph_runner_cache import (
     GraphRunnerCache,
     Pool,
     graph_key,
+    has_triton,
     levels_of,
     shared_steps,
 )
@@ -19,7 +20,10 @@ from core.decoding.device.shared_steps import LANES, SharedSteps, lanes_for
 from core.decoding.device.stepper import DeviceStepper, Place, Wait
 from core.decoding.step import Clock
 from core.drafters.base import CostOfRows, Drafter
+from core.trees.tensors import bucket
 
+# Of all sequences together, for each has logits over the whole vocabulary.
+_MOST_ROWS = 8192
 # Columns of a region are a multiple of these.
 _REGION_STEP = 64
 
@@ -117,11 +121,17 @@ class Seats:
         assert isinstance(forward, TorchForward), "only a forward of ours is captured"
         if self._size > LANES[-1]:
             return f"the device decides for at most {LANES[-1]} sequences together"
+        if runner.device.type == "cuda" and not has_triton():
+            # torch's attention would look through the caches of all sequences for each one.
+            return "the attention of several sequences together needs Triton"
         if not forward.is_static:
             return "weights that are not in the device's memory are read for one sequence at a time"
         form = None if drafter is None else drafter.device_form
         if form is not None and form.host_tree is not None and form.levels is not None:
             return f"mode {config.mode} chooses for each sequence what drafts"
+        rows = bucket(getattr(config.drafter, "num_nodes", 0) + 1)
+        if lanes_for(self._size) * rows > _MOST_ROWS:
+            return f"trees of {rows} rows are too large for so many sequences together"
         if drafter is not None and config.draft_failure == "plain":
             return "a drafter that breaks is given up for one sequence alone"
         return None

@@ -142,6 +142,7 @@ class SharedSteps:
             self._members.remove(member)
         if not self._members:
             self._launched = None
+            self._lanes = []  # nobody holds on to the memory of the device
 
     @torch.inference_mode()
     def advance(self, waiting: Collection[DeviceStepper]) -> dict[DeviceStepper, Part]:

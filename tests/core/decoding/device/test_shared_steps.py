@@ -1,5 +1,8 @@
 """Batches whose steps the device does together, run on the CPU: each text is that of a run alone."""
 
+import gc
+import io
+import weakref
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +20,7 @@ from core.drafters.tree_growth_device import grow
 from core.engine import Engine
 from core.loading.loading import load_model
 from core.trace.events import Committed, Drafted, RunFailed, RunFinished, RunStarted
-from core.trace.file import Trace
+from core.trace.file import Trace, read_trace, write_trace
 from tests.core.conftest import run
 from tests.core.decoding.test_batches import PROMPTS, ragged, run_batch
 from tests.core.decoding.test_modes import (
@@ -111,6 +114,9 @@ def test_what_is_recorded_is_what_a_run_alone_records(
     for prompt, alone, trace in zip(PROMPTS, settings, run_batch(device, settings, 5), strict=True):
         expected = run(host, prompt, **{**alone, "mode": "naive", "draft": None, "drafter": None})
         assert trace.token_ids == expected.token_ids
+        kept = io.StringIO()
+        write_trace(trace, kept)
+        assert read_trace(kept.getvalue().splitlines()).token_ids == trace.token_ids
         chosen, wanted = probabilities(trace), probabilities(expected)
         assert chosen == pytest.approx(wanted, abs=1e-4)
         remaining = alone["max_new_tokens"]
@@ -195,6 +201,24 @@ def test_a_run_that_may_outgrow_its_place_is_left_to_the_host(
     assert ["longer than the runs beside it" in host_steps(trace) for trace in traces] == [
         False, True, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "num_nodes", "reason"),
+    [
+        (65, 20, "the device decides for at most 64 sequences together"),
+        (64, 200, "trees of 257 rows are too large for so many sequences together"),
+    ],
+)
+def test_what_is_too_much_together_is_left_to_the_host(
+    size: int, num_nodes: int, reason: str, host: Engine, device: Engine
+) -> None:
+    drafter = {**TREE, "bits": 16, "num_nodes": num_nodes, "branching": 16}
+    settings = {"mode": "share-sd", "drafter": drafter, "max_new_tokens": 6}
+    together = run_batch(device, [settings] * len(PROMPTS), size)
+    for prompt, trace in zip(PROMPTS, together, strict=True):
+        assert trace.token_ids == run(host, prompt, max_new_tokens=6).token_ids
+        assert reason in host_steps(trace)
 
 
 @pytest.mark.parametrize("mode", ["naive", "share-sd"])
@@ -303,6 +327,25 @@ def test_places_and_graphs_are_those_of_the_last_batch(device: Engine) -> None:
         pool = device._graphs._pool
         run_batch(device, [{"max_new_tokens": 9, "stop": ["z"]}] * len(PROMPTS), 3)
         assert device._graphs._pool is pool is not None
+
+
+@pytest.mark.parametrize("mode", ["naive", "sd-eagle"])
+def test_the_memory_of_the_last_batch_is_there_for_the_next_one(
+    mode: str, device: Engine, tiny_home: Path
+) -> None:
+    """It is freed at once, and not when Python comes to look for cycles."""
+    own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
+    short = [{**own, "max_new_tokens": 6}] * len(PROMPTS)
+    run_batch(device, short, 5)
+    assert device._graphs is not None and device._graphs._pool is not None
+    before = weakref.ref(device._graphs._pool.caches.target)
+    gc.collect()
+    gc.disable()
+    try:
+        run_batch(device, short, 2)
+        assert before() is None
+    finally:
+        gc.enable()
 
 
 def test_a_stop_ends_all_and_keeps_what_they_have(device: Engine) -> None:
