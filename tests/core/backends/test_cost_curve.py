@@ -6,6 +6,7 @@ import pytest
 
 from core.backends.cost_curve import (
     CONTEXT_BUCKETS,
+    ROWS,
     CostCurve,
     Measurement,
     context_bucket,
@@ -64,8 +65,8 @@ def test_every_size_is_measured_within_the_budget(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("core.backends.cost_curve._BUDGET_S", 2.0)
     clock = Stopwatch(0.005)
     curve, is_steady = measure(backend(), 64, clock, lambda: clock.now_s)
-    assert curve.rows == (1, 2, 4, 8, 16, 32, 64)
-    assert curve.seconds == pytest.approx([0.005] * 7)
+    assert curve.rows == ROWS
+    assert curve.seconds == pytest.approx([0.005] * len(ROWS))
     assert is_steady
     assert clock.now_s < 3.0
 
@@ -76,13 +77,29 @@ def test_forwards_of_seconds_are_measured_at_two_sizes_alone() -> None:
     assert curve.rows == (1, 2)
 
 
+def test_fewer_rows_never_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row, timed behind the widest forward, finds its caches empty."""
+    runner, seconds, now_s = backend(), {1: 0.09, 2: 0.04, 64: 0.2}, [0.0]
+
+    def forward(token_ids: list[int], *arguments: object) -> None:
+        now_s[0] += seconds.get(len(token_ids), 0.06)
+
+    def clock() -> float:
+        return now_s[0]
+
+    monkeypatch.setattr(runner, "forward_rows", forward)
+    curve, _ = measure(runner, 64, clock, clock)
+    assert list(curve.seconds) == sorted(curve.seconds)
+    assert curve(1) == pytest.approx(0.04) and curve(64) == pytest.approx(0.2)
+
+
 def test_a_busy_machine_is_noticed_and_its_fastest_forwards_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("core.backends.cost_curve._BUDGET_S", 8.0)
     clock = Stopwatch(0.001, hiccup_s=0.05)
     curve, is_steady = measure(backend(), 64, clock, lambda: clock.now_s)
-    assert curve.seconds == pytest.approx([0.001] * 7)
+    assert curve.seconds == pytest.approx([0.001] * len(ROWS))
     assert not is_steady
 
 
