@@ -24,7 +24,7 @@ DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 # The interpreter has no other.
 DTYPES = [torch.float32] if DEVICE == "cpu" else [torch.float32, torch.bfloat16]
 NOTHING = DenseLinear(torch.empty(0, 0))
-ON_HOST = ("hybrid", "sd-medusa")
+ON_HOST = ("sd-medusa",)
 
 
 @pytest.fixture(scope="module")

@@ -32,10 +32,12 @@ class StepKind(NamedTuple):
     """Longest path that it can accept."""
     growth: GrowthShape | None
     """None where the host gives the trees, or there are none."""
+    is_mixed: bool = False
+    """Whether the host gives the trees of some, beside those that the device grows."""
 
     @property
     def has_given_trees(self) -> bool:
-        return self.growth is None and self.rows > 1
+        return self.is_mixed or (self.growth is None and self.rows > 1)
 
 
 class _Buffers(NamedTuple):
@@ -87,7 +89,7 @@ class GraphRunner:
     def buffers(self, kind: StepKind) -> _Buffers:
         """The buffers of a kind of step, made when it is first asked for."""
         if kind not in self._buffers:
-            sequences, rows, *_ = kind
+            sequences, rows = kind.sequences, kind.rows
             logits, work = self._wide_rows(sequences * rows)
             given = GivenTrees(sequences, rows, self.device) if kind.has_given_trees else None
             self._buffers[kind] = _Buffers(
@@ -114,7 +116,7 @@ class GraphRunner:
         drafter, state = self.drafter, self.state.first(sequences)
         self.graphs.run(("catch up", sequences), lambda: drafter.catch_up(state))
 
-    def give(self, kind: StepKind, trees: Sequence[DraftTree]) -> None:
+    def give(self, kind: StepKind, trees: Sequence[DraftTree | None]) -> None:
         """Takes the host's trees for the next draft; roots alone need none."""
         given = self.buffers(kind).given
         if given is not None:
@@ -151,8 +153,8 @@ class GraphRunner:
     @torch.inference_mode()
     def _draft(self, kind: StepKind) -> None:
         buffers, state = self.buffers(kind), self.state.first(kind.sequences)
-        if buffers.given is not None:
-            buffers.given.unpack(buffers.tree)
+        if buffers.given is not None and not kind.is_mixed:
+            buffers.given.unpack(buffers.tree, over_others=False)
         buffers.tree.token_ids[:, 0] = state.roots()
         if kind.growth is None:
             return
@@ -160,6 +162,8 @@ class GraphRunner:
         proposals = grow(self.drafter, self.choose, self.select, kind.growth, buffers.tree, state)
         for name, tensor in proposals._asdict().items():
             _keep(buffers, name, tensor)
+        if buffers.given is not None:
+            buffers.given.unpack(buffers.tree, over_others=True)
 
     @torch.inference_mode()
     def _verify(self, kind: StepKind) -> None:

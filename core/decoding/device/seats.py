@@ -126,9 +126,6 @@ class Seats:
             return "the attention of several sequences together needs Triton"
         if not forward.is_static:
             return "weights that are not in the device's memory are read for one sequence at a time"
-        form = None if drafter is None else drafter.device_form
-        if form is not None and form.host_tree is not None and form.levels is not None:
-            return f"mode {config.mode} chooses for each sequence what drafts"
         rows = bucket(getattr(config.drafter, "num_nodes", 0) + 1)
         if lanes_for(self._size) * rows > _MOST_ROWS:
             return f"trees of {rows} rows are too large for so many sequences together"

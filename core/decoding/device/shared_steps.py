@@ -64,8 +64,8 @@ class Part(NamedTuple):
 
 class _Plan(NamedTuple):
     kind: StepKind
-    trees: list[DraftTree] | None
-    """Where the host made them, one a sequence."""
+    trees: list[DraftTree | None] | None
+    """Of each sequence the one that the host made, where it made any."""
     drafters: list[str]
 
 
@@ -327,21 +327,23 @@ class SharedSteps:
         """The kind of the next step, its trees if the host makes them, and who drafts."""
         trees = [None if under_way is not None else member.host_tree() for member in members]
         names = [member.drafter_name for member in members]
-        made = [tree for tree in trees if tree is not None]
-        sequences = lanes_for(len(members))
-        if len(made) == len(members):
-            if not any(tree.num_drafted for tree in made):
-                return self._plain(members, names)
-            rows, depth = max(map(len, made)), max(max(tree.depths) for tree in made)
-            return _Plan(StepKind(sequences, bucket(rows), bucket(depth), None), made, names)
-        growth, growths = None, self._growths
-        most = self._most_depth(members, under_way)
-        if growths is not None and most > 0 and min(unseen) > 0:
-            growth = self._choose(growths, most, members[0].cost)
-        if growth is None:
+        drafted = [tree for tree in trees if tree is not None and tree.num_drafted]
+        growth = None
+        if any(tree is None for tree in trees) and self._growths is not None and min(unseen) > 0:
+            most = self._most_depth(members, under_way)
+            if most > 0:
+                growth = self._choose(self._growths, most, members[0].cost)
+        if growth is None and not drafted:
             return self._plain(members, names)
-        kind = StepKind(sequences, bucket(growth.num_kept + 1), growth.depth, growth)
-        return _Plan(kind, None, names)
+        rows, depth = 1, 0
+        if growth is not None:
+            rows, depth = growth.num_kept + 1, growth.depth
+        if drafted:
+            rows = max(rows, *map(len, drafted))
+            depth = max(depth, bucket(max(max(tree.depths) for tree in drafted)))
+        is_mixed = growth is not None and any(tree is not None for tree in trees)
+        kind = StepKind(lanes_for(len(members)), bucket(rows), depth, growth, is_mixed)
+        return _Plan(kind, trees if is_mixed or growth is None else None, names)
 
     def _plain(self, members: Sequence[DeviceStepper], names: list[str]) -> _Plan:
         return _Plan(StepKind(lanes_for(len(members)), 1, 0, None), None, names)

@@ -154,8 +154,10 @@ class DeviceStepper:
         outcome = Outcome(tree, path, tested, result.emitted)
         if self.form.learn is not None:
             step_s = times.accepted_s - times.start_s
-            self.form.learn(outcome, part.kind.growth is not None, step_s)
-        self.steps.told(outcome, numbers.reach)
+            is_grown = part.kind.growth is not None and part.given is None
+            self.form.learn(outcome, is_grown, step_s)
+        if part.given is None:
+            self.steps.told(outcome, numbers.reach)
         return result
 
     def give_up(self) -> None:
