@@ -1,5 +1,6 @@
 // The chat: turns of a question and an answer strip. The server's messages come in here.
 
+import { lineage } from "./branch_names.js";
 import { copyText } from "./clipboard.js";
 import { h, onValue, setText } from "./dom.js";
 import { emptyState } from "./empty_state.js";
@@ -17,7 +18,7 @@ import { mountTour, tourAfterPreset } from "./tour.js";
 import { Turn } from "./turn.js";
 
 /** @import { ViewContext } from "./page_types.d.ts" */
-/** @import { Resumed, RunMessage } from "./types.d.ts" */
+/** @import { KeptRun, Resumed, RunMessage } from "./types.d.ts" */
 
 const NEAR_BOTTOM_PX = 80;
 
@@ -113,9 +114,8 @@ export function mount({ element, props, watch, trigger, server }) {
     /** @type {Resumed} */
     const { resumed } = JSON.parse(json);
     const over = resumed.filter(({ run, is_over: isOver }) => isOver && !store.runs.has(run));
-    for (const message of await Promise.all(over.map(({ run }) => wholeRun(run)))) {
-      if (message) store.take(message);
-    }
+    const messages = await Promise.all(over.map(({ run }) => wholeRun(run)));
+    for (const message of await withParents(messages.flatMap((message) => message ?? []))) store.take(message);
     awaited = [];
     for (const id of shown) if (store.runs.has(id)) store.show(id);
     shown = [];
@@ -144,6 +144,27 @@ async function wholeRun(id) {
     const json = await store.ask?.(`${id}:0`); // a browser without cookies has no shelf
     return json ? JSON.parse(json) : null;
   }
+}
+
+/**
+ * Runs, each behind the kept ones that it was forked from and that the page does not have.
+ *
+ * @param {RunMessage[]} messages
+ * @returns {Promise<RunMessage[]>}
+ */
+async function withParents(messages) {
+  if (!messages.some(({ events }) => events.some((event) => event.kind === "run_started" && event.parent))) {
+    return messages;
+  }
+  /** @type {{ runs: KeptRun[] }} */
+  const { runs } = await getJson("archive.json").catch(() => ({ runs: [] })); // without cookies
+  const ids = messages.flatMap(({ run }) => {
+    const own = runs.find(({ run_id: id }) => id === run);
+    return own ? lineage(own, runs).map(({ run_id: id }) => id) : [run];
+  });
+  const wanted = [...new Set(ids)].filter((id) => !store.runs.has(id));
+  const found = await Promise.all(wanted.map((id) => messages.find(({ run }) => run === id) ?? wholeRun(id)));
+  return found.flatMap((message) => message ?? []);
 }
 
 function chatText() {

@@ -180,7 +180,7 @@ def test_a_branch_can_be_stopped_as_any_answer(slow: Served, open_page: OpenPage
     expect(page.locator(".strip .token.chosen")).to_have_count(1)
 
 
-def test_a_branch_that_is_opened_from_the_kept_runs_brings_those_it_was_forked_from(
+def test_a_branch_that_is_opened_from_the_kept_runs_or_a_link_brings_those_it_was_forked_from(
     scripted: Served, open_page: OpenPage
 ) -> None:
     page = answered(open_page(scripted))
@@ -192,9 +192,16 @@ def test_a_branch_that_is_opened_from_the_kept_runs_brings_those_it_was_forked_f
     rows = page.locator("tr[data-run]")
     expect(rows).to_have_count(3)
     expect(rows.nth(0).locator(".run-name")).to_have_value(re.compile("^branch at token 10: "))
+    branch = rows.nth(0).get_attribute("data-run")
     rows.nth(0).get_by_role("button", name="Open").click()
     shown = pills(page, "main", "branch 1 at token 6", "branch 2 at token 10")
     expect(shown.nth(2)).to_have_attribute("aria-pressed", "true")
     expect(page.locator(".turn")).to_have_count(1)
     shown.nth(0).click()
     expect(page.locator(".strip:visible .token.chosen")).to_have_count(0)
+    page.click("#clear")
+    expect(page.locator(".turn")).to_have_count(0)
+    page.goto(f"{scripted.address}/#run={branch}&step=2")
+    page.reload()
+    shown = pills(page, "main", "branch 1 at token 6", "branch 2 at token 10")
+    expect(shown.nth(2)).to_have_attribute("aria-pressed", "true")
