@@ -459,7 +459,8 @@ class Engine:
         self, prompt: Prompt, config: RunConfig, parts: RunParts, should_stop: Callable[[], bool]
     ) -> Iterator[Event]:
         """Without the texts of their tokens."""
-        parts, seat = seated(parts, config, self._max_length(prompt, config))
+        num_known = len(prompt.token_ids) + parts.num_given
+        parts, seat = seated(parts, config, num_known, self._max_length(prompt, config))
         return run_events(
             RunScript(self.target, prompt, config, parts.answer.text, should_stop, self._clock),
             lambda: run_started(self.target, prompt, config, parts, self._originals),

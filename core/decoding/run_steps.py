@@ -13,14 +13,19 @@ def host_decides(reason: str) -> str:
     return f"The host decides the steps of this run, for {reason}."
 
 
-def seated(parts: RunParts, config: RunConfig, max_length: int) -> tuple[RunParts, Seat | None]:
-    """The place of a run that begins now among those beside it on the device, where there are places.
+def seated(
+    parts: RunParts, config: RunConfig, num_known: int, max_length: int
+) -> tuple[RunParts, Seat | None]:
+    """The place of a run that begins now, with so many tokens, among those beside it on the device,
+    where there are places.
 
     The parts of a run without one say why the host decides its steps.
     """
     seats = parts.scheduler.seats
     if seats is None or parts.graphs is None:
         return parts, None
+    if not 0 < num_known < parts.runner.context_limit:
+        return parts, None  # it fails before its first step
     seat = seats.seat(parts.runner, parts.drafter, config, max_length)
     if isinstance(seat, str):
         return parts._replace(graphs=None, host_reason=host_decides(seat)), None

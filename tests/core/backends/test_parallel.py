@@ -89,11 +89,12 @@ def parallel_engines(tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[E
     """Of two devices: the host decides the steps of one, and nobody the other's."""
     target = load_model(str(tiny_home / "target"), dtype="float32", placement=2)
     host = Engine(target)
-    monkeypatch.setattr(
-        "core.engine.make_graph_runner_cache",
-        lambda target, forward: GraphRunnerCache(target.eos_token_ids, compile=False),
-    )
-    return [host, Engine(target)]
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "core.engine.make_graph_runner_cache",
+            lambda target, forward: GraphRunnerCache(target.eos_token_ids, compile=False),
+        )
+        return [host, Engine(target)]
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])

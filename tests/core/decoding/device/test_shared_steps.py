@@ -222,6 +222,22 @@ def test_what_is_too_much_together_is_left_to_the_host(
         assert reason in host_steps(trace)
 
 
+def test_prompts_that_do_not_fit_take_no_place(host: Engine, device: Engine) -> None:
+    """More of them than there are places."""
+    config = RunConfig.from_dict({"mode": "ngram", "max_new_tokens": 12})
+    texts = [PROMPTS[0], *[PROMPTS[0] * 60] * 3, PROMPTS[1]]
+    traces = [Trace() for _ in texts]
+    runs = [(device.raw_prompt(text), config) for text in texts]
+    for index, event in device.run_batch(runs, 2):
+        traces[index].events.append(event)
+    for text, trace in zip(texts, traces, strict=True):
+        failed = trace.first(RunFailed)
+        if text == texts[1]:
+            assert failed is not None and "shorten the prompt" in failed.message
+        else:
+            assert trace.token_ids == run(host, text, max_new_tokens=12).token_ids
+
+
 @pytest.mark.parametrize("mode", ["naive", "share-sd"])
 def test_each_ends_at_its_own_end_token_or_stop_string(
     mode: str, host: Engine, device: Engine, tiny_home: Path
