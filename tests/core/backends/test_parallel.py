@@ -97,8 +97,23 @@ def parallel_engines(tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[E
         return [host, Engine(target)]
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("mode", ["naive", "ngram", "sd-eagle", "sd-block", "sd-medusa"])
+@pytest.mark.parametrize(
+    ("mode", "sampling"),
+    [
+        ("naive", GREEDY),
+        ("ngram", SAMPLED),
+        ("sd-eagle", GREEDY),
+        ("sd-block", SAMPLED),
+        ("sd-medusa", GREEDY),
+    ],
+    ids=[
+        "naive, greedy",
+        "ngram, sampled",
+        "sd-eagle, greedy",
+        "sd-block, sampled",
+        "sd-medusa, greedy",
+    ],
+)
 def test_every_mode_gives_the_text_of_one_device(
     mode: str,
     sampling: dict[str, Any],

@@ -140,8 +140,16 @@ def probabilities(trace: Trace) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
-@pytest.mark.parametrize("mode", ["naive", "ngram", "sd-eagle", "sd-classic"])
+@pytest.mark.parametrize(
+    ("mode", "sampling"),
+    [
+        ("naive", GREEDY),
+        ("ngram", SAMPLED),
+        ("sd-eagle", SAMPLED),
+        pytest.param("sd-classic", GREEDY, marks=pytest.mark.slow),
+    ],
+    ids=["naive, greedy", "ngram, sampled", "sd-eagle, sampled", "sd-classic, greedy"],
+)
 def test_runs_that_join_have_the_text_that_they_have_alone(
     mode: str, sampling: dict[str, Any], host: Engine, device: Engine, tiny_home: Path
 ) -> None:
