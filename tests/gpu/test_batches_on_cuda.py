@@ -11,9 +11,7 @@ import torch
 from core.backends.cuda.attention import MaskedAttention, Rows
 from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import LayerWeights
-from core.engine import Engine
 from core.families.architecture import Architecture, LayerKind
-from core.loading.loading import load_model
 from core.trace.events import RunStarted
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
 from tests.core.decoding.test_batches import PROMPTS, ragged, run_batch
@@ -25,18 +23,6 @@ DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 DTYPES = [torch.float32] if DEVICE == "cpu" else [torch.float32, torch.bfloat16]
 NOTHING = DenseLinear(torch.empty(0, 0))
 ON_HOST = ("sd-medusa",)
-
-
-@pytest.fixture(scope="module")
-def engines(tiny_home) -> tuple[Engine, Engine]:  # noqa: F811
-    """Two engines in float32: the host decides the steps of one, eagerly."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-    def load(compile: bool) -> Engine:
-        name = str(tiny_home / "target")
-        return Engine(load_model(name, dtype="float32", device="cuda", compile=compile))
-
-    return load(False), load(True)
 
 
 @pytest.mark.parametrize(

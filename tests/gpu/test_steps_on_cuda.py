@@ -10,9 +10,7 @@ from core.backends.cuda.graphs import Graphs
 from core.backends.torch.linear import DenseLinear
 from core.backends.torch.weights import LayerWeights
 from core.config import SamplingConfig
-from core.engine import Engine
 from core.families.architecture import Architecture, LayerKind
-from core.loading.loading import load_model
 from core.trace.events import RunStarted
 from tests.core.conftest import own_cache_folder, run, tiny_home  # noqa: F401
 from tests.core.decoding.test_corrected_modes import SAMPLINGS
@@ -20,18 +18,6 @@ from tests.core.decoding.test_modes import CHAIN, GREEDY, MODES, SAMPLED, TREE, 
 
 pytestmark = pytest.mark.gpu
 NOTHING = DenseLinear(torch.empty(0, 0))
-
-
-@pytest.fixture(scope="module")
-def engines(tiny_home) -> tuple[Engine, Engine]:  # noqa: F811
-    """Two engines in float32: the host decides the steps of one, eagerly."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-    def load(compile: bool) -> Engine:
-        name = str(tiny_home / "target")
-        return Engine(load_model(name, dtype="float32", device="cuda", compile=compile))
-
-    return load(False), load(True)
 
 
 @pytest.mark.parametrize(

@@ -92,14 +92,14 @@ class DeviceForward:
         x = scaled_rows(shape, stack.embedding.rows(rows.token_ids))
         layers = iter(stack.layers)
         layer = next(layers)
-        places = self._places(layer, tables, rows)
+        places = places_of(cache, layer, tables, rows)
         before = self._pieces.before(shape, layer, self._state_norm)
         queries = before(x, given, *places)
         if given is not None:
             x = given
         index = 0
         while True:
-            self._keep_states(index, x, rows.slots)
+            keep_states_at(cache, index, x, rows.slots)
             attended = self._attention(layer, queries, places.storage, rows, prepared)
             index += 1
             following = next(layers, None)
@@ -107,24 +107,28 @@ class DeviceForward:
                 x = self._pieces.after(shape, layer)(x, attended)
                 break
             between = self._pieces.between(shape, layer, following)
-            layer, places = following, self._places(following, tables, rows)
+            layer, places = following, places_of(cache, following, tables, rows)
             x, queries = between(x, attended, *places)
-        self._keep_states(index, x, rows.slots)
+        keep_states_at(cache, index, x, rows.slots)
         if not want_logits:
             return None, x
         chosen = x if selected is None else x.index_select(0, selected)
         return self._pieces.lm_head(shape, stack.final_norm, stack.head)(chosen), x
 
-    def _places(
-        self, layer: LayerWeights, tables: tuple[torch.Tensor, torch.Tensor], rows: Rows
-    ) -> Places:
-        """Where a layer's rows stand."""
-        cos, sin = (table[layer.kind.rotation] for table in tables)
-        storage = self._cache.storage[layer.cache_index, :, 0]
-        return Places(cos, sin, rows.positions, storage, rows.slots)
 
-    def _keep_states(self, index: int, x: torch.Tensor, slots: torch.Tensor) -> None:
-        """Keeps the states in front of a layer, where a drafter reads them."""
-        states = self._cache.hidden_states
-        if states is not None:
-            states.put_at(index, x, slots)
+def places_of(
+    cache: TreeCache,
+    layer: LayerWeights,
+    tables: tuple[torch.Tensor, torch.Tensor],
+    rows: Rows,
+) -> Places:
+    """Where a layer's rows stand; `tables` is what `RotaryTable.at` gives for their positions."""
+    cos, sin = (table[layer.kind.rotation] for table in tables)
+    storage = cache.storage[layer.cache_index, :, 0]
+    return Places(cos, sin, rows.positions, storage, rows.slots)
+
+
+def keep_states_at(cache: TreeCache, index: int, x: torch.Tensor, slots: torch.Tensor) -> None:
+    """Keeps the states in front of a layer, where a drafter reads them."""
+    if cache.hidden_states is not None:
+        cache.hidden_states.put_at(index, x, slots)

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 
 from core.backends.cuda.attention import Attention, Rows
+from core.backends.cuda.forward import keep_states_at, places_of
 from core.backends.cuda.pieces import Pieces
-from core.backends.cuda.places import Places
 from core.backends.kv_cache import TreeCache
 from core.backends.torch.arithmetic import scaled_rows
 from core.backends.torch.forward import TorchForward
@@ -103,17 +103,14 @@ class ParallelDeviceForward:
         stacks = [part.forward.stack.layers for part in self._parts]
         for index, layers in enumerate(zip(*stacks, strict=True)):
             next_layers = [own[index + 1 :][:1] or (None,) for own in stacks]
-            self._keep_states(index, xs[0], rows.slots)
+            keep_states_at(self._cache, index, xs[0], rows.slots)
             attended = []
             for part, layer, x, own, ready, table in self._each(
                 layers, xs, own_rows, prepared, tables
             ):
-                cos, sin = (numbers[layer.kind.rotation] for numbers in table)
-                storage = part.cache.storage[layer.cache_index, :, 0]
-                places = Places(cos, sin, own.positions, storage, own.slots)
-                own_shape = part.forward.shape
+                places, own_shape = places_of(part.cache, layer, table, own), part.forward.shape
                 queries = self._pieces.before(own_shape, layer, None)(x, None, *places)
-                heads = part.attention(layer, queries, storage, own, ready)
+                heads = part.attention(layer, queries, places.storage, own, ready)
                 attended.append(self._pieces.output(own_shape, layer)(heads))
             before = xs
             norms = [layer.attention_out_norm for layer in layers]
@@ -124,7 +121,7 @@ class ParallelDeviceForward:
                 for part, layer, following, x in self._each(layers, next_layers, read)
             ]
             xs = self._with_sum(xs, fed, [layer.ffn_out_norm for layer in layers])
-        self._keep_states(len(forward.stack.layers), xs[0], rows.slots)
+        keep_states_at(self._cache, len(forward.stack.layers), xs[0], rows.slots)
         if not want_logits:
             return None, xs[0]
         logits = []
@@ -168,9 +165,3 @@ class ParallelDeviceForward:
         add = self._pieces.add(shape)
         totals = self._sums(parts)
         return [add(x, total, norm) for _, x, total, norm in self._each(xs, totals, norms)]
-
-    def _keep_states(self, index: int, x: torch.Tensor, slots: torch.Tensor) -> None:
-        """Keeps the states in front of a layer, where a drafter reads them."""
-        states = self._cache.hidden_states
-        if states is not None:
-            states.put_at(index, x, slots)

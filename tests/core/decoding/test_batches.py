@@ -55,6 +55,33 @@ def ragged(settings: dict[str, Any], sampling: dict[str, Any]) -> list[dict[str,
     ]
 
 
+def assert_joining_runs_have_own_texts(
+    engine: Engine, alone: Engine, settings: Sequence[dict[str, Any]]
+) -> list[Trace]:
+    """Runs that come while others go on have the texts of plain decoding by another engine."""
+    configs = [RunConfig.from_dict(values) for values in settings]
+    traces: list[Trace] = []
+
+    def next_run() -> JoiningRun | None:
+        """One comes with every second step of those that run, and at once where none does."""
+        if len(traces) == len(PROMPTS):
+            return None
+        count = sum(trace.stats.num_steps for trace in traces)
+        if count < 2 * len(traces) and not all(trace.first(RunFinished) for trace in traces):
+            return None
+        traces.append(Trace())
+        index = len(traces) - 1
+        return JoiningRun(partial(engine.raw_prompt, PROMPTS[index]), configs[index])
+
+    for index, event in engine.run_joining(next_run, 3):
+        traces[index].events.append(event)
+    for prompt, config, trace in zip(PROMPTS, configs, traces, strict=True):
+        assert trace.first(RunFinished)
+        plain = {"max_new_tokens": config.max_new_tokens, "sampling": config.sampling.to_dict()}
+        assert trace.token_ids == run(alone, prompt, **plain).token_ids
+    return traces
+
+
 @in_two_shapes
 @pytest.mark.parametrize("mode", ["naive", *MODES])
 def test_every_sequence_has_the_text_that_it_has_alone(
@@ -79,26 +106,7 @@ def test_runs_that_join_have_the_text_that_they_have_alone(
 ) -> None:
     engine = engine_of()
     own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
-    configs = [RunConfig.from_dict(values) for values in ragged(own, sampling)]
-    traces: list[Trace] = []
-
-    def next_run() -> JoiningRun | None:
-        """One comes with every second step of those that run, and at once where none does."""
-        if len(traces) == len(PROMPTS):
-            return None
-        count = sum(trace.stats.num_steps for trace in traces)
-        if count < 2 * len(traces) and not all(trace.first(RunFinished) for trace in traces):
-            return None
-        traces.append(Trace())
-        index = len(traces) - 1
-        return JoiningRun(partial(engine.raw_prompt, PROMPTS[index]), configs[index])
-
-    for index, event in engine.run_joining(next_run, 3):
-        traces[index].events.append(event)
-    for prompt, config, trace in zip(PROMPTS, configs, traces, strict=True):
-        assert trace.first(RunFinished)
-        plain = {"max_new_tokens": config.max_new_tokens, "sampling": config.sampling.to_dict()}
-        assert trace.token_ids == run(engine, prompt, **plain).token_ids
+    assert_joining_runs_have_own_texts(engine, engine, ragged(own, sampling))
 
 
 def test_what_is_refused_or_stopped_leaves_those_beside_it_alone(engine_of: EngineOf) -> None:

@@ -22,7 +22,12 @@ from core.loading.loading import load_model
 from core.trace.events import Committed, Drafted, RunFailed, RunFinished, RunStarted
 from core.trace.file import Trace, read_trace, write_trace
 from tests.core.conftest import run
-from tests.core.decoding.test_batches import PROMPTS, ragged, run_batch
+from tests.core.decoding.test_batches import (
+    PROMPTS,
+    assert_joining_runs_have_own_texts,
+    ragged,
+    run_batch,
+)
 from tests.core.decoding.test_modes import (
     GREEDY,
     MODES,
@@ -154,26 +159,8 @@ def test_runs_that_join_have_the_text_that_they_have_alone(
     mode: str, sampling: dict[str, Any], host: Engine, device: Engine, tiny_home: Path
 ) -> None:
     own = {} if mode == "naive" else mode_settings(mode, TREE, tiny_home)
-    configs = [RunConfig.from_dict(values) for values in ragged(own, sampling)]
-    traces: list[Trace] = []
-
-    def next_run() -> JoiningRun | None:
-        """One comes with every second step of those that run, and at once where none does."""
-        if len(traces) == len(PROMPTS):
-            return None
-        count = sum(trace.stats.num_steps for trace in traces)
-        if count < 2 * len(traces) and not all(trace.first(RunFinished) for trace in traces):
-            return None
-        traces.append(Trace())
-        index = len(traces) - 1
-        return JoiningRun(partial(device.raw_prompt, PROMPTS[index]), configs[index])
-
-    for index, event in device.run_joining(next_run, 3):
-        traces[index].events.append(event)
-    for prompt, config, trace in zip(PROMPTS, configs, traces, strict=True):
-        assert trace.first(RunFinished) and not host_steps(trace)
-        plain = {"max_new_tokens": config.max_new_tokens, "sampling": config.sampling.to_dict()}
-        assert trace.token_ids == run(host, prompt, **plain).token_ids
+    traces = assert_joining_runs_have_own_texts(device, host, ragged(own, sampling))
+    assert not any(map(host_steps, traces))
 
 
 def test_a_run_with_other_settings_is_left_to_the_host(
